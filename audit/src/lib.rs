@@ -1,0 +1,1 @@
+//! What happened: records of exchanges, and the channel that loses none.

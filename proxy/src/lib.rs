@@ -1,0 +1,1 @@
+//! A credential-injecting, auditing proxy for programs that are not trusted.

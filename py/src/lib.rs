@@ -1,0 +1,1 @@
+//! The Python package: the same nouns, thin.

@@ -1,0 +1,1 @@
+//! What a process may touch: capabilities, enforcement, sandboxed execution.
