@@ -402,7 +402,7 @@ async fn an_upstream_that_closes_a_kept_connection_costs_no_request() {
     // Each connection serves one request and is closed without a word.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
-    let (closed, mut closes) = mpsc::channel(1);
+    let (sender, mut closed) = mpsc::channel(1);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let mut connection = Connection::from(stream);
@@ -411,13 +411,13 @@ async fn an_upstream_that_closes_a_kept_connection_costs_no_request() {
                 .send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
                 .await;
             drop(connection);
-            closed.send(()).await.unwrap();
+            sender.send(()).await.unwrap();
         }
     });
     let proxy = TestProxy::with_route(addr).await;
     for _ in 0..5 {
         assert_eq!(proxy.get("/api/x").await.text(), "ok");
-        closes.recv().await.unwrap();
+        closed.recv().await.unwrap();
     }
 }
 
