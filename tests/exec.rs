@@ -86,6 +86,12 @@ fn signals_have_their_default_action() {
 }
 
 #[test]
+fn a_parent_that_ignores_its_children_learns_their_end() {
+    let said = parent(&["ignored-children"]);
+    assert_eq!(said, format!("7\n{}\nok", -libc::SIGTERM));
+}
+
+#[test]
 fn standard_input_is_empty_and_no_descriptor_is_inherited() {
     assert_eq!(probe(&["stdin"]), "0\nok");
     let file = File::open("/etc/passwd").unwrap();

@@ -230,6 +230,47 @@ fn a_path_swapped_after_the_grant_takes_no_grant_with_it() {
     assert_eq!(probe(&["read", &path(&dir, "moved/file")], &caps), "mineok");
 }
 
+#[test]
+fn what_is_granted_of_proc_self_is_the_childs_own() {
+    let secret = format!("/proc/{}/environ", std::process::id());
+    let mut caps = system();
+    caps.allow_path("/proc/self", Access::Read).unwrap();
+    assert!(probe(&["read", "/proc/self/status"], &caps).contains("Name:\tprobe"));
+    assert_eq!(probe(&["list", "/proc/self/fd"], &caps), "ok");
+    assert_eq!(probe(&["read", &secret], &caps), DENIED);
+    assert_eq!(probe(&["list", "/proc"], &caps), DENIED);
+
+    let mut caps = system();
+    caps.allow_file("/proc/self/status", Access::Read).unwrap();
+    caps.allow_path("/proc/thread-self/fd", Access::Read)
+        .unwrap();
+    let status = probe(&["read", "/proc/self/status"], &caps);
+    assert!(
+        status.contains("NoNewPrivs:\t1") && status.contains("Seccomp:\t2"),
+        "{status}"
+    );
+    assert_eq!(probe(&["list", "/proc/thread-self/fd"], &caps), "ok");
+    assert_eq!(probe(&["list", "/proc/self/fd"], &caps), DENIED);
+}
+
+#[test]
+fn abstract_sockets_outside_cannot_be_reached() {
+    use std::os::linux::net::SocketAddrExt as _;
+    use std::os::unix::net::{SocketAddr, UnixListener};
+
+    let name = format!("nono-test-{}", std::process::id());
+    let address = SocketAddr::from_abstract_name(&name).unwrap();
+    let listener = UnixListener::bind_addr(&address).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    assert_eq!(
+        probe(&["abstract-connect", &name], &system()),
+        NOT_PERMITTED
+    );
+    assert!(listener.accept().is_err());
+    assert_eq!(unsandboxed(&["abstract-connect", &name]), "ok");
+    assert!(listener.accept().is_ok());
+}
+
 /// A server that nobody should reach, or everybody.
 fn server() -> (TcpListener, String) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();

@@ -4,6 +4,8 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -14,6 +16,7 @@ use rustix::process::{
 };
 
 use crate::error::Error;
+use crate::sys;
 
 /// Bytes taken from a pipe at a time: what a pipe holds by default.
 const CHUNK: usize = 64 << 10;
@@ -81,17 +84,27 @@ impl Child {
     /// Waits for the child's end and gives its exit code, or `-N` for signal `N`.
     fn wait(mut self) -> Result<i32, Error> {
         self.pid = None;
-        match self.reap() {
-            Ok(status) => Ok(status.map_or(0, |status| {
-                let killed_by = status.terminating_signal().map(|signal| -signal);
-                killed_by.or_else(|| status.exit_status()).unwrap_or(0)
-            })),
-            Err(error) => Err(Error::Watch {
-                syscall: "waitid",
-                source: error.into(),
-            }),
-        }
+        let status = match self.reap() {
+            Ok(status) => return Ok(status.map_or(0, |status| exit_code(&status))),
+            // Somebody else has waited for all children there were, or ignores them.
+            Err(Errno::CHILD) => sys::status_of_reaped(self.pidfd.as_fd()),
+            Err(error) => Err(error.into()),
+        };
+        let status = status.map_err(|source| Error::Watch {
+            syscall: "waitid",
+            source,
+        })?;
+        let status = ExitStatus::from_raw(status);
+        Ok(status
+            .code()
+            .or_else(|| status.signal().map(|signal| -signal))
+            .unwrap_or(0))
     }
+}
+
+fn exit_code(status: &WaitIdStatus) -> i32 {
+    let killed_by = status.terminating_signal().map(|signal| -signal);
+    killed_by.or_else(|| status.exit_status()).unwrap_or(0)
 }
 
 impl Drop for Child {

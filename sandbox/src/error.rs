@@ -224,6 +224,8 @@ pub enum Step {
     ResourceLimits,
     /// Give up gaining privileges.
     NoNewPrivileges,
+    /// Grant the child what is its own beneath `/proc`.
+    OwnProc,
     /// Enter the Landlock domain.
     Landlock,
     /// Install the system call filter.
@@ -236,7 +238,7 @@ pub enum Step {
 
 impl Step {
     /// Every step, in the order in which they are taken.
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Pipes,
         Self::Stack,
         Self::Clone,
@@ -247,6 +249,7 @@ impl Step {
         Self::Descriptors,
         Self::ResourceLimits,
         Self::NoNewPrivileges,
+        Self::OwnProc,
         Self::Landlock,
         Self::Filter,
         Self::SignalMask,
@@ -267,6 +270,7 @@ impl Display for Step {
             Self::Descriptors => "close inherited descriptors",
             Self::ResourceLimits => "set the resource limits",
             Self::NoNewPrivileges => "give up new privileges",
+            Self::OwnProc => "grant what is beneath `/proc/self`",
             Self::Landlock => "enter the Landlock domain",
             Self::Filter => "install the system call filter",
             Self::SignalMask => "unblock signals",

@@ -15,6 +15,7 @@
 //! * **Other processes**: no signal reaches one outside the sandbox, nor does an abstract unix
 //!   socket (Landlock ABI 6); their limits, priorities and processors stay as they are.
 //! * **The terminal**: no session has one, and no keystroke can be pushed into one.
+//! * **`/proc/self`**: granted to a [`Command`], it is the child's and not the caller's.
 //! * **The caller**: no descriptor, no environment, no input and no signal disposition of the
 //!   parent's reaches a [`Command`]; it cannot keep the call from returning at its timeout, nor
 //!   make the parent store more output than it was given room for.
@@ -60,6 +61,8 @@ mod landlock;
 mod lookup;
 #[cfg(target_os = "linux")]
 mod network;
+#[cfg(target_os = "linux")]
+mod own_proc;
 #[cfg(target_os = "linux")]
 mod spawn;
 #[cfg(target_os = "linux")]

@@ -13,6 +13,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd as _;
+use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc;
 use std::thread;
@@ -40,7 +41,7 @@ fn run(args: &[&str]) -> io::Result<()> {
     match args {
         [
             "socket" | "socketpair" | "fastopen" | "fastopen-option" | "connect" | "bind"
-            | "listen-unbound" | "unix-connect" | "io-uring",
+            | "listen-unbound" | "abstract-connect",
             ..,
         ] => network(args),
         [
@@ -137,13 +138,9 @@ fn network(args: &[&str]) -> io::Result<()> {
                 ],
             )
         }
-        ["unix-connect", path] => UnixStream::connect(path).map(drop),
-        ["io-uring"] => {
-            let parameters = [0_u64; 15];
-            syscall(
-                libc::SYS_io_uring_setup,
-                [1, parameters.as_ptr() as i64, 0, 0],
-            )
+        ["abstract-connect", name] => {
+            let address = std::os::unix::net::SocketAddr::from_abstract_name(name)?;
+            UnixStream::connect_addr(&address).map(drop)
         }
         _ => unreachable!("listed in `run`"),
     }
