@@ -14,6 +14,8 @@
 //!   [`proxy_only`](CapabilitySet::proxy_only).
 //! * **Other processes**: no signal reaches one outside the sandbox, nor does an abstract unix
 //!   socket (Landlock ABI 6); their limits, priorities and processors stay as they are.
+//! * **Root**: of its capabilities those over files, identities and low ports are left, so that
+//!   it can neither load a kernel module nor raise its limits.
 //! * **The terminal**: no session has one, and no keystroke can be pushed into one.
 //! * **`/proc/self`**: granted to a [`Command`], it is the child's and not the caller's.
 //! * **The caller**: no descriptor, no environment, no input and no signal disposition of the
@@ -35,8 +37,8 @@
 //! * A directory cannot be granted without what is beneath it.
 //! * A program that leaves its session (`setsid`) survives the end and the timeout of its
 //!   [`Command`]. It stays sandboxed.
-//! * Root keeps its capabilities. They give no file that is not granted, but they do give, for
-//!   one, the environment of any process whose `/proc` directory is granted.
+//! * Granting `/proc` shows all processes: their names and arguments, and those of one user the
+//!   environment of each other unless Landlock's rules on tracing apply.
 //! * Memory is not limited, and processes only through a limit that counts all of the user's.
 //! * Time and caches: nothing is done about side channels, nor about faults of the kernel.
 //!
@@ -63,6 +65,8 @@ mod lookup;
 mod network;
 #[cfg(target_os = "linux")]
 mod own_proc;
+#[cfg(target_os = "linux")]
+mod privilege;
 #[cfg(target_os = "linux")]
 mod spawn;
 #[cfg(target_os = "linux")]

@@ -14,15 +14,18 @@ use rustix::process::{Resource, getrlimit};
 
 use crate::apply::report;
 use crate::capability::CapabilitySet;
-use crate::collect::{Child, collect};
+use crate::collect::{Bounds, Child, collect};
 use crate::environ::Variables;
 use crate::error::{Error, Step};
-use crate::exec::{Command, Limits, Output, TIMED_OUT, search_path};
+use crate::exec::{Command, Limits, Output, search_path};
 use crate::landlock::{ChildRuleset, Landlock};
 use crate::lookup::{self, Program};
 use crate::own_proc::OwnPath;
+use crate::privilege::KEPT;
 use crate::{network, sys};
 
+/// The exit code reported when the time was up.
+const TIMED_OUT: i32 = 124;
 /// Descriptors below this one are the standard streams.
 const FIRST_FREE: i32 = 3;
 
@@ -39,7 +42,15 @@ pub(crate) fn run(command: &Command, caps: &CapabilitySet) -> Result<Output, Err
     let deadline = command
         .timeout
         .and_then(|timeout| start.checked_add(timeout));
-    let end = collect(child, streams, command.limits.max_output_bytes, deadline)?;
+    let end = collect(
+        child,
+        streams,
+        &Bounds {
+            room: command.limits.max_output_bytes,
+            deadline,
+            cancel: command.cancel.as_deref(),
+        },
+    )?;
     drop(held);
     Ok(Output {
         exit_code: if end.timed_out {
@@ -82,6 +93,7 @@ fn start_child(
         stdio: pipes.stdio(),
         ruleset: pipes.ruleset.as_fd(),
         filter: &filter,
+        capabilities: KEPT,
         own_rules: &own_rules(&own)?,
         limits: &resource_limits(&command.limits),
     })

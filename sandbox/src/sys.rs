@@ -81,6 +81,8 @@ pub(crate) struct Plan<'a> {
     pub ruleset: BorrowedFd<'a>,
     /// The system call filter.
     pub filter: &'a [sock_filter],
+    /// The bits of the capabilities to keep; a program gets no others back.
+    pub capabilities: u64,
     /// Rules that only the child can add.
     pub own_rules: &'a [OwnRule],
     /// The resource limits.
@@ -270,6 +272,7 @@ impl Launch<'_> {
         self.limit_resources().map_err(at(Step::ResourceLimits))?;
         no_new_privileges().map_err(at(Step::NoNewPrivileges))?;
         // After all that the rules could deny.
+        keep_capabilities(self.plan.capabilities).map_err(at(Step::Capabilities))?;
         self.add_own_rules().map_err(at(Step::OwnProc))?;
         self.restrict().map_err(at(Step::Landlock))?;
         self.filter().map_err(at(Step::Filter))?;
@@ -432,6 +435,37 @@ fn no_new_privileges() -> Result<(), c_int> {
     let request = libc::PR_SET_NO_NEW_PRIVS as usize;
     // SAFETY: takes numbers only.
     unsafe { call(libc::SYS_prctl, [request, 1, 0, 0]) }.map(drop)
+}
+
+/// Gives up the calling thread's capabilities but for those in `kept`. Together with "no new
+/// privileges" this is for ever, for root too.
+///
+/// # Errors
+///
+/// None that the kernel is known to give.
+pub(crate) fn keep_capabilities(kept: u64) -> Result<(), c_int> {
+    // `_LINUX_CAPABILITY_VERSION_3` of `linux/capability.h`, of the calling thread.
+    let mut header = [0x2008_0522_u32, 0];
+    // Effective, permitted and inheritable, the low words and then the high ones.
+    let mut sets = [0_u32; 6];
+    let pointers = [
+        ptr::from_mut(&mut header) as usize,
+        ptr::from_mut(&mut sets) as usize,
+        0,
+        0,
+    ];
+    // SAFETY: both point to memory of the size that this version has, which lives through the
+    // call.
+    unsafe { call(libc::SYS_capget, pointers) }?;
+    // Each half fits.
+    let [low, high] =
+        [kept & u64::from(u32::MAX), kept >> 32].map(|half| u32::try_from(half).unwrap_or(0));
+    let masks = [low, low, low, high, high, high];
+    for (set, mask) in sets.iter_mut().zip(masks) {
+        *set &= mask;
+    }
+    // SAFETY: as above; nothing is written.
+    unsafe { call(libc::SYS_capset, pointers) }.map(drop)
 }
 
 /// Sets the calling thread's mask and gives the old one.
