@@ -539,6 +539,25 @@ fn apply_can_be_repeated_without_sight_of_proc() {
 }
 
 #[test]
+fn a_sandboxed_process_can_sandbox_commands_of_its_own() {
+    // `/usr` has neither `/dev/null` nor `/proc`.
+    let said = unsandboxed(&["apply", "block", "/usr", "1", "then", "nested"]);
+    let (_, said) = said.split_once('\n').unwrap();
+    assert_eq!(said, "0 0 nested\n124\nok");
+}
+
+#[test]
+fn the_kernels_keys_are_closed() {
+    for call in [libc::SYS_add_key, libc::SYS_keyctl, libc::SYS_request_key] {
+        assert_eq!(
+            probe(&["call", &call.to_string()], &system()),
+            NOT_PERMITTED
+        );
+        assert_ne!(unsandboxed(&["call", &call.to_string()]), NOT_PERMITTED);
+    }
+}
+
+#[test]
 fn apply_refuses_beside_other_threads_and_applies_nothing() {
     let dir = tempdir().unwrap();
     let file = path(&dir, "file");

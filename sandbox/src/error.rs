@@ -83,8 +83,8 @@ pub enum Error {
         /// The `seccompiler` crate's error.
         source: Source,
     },
-    /// A step of [`apply`](crate::apply) failed. After [`Step::Filter`] the Landlock part is
-    /// already in force and stays so.
+    /// A step of [`apply`](crate::apply()) failed. Those before it, in the order of [`Step`],
+    /// are in force already and stay so.
     #[error("failed to {step}")]
     Apply {
         /// The step that failed.

@@ -13,7 +13,8 @@
 //!   [`block_network`](CapabilitySet::block_network) or
 //!   [`proxy_only`](CapabilitySet::proxy_only).
 //! * **Other processes**: no signal reaches one outside the sandbox, nor does an abstract unix
-//!   socket (Landlock ABI 6); their limits, priorities and processors stay as they are.
+//!   socket (Landlock ABI 6); their limits, priorities and processors stay as they are, and the
+//!   kernel's store of keys is closed.
 //! * **Root**: of its capabilities those over files, identities and low ports are left, so that
 //!   it can neither load a kernel module nor raise its limits.
 //! * **The terminal**: no session has one, and no keystroke can be pushed into one.
@@ -37,8 +38,8 @@
 //! * A directory cannot be granted without what is beneath it.
 //! * A program that leaves its session (`setsid`) survives the end and the timeout of its
 //!   [`Command`]. It stays sandboxed.
-//! * Granting `/proc` shows all processes: their names and arguments, and those of one user the
-//!   environment of each other unless Landlock's rules on tracing apply.
+//! * Granting all of `/proc` shows the names and arguments of all processes.
+//! * Shared memory, semaphores and message queues of the System V kind are the whole user's.
 //! * Memory is not limited, and processes only through a limit that counts all of the user's.
 //! * Time and caches: nothing is done about side channels, nor about faults of the kernel.
 //!

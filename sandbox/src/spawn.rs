@@ -217,9 +217,8 @@ impl Pipes {
     fn new(ruleset: Option<OwnedFd>) -> io::Result<Self> {
         // The `landlock` crate gives no descriptor only for a kernel without Landlock.
         let ruleset = ruleset.ok_or(io::ErrorKind::Unsupported)?;
-        let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
         Ok(Self {
-            null: beyond_stdio(null)?,
+            null: beyond_stdio(no_input()?)?,
             stdout: Pipe::new()?,
             stderr: Pipe::new()?,
             ruleset: beyond_stdio(ruleset)?,
@@ -239,6 +238,14 @@ impl Pipes {
     fn into_parents(self) -> [OwnedFd; 2] {
         [self.stdout.parent, self.stderr.parent]
     }
+}
+
+/// Something to read that is at its end. In a parent that is itself sandboxed without `/dev/null`,
+/// a pipe that nobody writes to does as well.
+fn no_input() -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let pipe = |_| pipe_with(PipeFlags::CLOEXEC).map(|(reader, _)| reader);
+    Ok(rustix::fs::open("/dev/null", flags, Mode::empty()).or_else(pipe)?)
 }
 
 /// Moves a descriptor out of the way of the standard streams. A parent that has closed its own

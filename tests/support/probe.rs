@@ -20,7 +20,7 @@ use std::thread;
 use std::time::Duration;
 
 use nono_sandbox::{Access, CapabilitySet, Error, apply};
-use support::sandboxed::{shell, system};
+use support::sandboxed::{shell, system, text};
 
 /// Number of `MSG_FASTOPEN`.
 const FAST_OPEN: i64 = 0x2000_0000;
@@ -54,8 +54,8 @@ fn run(args: &[&str]) -> io::Result<()> {
         ] => inside(args),
         ["apply", ..] => apply_and(args),
         [
-            "apply-with-thread" | "leaks" | "closed-stdio" | "blocked-signals" | "ignored-children"
-            | "orphan",
+            "nested" | "apply-with-thread" | "leaks" | "closed-stdio" | "blocked-signals"
+            | "ignored-children" | "orphan",
             ..,
         ] => parent(args),
         _ => files(args),
@@ -263,6 +263,16 @@ fn parent(args: &[&str]) -> io::Result<()> {
             Ok(())
         }
         ["leaks"] => leaks(),
+        ["nested"] => {
+            let output = shell("wc -c; echo nested").run(&system()).unwrap();
+            println!("{} {}", output.exit_code, text(&output).replace('\n', " "));
+            let output = shell("sleep 30")
+                .timeout(Duration::ZERO)
+                .run(&system())
+                .unwrap();
+            println!("{}", output.exit_code);
+            Ok(())
+        }
         ["closed-stdio", result] => {
             for fd in 0..3 {
                 syscall(libc::SYS_close, [fd, 0, 0, 0])?;
