@@ -13,6 +13,7 @@ mod ca;
 mod client;
 mod origin;
 mod proxy;
+pub mod sandboxed;
 
 pub use ca::{Authority, Identity};
 pub use client::{Connection, Reply, exchange};
