@@ -25,7 +25,7 @@ impl PyRouteConfig {
     #[pyo3(signature = (
         prefix, upstream, credential_key=None,
         inject_mode=InjectArgument(nono_proxy::InjectMode::Header),
-        inject_header="Authorization".to_owned(), credential_format=None, path_pattern=None,
+        inject_header="Authorization", credential_format=None, path_pattern=None,
         path_replacement=None, query_param_name=None, env_var=None, endpoint_rules=Vec::new(),
         tls_ca=None, tls_client_cert=None, tls_client_key=None,
     ))]
@@ -38,7 +38,7 @@ impl PyRouteConfig {
         upstream: String,
         credential_key: Option<String>,
         inject_mode: InjectArgument,
-        inject_header: String,
+        inject_header: &str,
         credential_format: Option<String>,
         path_pattern: Option<String>,
         path_replacement: Option<String>,
@@ -54,7 +54,7 @@ impl PyRouteConfig {
             upstream,
             credential_key,
             inject_mode: inject_mode.0,
-            inject_header,
+            inject_header: inject_header.to_owned(),
             credential_format,
             path_pattern,
             path_replacement,

@@ -19,6 +19,7 @@ use crate::blocking;
 use crate::config::PyProxyConfig;
 use crate::error::start_error;
 
+/// Seconds that the end of a `with` block waits: the default of `shutdown`.
 const DEFAULT_SHUTDOWN: f64 = 5.0;
 
 /// A running proxy. It stops at `shutdown()`, at the end of its `with` block, or when dropped.
@@ -109,7 +110,7 @@ impl PyProxyHandle {
 
     /// Stop accepting, let what is under way end within `timeout` seconds, then cut the rest.
     /// A second call does nothing.
-    #[pyo3(signature = (timeout=DEFAULT_SHUTDOWN))]
+    #[pyo3(signature = (timeout=5.0))]
     fn shutdown(&self, py: Python<'_>, timeout: f64) -> PyResult<()> {
         if timeout.is_nan() || timeout < 0.0 {
             let message = format!("timeout must be a non-negative number, got {timeout}");

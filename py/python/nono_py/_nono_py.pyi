@@ -7,6 +7,23 @@ from typing import Final, Literal, TypeAlias, TypedDict, final
 
 from nono_py._enums import AccessMode, InjectMode
 
+__all__ = [
+    "CapabilitySet",
+    "ExecResult",
+    "ExternalProxyConfig",
+    "FsCapability",
+    "ProxyConfig",
+    "ProxyHandle",
+    "RouteConfig",
+    "SupportInfo",
+    "__version__",
+    "apply",
+    "is_supported",
+    "sandboxed_exec",
+    "start_proxy",
+    "support_info",
+]
+
 __version__: Final[str]
 
 _Path: TypeAlias = str | os.PathLike[str]
@@ -121,7 +138,7 @@ class RouteConfig:
         path_replacement: str | None = None,
         query_param_name: str | None = None,
         env_var: str | None = None,
-        endpoint_rules: Sequence[tuple[str, str]] = [],
+        endpoint_rules: Sequence[tuple[str, str]] = ...,
         tls_ca: _Path | None = None,
         tls_client_cert: _Path | None = None,
         tls_client_key: _Path | None = None,
@@ -159,7 +176,7 @@ class RouteConfig:
 class ExternalProxyConfig:
     """A proxy between this one and the world."""
 
-    def __new__(cls, address: str, bypass_hosts: Sequence[str] = []) -> ExternalProxyConfig: ...
+    def __new__(cls, address: str, bypass_hosts: Sequence[str] = ...) -> ExternalProxyConfig: ...
     @property
     def address(self) -> str: ...
     @property
@@ -172,7 +189,7 @@ class ProxyConfig:
     def __new__(
         cls,
         allowed_hosts: Sequence[str] | None = None,
-        routes: Sequence[RouteConfig] = [],
+        routes: Sequence[RouteConfig] = ...,
         external_proxy: ExternalProxyConfig | None = None,
         bind_addr: str = "127.0.0.1",
         bind_port: int = 0,
@@ -216,9 +233,7 @@ class _NetworkAuditEvent(TypedDict):
     denial_category: str | None
     sequence: int
     id: str
-    outcome: Literal[
-        "complete", "client_abort", "upstream_abort", "timeout", "shutdown", "refused"
-    ]
+    outcome: Literal["complete", "client_abort", "upstream_abort", "timeout", "shutdown", "refused"]
     duration_ms: float
     bytes_in: int
     bytes_out: int
