@@ -1,0 +1,115 @@
+//! The recorder of one exchange: gathers, then sends exactly one record.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use crate::{Decision, Mode, Outcome, Permit, Record};
+
+/// Gathers what is learned of one exchange and sends its [`Record`] once: at [`finish`], or,
+/// if nobody finished it, when it is dropped.
+///
+/// An exchange that is dropped unfinished ended because its client left, so that is the
+/// outcome recorded then.
+///
+/// [`finish`]: Recorder::finish
+#[derive(Debug)]
+pub struct Recorder {
+    id: String,
+    began: Instant,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+    /// Empty once the record has been sent.
+    draft: Mutex<Option<(Permit, Record)>>,
+}
+
+impl Recorder {
+    /// Opens the record of an exchange that begins now.
+    pub fn open(permit: Permit, mode: Mode) -> Self {
+        let id = permit.id();
+        let record = Record {
+            timestamp_unix_ms: unix_ms(),
+            mode,
+            decision: Decision::Allow,
+            target: "".into(),
+            port: None,
+            method: None,
+            path: None,
+            status: None,
+            reason: None,
+            route_id: None,
+            auth_mechanism: None,
+            auth_outcome: None,
+            managed_credential_active: None,
+            injection_mode: None,
+            denial_category: None,
+            sequence: 0,
+            id: id.clone(),
+            outcome: Outcome::ClientAbort,
+            duration_ms: 0.0,
+            bytes_in: 0,
+            bytes_out: 0,
+            client: None,
+        };
+        Self {
+            id,
+            began: Instant::now(),
+            bytes_in: AtomicU64::new(0),
+            bytes_out: AtomicU64::new(0),
+            draft: Mutex::new(Some((permit, record))),
+        }
+    }
+
+    /// The id of this exchange's record.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Notes something. Without effect once the record has been sent.
+    pub fn note(&self, write: impl FnOnce(&mut Record)) {
+        if let Some((_, record)) = &mut *self.lock() {
+            write(record);
+        }
+    }
+
+    /// Reads what has been noted so far; `None` once the record has been sent.
+    pub fn read<T>(&self, read: impl FnOnce(&Record) -> T) -> Option<T> {
+        self.lock().as_ref().map(|(_, record)| read(record))
+    }
+
+    /// Counts `n` bytes received from the client.
+    pub fn add_bytes_in(&self, n: u64) {
+        self.bytes_in.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Counts `n` bytes sent to the client.
+    pub fn add_bytes_out(&self, n: u64) {
+        self.bytes_out.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Ends the exchange and sends its record. Only the first ending counts.
+    pub fn finish(&self, outcome: Outcome) {
+        let Some((permit, mut record)) = self.lock().take() else { return };
+        record.outcome = outcome;
+        record.duration_ms = self.began.elapsed().as_secs_f64() * 1_000.0;
+        record.bytes_in = self.bytes_in.load(Ordering::Relaxed);
+        record.bytes_out = self.bytes_out.load(Ordering::Relaxed);
+        permit.send(record);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(Permit, Record)>> {
+        // A panic in a `note` closure leaves at worst one field unset.
+        self.draft.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        self.finish(Outcome::ClientAbort);
+    }
+}
+
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

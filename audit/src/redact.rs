@@ -1,0 +1,89 @@
+//! What may never be recorded: credentials in a path or query.
+
+/// What stands in a record where a credential stood in the request.
+pub const REDACTED: &str = "[redacted]";
+
+/// Query parameters whose values are credentials by convention; compared without case, and
+/// with `-` and `_` left out.
+const CREDENTIAL_NAMES: [&str; 16] = [
+    "accesskey",
+    "accesstoken",
+    "apikey",
+    "auth",
+    "authorization",
+    "clientsecret",
+    "code",
+    "credential",
+    "key",
+    "password",
+    "secret",
+    "sessiontoken",
+    "sig",
+    "signature",
+    "subscriptionkey",
+    "token",
+];
+
+/// Returns `path_and_query` fit for a record: every occurrence of `token` (when not empty) and
+/// the value of every credential-like query parameter is replaced by [`REDACTED`].
+///
+/// `also` names further query parameters to redact, such as those a route injects into.
+pub fn path_and_query(path_and_query: &str, token: &str, also: &[&str]) -> String {
+    let (path, query) = match path_and_query.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (path_and_query, None),
+    };
+    let mut out = without(path, token);
+    if let Some(query) = query {
+        let mut separator = '?';
+        for pair in query.split('&') {
+            out.push(separator);
+            out.push_str(&redact_pair(pair, token, also));
+            separator = '&';
+        }
+    }
+    out
+}
+
+fn redact_pair(pair: &str, token: &str, also: &[&str]) -> String {
+    match pair.split_once('=') {
+        Some((name, _)) if is_credential_name(name) || also.contains(&name) => {
+            format!("{name}={REDACTED}")
+        }
+        _ => without(pair, token),
+    }
+}
+
+fn without(text: &str, token: &str) -> String {
+    if token.is_empty() { text.to_owned() } else { text.replace(token, REDACTED) }
+}
+
+fn is_credential_name(name: &str) -> bool {
+    let plain: String = name
+        .chars()
+        .filter(|c| !matches!(c, '-' | '_'))
+        .map(|c| c.to_ascii_lowercase())
+        .collect();
+    CREDENTIAL_NAMES.iter().any(|known| plain == *known || plain.ends_with(known))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::path_and_query;
+
+    #[test]
+    fn credential_parameters_and_the_token_are_removed() {
+        let seen = path_and_query("/bot-T0K/send?api_key=sk-1&q=T0K&page=2", "T0K", &[]);
+        assert_eq!(seen, "/bot-[redacted]/send?api_key=[redacted]&q=[redacted]&page=2");
+    }
+
+    #[test]
+    fn named_parameters_are_removed() {
+        assert_eq!(path_and_query("/x?pin=1&a", "", &["pin"]), "/x?pin=[redacted]&a");
+    }
+
+    #[test]
+    fn a_harmless_path_stays_as_it_is() {
+        assert_eq!(path_and_query("/v1/models?limit=3", "T0K", &[]), "/v1/models?limit=3");
+    }
+}

@@ -1,0 +1,74 @@
+//! What can go wrong with a credential. Messages name where it is kept, never what it is.
+
+use std::time::Duration;
+
+use crate::Locator;
+
+/// A credential reference, format or pattern that cannot be used; a mistake in configuration.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ParseError {
+    /// The text does not have the form it should have.
+    #[error("{0}")]
+    Invalid(String),
+    /// The form is known but this version cannot serve it.
+    #[error("{0}")]
+    Unsupported(String),
+}
+
+/// A credential that could not be had when it was asked for.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// The place exists or could exist, but holds no secret.
+    #[error("no credential at `{locator}`")]
+    NotFound {
+        /// Where it was looked for.
+        locator: Locator,
+        /// What to do about it.
+        hint: String,
+    },
+    /// The place could not be asked, or refused.
+    #[error("credential at `{locator}` is not available: {reason}")]
+    Unavailable {
+        /// Where it was looked for.
+        locator: Locator,
+        /// What went wrong, and where it is known, what to do.
+        reason: String,
+    },
+    /// The place did not answer in time.
+    #[error("credential at `{locator}` did not arrive within {} s", limit.as_secs())]
+    TimedOut {
+        /// Where it was looked for.
+        locator: Locator,
+        /// How long it was waited for.
+        limit: Duration,
+    },
+    /// The secret holds bytes that may not stand where it should go.
+    #[error("credential at `{locator}` cannot be sent: {reason}")]
+    Unusable {
+        /// Where it was found.
+        locator: Locator,
+        /// Which rule it breaks.
+        reason: &'static str,
+    },
+}
+
+impl Error {
+    /// A stable word for the kind of failure: `credential_not_found` or
+    /// `credential_unavailable`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotFound { .. } => "credential_not_found",
+            Self::Unavailable { .. } | Self::TimedOut { .. } | Self::Unusable { .. } => {
+                "credential_unavailable"
+            }
+        }
+    }
+
+    /// What to do about it, where that is known.
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::NotFound { hint, .. } => Some(hint),
+            _ => None,
+        }
+    }
+}

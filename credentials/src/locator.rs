@@ -1,0 +1,140 @@
+//! Where a credential is kept: the parsed form of a `credential_key`.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::ParseError;
+
+/// The service that plain names belong to in the OS keyring.
+const KEYRING_SERVICE: &str = "nono";
+
+/// Schemes that are part of the configuration language but that this version cannot serve.
+const PLANNED: [&str; 7] =
+    ["op", "bw", "cmd", "vault", "apple-password", "apple-passwords", "oauth2"];
+
+/// Where a credential is kept. Configuration, not a secret: it may be shown.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Locator {
+    /// `name` or `keyring://service/account`: the OS keyring. A plain name is the account of
+    /// service `nono`.
+    Keyring {
+        /// The keyring's service.
+        service: String,
+        /// The account within the service.
+        account: String,
+    },
+    /// `env://NAME`: an environment variable of this process.
+    Env(String),
+    /// `file:///absolute/path`: a file that only its owner may read.
+    File(PathBuf),
+}
+
+impl Locator {
+    /// Parses a credential reference.
+    ///
+    /// # Errors
+    /// [`ParseError::Invalid`] when the text is malformed or its scheme unknown,
+    /// [`ParseError::Unsupported`] when the scheme is known but not built yet.
+    pub fn parse(text: &str) -> Result<Self, ParseError> {
+        match text.split_once("://") {
+            None => keyring(KEYRING_SERVICE, text),
+            Some(("keyring", rest)) => match rest.split_once('/') {
+                Some((service, account)) => keyring(service, account),
+                None => Err(invalid("`keyring://` needs the form keyring://service/account")),
+            },
+            Some(("env", name)) => env(name),
+            Some(("file", path)) => file(path),
+            Some((scheme, _)) if PLANNED.contains(&scheme) => Err(ParseError::Unsupported(
+                format!("credential source `{scheme}://` is not built yet"),
+            )),
+            Some((scheme, _)) => Err(invalid(format!(
+                "unknown credential source `{scheme}://`; known are a plain keyring name, \
+                 keyring://, env:// and file://"
+            ))),
+        }
+    }
+
+    /// The name by which the default environment variable of a route's key is made; only plain
+    /// keyring names have one.
+    pub fn plain_name(&self) -> Option<&str> {
+        match self {
+            Self::Keyring { service, account } if service == KEYRING_SERVICE => Some(account),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Locator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Keyring { service, account } => write!(f, "keyring://{service}/{account}"),
+            Self::Env(name) => write!(f, "env://{name}"),
+            Self::File(path) => write!(f, "file://{}", path.display()),
+        }
+    }
+}
+
+fn keyring(service: &str, account: &str) -> Result<Locator, ParseError> {
+    let fit = |s: &str| !s.is_empty() && s.len() <= 1024 && !s.contains(char::is_control);
+    if !fit(service) || !fit(account) {
+        return Err(invalid("keyring service and account must be 1 to 1024 printable characters"));
+    }
+    if account.contains('?') {
+        return Err(ParseError::Unsupported("keyring options (`?…`) are not built yet".into()));
+    }
+    Ok(Locator::Keyring { service: service.into(), account: account.into() })
+}
+
+fn env(name: &str) -> Result<Locator, ParseError> {
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if name.is_empty() || !name.chars().all(word) || name.starts_with(|c: char| c.is_ascii_digit())
+    {
+        return Err(invalid("`env://` needs the name of an environment variable"));
+    }
+    Ok(Locator::Env(name.into()))
+}
+
+fn file(path: &str) -> Result<Locator, ParseError> {
+    let path = Path::new(path);
+    if !path.is_absolute() || path.components().any(|c| c.as_os_str() == "..") {
+        return Err(invalid("`file://` needs an absolute path without `..`: file:///path"));
+    }
+    Ok(Locator::File(path.into()))
+}
+
+fn invalid(reason: impl Into<String>) -> ParseError {
+    ParseError::Invalid(reason.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Locator;
+    use crate::ParseError;
+
+    #[test]
+    fn every_form_parses_to_its_place() {
+        let keyring = |service: &str, account: &str| Locator::Keyring {
+            service: service.into(),
+            account: account.into(),
+        };
+        for (text, place) in [
+            ("openai-key", keyring("nono", "openai-key")),
+            ("keyring://corp/llm", keyring("corp", "llm")),
+            ("env://OPENAI_KEY", Locator::Env("OPENAI_KEY".into())),
+            ("file:///run/key", Locator::File("/run/key".into())),
+        ] {
+            assert_eq!(Locator::parse(text).unwrap(), place, "{text}");
+        }
+    }
+
+    #[test]
+    fn malformed_and_unknown_forms_are_refused() {
+        for text in
+            ["", "keyring://x", "env://", "env://A-B", "env://1A", "file://rel", "file:///a/../b"]
+        {
+            assert!(matches!(Locator::parse(text), Err(ParseError::Invalid(_))), "{text}");
+        }
+        assert!(matches!(Locator::parse("exec://x"), Err(ParseError::Invalid(_))));
+        assert!(matches!(Locator::parse("op://v/i/f"), Err(ParseError::Unsupported(_))));
+    }
+}
