@@ -1,1 +1,79 @@
-//! What a process may touch: capabilities, enforcement, sandboxed execution.
+//! What a process may touch: a description ([`CapabilitySet`]), and two ways to be held to it:
+//! [`apply`] for the calling process, for ever, and [`Command`] for a program of its own.
+//!
+//! # Whom it holds
+//!
+//! The sandboxed code is taken to be hostile and to know this crate. It runs with the user's own
+//! rights, so the kernel would let it do all the user may do. The sandbox takes away what was not
+//! granted, by the kernel's own means and without a helper process:
+//!
+//! * **Files**: Landlock. What is not granted can be neither opened, executed nor changed.
+//! * **Network**: Landlock for TCP ports, and a system call filter for all that is not plain
+//!   TCP: other protocols and families, fast open, `io_uring`. Only with
+//!   [`block_network`](CapabilitySet::block_network) or
+//!   [`proxy_only`](CapabilitySet::proxy_only).
+//! * **Other processes**: no signal reaches one outside the sandbox, nor does an abstract unix
+//!   socket (Landlock ABI 6); their limits, priorities and processors stay as they are.
+//! * **The terminal**: no session has one, and no keystroke can be pushed into one.
+//! * **The caller**: no descriptor, no environment, no input and no signal disposition of the
+//!   parent's reaches a [`Command`]; it cannot keep the call from returning at its timeout, nor
+//!   make the parent store more output than it was given room for.
+//!
+//! What is asked for and cannot be had is an [`Error`], before anything runs. What the kernel is
+//! too old to judge is in the [`Enforcement`] that every way into the sandbox returns.
+//!
+//! # What is not covered
+//!
+//! * `proxy_only` holds a process to a TCP **port**, not to an address: the same port of another
+//!   host can be reached. Under `proxy_only`, `listen` without `bind` opens a port of the kernel's
+//!   choice; nothing can be sent by it that somebody outside does not come to fetch.
+//! * A unix socket with a path can be connected to before Landlock ABI 9, granted or not.
+//! * `stat`, `chmod`, `chown`, `utimes` and extended attributes of files that are not granted
+//!   work as far as the user's own rights go: Landlock does not judge them.
+//! * Reading includes executing, and nothing keeps code from being made in memory.
+//! * A directory cannot be granted without what is beneath it.
+//! * A program that leaves its session (`setsid`) survives the end and the timeout of its
+//!   [`Command`]. It stays sandboxed.
+//! * Root keeps its capabilities. They give no file that is not granted, but they do give, for
+//!   one, the environment of any process whose `/proc` directory is granted.
+//! * Memory is not limited, and processes only through a limit that counts all of the user's.
+//! * Time and caches: nothing is done about side channels, nor about faults of the kernel.
+//!
+//! # Platforms
+//!
+//! Linux 5.13 with Landlock; network limits from 6.7 on. Elsewhere everything that would enforce
+//! returns [`Error::Unsupported`].
+
+mod capability;
+mod enforcement;
+mod environ;
+mod error;
+mod exec;
+
+#[cfg(target_os = "linux")]
+mod apply;
+#[cfg(target_os = "linux")]
+mod collect;
+#[cfg(target_os = "linux")]
+mod landlock;
+#[cfg(target_os = "linux")]
+mod lookup;
+#[cfg(target_os = "linux")]
+mod network;
+#[cfg(target_os = "linux")]
+mod spawn;
+#[cfg(target_os = "linux")]
+mod sys;
+#[cfg(not(target_os = "linux"))]
+mod unsupported;
+
+#[cfg(target_os = "linux")]
+pub use apply::{apply, support};
+pub use capability::{Access, CapabilitySet, FsCapability, Network};
+pub use enforcement::{Enforcement, Support};
+pub use error::{Error, Feature, Step};
+pub use exec::{Command, Limits, Output};
+#[cfg(not(target_os = "linux"))]
+use unsupported::spawn;
+#[cfg(not(target_os = "linux"))]
+pub use unsupported::{apply, support};

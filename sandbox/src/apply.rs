@@ -1,0 +1,99 @@
+//! The sandbox for the calling process itself: everything is built and checked first, then the
+//! two irreversible calls are made.
+
+use std::io;
+
+use seccompiler::{BpfProgram, apply_filter, apply_filter_all_threads};
+
+use crate::capability::CapabilitySet;
+use crate::enforcement::{Enforcement, Support};
+use crate::error::{Error, Step};
+use crate::landlock::{Landlock, restrict};
+use crate::{network, sys};
+
+/// Restricts the calling process to `caps`, for ever: neither it nor any process it starts later
+/// gets anything back, and a second call can only take more away.
+///
+/// Descriptors that are open already stay usable, and so do memory maps and established
+/// connections. A kernel allows 16 Landlock layers per process.
+///
+/// # Errors
+///
+/// [`Error::OtherThreads`] if other threads run and the kernel cannot restrict them too (before
+/// Landlock ABI 8), [`Error::Unsupported`], and the errors of building the rules; nothing has been
+/// applied then. [`Error::Apply`] names the step that failed: after [`Step::Filter`], the Landlock
+/// part is in force already.
+pub fn apply(caps: &CapabilitySet) -> Result<Enforcement, Error> {
+    let landlock = Landlock::detect()?;
+    let ruleset = landlock.ruleset(caps)?;
+    let filter = network::filter(caps.network())?;
+    let others = other_threads()?;
+    if others > 0 && !landlock.restricts_threads() {
+        return Err(Error::OtherThreads { count: others });
+    }
+    restrict(ruleset, others > 0).map_err(|error| Error::Apply {
+        step: Step::Landlock,
+        source: Box::new(error),
+    })?;
+    install(&filter, others > 0).map_err(|error| Error::Apply {
+        step: Step::Filter,
+        source: Box::new(error),
+    })?;
+    Ok(report(landlock, caps))
+}
+
+/// Whether [`apply`] and [`Command::run`](crate::Command::run) can work on this machine.
+pub fn support() -> Support {
+    let (is_supported, details) = match Landlock::detect() {
+        Ok(landlock) => (true, describe(landlock)),
+        Err(error) => (false, error.to_string()),
+    };
+    Support {
+        is_supported,
+        platform: std::env::consts::OS,
+        details,
+    }
+}
+
+/// What a sandbox of `caps` enforces on this kernel.
+pub(crate) fn report(landlock: Landlock, caps: &CapabilitySet) -> Enforcement {
+    Enforcement {
+        landlock_abi: landlock.abi(),
+        network: caps.network(),
+        missing: landlock.missing().collect(),
+    }
+}
+
+fn describe(landlock: Landlock) -> String {
+    let mut details = format!("Landlock available (ABI {}): files", landlock.abi());
+    for feature in landlock.features() {
+        details.push_str(", ");
+        details.push_str(feature);
+    }
+    details
+}
+
+fn install(filter: &BpfProgram, all_threads: bool) -> seccompiler::Result<()> {
+    if all_threads {
+        apply_filter_all_threads(filter)
+    } else {
+        apply_filter(filter)
+    }
+}
+
+/// How many threads the process has besides the calling one.
+///
+/// In a process that is sandboxed already `/proc` may be out of reach. The kernel can still be
+/// asked whether the calling thread is alone, which is the case that matters.
+fn other_threads() -> Result<usize, Error> {
+    let counted = std::fs::read_dir("/proc/self/task").and_then(|tasks| {
+        tasks
+            .map(|task| task.map(drop))
+            .collect::<io::Result<Vec<()>>>()
+    });
+    match counted {
+        Ok(tasks) => Ok(tasks.len().saturating_sub(1)),
+        Err(_) if sys::is_only_thread() => Ok(0),
+        Err(source) => Err(Error::CountThreads { source }),
+    }
+}

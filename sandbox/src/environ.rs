@@ -1,0 +1,57 @@
+//! The environment of a sandboxed program: empty unless asked for, and never a variable that would
+//! make the dynamic loader run code of somebody else's choosing.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
+
+use crate::error::Error;
+
+/// A child's variables by name.
+pub(crate) type Variables = BTreeMap<OsString, OsString>;
+
+/// Builds the child's environment: the parent's without loader variables if `inherit`, and over it
+/// `explicit`, of which the last of a name wins.
+///
+/// # Errors
+///
+/// [`Error::VariableName`], [`Error::LoaderVariable`] or [`Error::NulByte`] for an explicit one.
+pub(crate) fn build(inherit: bool, explicit: &[(OsString, OsString)]) -> Result<Variables, Error> {
+    let mut variables = Variables::new();
+    if inherit {
+        variables.extend(std::env::vars_os().filter(|(name, _)| !is_loader_variable(name)));
+    }
+    for (name, value) in explicit {
+        check(name, value)?;
+        variables.insert(name.clone(), value.clone());
+    }
+    Ok(variables)
+}
+
+fn check(name: &OsStr, value: &OsStr) -> Result<(), Error> {
+    let bytes = name.as_bytes();
+    if bytes.is_empty() || bytes.contains(&b'=') || bytes.contains(&0) {
+        return Err(Error::VariableName {
+            name: name.to_owned(),
+        });
+    }
+    if is_loader_variable(name) {
+        return Err(Error::LoaderVariable {
+            name: name.to_owned(),
+        });
+    }
+    if value.as_bytes().contains(&0) {
+        return Err(Error::NulByte {
+            what: "the value of an environment variable",
+        });
+    }
+    Ok(())
+}
+
+/// Whether the dynamic loader of some platform takes orders from the variable.
+fn is_loader_variable(name: &OsStr) -> bool {
+    let name = name.as_bytes();
+    name.starts_with(b"LD_")
+        || name.starts_with(b"DYLD_")
+        || matches!(name, b"LIBPATH" | b"SHLIB_PATH")
+}

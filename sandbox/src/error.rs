@@ -1,0 +1,288 @@
+//! What can go wrong, one variant per operation, with the path and the operating system's own
+//! error kept as values so that a caller can decide and need not read text.
+
+use std::ffi::OsString;
+use std::fmt::{self, Display, Formatter};
+use std::io;
+use std::path::PathBuf;
+
+/// An error of a library underneath, kept for its text.
+type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a sandbox could not be described, entered or run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A path to be granted does not exist; `source` carries the error number.
+    #[error("path does not exist: {}", path.display())]
+    PathMissing {
+        /// The path as it was given.
+        path: PathBuf,
+        /// `ENOENT`, as the kernel said it.
+        source: io::Error,
+    },
+    /// A directory was wanted.
+    #[error("expected a directory but got a file: {}", path.display())]
+    ExpectedDirectory {
+        /// The path as it was given.
+        path: PathBuf,
+    },
+    /// Anything but a directory was wanted.
+    #[error("expected a file but got a directory: {}", path.display())]
+    ExpectedFile {
+        /// The path as it was given.
+        path: PathBuf,
+    },
+    /// A path could not be resolved: a component is no directory, may not be searched, changed
+    /// while it was looked at, or the name cannot be a path at all.
+    #[error("failed to resolve path: {}", path.display())]
+    Resolve {
+        /// The path as it was given.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The platform or the running kernel lacks something that was asked for.
+    #[error("not supported here: {feature}")]
+    Unsupported {
+        /// What is missing.
+        feature: Feature,
+    },
+    /// The process has other threads and the kernel cannot restrict them; nothing was applied.
+    #[error(
+        "the process has {count} other thread(s), which this kernel cannot restrict together \
+         with the calling one (Landlock ABI 8 can); nothing was applied"
+    )]
+    OtherThreads {
+        /// Threads besides the calling one.
+        count: usize,
+    },
+    /// It could not be found out whether other threads exist; nothing was applied.
+    #[error("failed to count the threads of this process; nothing was applied")]
+    CountThreads {
+        /// What reading `/proc/self/task` said.
+        source: io::Error,
+    },
+    /// The Landlock ruleset could not be built.
+    #[error("failed to build the Landlock ruleset")]
+    BuildRuleset {
+        /// The `landlock` crate's error; it names the system call.
+        source: Source,
+    },
+    /// The rule of one grant could not be added.
+    #[error("failed to add the Landlock rule for {}", path.display())]
+    AddRule {
+        /// The resolved path of the grant.
+        path: PathBuf,
+        /// The `landlock` crate's error.
+        source: Source,
+    },
+    /// The system call filter could not be compiled.
+    #[error("failed to compile the system call filter")]
+    BuildFilter {
+        /// The `seccompiler` crate's error.
+        source: Source,
+    },
+    /// A step of [`apply`](crate::apply) failed. After [`Step::Filter`] the Landlock part is
+    /// already in force and stays so.
+    #[error("failed to {step}")]
+    Apply {
+        /// The step that failed.
+        step: Step,
+        /// What the step said.
+        source: Source,
+    },
+    /// The command is the empty string.
+    #[error("command must not be empty")]
+    EmptyCommand,
+    /// An argument, a variable or a path contains a NUL byte.
+    #[error("{what} must not contain a NUL byte")]
+    NulByte {
+        /// Which kind of value it was.
+        what: &'static str,
+    },
+    /// The name of an environment variable is empty or contains `=` or NUL.
+    #[error("invalid name of an environment variable: {}", name.display())]
+    VariableName {
+        /// The name as it was given.
+        name: OsString,
+    },
+    /// The environment variable would steer the dynamic loader.
+    #[error("environment variable is not allowed in a sandbox: {}", name.display())]
+    LoaderVariable {
+        /// The name as it was given.
+        name: OsString,
+    },
+    /// No file of this name exists where the program was looked for.
+    #[error("program not found: {}", program.display())]
+    ProgramNotFound {
+        /// The program as it was given.
+        program: OsString,
+    },
+    /// The program exists but is no executable regular file.
+    #[error("program is not an executable file: {}", path.display())]
+    ProgramNotExecutable {
+        /// Where it was found.
+        path: PathBuf,
+    },
+    /// A step between the call and the first instruction of the program failed; the program
+    /// did not run.
+    #[error("failed to {step}{}", Quoted(path.as_ref()))]
+    Spawn {
+        /// The step that failed.
+        step: Step,
+        /// The path the step was about, if it was about one.
+        path: Option<PathBuf>,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The running child could not be watched; it has been killed.
+    #[error("failed to watch the sandboxed process: {syscall}")]
+    Watch {
+        /// The system call that failed.
+        syscall: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// Whether the caller's argument was at fault, before anything was tried.
+    pub fn is_bad_argument(&self) -> bool {
+        matches!(
+            self,
+            Self::EmptyCommand
+                | Self::NulByte { .. }
+                | Self::VariableName { .. }
+                | Self::LoaderVariable { .. }
+                | Self::ExpectedDirectory { .. }
+                | Self::ExpectedFile { .. }
+        )
+    }
+}
+
+/// What a platform or kernel can lack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Feature {
+    /// There is no enforcement for this operating system.
+    Platform,
+    /// The kernel was built without Landlock or is older than 5.13.
+    Landlock,
+    /// Landlock is built in but switched off at boot.
+    LandlockDisabled,
+    /// Network limits need Landlock ABI 4 (Linux 6.7).
+    LandlockNetwork {
+        /// The ABI the kernel has.
+        abi: u32,
+    },
+    /// The system call filter has no form for this processor.
+    FilterArchitecture,
+}
+
+impl Display for Feature {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Platform => write!(f, "sandboxing on {}", std::env::consts::OS),
+            Self::Landlock => f.write_str("Landlock (Linux 5.13 or newer, built with it)"),
+            Self::LandlockDisabled => f.write_str("Landlock (disabled at boot, see `lsm=`)"),
+            Self::LandlockNetwork { abi } => {
+                write!(
+                    f,
+                    "network limits (Landlock ABI 4 or newer, this kernel has {abi})"
+                )
+            }
+            Self::FilterArchitecture => {
+                write!(f, "system call filter on {}", std::env::consts::ARCH)
+            }
+        }
+    }
+}
+
+/// A step on the way into a sandbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[repr(u32)]
+pub enum Step {
+    /// Create the pipes and open `/dev/null`.
+    Pipes = 1,
+    /// Allocate the stack the new process starts on.
+    Stack,
+    /// Create the process.
+    Clone,
+    /// Ask for the child to end with its parent.
+    ParentDeath,
+    /// Start a session of its own.
+    Session,
+    /// Change to the working directory.
+    WorkingDirectory,
+    /// Connect standard input, output and error.
+    Stdio,
+    /// Keep inherited descriptors from the program.
+    Descriptors,
+    /// Set the resource limits.
+    ResourceLimits,
+    /// Give up gaining privileges.
+    NoNewPrivileges,
+    /// Enter the Landlock domain.
+    Landlock,
+    /// Install the system call filter.
+    Filter,
+    /// Unblock the signals.
+    SignalMask,
+    /// Execute the program.
+    Execute,
+}
+
+impl Step {
+    /// Every step, in the order in which they are taken.
+    pub(crate) const ALL: [Self; 14] = [
+        Self::Pipes,
+        Self::Stack,
+        Self::Clone,
+        Self::ParentDeath,
+        Self::Session,
+        Self::WorkingDirectory,
+        Self::Stdio,
+        Self::Descriptors,
+        Self::ResourceLimits,
+        Self::NoNewPrivileges,
+        Self::Landlock,
+        Self::Filter,
+        Self::SignalMask,
+        Self::Execute,
+    ];
+}
+
+impl Display for Step {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pipes => "create the pipes to the sandboxed process",
+            Self::Stack => "allocate a stack for the sandboxed process",
+            Self::Clone => "create the sandboxed process",
+            Self::ParentDeath => "tie the sandboxed process to its parent",
+            Self::Session => "start a new session",
+            Self::WorkingDirectory => "change to the working directory",
+            Self::Stdio => "connect the standard streams",
+            Self::Descriptors => "close inherited descriptors",
+            Self::ResourceLimits => "set the resource limits",
+            Self::NoNewPrivileges => "give up new privileges",
+            Self::Landlock => "enter the Landlock domain",
+            Self::Filter => "install the system call filter",
+            Self::SignalMask => "unblock signals",
+            Self::Execute => "execute the program",
+        })
+    }
+}
+
+/// Prints ` PATH` with quotes if there is one.
+struct Quoted<'a>(Option<&'a PathBuf>);
+
+impl Display for Quoted<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(path) => write!(f, " `{}`", path.display()),
+            None => Ok(()),
+        }
+    }
+}

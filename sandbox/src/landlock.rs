@@ -1,0 +1,187 @@
+//! Turns a `CapabilitySet` into a Landlock ruleset. The only file that names the `landlock` crate.
+//!
+//! The kernel's ABI version is asked for once per ruleset and every right is taken from what that
+//! version knows; the crate's own best-effort mode, which drops rights in silence, is not used.
+
+use std::os::fd::BorrowedFd;
+
+use landlock::{
+    ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, NetPort,
+    PathBeneath, RestrictSelfAttr as _, Ruleset, RulesetAttr as _, RulesetCreated,
+    RulesetCreatedAttr as _, RulesetError, Scope, make_bitflags,
+};
+use rustix::fs::{FileType, fstat};
+
+use crate::capability::{Access, CapabilitySet, FsCapability, Network};
+use crate::error::{Error, Feature};
+use crate::sys;
+
+/// The first ABI that judges TCP ports.
+const NETWORK: u32 = 4;
+/// The first ABI that can restrict all threads of a process at once.
+const THREADS: u32 = 8;
+/// The newest ABI this file knows the rights of.
+const NEWEST: u32 = 9;
+
+/// What each ABI from the second on added, in words for people.
+const ADDED: [(u32, &str); 6] = [
+    (2, "renames between directories"),
+    (3, "truncation"),
+    (NETWORK, "TCP ports"),
+    (5, "device control"),
+    (6, "signals and abstract unix sockets"),
+    (9, "unix sockets by path"),
+];
+
+/// The Landlock of the running kernel.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Landlock {
+    abi: u32,
+}
+
+impl Landlock {
+    /// Asks the kernel.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] if it has no Landlock or has it switched off.
+    pub(crate) fn detect() -> Result<Self, Error> {
+        match sys::landlock_abi() {
+            Ok(abi) => Ok(Self {
+                abi: abi.min(NEWEST),
+            }),
+            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+                Err(Error::Unsupported {
+                    feature: Feature::LandlockDisabled,
+                })
+            }
+            Err(_) => Err(Error::Unsupported {
+                feature: Feature::Landlock,
+            }),
+        }
+    }
+
+    /// The ABI version in use.
+    pub(crate) fn abi(self) -> u32 {
+        self.abi
+    }
+
+    /// Whether all threads can be restricted at once.
+    pub(crate) fn restricts_threads(self) -> bool {
+        self.abi >= THREADS
+    }
+
+    /// What newer kernels judge and this one lets pass.
+    pub(crate) fn missing(self) -> impl Iterator<Item = &'static str> {
+        ADDED
+            .into_iter()
+            .filter(move |(abi, _)| *abi > self.abi)
+            .map(|(_, what)| what)
+    }
+
+    /// What this kernel judges beyond the first version's rights.
+    pub(crate) fn features(self) -> impl Iterator<Item = &'static str> {
+        ADDED
+            .into_iter()
+            .filter(move |(abi, _)| *abi <= self.abi)
+            .map(|(_, what)| what)
+    }
+
+    /// Builds the ruleset that grants `caps` and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] if the network is to be limited and the kernel cannot,
+    /// [`Error::BuildRuleset`] or [`Error::AddRule`].
+    pub(crate) fn ruleset(self, caps: &CapabilitySet) -> Result<RulesetCreated, Error> {
+        if caps.is_network_blocked() && self.abi < NETWORK {
+            let feature = Feature::LandlockNetwork { abi: self.abi };
+            return Err(Error::Unsupported { feature });
+        }
+        let mut ruleset = self.create(caps).map_err(build_error)?;
+        for capability in caps.fs_capabilities() {
+            let rule = PathBeneath::new(capability.handle(), self.rights(capability)?);
+            ruleset = ruleset.add_rule(rule).map_err(|error| Error::AddRule {
+                path: capability.resolved().to_owned(),
+                source: Box::new(error),
+            })?;
+        }
+        if let Network::ProxyOnly(proxy) = caps.network() {
+            ruleset = ruleset
+                .add_rule(NetPort::new(proxy.port(), AccessNet::ConnectTcp))
+                .map_err(build_error)?;
+        }
+        Ok(ruleset)
+    }
+
+    fn create(self, caps: &CapabilitySet) -> Result<RulesetCreated, RulesetError> {
+        let mut ruleset = Ruleset::default()
+            .set_compatibility(CompatLevel::HardRequirement)
+            .handle_access(AccessFs::from_all(self.version()))?;
+        let scopes = Scope::from_all(self.version());
+        if !scopes.is_empty() {
+            ruleset = ruleset.scope(scopes)?;
+        }
+        if caps.is_network_blocked() {
+            ruleset = ruleset.handle_access(AccessNet::from_all(self.version()))?;
+        }
+        ruleset.create()
+    }
+
+    fn version(self) -> ABI {
+        // `detect` caps the number at `NEWEST`, so it always fits.
+        ABI::from(i32::try_from(self.abi).unwrap_or(i32::MAX))
+    }
+
+    /// The rights of one grant, as far as the kernel knows them and the object can have them.
+    fn rights(self, capability: &FsCapability) -> Result<BitFlags<AccessFs>, Error> {
+        let mut rights = BitFlags::EMPTY;
+        if capability.access().is_read() {
+            rights |= make_bitflags!(AccessFs::{Execute | ReadFile | ReadDir});
+        }
+        if capability.access().is_write() {
+            // Device nodes (`MakeChar`, `MakeBlock`) are left out: whoever can make one has the
+            // device, whatever paths were granted.
+            rights |= make_bitflags!(AccessFs::{
+                WriteFile | Truncate | Refer | RemoveDir | RemoveFile
+                | MakeDir | MakeReg | MakeSock | MakeFifo | MakeSym | ResolveUnix
+            });
+        }
+        if capability.is_file() {
+            if capability.access() != Access::Read && is_device(capability)? {
+                rights |= AccessFs::IoctlDev;
+            }
+            rights &= AccessFs::from_file(self.version());
+        }
+        Ok(rights & AccessFs::from_all(self.version()))
+    }
+}
+
+/// Restricts the calling thread, or all threads of the process if `all_threads`.
+///
+/// # Errors
+///
+/// Those of `prctl` and `landlock_restrict_self`.
+pub(crate) fn restrict(ruleset: RulesetCreated, all_threads: bool) -> Result<(), RulesetError> {
+    ruleset.all_threads(all_threads)?.restrict_self()?;
+    Ok(())
+}
+
+fn is_device(capability: &FsCapability) -> Result<bool, Error> {
+    let handle: BorrowedFd<'_> = capability.handle();
+    let status = fstat(handle).map_err(|error| Error::Resolve {
+        path: capability.resolved().to_owned(),
+        source: error.into(),
+    })?;
+    let kind = FileType::from_raw_mode(status.st_mode);
+    Ok(matches!(
+        kind,
+        FileType::CharacterDevice | FileType::BlockDevice
+    ))
+}
+
+fn build_error(error: RulesetError) -> Error {
+    Error::BuildRuleset {
+        source: Box::new(error),
+    }
+}

@@ -1,0 +1,212 @@
+//! Runs a command: everything the child needs is made here, in the parent, before there is a
+//! child; then `sys.rs` starts it, and `collect.rs` stays with it to the end.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Resource, getrlimit};
+
+use crate::apply::report;
+use crate::capability::CapabilitySet;
+use crate::collect::{Child, collect};
+use crate::environ::Variables;
+use crate::error::{Error, Step};
+use crate::exec::{Command, Limits, Output, TIMED_OUT, search_path};
+use crate::landlock::Landlock;
+use crate::lookup::{self, Program};
+use crate::{network, sys};
+
+/// Descriptors below this one are the standard streams.
+const FIRST_FREE: i32 = 3;
+
+/// Runs `command` in a sandbox of `caps` and waits for it.
+pub(crate) fn run(command: &Command, caps: &CapabilitySet) -> Result<Output, Error> {
+    let start = Instant::now();
+    let landlock = Landlock::detect()?;
+    let image = Image::new(command)?;
+    let ruleset: Option<OwnedFd> = landlock.ruleset(caps)?.into();
+    let filter = network::filter(caps.network())?;
+    let pipes = Pipes::new(ruleset).map_err(|source| image.failure(Step::Pipes, source))?;
+    let child = sys::spawn(&sys::Plan {
+        program: &image.program,
+        argv: &image.argv,
+        envp: &image.envp,
+        cwd: image.cwd.as_deref(),
+        stdio: [
+            pipes.null.as_fd(),
+            pipes.stdout.child.as_fd(),
+            pipes.stderr.child.as_fd(),
+        ],
+        ruleset: pipes.ruleset.as_fd(),
+        filter: &filter,
+        limits: &resource_limits(&command.limits),
+    })
+    .map_err(|failure| image.failure(failure.step, io::Error::from_raw_os_error(failure.errno)))?;
+    let child = Child::new(child.pid, child.pidfd);
+    let streams = pipes.into_parents();
+    // A time beyond the clock's range never comes.
+    let deadline = command
+        .timeout
+        .and_then(|timeout| start.checked_add(timeout));
+    let end = collect(child, streams, command.limits.max_output_bytes, deadline)?;
+    Ok(Output {
+        exit_code: if end.timed_out {
+            TIMED_OUT
+        } else {
+            end.exit_code
+        },
+        stdout: end.stdout,
+        stderr: end.stderr,
+        timed_out: end.timed_out,
+        truncated: end.truncated,
+        duration: start.elapsed(),
+        enforcement: report(landlock, caps),
+    })
+}
+
+/// The program and its surroundings, as the kernel takes them.
+struct Image {
+    path: PathBuf,
+    directory: Option<PathBuf>,
+    program: CString,
+    argv: Vec<CString>,
+    envp: Vec<CString>,
+    cwd: Option<CString>,
+}
+
+impl Image {
+    fn new(command: &Command) -> Result<Self, Error> {
+        let variables = command.environment()?;
+        let program_name = c_string(&command.program, "the program")?;
+        let cwd = command.cwd.as_deref();
+        let c_cwd = cwd.map(|path| c_string(path.as_os_str(), "the working directory"));
+        let Program { path, argv0 } = lookup::find(
+            OsStr::from_bytes(program_name.as_bytes()),
+            cwd,
+            search_path(&variables),
+        )?;
+        let mut argv = vec![c_string(&argv0, "the program")?];
+        for arg in &command.args {
+            argv.push(c_string(arg, "an argument")?);
+        }
+        Ok(Self {
+            program: c_string(path.as_os_str(), "the program")?,
+            path,
+            directory: command.cwd.clone(),
+            argv,
+            envp: environment(&variables)?,
+            cwd: c_cwd.transpose()?,
+        })
+    }
+
+    /// The error of a step, with the path the step was about.
+    fn failure(&self, step: Step, source: io::Error) -> Error {
+        let path = match step {
+            Step::Execute => Some(self.path.clone()),
+            Step::WorkingDirectory => self.directory.clone(),
+            _ => None,
+        };
+        Error::Spawn { step, path, source }
+    }
+}
+
+fn environment(variables: &Variables) -> Result<Vec<CString>, Error> {
+    let entry = |(name, value): (&OsString, &OsString)| {
+        let mut line = name.clone();
+        line.push("=");
+        line.push(value);
+        c_string(&line, "an environment variable")
+    };
+    variables.iter().map(entry).collect()
+}
+
+fn c_string(value: &OsStr, what: &'static str) -> Result<CString, Error> {
+    CString::new(value.as_bytes()).map_err(|_| Error::NulByte { what })
+}
+
+/// A pipe from the child to the parent.
+struct Pipe {
+    parent: OwnedFd,
+    child: OwnedFd,
+}
+
+impl Pipe {
+    fn new() -> io::Result<Self> {
+        let (parent, child) = pipe_with(PipeFlags::CLOEXEC)?;
+        // Only our end: a program does not expect its output not to block.
+        rustix::io::ioctl_fionbio(&parent, true)?;
+        Ok(Self {
+            parent,
+            child: beyond_stdio(child)?,
+        })
+    }
+}
+
+/// The descriptors that the child takes with it or needs on its way.
+struct Pipes {
+    null: OwnedFd,
+    stdout: Pipe,
+    stderr: Pipe,
+    ruleset: OwnedFd,
+}
+
+impl Pipes {
+    fn new(ruleset: Option<OwnedFd>) -> io::Result<Self> {
+        // The `landlock` crate gives no descriptor only for a kernel without Landlock.
+        let ruleset = ruleset.ok_or(io::ErrorKind::Unsupported)?;
+        let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        Ok(Self {
+            null: beyond_stdio(null)?,
+            stdout: Pipe::new()?,
+            stderr: Pipe::new()?,
+            ruleset: beyond_stdio(ruleset)?,
+        })
+    }
+
+    /// Closes the child's ends, so that the pipes end when the child's do.
+    fn into_parents(self) -> [OwnedFd; 2] {
+        [self.stdout.parent, self.stderr.parent]
+    }
+}
+
+/// Moves a descriptor out of the way of the standard streams. A parent that has closed its own
+/// gets their numbers for what it opens next, and the child would then overwrite one by another.
+fn beyond_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
+    use std::os::fd::AsRawFd as _;
+    if fd.as_raw_fd() >= FIRST_FREE {
+        return Ok(fd);
+    }
+    Ok(rustix::io::fcntl_dupfd_cloexec(&fd, FIRST_FREE)?)
+}
+
+/// The limits as the kernel takes them: never above what the parent has, which an ordinary user
+/// could not set anyway.
+fn resource_limits(limits: &Limits) -> Vec<sys::ResourceLimit> {
+    let asked = [
+        (libc::RLIMIT_NPROC, Resource::Nproc, limits.max_processes),
+        (libc::RLIMIT_CPU, Resource::Cpu, limits.max_cpu_seconds),
+        (
+            libc::RLIMIT_FSIZE,
+            Resource::Fsize,
+            limits.max_file_size_bytes,
+        ),
+        (libc::RLIMIT_NOFILE, Resource::Nofile, limits.max_open_files),
+    ];
+    let mut set = Vec::with_capacity(asked.len());
+    for (number, resource, value) in asked {
+        if let Some(value) = value {
+            let most = getrlimit(resource).maximum.unwrap_or(u64::MAX);
+            set.push(sys::ResourceLimit {
+                resource: number,
+                value: value.min(most),
+            });
+        }
+    }
+    set
+}
