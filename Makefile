@@ -48,7 +48,7 @@ test-python: develop ## Python: lints, types, stub and tests
 	cd py && $(BIN)/python -m pytest
 
 develop: $(VENV)/.maturin ## build the package with the tests' profile and install it into .venv
-	@cd py && VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --quiet --extras test
+	@cd py && VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --quiet --extras test >/dev/null
 
 bench: ## run the benchmarks
 	cargo bench --workspace

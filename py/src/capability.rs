@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use nono_sandbox::{Access, CapabilitySet};
+use nono_sandbox::{CapabilitySet, FsCapability};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
@@ -83,12 +83,10 @@ impl PyCapabilitySet {
 
     /// The granted paths, in the order of granting.
     fn fs_capabilities(&self, py: Python<'_>) -> Vec<PyFsCapability> {
-        self.with(py, |set| {
-            set.fs_capabilities()
-                .iter()
-                .map(PyFsCapability::from)
-                .collect()
-        })
+        let wrap = |capability: &FsCapability| PyFsCapability {
+            inner: capability.clone(),
+        };
+        self.with(py, |set| set.fs_capabilities().iter().map(wrap).collect())
     }
 
     /// Whether direct network access is denied, wholly or but for a proxy.
@@ -109,23 +107,9 @@ impl PyCapabilitySet {
 
 /// One granted path.
 #[pyclass(name = "FsCapability", module = "nono_py", frozen)]
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct PyFsCapability {
-    original: PathBuf,
-    resolved: PathBuf,
-    access: Access,
-    is_file: bool,
-}
-
-impl From<&nono_sandbox::FsCapability> for PyFsCapability {
-    fn from(capability: &nono_sandbox::FsCapability) -> Self {
-        Self {
-            original: capability.original.clone(),
-            resolved: capability.resolved.clone(),
-            access: capability.access,
-            is_file: capability.is_file,
-        }
-    }
+    inner: FsCapability,
 }
 
 #[pymethods]
@@ -133,42 +117,37 @@ impl PyFsCapability {
     /// The path as it was given.
     #[getter]
     fn original(&self) -> &OsStr {
-        self.original.as_os_str()
+        self.inner.original().as_os_str()
     }
 
     /// The path that the grant is for: absolute, and without symbolic links.
     #[getter]
     fn resolved(&self) -> &OsStr {
-        self.resolved.as_os_str()
+        self.inner.resolved().as_os_str()
     }
 
     /// What may be done there.
     #[getter]
     fn access<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        access_mode(py, self.access)
+        access_mode(py, self.inner.access())
     }
 
     /// Whether the grant is for one file.
     #[getter]
     fn is_file(&self) -> bool {
-        self.is_file
+        self.inner.is_file()
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        let path = PyString::new(py, &self.resolved.to_string_lossy());
-        let (path, access) = (path.repr()?, access_mode(py, self.access)?);
+        let path = PyString::new(py, &self.inner.resolved().to_string_lossy()).repr()?;
+        let (access, is_file) = (self.inner.access(), self.inner.is_file());
         Ok(format!(
-            "FsCapability(path={path}, access={access}, is_file={})",
-            self.is_file
+            "FsCapability(path={path}, access={access}, is_file={is_file})"
         ))
     }
 
-    fn __str__(&self, py: Python<'_>) -> PyResult<String> {
-        Ok(format!(
-            "{} ({})",
-            self.resolved.display(),
-            access_mode(py, self.access)?
-        ))
+    fn __str__(&self) -> String {
+        self.inner.to_string()
     }
 }
 
@@ -215,7 +194,7 @@ pub(crate) fn support_info(py: Python<'_>) -> PySupportInfo {
     let support = py.detach(nono_sandbox::support);
     PySupportInfo {
         is_supported: support.is_supported,
-        platform: support.platform.to_string(),
-        details: support.details.to_string(),
+        platform: support.platform.to_owned(),
+        details: support.details,
     }
 }

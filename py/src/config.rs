@@ -1,6 +1,7 @@
 //! `ProxyConfig`, `RouteConfig` and `ExternalProxyConfig`: plain values, judged when made.
 
 use std::ffi::OsStr;
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -10,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
 use crate::enums::{InjectArgument, inject_mode};
-use crate::error::{config_error, not_implemented};
+use crate::error::{config_error, not_implemented, path_error};
 
 /// A path prefix of the proxy, the upstream it leads to, and the credential put on the way.
 #[pyclass(name = "RouteConfig", module = "nono_py", frozen)]
@@ -65,6 +66,7 @@ impl PyRouteConfig {
             tls_client_cert,
             tls_client_key,
         };
+        check_files(&inner)?;
         inner.check().map_err(config_error)?;
         Ok(Self { inner })
     }
@@ -281,6 +283,16 @@ impl PyProxyConfig {
             self.inner.bind
         )
     }
+}
+
+/// Looks whether the files of a route exist, for an exception with `errno` and `filename`; what
+/// is in them is judged by the proxy.
+fn check_files(route: &RouteConfig) -> PyResult<()> {
+    let files = [&route.tls_ca, &route.tls_client_cert, &route.tls_client_key];
+    for path in files.into_iter().flatten() {
+        fs::metadata(path).map_err(|error| path_error(&error, path))?;
+    }
+    Ok(())
 }
 
 /// An address to listen at. Of names only `localhost` is known: any other would have to be
