@@ -107,7 +107,7 @@ class ExecResult:
 
 def sandboxed_exec(
     caps: CapabilitySet,
-    command: Sequence[_OsText],
+    command: Sequence[str] | Sequence[bytes] | Sequence[os.PathLike[str]] | Sequence[_OsText],
     cwd: _Path | None = None,
     timeout_secs: float | None = None,
     env: _Environment | None = None,
