@@ -1,7 +1,7 @@
 //! The bounded channel between exchanges and whoever reads the log.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::Record;
@@ -14,9 +14,18 @@ pub fn channel(capacity: usize, session: &str) -> (Sender, Receiver) {
         session: session.into(),
         taken: AtomicUsize::new(0),
         opened: AtomicU64::new(0),
-        log: Mutex::new(Log { next: 0, records: Vec::new() }),
+        closed: AtomicBool::new(false),
+        log: Mutex::new(Log {
+            next: 0,
+            records: Vec::new(),
+        }),
     });
-    (Sender { shared: Arc::clone(&shared) }, Receiver { shared })
+    (
+        Sender {
+            shared: Arc::clone(&shared),
+        },
+        Receiver { shared },
+    )
 }
 
 /// Reserves places for records. Cheap to clone.
@@ -37,6 +46,11 @@ impl Sender {
         };
         (taken < self.shared.capacity).then_some(permit)
     }
+
+    /// Says that the proxy is being shut down: what is abandoned from now on is abandoned by it.
+    pub fn close(&self) {
+        self.shared.closed.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Takes records out. Independent of the proxy's life: what was sent stays readable.
@@ -49,7 +63,9 @@ impl Receiver {
     /// Takes out all records that are there, oldest first.
     pub fn drain(&self) -> Vec<Record> {
         let records = std::mem::take(&mut self.shared.lock().records);
-        self.shared.taken.fetch_sub(records.len(), Ordering::Relaxed);
+        self.shared
+            .taken
+            .fetch_sub(records.len(), Ordering::Relaxed);
         records
     }
 
@@ -77,6 +93,11 @@ impl Permit {
         format!("{}-{}", self.shared.session, self.number)
     }
 
+    /// Whether the sender was closed.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.shared.closed.load(Ordering::Relaxed)
+    }
+
     /// Puts the record in, giving it the next sequence number.
     pub fn send(mut self, mut record: Record) {
         let mut log = self.shared.lock();
@@ -102,6 +123,7 @@ struct Shared {
     /// Places in use: exchanges that run, and records not yet drained.
     taken: AtomicUsize,
     opened: AtomicU64,
+    closed: AtomicBool,
     log: Mutex<Log>,
 }
 

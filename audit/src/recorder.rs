@@ -9,10 +9,11 @@ use crate::{Decision, Mode, Outcome, Permit, Record};
 /// Gathers what is learned of one exchange and sends its [`Record`] once: at [`finish`], or,
 /// if nobody finished it, when it is dropped.
 ///
-/// An exchange that is dropped unfinished ended because its client left, so that is the
-/// outcome recorded then.
+/// An exchange that is dropped unfinished ended because its client left, or, once the channel's
+/// sender was [closed], because the proxy was shut down.
 ///
 /// [`finish`]: Recorder::finish
+/// [closed]: crate::Sender::close
 #[derive(Debug)]
 pub struct Recorder {
     id: String,
@@ -89,12 +90,28 @@ impl Recorder {
 
     /// Ends the exchange and sends its record. Only the first ending counts.
     pub fn finish(&self, outcome: Outcome) {
-        let Some((permit, mut record)) = self.lock().take() else { return };
-        record.outcome = outcome;
+        let Some((permit, mut record)) = self.lock().take() else {
+            return;
+        };
+        let refused = record.decision == Decision::Deny && outcome == Outcome::Complete;
+        record.outcome = if refused { Outcome::Refused } else { outcome };
         record.duration_ms = self.began.elapsed().as_secs_f64() * 1_000.0;
         record.bytes_in = self.bytes_in.load(Ordering::Relaxed);
         record.bytes_out = self.bytes_out.load(Ordering::Relaxed);
         permit.send(record);
+    }
+
+    /// Ends an exchange that nobody brought to its end.
+    pub fn abandon(&self) {
+        let closed = self
+            .lock()
+            .as_ref()
+            .is_some_and(|(permit, _)| permit.is_closed());
+        self.finish(if closed {
+            Outcome::Shutdown
+        } else {
+            Outcome::ClientAbort
+        });
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<(Permit, Record)>> {
@@ -105,11 +122,13 @@ impl Recorder {
 
 impl Drop for Recorder {
     fn drop(&mut self) {
-        self.finish(Outcome::ClientAbort);
+        self.abandon();
     }
 }
 
 fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -28,7 +28,7 @@ const CREDENTIAL_NAMES: [&str; 16] = [
 /// the value of every credential-like query parameter is replaced by [`REDACTED`].
 ///
 /// `also` names further query parameters to redact, such as those a route injects into.
-pub fn path_and_query(path_and_query: &str, token: &str, also: &[&str]) -> String {
+pub fn path_and_query(path_and_query: &str, token: &str, also: &[impl AsRef<str>]) -> String {
     let (path, query) = match path_and_query.split_once('?') {
         Some((path, query)) => (path, Some(query)),
         None => (path_and_query, None),
@@ -45,9 +45,11 @@ pub fn path_and_query(path_and_query: &str, token: &str, also: &[&str]) -> Strin
     out
 }
 
-fn redact_pair(pair: &str, token: &str, also: &[&str]) -> String {
+fn redact_pair(pair: &str, token: &str, also: &[impl AsRef<str>]) -> String {
     match pair.split_once('=') {
-        Some((name, _)) if is_credential_name(name) || also.contains(&name) => {
+        Some((name, _))
+            if is_credential_name(name) || also.iter().any(|known| known.as_ref() == name) =>
+        {
             format!("{name}={REDACTED}")
         }
         _ => without(pair, token),
@@ -55,7 +57,11 @@ fn redact_pair(pair: &str, token: &str, also: &[&str]) -> String {
 }
 
 fn without(text: &str, token: &str) -> String {
-    if token.is_empty() { text.to_owned() } else { text.replace(token, REDACTED) }
+    if token.is_empty() {
+        text.to_owned()
+    } else {
+        text.replace(token, REDACTED)
+    }
 }
 
 fn is_credential_name(name: &str) -> bool {
@@ -64,26 +70,39 @@ fn is_credential_name(name: &str) -> bool {
         .filter(|c| !matches!(c, '-' | '_'))
         .map(|c| c.to_ascii_lowercase())
         .collect();
-    CREDENTIAL_NAMES.iter().any(|known| plain == *known || plain.ends_with(known))
+    CREDENTIAL_NAMES
+        .iter()
+        .any(|known| plain == *known || plain.ends_with(known))
 }
 
 #[cfg(test)]
 mod tests {
     use super::path_and_query;
 
+    const NONE: [&str; 0] = [];
+
     #[test]
     fn credential_parameters_and_the_token_are_removed() {
-        let seen = path_and_query("/bot-T0K/send?api_key=sk-1&q=T0K&page=2", "T0K", &[]);
-        assert_eq!(seen, "/bot-[redacted]/send?api_key=[redacted]&q=[redacted]&page=2");
+        let seen = path_and_query("/bot-T0K/send?api_key=sk-1&q=T0K&page=2", "T0K", &NONE);
+        assert_eq!(
+            seen,
+            "/bot-[redacted]/send?api_key=[redacted]&q=[redacted]&page=2"
+        );
     }
 
     #[test]
     fn named_parameters_are_removed() {
-        assert_eq!(path_and_query("/x?pin=1&a", "", &["pin"]), "/x?pin=[redacted]&a");
+        assert_eq!(
+            path_and_query("/x?pin=1&a", "", &["pin"]),
+            "/x?pin=[redacted]&a"
+        );
     }
 
     #[test]
     fn a_harmless_path_stays_as_it_is() {
-        assert_eq!(path_and_query("/v1/models?limit=3", "T0K", &[]), "/v1/models?limit=3");
+        assert_eq!(
+            path_and_query("/v1/models?limit=3", "T0K", &NONE),
+            "/v1/models?limit=3"
+        );
     }
 }

@@ -16,18 +16,22 @@ impl Source for Keyring {
 }
 
 fn read(locator: &Locator) -> Result<Secret, Error> {
-    let unavailable = |reason: String| Error::Unavailable { locator: locator.clone(), reason };
+    let unavailable = |reason: String| Error::Unavailable {
+        locator: locator.clone(),
+        reason,
+    };
     let Locator::Keyring { service, account } = locator else {
         return Err(unavailable("not a keyring reference".into()));
     };
-    let fetched =
-        keyring::Entry::new(service, account).and_then(|entry| entry.get_secret());
+    let fetched = keyring::Entry::new(service, account).and_then(|entry| entry.get_secret());
     match fetched {
         Ok(bytes) if !bytes.is_empty() => Ok(Secret::new(bytes)),
         Ok(_) | Err(KeyringError::NoEntry) => Err(Error::NotFound {
             locator: locator.clone(),
             hint: format!("store it with: python -m keyring set {service} {account}"),
         }),
-        Err(error) => Err(unavailable(format!("the keyring could not be asked: {error}"))),
+        Err(error) => Err(unavailable(format!(
+            "the keyring could not be asked: {error}"
+        ))),
     }
 }

@@ -31,7 +31,10 @@ impl Pattern {
 
     /// A pattern that is its placeholder and nothing else.
     pub fn bare() -> Self {
-        Self { before: String::new(), after: String::new() }
+        Self {
+            before: String::new(),
+            after: String::new(),
+        }
     }
 
     /// The text before the placeholder.
@@ -62,7 +65,11 @@ mod tests {
     #[test]
     fn one_placeholder_of_either_spelling_is_needed() {
         for text in ["Bearer {}", "Bearer {credential}"] {
-            assert_eq!(Pattern::parse(text).unwrap().fill(b"k"), b"Bearer k", "{text}");
+            assert_eq!(
+                Pattern::parse(text).unwrap().fill(b"k"),
+                b"Bearer k",
+                "{text}"
+            );
         }
         for text in ["Bearer", "", "{} {}", "{}{credential}"] {
             assert!(Pattern::parse(text).is_err(), "{text}");

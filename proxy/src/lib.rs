@@ -1,1 +1,51 @@
-//! A credential-injecting, auditing proxy for programs that are not trusted.
+//! A proxy for programs that are not trusted: it stands between them and the network, lets them
+//! reach the hosts they may, puts credentials on their requests that they never see, and records
+//! every exchange.
+//!
+//! The way of a request, in the order of the modules:
+//!
+//! ```text
+//! socket ─ server ─ stack: record → respond → limit → authenticate → target → route → allow
+//!                          → inject → leaf ─┬─ forward ─ upstream (pool, TLS) ─ the network
+//!                                           └─ connect ─ tunnel ───────────── the network
+//! ```
+//!
+//! Every request passes the same layers, whether it is for a route (`GET /openai/v1/models`), is
+//! to be forwarded (`GET http://host/`), or asks for a tunnel (`CONNECT host:443`). An exchange
+//! carries its stage in its type, so nothing is dialled that was not authenticated and allowed.
+//!
+//! # Cancel safety
+//! A client that leaves cancels its exchange wherever it stands: the record is written with
+//! [`nono_audit::Outcome::ClientAbort`], its place is free, the upstream connection is closed.
+
+#![forbid(unsafe_code)]
+
+mod config;
+mod handle;
+mod server;
+mod stack;
+
+mod body;
+mod exchange;
+mod layers;
+
+mod address;
+mod allowlist;
+mod environment;
+mod headers;
+mod path;
+mod route;
+mod target;
+mod tls;
+mod token;
+
+mod connect;
+mod forward;
+mod leaf;
+mod upstream;
+
+mod error;
+
+pub use config::{ConfigError, InjectMode, Limits, ProxyConfig, RouteConfig};
+pub use error::StartError;
+pub use handle::{Diagnostic, ProxyHandle};

@@ -1,0 +1,177 @@
+//! Which IP addresses may be dialled. Judged after resolution, since a name can resolve to
+//! anything.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// What reaching an address would mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Class {
+    /// Out on the public network.
+    Public,
+    /// This machine or its private network: only for hosts that a rule or route names exactly.
+    Private,
+    /// Never: cloud metadata, link-local, unspecified, multicast, broadcast, reserved.
+    Forbidden,
+}
+
+/// Which classes an exchange may reach. Decided by the rule that let it through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Reach {
+    /// Public addresses: the host was let through by a wildcard or by `allow_all_hosts`.
+    Public,
+    /// Public and private ones: a rule or route names the host itself.
+    Named,
+    /// Private ones alone: a route with a plain `http` upstream.
+    PrivateOnly,
+}
+
+impl Reach {
+    /// Whether an address of `class` may be dialled.
+    pub(crate) fn permits(self, class: Class) -> bool {
+        match class {
+            Class::Public => self != Self::PrivateOnly,
+            Class::Private => self != Self::Public,
+            Class::Forbidden => false,
+        }
+    }
+}
+
+/// Metadata services outside the link-local range: Alibaba Cloud, Azure, Oracle Cloud.
+const METADATA_V4: [Ipv4Addr; 3] = [
+    Ipv4Addr::new(100, 100, 100, 200),
+    Ipv4Addr::new(168, 63, 129, 16),
+    Ipv4Addr::new(192, 0, 0, 192),
+];
+
+/// The metadata service of AWS over IPv6.
+const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+
+/// Names that metadata services answer to.
+const METADATA_NAMES: [&str; 5] = [
+    "metadata",
+    "metadata.google.internal",
+    "metadata.azure.internal",
+    "instance-data",
+    "instance-data.ec2.internal",
+];
+
+/// Whether `name` (canonical) is that of a metadata service.
+pub(crate) fn is_metadata_name(name: &str) -> bool {
+    METADATA_NAMES.contains(&name)
+}
+
+/// Classifies `ip`. An IPv6 address that carries an IPv4 one is as bad as the worse of the two.
+pub(crate) fn classify(ip: IpAddr) -> Class {
+    match ip {
+        IpAddr::V4(ip) => classify_v4(ip),
+        IpAddr::V6(ip) => embedded(ip)
+            .into_iter()
+            .flatten()
+            .map(classify_v4)
+            .fold(classify_v6(ip), Ord::max),
+    }
+}
+
+fn classify_v4(ip: Ipv4Addr) -> Class {
+    let [a, b, c, _] = ip.octets();
+    match (a, b, c) {
+        _ if METADATA_V4.contains(&ip) => Class::Forbidden,
+        // "This network", link-local, multicast, reserved and broadcast.
+        (0 | 224..=255, ..) | (169, 254, _) => Class::Forbidden,
+        (10 | 127, ..) | (172, 16..=31, _) | (192, 168, _) => Class::Private,
+        // Shared (CGNAT), protocol assignments, benchmarking, documentation.
+        (100, 64..=127, _)
+        | (192, 0, 0 | 2)
+        | (198, 18..=19, _)
+        | (198, 51, 100)
+        | (203, 0, 113) => Class::Private,
+        _ => Class::Public,
+    }
+}
+
+fn classify_v6(ip: Ipv6Addr) -> Class {
+    match ip.segments() {
+        _ if ip == METADATA_V6 || ip.is_unspecified() || ip.is_multicast() => Class::Forbidden,
+        // Link-local.
+        [0xfe80..=0xfebf, ..] => Class::Forbidden,
+        // Loopback, unique local, site-local, documentation, discard-only.
+        _ if ip.is_loopback() => Class::Private,
+        [0xfc00..=0xfdff | 0xfec0..=0xfeff, ..] | [0x2001, 0xdb8, ..] | [0x100, 0, 0, 0, ..] => {
+            Class::Private
+        }
+        _ => Class::Public,
+    }
+}
+
+/// The IPv4 addresses that an IPv6 address stands for: mapped and compatible (RFC 4291), NAT64
+/// (RFC 6052, RFC 8215), 6to4 (RFC 3056), Teredo's server and client (RFC 4380).
+fn embedded(ip: Ipv6Addr) -> [Option<Ipv4Addr>; 2] {
+    let v4 = |high: u16, low: u16| {
+        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+        Some(Ipv4Addr::new(a, b, c, d))
+    };
+    match ip.segments() {
+        // `::` and `::1` are addresses of their own, not IPv4-compatible ones.
+        [0, 0, 0, 0, 0, 0, 0, 0 | 1] => [None, None],
+        [0, 0, 0, 0, 0, 0 | 0xffff, high, low]
+        | [0, 0, 0, 0, 0xffff, 0, high, low]
+        | [0x64, 0xff9b, 0 | 1, _, _, _, high, low] => [v4(high, low), None],
+        [0x2002, high, low, ..] => [v4(high, low), None],
+        [0x2001, 0, server_high, server_low, _, _, high, low] => {
+            [v4(server_high, server_low), v4(!high, !low)]
+        }
+        _ => [None, None],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Class, classify};
+
+    #[test]
+    fn every_address_has_its_class() {
+        for (ip, class) in [
+            ("8.8.8.8", Class::Public),
+            ("2606:4700::1", Class::Public),
+            ("127.0.0.1", Class::Private),
+            ("10.1.2.3", Class::Private),
+            ("172.31.0.1", Class::Private),
+            ("100.64.0.1", Class::Private),
+            ("::1", Class::Private),
+            ("fd12::1", Class::Private),
+            ("0.0.0.0", Class::Forbidden),
+            ("169.254.169.254", Class::Forbidden),
+            ("100.100.100.200", Class::Forbidden),
+            ("168.63.129.16", Class::Forbidden),
+            ("192.0.0.192", Class::Forbidden),
+            ("224.0.0.1", Class::Forbidden),
+            ("255.255.255.255", Class::Forbidden),
+            ("::", Class::Forbidden),
+            ("fd00:ec2::254", Class::Forbidden),
+            ("fe80::1", Class::Forbidden),
+            ("ff02::1", Class::Forbidden),
+        ] {
+            assert_eq!(classify(ip.parse().unwrap()), class, "{ip}");
+        }
+    }
+
+    #[test]
+    fn an_embedded_ipv4_address_is_seen() {
+        for ip in [
+            "::ffff:169.254.169.254",
+            "::169.254.169.254",
+            "64:ff9b::169.254.169.254",
+            "64:ff9b:1::a9fe:a9fe",
+            "2002:a9fe:a9fe::1",
+            "2001:0:a9fe:a9fe::1",
+            "2001:0:808:808::5601:5601",
+        ] {
+            assert_eq!(classify(ip.parse().unwrap()), Class::Forbidden, "{ip}");
+        }
+        assert_eq!(
+            classify("::ffff:127.0.0.1".parse().unwrap()),
+            Class::Private
+        );
+        assert_eq!(classify("::ffff:8.8.8.8".parse().unwrap()), Class::Public);
+    }
+}

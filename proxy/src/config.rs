@@ -1,0 +1,308 @@
+//! What a proxy is told: plain data as the user wrote it, and the parsed form that the proxy
+//! runs on. Everything that can be judged before a request comes is judged in the parsing.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::allowlist::{Allowlist, HostPattern, HostSet};
+use crate::route::{Route, RouteTable};
+
+/// What a proxy is to do. Plain data; [`ProxyConfig::check`] judges it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxyConfig {
+    /// Hosts that clients may reach by `CONNECT` and plain forwarding: `host`, `*.domain` or an
+    /// IP address, each with or without `:port`. None are allowed when empty.
+    pub allowed_hosts: Vec<String>,
+    /// Allows every host with a public address. Excludes `allowed_hosts`.
+    pub allow_all_hosts: bool,
+    /// Hosts that are refused whatever else allows them; the grammar is that of `allowed_hosts`.
+    pub denied_hosts: Vec<String>,
+    /// Path prefixes that lead to upstreams, with a credential put on the way.
+    pub routes: Vec<RouteConfig>,
+    /// The address to listen on; port 0 takes a free one.
+    pub bind: SocketAddr,
+    /// How many exchanges may run at once; 0 is without limit. More are answered 503.
+    pub max_connections: usize,
+    /// Time limits and sizes.
+    pub limits: Limits,
+}
+
+impl Default for ProxyConfig {
+    fn default() -> Self {
+        Self {
+            allowed_hosts: Vec::new(),
+            allow_all_hosts: false,
+            denied_hosts: Vec::new(),
+            routes: Vec::new(),
+            bind: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
+            max_connections: 256,
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl ProxyConfig {
+    /// Judges the configuration without starting anything.
+    ///
+    /// # Errors
+    /// The first mistake, by field and value.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        Settings::parse(self).map(drop)
+    }
+}
+
+/// Time limits and sizes, each with a default that suits calls to LLM APIs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// From a connection's first byte to the end of a request's head; and how long a kept-alive
+    /// connection may be idle. 60 s: longer than clients pause between calls.
+    pub head: Duration,
+    /// From the first DNS query to the end of the TLS handshake. 10 s.
+    pub connect: Duration,
+    /// From the end of a request to the response's head. 600 s: a model may think that long.
+    pub response_head: Duration,
+    /// How long an upstream connection is kept for reuse. 30 s: below the idle limits of common
+    /// servers, so that a request seldom meets a connection that is being closed.
+    pub pool_idle: Duration,
+    /// How many records, of running and of finished exchanges, the audit log holds until they
+    /// are drained. When it is full, requests are refused rather than go unrecorded. 1,000,000,
+    /// at most some 500 MB.
+    pub audit_records: usize,
+    /// Worker threads, each with a runtime and connection pool of its own. The number of cores,
+    /// at most 4: the work of a request is small, and more threads share less.
+    pub workers: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            head: Duration::from_mins(1),
+            connect: Duration::from_secs(10),
+            response_head: Duration::from_mins(10),
+            pool_idle: Duration::from_secs(30),
+            audit_records: 1_000_000,
+            workers: cores.min(4),
+        }
+    }
+}
+
+/// Where a credential goes on a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum InjectMode {
+    /// Into the header `inject_header`, after `credential_format`.
+    #[default]
+    Header,
+    /// Into the path, where `path_pattern` has its placeholder.
+    UrlPath,
+    /// Into the query parameter `query_param_name`.
+    QueryParam,
+    /// Into the header `inject_header`, as HTTP Basic credentials.
+    BasicAuth,
+}
+
+/// A path prefix of the proxy that leads to an upstream. Plain data; [`RouteConfig::check`]
+/// judges it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteConfig {
+    /// The path prefix, of one or more segments: `/openai`.
+    pub prefix: String,
+    /// Where it leads: an `https` URL, with or without a base path. Plain `http` only to
+    /// loopback and private addresses.
+    pub upstream: String,
+    /// Where the credential is kept: a name in the OS keyring, or `keyring://`, `env://` or
+    /// `file://`.
+    pub credential_key: Option<String>,
+    /// Where the credential goes.
+    pub inject_mode: InjectMode,
+    /// The header that it goes into, for modes `Header` and `BasicAuth`.
+    pub inject_header: String,
+    /// The header's value with the placeholder `{}`, for mode `Header`. By default `Bearer {}`
+    /// for `Authorization` and `{}` for others.
+    pub credential_format: Option<String>,
+    /// What clients send in the path, with the placeholder `{}` where the session token stands;
+    /// needed by mode `UrlPath`.
+    pub path_pattern: Option<String>,
+    /// What the upstream gets instead of `path_pattern`; by default the same.
+    pub path_replacement: Option<String>,
+    /// The query parameter; needed by mode `QueryParam`.
+    pub query_param_name: Option<String>,
+    /// The variable that hands the session token to the client as its API key, besides
+    /// `PREFIX_API_KEY`.
+    pub env_var: Option<String>,
+    /// `(method, path glob)` pairs of which a request must match one; all are allowed when
+    /// empty. `*` stays within a path segment, `**` crosses; method `*` is any.
+    pub endpoint_rules: Vec<(String, String)>,
+    /// A PEM file of certificate authorities to trust for the upstream, besides the system's.
+    pub tls_ca: Option<PathBuf>,
+    /// A PEM file of the certificate chain to show to the upstream; needs `tls_client_key`.
+    pub tls_client_cert: Option<PathBuf>,
+    /// A PEM file of that certificate's private key.
+    pub tls_client_key: Option<PathBuf>,
+}
+
+impl Default for RouteConfig {
+    fn default() -> Self {
+        Self {
+            prefix: String::new(),
+            upstream: String::new(),
+            credential_key: None,
+            inject_mode: InjectMode::Header,
+            inject_header: "Authorization".into(),
+            credential_format: None,
+            path_pattern: None,
+            path_replacement: None,
+            query_param_name: None,
+            env_var: None,
+            endpoint_rules: Vec::new(),
+            tls_ca: None,
+            tls_client_cert: None,
+            tls_client_key: None,
+        }
+    }
+}
+
+impl RouteConfig {
+    /// Judges the route without starting anything; its files are read.
+    ///
+    /// # Errors
+    /// The first mistake, by field and value.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        Route::parse(self).map(drop)
+    }
+}
+
+/// A mistake in the configuration: which field, its value, and what is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    field: String,
+    value: String,
+    reason: String,
+    unsupported: bool,
+}
+
+impl ConfigError {
+    /// A mistake in `field`.
+    pub(crate) fn new(
+        field: impl Into<String>,
+        value: impl Into<String>,
+        reason: impl Into<String>,
+    ) -> Self {
+        Self {
+            field: field.into(),
+            value: value.into(),
+            reason: reason.into(),
+            unsupported: false,
+        }
+    }
+
+    /// A value that is right, but that this version cannot serve.
+    pub(crate) fn unsupported(mut self) -> Self {
+        self.unsupported = true;
+        self
+    }
+
+    /// The field's name.
+    pub fn field(&self) -> &str {
+        &self.field
+    }
+
+    /// Whether the value is right, but this version cannot serve it.
+    pub fn is_unsupported(&self) -> bool {
+        self.unsupported
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?}: {}", self.field, self.value, self.reason)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// The configuration that a proxy runs on: parsed, judged, immutable.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) allowlist: Allowlist,
+    pub(crate) denied: HostSet,
+    pub(crate) routes: RouteTable,
+    pub(crate) bind: SocketAddr,
+    pub(crate) max_connections: usize,
+    pub(crate) limits: Limits,
+}
+
+impl Settings {
+    /// Parses `config`.
+    pub(crate) fn parse(config: &ProxyConfig) -> Result<Self, ConfigError> {
+        if config.allow_all_hosts && !config.allowed_hosts.is_empty() {
+            return Err(ConfigError::new(
+                "allow_all_hosts",
+                "true",
+                "it allows every host, so `allowed_hosts` must be empty beside it",
+            ));
+        }
+        let listed = HostSet::new(patterns("allowed_hosts", &config.allowed_hosts)?);
+        let routes = config
+            .routes
+            .iter()
+            .map(Route::parse)
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Self {
+            allowlist: if config.allow_all_hosts {
+                Allowlist::All
+            } else {
+                Allowlist::Listed(listed)
+            },
+            denied: HostSet::new(patterns("denied_hosts", &config.denied_hosts)?),
+            routes: RouteTable::new(routes)?,
+            bind: config.bind,
+            max_connections: config.max_connections,
+            limits: checked(&config.limits)?,
+        })
+    }
+
+    /// Whether clients are meant to reach something on loopback through the proxy.
+    pub(crate) fn serves_loopback(&self) -> bool {
+        let listed = match &self.allowlist {
+            Allowlist::Listed(set) => set.names_loopback(),
+            Allowlist::All => false,
+        };
+        listed || self.routes.iter().any(|route| route.is_loopback())
+    }
+}
+
+fn patterns(field: &str, rules: &[String]) -> Result<Vec<HostPattern>, ConfigError> {
+    let parse = |rule: &String| {
+        HostPattern::parse(rule).map_err(|reason| ConfigError::new(field, rule, reason))
+    };
+    rules.iter().map(parse).collect()
+}
+
+fn checked(limits: &Limits) -> Result<Limits, ConfigError> {
+    for (field, value) in [
+        ("limits.head", limits.head),
+        ("limits.connect", limits.connect),
+        ("limits.response_head", limits.response_head),
+        ("limits.pool_idle", limits.pool_idle),
+    ] {
+        if value.is_zero() {
+            return Err(ConfigError::new(
+                field,
+                "0",
+                "it must be longer than nothing",
+            ));
+        }
+    }
+    for (field, value) in [
+        ("limits.workers", limits.workers),
+        ("limits.audit_records", limits.audit_records),
+    ] {
+        if value == 0 {
+            return Err(ConfigError::new(field, "0", "it must be at least 1"));
+        }
+    }
+    Ok(limits.clone())
+}

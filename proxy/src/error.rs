@@ -1,0 +1,94 @@
+//! Why an exchange did not end in a response of the upstream's: a small value that layers
+//! return. Only `layers/respond.rs` knows what the client is told.
+
+use std::net::SocketAddr;
+
+/// The error type of every layer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The client's or the policy's doing.
+    #[error("refused: {0:?}")]
+    Refused(Refusal),
+    /// The route's credential could not be had.
+    #[error(transparent)]
+    Credential(nono_credentials::Error),
+    /// The upstream could not be reached or did not answer properly.
+    #[error("upstream: {0:?}")]
+    Upstream(Upstream),
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// Why a request was refused. Names come from the record, so that this stays small.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// As many exchanges run as may.
+    OverLimit,
+    /// A tunnel or forward without the session token.
+    NoProxyToken,
+    /// A request to a route without the session token.
+    NoRouteToken,
+    /// The request cannot be understood, or can be in more than one way.
+    Malformed(&'static str),
+    /// A method that the proxy does not serve.
+    Method,
+    /// No route has this prefix.
+    NoRoute,
+    /// The path can be read in more than one way.
+    AmbiguousPath(&'static str),
+    /// No endpoint rule of the route allows the request.
+    NoEndpointRule,
+    /// A tunnel or forward to the upstream of a route.
+    RouteOnly,
+    /// A rule denies the host.
+    HostDenied,
+    /// No rule allows the host.
+    HostNotAllowed,
+    /// The host has an address that may not be reached.
+    Address,
+    /// The proxy itself.
+    OwnListener,
+    /// The request brings a credential where the route puts its own.
+    ForeignCredential,
+    /// The session token came in a place that the route does not inject into.
+    TokenMisplaced,
+}
+
+/// What went wrong on the way to the upstream, or there.
+#[derive(Debug)]
+pub(crate) enum Upstream {
+    /// Its name does not resolve.
+    Unresolved,
+    /// It cannot be connected to.
+    Unreachable(String),
+    /// It did not accept a connection in time.
+    ConnectTimeout,
+    /// It did not answer in time.
+    ResponseTimeout,
+    /// It ended the connection before it answered, or its answer is not HTTP.
+    BadResponse(String),
+}
+
+/// Why a proxy did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A mistake in the configuration.
+    #[error(transparent)]
+    Config(#[from] crate::ConfigError),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {addr}: {source}")]
+    Bind {
+        /// The address.
+        addr: SocketAddr,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The system refused a thread, a runtime or random numbers.
+    #[error("cannot start: {0}")]
+    System(#[from] std::io::Error),
+}

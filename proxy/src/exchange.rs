@@ -1,0 +1,144 @@
+//! The types that travel with a request.
+//!
+//! An [`Exchange`] carries the request through the layers; its stage says by type what has been
+//! established so far. A layer takes one stage and hands on the next, so the order of the
+//! layers is checked by the compiler, and nothing reaches the network that was not judged:
+//! the leaf takes [`Ready`] alone.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::{Method, Request};
+use nono_audit::{AuthMechanism, Recorder};
+
+use crate::address::Reach;
+use crate::body::Body;
+use crate::layers::limit::Place;
+use crate::route::Route;
+use crate::target::Target;
+
+/// A request as it came from a client's connection.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    /// The request.
+    pub(crate) request: Request<Body>,
+    /// The client's socket address.
+    pub(crate) client: Arc<str>,
+}
+
+/// A request on its way inward, with what has been established of it.
+#[derive(Debug)]
+pub(crate) struct Exchange<Stage> {
+    pub(crate) request: Request<Body>,
+    pub(crate) recorder: Arc<Recorder>,
+    /// Held until the exchange ends; the leaf hands it to the body or tunnel.
+    pub(crate) place: Option<Place>,
+    pub(crate) stage: Stage,
+}
+
+impl<Stage> Exchange<Stage> {
+    /// The same exchange at its next stage.
+    pub(crate) fn advance<Next>(self, next: impl FnOnce(Stage) -> Next) -> Exchange<Next> {
+        Exchange {
+            request: self.request,
+            recorder: self.recorder,
+            place: self.place,
+            stage: next(self.stage),
+        }
+    }
+}
+
+/// How a request names what it wants (RFC 9112 §3.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Authority-form: `CONNECT host:port`.
+    Tunnel,
+    /// Absolute-form: `GET http://host/path`.
+    Forward,
+    /// Origin-form, `GET /path`; or absolute-form with the proxy's own address.
+    Route,
+}
+
+impl Form {
+    /// The form of `request`, come to a listener at `own`.
+    pub(crate) fn of(request: &Request<Body>, own: SocketAddr) -> Self {
+        let is_own = |authority| {
+            Target::from_authority(authority, Some(80))
+                .is_some_and(|target| target.is_listener(own))
+        };
+        match request.uri().authority() {
+            _ if request.method() == Method::CONNECT => Self::Tunnel,
+            Some(authority) if !is_own(authority) => Self::Forward,
+            _ => Self::Route,
+        }
+    }
+}
+
+/// Stage: recorded from here on.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub(crate) form: Form,
+}
+
+/// Stage: the client showed the session token, which has been removed from the headers.
+#[derive(Debug)]
+pub(crate) struct Authenticated {
+    pub(crate) form: Form,
+    pub(crate) mechanism: AuthMechanism,
+}
+
+/// Stage: well-formed; what it asks for is parsed.
+#[derive(Debug)]
+pub(crate) struct Addressed {
+    pub(crate) asked: Asked,
+    pub(crate) mechanism: AuthMechanism,
+}
+
+/// What a request asks for.
+#[derive(Debug)]
+pub(crate) enum Asked {
+    Tunnel(Target),
+    Forward(Target),
+    /// Whatever the path's prefix leads to.
+    Path,
+}
+
+/// Stage: the way to take is known.
+#[derive(Debug)]
+pub(crate) struct Routed {
+    pub(crate) way: Way,
+    pub(crate) mechanism: AuthMechanism,
+}
+
+/// The way to the upstream.
+#[derive(Debug)]
+pub(crate) enum Way {
+    Tunnel(Target),
+    Forward(Target),
+    Route(Arc<Route>),
+}
+
+impl Way {
+    /// The host and port at its end.
+    pub(crate) fn target(&self) -> &Target {
+        match self {
+            Self::Tunnel(target) | Self::Forward(target) => target,
+            Self::Route(route) => &route.target,
+        }
+    }
+}
+
+/// Stage: allowed to go this way, to addresses within `reach`.
+#[derive(Debug)]
+pub(crate) struct Permitted {
+    pub(crate) way: Way,
+    pub(crate) reach: Reach,
+    pub(crate) mechanism: AuthMechanism,
+}
+
+/// Stage: carries all that the upstream is to see.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    pub(crate) way: Way,
+    pub(crate) reach: Reach,
+}

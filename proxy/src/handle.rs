@@ -1,0 +1,224 @@
+//! A running proxy: started, asked, stopped.
+
+use std::fmt;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use nono_audit::{Receiver, Record};
+use serde::Serialize;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{ProxyConfig, Settings};
+use crate::environment;
+use crate::error::StartError;
+use crate::route::Route;
+use crate::server::{self, Prepared};
+use crate::stack::Shared;
+use crate::token::Token;
+
+/// A running proxy. Dropping it cuts what runs; [`ProxyHandle::shutdown`] lets it finish first.
+///
+/// The futures of this type need no particular runtime: the proxy runs on threads of its own.
+pub struct ProxyHandle {
+    shared: Arc<Shared>,
+    records: Receiver,
+    diagnostics: Vec<Diagnostic>,
+    /// How long requests may finish, once a shutdown has begun.
+    grace: Arc<OnceLock<Duration>>,
+    /// Cancelled when every thread is about to end.
+    ended: CancellationToken,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Where the threads are; a forked child has a copy of the handle but not of them.
+    process: u32,
+}
+
+/// Something that a proxy found at start and that will fail requests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Diagnostic {
+    /// What it is: `credential_not_found` or `credential_unavailable`.
+    pub code: &'static str,
+    /// How bad it is: `warning`.
+    pub severity: &'static str,
+    /// The route concerned.
+    pub route_prefix: String,
+    /// Where its credential is kept.
+    pub credential_ref: String,
+    /// What happened, in words.
+    pub message: String,
+    /// What to do about it, where that is known.
+    pub hint: Option<String>,
+}
+
+impl ProxyHandle {
+    /// Starts a proxy: judges `config`, listens, and loads the credentials. A credential that
+    /// cannot be loaded is a [`Diagnostic`]; its route answers 503 until it can.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running then.
+    pub async fn start(config: ProxyConfig) -> Result<Self, StartError> {
+        let settings = Settings::parse(&config)?;
+        let (listener, addr) = listen(settings.bind)?;
+        let token = Token::generate().map_err(std::io::Error::other)?;
+        let (sender, records) = nono_audit::channel(settings.limits.audit_records, &session()?);
+        let shared = Arc::new(Shared::new(settings, addr, token, sender));
+        let grace = Arc::new(OnceLock::new());
+
+        let ended = CancellationToken::new();
+        let done = Arc::new(ended.clone().drop_guard());
+        let control = Prepared::new("nono-control".into())?;
+        let (queues, mut threads) = server::spawn_workers(&shared, &done).inspect_err(|_| {
+            shared.drain.cancel();
+        })?;
+        drop(done);
+        let (ready, loaded) = oneshot::channel();
+        let task = {
+            let (shared, grace, ended) = (Arc::clone(&shared), Arc::clone(&grace), ended.clone());
+            async move {
+                let Ok(listener) = tokio::net::TcpListener::from_std(listener) else {
+                    return;
+                };
+                // Dropped by a `start` that was cancelled; its handle's drop ends this too.
+                let _ = ready.send(load_credentials(&shared).await);
+                server::accept(listener, queues, &shared.drain).await;
+                drain(&shared, &grace, &ended).await;
+            }
+        };
+        threads.push(control.spawn(task).inspect_err(|_| shared.drain.cancel())?);
+        let mut handle = Self {
+            shared,
+            records,
+            diagnostics: Vec::new(),
+            grace,
+            ended,
+            threads: Mutex::new(threads),
+            process: std::process::id(),
+        };
+        handle.diagnostics = loaded
+            .await
+            .map_err(|_| std::io::Error::other("the listener was lost"))?;
+        Ok(handle)
+    }
+
+    /// The address that the proxy listens on.
+    pub fn addr(&self) -> SocketAddr {
+        self.shared.addr
+    }
+
+    /// The variables that lead HTTP clients to the proxy, session token included.
+    pub fn env_vars(&self) -> Vec<(String, String)> {
+        environment::proxy_variables(&self.shared.settings, self.shared.addr, &self.shared.token)
+    }
+
+    /// The variables that lead SDKs to the routes: base URLs, and the session token as key.
+    pub fn credential_env_vars(&self) -> Vec<(String, String)> {
+        environment::route_variables(&self.shared.settings, self.shared.addr, &self.shared.token)
+    }
+
+    /// Takes the audit records out, oldest first. Also after the shutdown.
+    pub fn drain_audit(&self) -> Vec<Record> {
+        self.records.drain()
+    }
+
+    /// What was found at start and will fail requests.
+    pub fn diagnostics(&self) -> &[Diagnostic] {
+        &self.diagnostics
+    }
+
+    /// Stops: accepts nothing more, lets requests and tunnels finish for up to `grace`, then
+    /// cuts the rest. Returns when every thread has ended and the port is free. Of several
+    /// calls the first one's `grace` counts, and all wait.
+    ///
+    /// # Cancel safety
+    /// The shutdown goes on when this is cancelled.
+    pub async fn shutdown(&self, grace: Duration) {
+        if self.process != std::process::id() {
+            return;
+        }
+        let _ = self.grace.set(grace);
+        self.shared.drain.cancel();
+        self.ended.cancelled().await;
+        self.join();
+    }
+
+    fn join(&self) {
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            // A panic in it has been reported by its hook; there is nothing left to undo.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for ProxyHandle {
+    fn drop(&mut self) {
+        if self.process != std::process::id() {
+            return;
+        }
+        self.shared.audit.close();
+        self.shared.cut.cancel();
+        self.shared.drain.cancel();
+        self.join();
+    }
+}
+
+impl fmt::Debug for ProxyHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProxyHandle")
+            .field("addr", &self.shared.addr)
+            .finish_non_exhaustive()
+    }
+}
+
+fn listen(bind: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let open = || {
+        let listener = TcpListener::bind(bind)?;
+        listener.set_nonblocking(true)?;
+        let addr = listener.local_addr()?;
+        Ok((listener, addr))
+    };
+    open().map_err(|source| StartError::Bind { addr: bind, source })
+}
+
+/// A prefix for the ids of one proxy's records.
+fn session() -> Result<String, std::io::Error> {
+    let random = getrandom::u64().map_err(std::io::Error::other)?;
+    Ok(format!("{random:016x}"))
+}
+
+/// Loads the credentials of all routes at once.
+async fn load_credentials(shared: &Shared) -> Vec<Diagnostic> {
+    let load = async |route: &Arc<Route>| {
+        let credential = route.credential.as_ref()?;
+        let error = credential.load(&shared.store).await.err()?;
+        Some(Diagnostic {
+            code: error.code(),
+            severity: "warning",
+            route_prefix: route.id.to_string(),
+            credential_ref: credential.locator().to_string(),
+            message: error.to_string(),
+            hint: error.hint().map(str::to_owned),
+        })
+    };
+    let mut found: Vec<_> = join_all(shared.settings.routes.iter().map(load))
+        .await
+        .into_iter()
+        .flatten()
+        .collect();
+    found.sort_by(|a, b| a.route_prefix.cmp(&b.route_prefix));
+    found
+}
+
+/// Waits for the workers to finish what runs, for as long as they may, then cuts the rest.
+async fn drain(shared: &Shared, grace: &OnceLock<Duration>, ended: &CancellationToken) {
+    let grace = grace.get().copied().unwrap_or_default();
+    if timeout(grace, ended.cancelled()).await.is_err() {
+        shared.audit.close();
+        shared.cut.cancel();
+    }
+}

@@ -1,0 +1,56 @@
+//! Judges the host at the end of the way: may it be reached, and with which addresses?
+//!
+//! A literal address is judged here; a name's addresses are, after resolution, in
+//! `upstream/resolver.rs`. No query for a name leaves before the name was allowed.
+
+use std::sync::Arc;
+
+use url::Host;
+
+use crate::address::{Reach, classify, is_metadata_name};
+use crate::error::{Error, Refusal};
+use crate::exchange::{Exchange, Permitted, Routed, Way};
+use crate::layers::Step;
+use crate::stack::Shared;
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub(crate) struct Allow(pub(crate) Arc<Shared>);
+
+impl Step<Routed> for Allow {
+    type To = Permitted;
+
+    fn step(&self, exchange: Exchange<Routed>) -> Result<Exchange<Permitted>, Error> {
+        let reach = self.judge(&exchange.stage.way)?;
+        Ok(exchange.advance(|Routed { way, mechanism }| Permitted {
+            way,
+            reach,
+            mechanism,
+        }))
+    }
+}
+
+impl Allow {
+    fn judge(&self, way: &Way) -> Result<Reach, Refusal> {
+        let Shared { settings, addr, .. } = &*self.0;
+        let target = way.target();
+        if target.is_listener(*addr) {
+            return Err(Refusal::OwnListener);
+        }
+        if settings.denied.matches(target).is_some() {
+            return Err(Refusal::HostDenied);
+        }
+        // A route opens its upstream, but to itself alone.
+        let reach = match way {
+            Way::Route(route) => Some(route.reach),
+            Way::Tunnel(target) | Way::Forward(target) => settings.allowlist.matches(target),
+        };
+        let reach = reach.ok_or(Refusal::HostNotAllowed)?;
+        let metadata = matches!(target.host(), Host::Domain(name) if is_metadata_name(name));
+        let reachable = target.ip().is_none_or(|ip| reach.permits(classify(ip)));
+        if metadata || !reachable {
+            return Err(Refusal::Address);
+        }
+        Ok(reach)
+    }
+}

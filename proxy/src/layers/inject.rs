@@ -1,0 +1,229 @@
+//! Puts a route's credential on the request. The innermost layer: nothing else sees a secret,
+//! and nothing after it is recorded of the request.
+
+use std::future::{Ready as Now, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::future::{BoxFuture, Either};
+use http::uri::PathAndQuery;
+use http::{HeaderName, Request, Response, Uri};
+use nono_audit::AuthMechanism;
+use nono_credentials::{Credential, EscapedSecret, Injection, Pattern, Rendered};
+use tower::{Layer, Service};
+
+use crate::body::Body;
+use crate::error::{Error, Refusal};
+use crate::exchange::{Exchange, Permitted, Ready, Way};
+use crate::layers::Answer;
+use crate::route::Route;
+use crate::stack::Shared;
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub(crate) struct InjectLayer(pub(crate) Arc<Shared>);
+
+impl<S> Layer<S> for InjectLayer {
+    type Service = Inject<S>;
+
+    fn layer(&self, inner: S) -> Inject<S> {
+        Inject {
+            shared: Arc::clone(&self.0),
+            inner,
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub(crate) struct Inject<S> {
+    shared: Arc<Shared>,
+    inner: S,
+}
+
+impl<S> Service<Exchange<Permitted>> for Inject<S>
+where
+    S: Service<Exchange<Ready>, Response = Response<Body>, Error = Error> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = Response<Body>;
+    type Error = Error;
+    // Boxed only when a credential must be fetched first, which is once.
+    type Future = Either<Either<Now<Answer>, S::Future>, BoxFuture<'static, Answer>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, exchange: Exchange<Permitted>) -> Self::Future {
+        let injected = match route_of(&exchange) {
+            Some(route) if !is_loaded(&route) => {
+                return Either::Right(self.fetch_then_call(route, exchange));
+            }
+            Some(route) => inject(&self.shared, &route, exchange),
+            None => Ok(exchange.advance(ready_stage)),
+        };
+        Either::Left(match injected {
+            Ok(exchange) => Either::Right(self.inner.call(exchange)),
+            Err(error) => Either::Left(ready(Err(error))),
+        })
+    }
+}
+
+impl<S> Inject<S>
+where
+    S: Service<Exchange<Ready>, Response = Response<Body>, Error = Error> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    /// Fetches the credential that was not there at start, and goes on if it is there now.
+    fn fetch_then_call(
+        &mut self,
+        route: Arc<Route>,
+        exchange: Exchange<Permitted>,
+    ) -> BoxFuture<'static, Answer> {
+        let shared = Arc::clone(&self.shared);
+        // The service that was made ready goes with the future; a fresh clone stays.
+        let fresh = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, fresh);
+        Box::pin(async move {
+            if let Some(credential) = &route.credential {
+                credential
+                    .load(&shared.store)
+                    .await
+                    .map_err(Error::Credential)?;
+            }
+            inner.call(inject(&shared, &route, exchange)?).await
+        })
+    }
+}
+
+fn ready_stage(Permitted { way, reach, .. }: Permitted) -> Ready {
+    Ready { way, reach }
+}
+
+fn route_of(exchange: &Exchange<Permitted>) -> Option<Arc<Route>> {
+    match &exchange.stage.way {
+        Way::Route(route) => Some(Arc::clone(route)),
+        Way::Tunnel(_) | Way::Forward(_) => None,
+    }
+}
+
+fn is_loaded(route: &Route) -> bool {
+    route
+        .credential
+        .as_ref()
+        .is_none_or(|credential| credential.ready().is_some())
+}
+
+/// Puts the loaded credential of `route` on the request.
+fn inject(
+    shared: &Shared,
+    route: &Route,
+    mut exchange: Exchange<Permitted>,
+) -> Result<Exchange<Ready>, Error> {
+    let credential = route.credential.as_ref();
+    check_place(
+        exchange.stage.mechanism,
+        credential.map(Credential::injection),
+    )?;
+    let rendered = credential.and_then(|credential| credential.ready());
+    if let Some(rendered) = rendered {
+        // One that the client brought itself would decide, for some servers, whose account it is.
+        if shared
+            .key_headers
+            .iter()
+            .any(|name| exchange.request.headers().contains_key(name))
+        {
+            return Err(Refusal::ForeignCredential.into());
+        }
+        put(&mut exchange.request, rendered, shared.token.expose())?;
+        exchange
+            .recorder
+            .note(|record| record.managed_credential_active = Some(true));
+    }
+    Ok(exchange.advance(ready_stage))
+}
+
+/// A token in the URL can be taken off only where the route puts its credential in its place.
+fn check_place(mechanism: AuthMechanism, injection: Option<&Injection>) -> Result<(), Refusal> {
+    let fits = match mechanism {
+        AuthMechanism::ProxyAuthorization | AuthMechanism::PhantomHeader => true,
+        AuthMechanism::PhantomPath => matches!(injection, Some(Injection::UrlPath { .. })),
+        AuthMechanism::PhantomQuery => matches!(injection, Some(Injection::QueryParam { .. })),
+    };
+    if fits {
+        Ok(())
+    } else {
+        Err(Refusal::TokenMisplaced)
+    }
+}
+
+fn put(request: &mut Request<Body>, rendered: &Rendered, token: &str) -> Result<(), Refusal> {
+    match rendered {
+        Rendered::Header(name, value) => {
+            request
+                .headers_mut()
+                .insert(HeaderName::clone(name), value.clone());
+            Ok(())
+        }
+        Rendered::Query(name, value) => {
+            let query = with_parameter(request.uri().query(), name, value);
+            set_target(request, request.uri().path().to_owned(), Some(query))
+        }
+        Rendered::Path {
+            pattern,
+            replacement,
+        } => {
+            let path = with_replacement(request.uri().path(), pattern, replacement, token)?;
+            let query = request.uri().query().map(str::to_owned);
+            set_target(request, path, query)
+        }
+    }
+}
+
+/// The query with every parameter `name` taken out and one with the secret put at its end.
+fn with_parameter(query: Option<&str>, name: &str, value: &EscapedSecret) -> String {
+    let is_other = |pair: &&str| {
+        let given = pair.split('=').next().unwrap_or_default();
+        !pair.is_empty() && !percent_encoding::percent_decode_str(given).eq(name.bytes())
+    };
+    let mut pairs: Vec<&str> = query
+        .unwrap_or_default()
+        .split('&')
+        .filter(is_other)
+        .collect();
+    let own = format!("{name}={}", value.expose());
+    pairs.push(&own);
+    pairs.join("&")
+}
+
+/// The path with every occurrence of the client's pattern replaced.
+fn with_replacement(
+    path: &str,
+    pattern: &Pattern,
+    replacement: &EscapedSecret,
+    token: &str,
+) -> Result<String, Refusal> {
+    let shown = format!("{}{token}{}", pattern.before(), pattern.after());
+    let whole = path.replace(&shown, replacement.expose());
+    if whole.contains(token) || whole == path {
+        Err(Refusal::TokenMisplaced)
+    } else {
+        Ok(whole)
+    }
+}
+
+fn set_target(
+    request: &mut Request<Body>,
+    mut path: String,
+    query: Option<String>,
+) -> Result<(), Refusal> {
+    if let Some(query) = query {
+        path.push('?');
+        path.push_str(&query);
+    }
+    let target = PathAndQuery::try_from(path)
+        .map_err(|_| Refusal::Malformed("its path is not one of a URL"))?;
+    *request.uri_mut() = Uri::from(target);
+    Ok(())
+}

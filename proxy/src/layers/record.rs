@@ -1,0 +1,149 @@
+//! Opens the record of every request and sees that it ends; no way out leads around it.
+
+use std::borrow::Cow;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use http::{Method, Request, Response};
+use nono_audit::{Mode, Outcome, Recorder, redact};
+use pin_project_lite::pin_project;
+use tower::{Layer, Service};
+
+use crate::body::Body;
+use crate::exchange::{Arrival, Exchange, Form, Received};
+use crate::layers::respond;
+use crate::stack::Shared;
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub(crate) struct RecordLayer(pub(crate) Arc<Shared>);
+
+impl<S> Layer<S> for RecordLayer {
+    type Service = Record<S>;
+
+    fn layer(&self, inner: S) -> Record<S> {
+        Record {
+            shared: Arc::clone(&self.0),
+            inner,
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub(crate) struct Record<S> {
+    shared: Arc<Shared>,
+    inner: S,
+}
+
+impl<S, E> Service<Arrival> for Record<S>
+where
+    S: Service<Exchange<Received>, Response = Response<Body>, Error = E>,
+{
+    type Response = Response<Body>;
+    type Error = E;
+    type Future = RecordFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), E>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, arrival: Arrival) -> Self::Future {
+        let Arrival {
+            mut request,
+            client,
+        } = arrival;
+        // Reserved before anything happens: what cannot be recorded does not take place.
+        let Some(permit) = self.shared.audit.try_reserve() else {
+            return RecordFuture::Refused {
+                response: Some(respond::log_full()),
+            };
+        };
+        let form = Form::of(&request, self.shared.addr);
+        let recorder = Arc::new(open(&self.shared, permit, form, &request));
+        recorder.note(|record| record.client = Some(client));
+        request.body_mut().tap_request(Arc::clone(&recorder));
+        let exchange = Exchange {
+            request,
+            recorder: Arc::clone(&recorder),
+            place: None,
+            stage: Received { form },
+        };
+        RecordFuture::Running {
+            inner: self.inner.call(exchange),
+            recorder,
+        }
+    }
+}
+
+fn open(
+    shared: &Shared,
+    permit: nono_audit::Permit,
+    form: Form,
+    request: &Request<Body>,
+) -> Recorder {
+    let mode = if form == Form::Tunnel {
+        Mode::Connect
+    } else {
+        Mode::Reverse
+    };
+    let recorder = Recorder::open(permit, mode);
+    recorder.note(|record| {
+        record.method = Some(method_name(request.method()));
+        if let Some(path) = request.uri().path_and_query()
+            && form != Form::Tunnel
+        {
+            let seen =
+                redact::path_and_query(path.as_str(), shared.token.expose(), &shared.redacted);
+            record.path = Some(seen);
+        }
+    });
+    recorder
+}
+
+/// The method's name, without an allocation for the common ones.
+fn method_name(method: &Method) -> Cow<'static, str> {
+    for known in [
+        "GET", "POST", "CONNECT", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH",
+    ] {
+        if method == known {
+            return Cow::Borrowed(known);
+        }
+    }
+    Cow::Owned(method.to_string())
+}
+
+pin_project! {
+    /// The future of [`Record`].
+    #[project = RecordFutureProj]
+    pub(crate) enum RecordFuture<F> {
+        Refused { response: Option<Response<Body>> },
+        Running { #[pin] inner: F, recorder: Arc<Recorder> },
+    }
+}
+
+impl<F, E> Future for RecordFuture<F>
+where
+    F: Future<Output = Result<Response<Body>, E>>,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        match self.project() {
+            RecordFutureProj::Refused { response } => {
+                // A future is not polled again after it was ready, so the answer is there.
+                let answer = || Response::new(Body::answer("", Outcome::Refused));
+                Poll::Ready(Ok(response.take().unwrap_or_else(answer)))
+            }
+            RecordFutureProj::Running { inner, recorder } => {
+                let mut response = ready!(inner.poll(cx))?;
+                let status = response.status().as_u16();
+                recorder.note(|record| record.status = Some(status));
+                response.body_mut().tap_response(Arc::clone(recorder));
+                Poll::Ready(Ok(response))
+            }
+        }
+    }
+}

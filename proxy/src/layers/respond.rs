@@ -1,0 +1,144 @@
+//! Makes responses of errors; what each one says is in its [`table`].
+//!
+//! Every refusal is a JSON object `{error, code, message, hint, request_id}` and carries a
+//! `Proxy-Status` field (RFC 9209). Neither says anything of the upstream's or the policy's
+//! insides to a client that has not shown the session token.
+
+mod table;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use http::Response;
+use http::header::{
+    CONTENT_TYPE, HeaderName, HeaderValue, PROXY_AUTHENTICATE, RETRY_AFTER, WWW_AUTHENTICATE,
+};
+use nono_audit::{Decision, Recorder};
+use pin_project_lite::pin_project;
+use serde_json::json;
+use tower::{Layer, Service};
+
+use crate::body::Body;
+use crate::error::{Error, Refusal};
+use crate::exchange::{Exchange, Received};
+
+use table::Row;
+
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
+/// See the module.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RespondLayer;
+
+impl<S> Layer<S> for RespondLayer {
+    type Service = Respond<S>;
+
+    fn layer(&self, inner: S) -> Respond<S> {
+        Respond { inner }
+    }
+}
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub(crate) struct Respond<S> {
+    inner: S,
+}
+
+impl<S> Service<Exchange<Received>> for Respond<S>
+where
+    S: Service<Exchange<Received>, Response = Response<Body>, Error = Error>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = RespondFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // No layer fails to be ready; if one did, its call would fail again and be answered.
+        self.inner.poll_ready(cx).map(|_| Ok(()))
+    }
+
+    fn call(&mut self, exchange: Exchange<Received>) -> Self::Future {
+        let recorder = Arc::clone(&exchange.recorder);
+        RespondFuture {
+            inner: self.inner.call(exchange),
+            recorder,
+        }
+    }
+}
+
+pin_project! {
+    /// The future of [`Respond`].
+    pub(crate) struct RespondFuture<F> {
+        #[pin]
+        inner: F,
+        recorder: Arc<Recorder>,
+    }
+}
+
+impl<F> Future for RespondFuture<F>
+where
+    F: Future<Output = Result<Response<Body>, Error>>,
+{
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let answered = ready!(this.inner.poll(cx));
+        Poll::Ready(Ok(
+            answered.unwrap_or_else(|error| respond(&error, this.recorder))
+        ))
+    }
+}
+
+fn respond(error: &Error, recorder: &Recorder) -> Response<Body> {
+    let row = Row::of(error, recorder);
+    recorder.note(|record| {
+        record.decision = Decision::Deny;
+        record.denial_category = Some(row.category);
+        record.reason = Some(row.message.clone().into());
+    });
+    let mut response = render(&row, recorder.id());
+    let challenge = match error {
+        Error::Refused(Refusal::NoProxyToken) => Some((PROXY_AUTHENTICATE, "Basic realm=\"nono\"")),
+        Error::Refused(Refusal::NoRouteToken) => Some((WWW_AUTHENTICATE, "Bearer realm=\"nono\"")),
+        Error::Refused(Refusal::OverLimit) => Some((RETRY_AFTER, "1")),
+        _ => None,
+    };
+    response
+        .headers_mut()
+        .extend(challenge.map(|(name, value)| (name, HeaderValue::from_static(value))));
+    response
+}
+
+/// The answer to a request for which no place is left in the audit log, and so no record.
+pub(crate) fn log_full() -> Response<Body> {
+    render(&Row::log_full(), "")
+}
+
+fn render(row: &Row, request_id: &str) -> Response<Body> {
+    let body = json!({
+        "error": row.status.canonical_reason(),
+        "code": row.code,
+        "message": row.message,
+        "hint": row.hint,
+        "request_id": request_id,
+    });
+    let mut response = Response::new(Body::answer(body.to_string(), row.outcome));
+    *response.status_mut() = row.status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    // Both are words of the table above, so the value is a header's.
+    if let Ok(status) = format!(
+        "nono; error={}; details=\"{}\"",
+        row.proxy_status(),
+        row.code
+    )
+    .parse()
+    {
+        headers.insert(PROXY_STATUS, status);
+    }
+    response
+}

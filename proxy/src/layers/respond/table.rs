@@ -1,0 +1,164 @@
+//! The table of refusals and failures: the status, code, wording and record of each.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use nono_audit::{DenialCategory as Category, Outcome, Recorder};
+
+use crate::error::{Error, Refusal, Upstream};
+
+/// One row: what the client and the record are told.
+pub(super) struct Row {
+    pub(super) status: StatusCode,
+    /// A stable word for programs.
+    pub(super) code: &'static str,
+    pub(super) category: Category,
+    pub(super) message: String,
+    pub(super) hint: Option<String>,
+    pub(super) outcome: Outcome,
+}
+
+/// What the record knows of the request, for messages and hints.
+struct Asked {
+    host: Arc<str>,
+    port: u16,
+    route: Arc<str>,
+}
+
+impl Row {
+    /// The row of `error`, in words about the request that `recorder` knows.
+    pub(super) fn of(error: &Error, recorder: &Recorder) -> Self {
+        let asked = recorder.read(|record| Asked {
+            host: Arc::clone(&record.target),
+            port: record.port.unwrap_or_default(),
+            route: record.route_id.clone().unwrap_or_default(),
+        });
+        let asked = asked.unwrap_or_else(|| Asked {
+            host: "".into(),
+            port: 0,
+            route: "".into(),
+        });
+        match error {
+            Error::Refused(refusal) => refused(*refusal, &asked),
+            Error::Credential(error) => credential(error, &asked),
+            Error::Upstream(failure) => upstream(failure, &asked),
+        }
+    }
+
+    /// The row of a request for which the audit log has no place.
+    pub(super) fn log_full() -> Self {
+        Self {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            code: "audit_log_full",
+            category: Category::OverLimit,
+            message: "the audit log is full, and nothing goes unrecorded".into(),
+            hint: Some("drain the audit events of the proxy".into()),
+            outcome: Outcome::Refused,
+        }
+    }
+
+    /// The error type of RFC 9209 §2.3 that fits best.
+    pub(super) fn proxy_status(&self) -> &'static str {
+        match (self.code, self.category) {
+            ("dns_error", _) => "dns_error",
+            ("connect_timeout", _) => "connection_timeout",
+            ("response_timeout", _) => "http_response_timeout",
+            ("own_listener", _) => "proxy_loop_detected",
+            ("address_refused", _) => "destination_ip_prohibited",
+            (_, Category::OverLimit) => "connection_limit_reached",
+            (_, Category::UpstreamConnectFailed) => "destination_unavailable",
+            (_, Category::UpstreamFailed) => "http_protocol_error",
+            (_, Category::ManagedCredentialUnavailable) => "proxy_configuration_error",
+            (_, Category::InvalidRequest) => "http_request_error",
+            _ => "http_request_denied",
+        }
+    }
+}
+
+/// Status, code and category of each refusal.
+#[rustfmt::skip]
+fn kind(refusal: Refusal) -> (StatusCode, &'static str, Category) {
+    use StatusCode as S;
+    match refusal {
+        Refusal::OverLimit         => (S::SERVICE_UNAVAILABLE, "over_limit", Category::OverLimit),
+        Refusal::NoProxyToken      => (S::PROXY_AUTHENTICATION_REQUIRED, "proxy_token_required", Category::AuthenticationFailed),
+        Refusal::NoRouteToken      => (S::UNAUTHORIZED, "token_required", Category::AuthenticationFailed),
+        Refusal::TokenMisplaced    => (S::UNAUTHORIZED, "token_misplaced", Category::AuthenticationFailed),
+        Refusal::ForeignCredential => (S::BAD_REQUEST, "foreign_credential", Category::AuthenticationFailed),
+        Refusal::Malformed(_)      => (S::BAD_REQUEST, "malformed_request", Category::InvalidRequest),
+        Refusal::Method            => (S::METHOD_NOT_ALLOWED, "method_refused", Category::InvalidRequest),
+        Refusal::NoRoute           => (S::NOT_FOUND, "unknown_route", Category::UnknownRoute),
+        Refusal::AmbiguousPath(_)  => (S::BAD_REQUEST, "ambiguous_path", Category::EndpointPolicy),
+        Refusal::NoEndpointRule    => (S::FORBIDDEN, "endpoint_not_allowed", Category::EndpointPolicy),
+        Refusal::RouteOnly         => (S::FORBIDDEN, "route_only", Category::ConnectBypassesL7),
+        Refusal::HostDenied        => (S::FORBIDDEN, "host_denied", Category::HostDenied),
+        Refusal::HostNotAllowed    => (S::FORBIDDEN, "host_not_allowed", Category::HostDenied),
+        Refusal::Address           => (S::FORBIDDEN, "address_refused", Category::HostDenied),
+        Refusal::OwnListener       => (S::LOOP_DETECTED, "own_listener", Category::HostDenied),
+    }
+}
+
+/// The wording of each refusal, and what to do about it.
+#[rustfmt::skip]
+fn refused(refusal: Refusal, Asked { host, port, route }: &Asked) -> Row {
+    let (message, hint) = match refusal {
+        Refusal::OverLimit => ("as many requests run as `max_connections` allows".into(),
+            "try again later, or raise `max_connections`".into()),
+        Refusal::NoProxyToken => ("the session token is missing or wrong".into(),
+            "use the proxy URL of HTTP_PROXY in the environment that the proxy gave".into()),
+        Refusal::NoRouteToken => ("the session token is missing or wrong".into(),
+            "send NONO_PROXY_TOKEN of the environment that the proxy gave as the API key".into()),
+        Refusal::TokenMisplaced => (format!("the session token is not where route /{route} puts its credential"),
+            "send it as the SDK's API key".into()),
+        Refusal::ForeignCredential => (format!("the request brings a credential of its own, but route /{route} puts its own on it"),
+            "send the session token as the only API key".into()),
+        Refusal::Malformed(reason) => (format!("the request was refused: {reason}"), String::new()),
+        Refusal::Method => ("the proxy does not serve this method".into(), String::new()),
+        Refusal::NoRoute => ("no route has the prefix of this path".into(),
+            "the base URLs of the routes are in the environment that the proxy gave".into()),
+        Refusal::AmbiguousPath(reason) => (format!("the path can be read in more than one way: {reason}"), String::new()),
+        Refusal::NoEndpointRule => (format!("no endpoint rule of route /{route} allows this request"),
+            "add its method and path to the route's `endpoint_rules`".into()),
+        Refusal::RouteOnly => (format!("{host}:{port} is the upstream of route /{route} and is reached through it alone"),
+            format!("send the request to the proxy's path /{route}")),
+        Refusal::HostDenied => (format!("host {host}:{port} is in the deny list"), String::new()),
+        Refusal::HostNotAllowed => (format!("host {host}:{port} is not in the allowlist"),
+            format!("allowed_hosts=[\"{host}:{port}\"] would allow it")),
+        Refusal::Address => (format!("{host}:{port} has an address that may not be reached"),
+            "private addresses need a rule that names the host; metadata, link-local and multicast \
+             addresses are never reached".into()),
+        Refusal::OwnListener => ("the proxy itself is not a target".into(), String::new()),
+    };
+    let (status, code, category) = kind(refusal);
+    let hint = Some(hint).filter(|hint: &String| !hint.is_empty());
+    Row { status, code, category, message, hint, outcome: Outcome::Refused }
+}
+
+fn credential(error: &nono_credentials::Error, Asked { route, .. }: &Asked) -> Row {
+    Row {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        code: error.code(),
+        category: Category::ManagedCredentialUnavailable,
+        message: format!("route /{route} has no credential: {error}"),
+        hint: error.hint().map(str::to_owned),
+        outcome: Outcome::Refused,
+    }
+}
+
+#[rustfmt::skip]
+fn upstream(failure: &Upstream, Asked { host, port, .. }: &Asked) -> Row {
+    use StatusCode as S;
+    let (status, code, category, outcome, message) = match failure {
+        Upstream::Unresolved => (S::BAD_GATEWAY, "dns_error", Category::UpstreamConnectFailed, Outcome::Refused,
+            format!("{host} does not resolve")),
+        Upstream::Unreachable(reason) => (S::BAD_GATEWAY, "upstream_unreachable", Category::UpstreamConnectFailed, Outcome::Refused,
+            format!("cannot connect to {host}:{port}: {reason}")),
+        Upstream::ConnectTimeout => (S::GATEWAY_TIMEOUT, "connect_timeout", Category::UpstreamConnectFailed, Outcome::Timeout,
+            format!("{host}:{port} did not accept in time")),
+        Upstream::ResponseTimeout => (S::GATEWAY_TIMEOUT, "response_timeout", Category::UpstreamFailed, Outcome::Timeout,
+            format!("{host}:{port} did not answer in time")),
+        Upstream::BadResponse(reason) => (S::BAD_GATEWAY, "upstream_failed", Category::UpstreamFailed, Outcome::UpstreamAbort,
+            format!("{host}:{port} did not answer properly: {reason}")),
+    };
+    Row { status, code, category, message, hint: None, outcome }
+}

@@ -1,0 +1,112 @@
+//! Finds the route that a path's prefix leads to, and rewrites the path to the upstream's.
+
+use std::sync::Arc;
+
+use http::uri::PathAndQuery;
+use http::{Request, Uri};
+use nono_audit::{InjectionMode, Recorder};
+use nono_credentials::{Credential, Injection};
+
+use crate::body::Body;
+use crate::error::{Error, Refusal};
+use crate::exchange::{Addressed, Asked, Exchange, Routed, Way};
+use crate::layers::Step;
+use crate::route::{PathRefusal, Route};
+use crate::stack::Shared;
+use crate::target::Target;
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub(crate) struct FindRoute(pub(crate) Arc<Shared>);
+
+impl Step<Addressed> for FindRoute {
+    type To = Routed;
+
+    fn step(&self, exchange: Exchange<Addressed>) -> Result<Exchange<Routed>, Error> {
+        let Exchange {
+            mut request,
+            recorder,
+            place,
+            stage,
+        } = exchange;
+        let way = match stage.asked {
+            Asked::Tunnel(target) => Way::Tunnel(self.open(target, &recorder)?),
+            Asked::Forward(target) => Way::Forward(self.open(target, &recorder)?),
+            Asked::Path => Way::Route(self.follow(&mut request, &recorder)?),
+        };
+        let stage = Routed {
+            way,
+            mechanism: stage.mechanism,
+        };
+        Ok(Exchange {
+            request,
+            recorder,
+            place,
+            stage,
+        })
+    }
+}
+
+impl FindRoute {
+    /// Refuses the upstream of a route to all who do not come through the route.
+    fn open(&self, target: Target, recorder: &Recorder) -> Result<Target, Refusal> {
+        match self.0.settings.routes.owner(&target) {
+            None => Ok(target),
+            Some(owner) => {
+                recorder.note(|record| record.route_id = Some(Arc::clone(owner)));
+                Err(Refusal::RouteOnly)
+            }
+        }
+    }
+
+    /// Finds the route of `request` and rewrites its path to the upstream's.
+    fn follow(
+        &self,
+        request: &mut Request<Body>,
+        recorder: &Recorder,
+    ) -> Result<Arc<Route>, Refusal> {
+        let found = self.0.settings.routes.find(request.uri().path());
+        let (route, rest) = found.ok_or(Refusal::NoRoute)?;
+        note(recorder, route);
+        let uri = rewrite(route, request, rest)?;
+        let route = Arc::clone(route);
+        *request.uri_mut() = uri;
+        Ok(route)
+    }
+}
+
+fn note(recorder: &Recorder, route: &Route) {
+    recorder.note(|record| {
+        record.target = Arc::clone(&route.host);
+        record.port = Some(route.target.port());
+        record.route_id = Some(Arc::clone(&route.id));
+        record.injection_mode = route.credential.as_ref().map(injection_mode);
+        record.managed_credential_active = Some(false);
+    });
+}
+
+fn injection_mode(credential: &Credential) -> InjectionMode {
+    match credential.injection() {
+        Injection::Header { .. } => InjectionMode::Header,
+        Injection::BasicAuth { .. } => InjectionMode::BasicAuth,
+        Injection::QueryParam { .. } => InjectionMode::QueryParam,
+        Injection::UrlPath { .. } => InjectionMode::UrlPath,
+    }
+}
+
+/// The upstream's path in place of the proxy's; the query stays as it is.
+fn rewrite(route: &Route, request: &Request<Body>, rest: &str) -> Result<Uri, Refusal> {
+    let mut path = route
+        .path(request.method(), rest)
+        .map_err(|refusal| match refusal {
+            PathRefusal::Ambiguous(reason) => Refusal::AmbiguousPath(reason),
+            PathRefusal::NoRule => Refusal::NoEndpointRule,
+        })?;
+    if let Some(query) = request.uri().query() {
+        path.push('?');
+        path.push_str(query);
+    }
+    PathAndQuery::try_from(path)
+        .map(Uri::from)
+        .map_err(|_| Refusal::Malformed("its path is not one of a URL"))
+}

@@ -1,0 +1,111 @@
+//! Finds out what a request asks for, and refuses what is malformed or can be read in two ways
+//! (RFC 9112 §3.2, §6.3). Fields of the client's connection end here.
+
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::uri::{Authority, Scheme as UriScheme};
+use http::{Method, Request};
+
+use crate::body::Body;
+use crate::error::{Error, Refusal};
+use crate::exchange::{Addressed, Asked, Authenticated, Exchange, Form};
+use crate::headers::strip_hop_by_hop;
+use crate::layers::Step;
+use crate::target::Target;
+
+/// See the module.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FindTarget;
+
+impl Step<Authenticated> for FindTarget {
+    type To = Addressed;
+
+    fn step(&self, mut exchange: Exchange<Authenticated>) -> Result<Exchange<Addressed>, Error> {
+        let request = &exchange.request;
+        if *request.method() == Method::TRACE {
+            return Err(Refusal::Method.into());
+        }
+        check_framing(request)?;
+        let asked = match exchange.stage.form {
+            Form::Tunnel => Asked::Tunnel(tunnel_target(request)?),
+            Form::Forward => Asked::Forward(forward_target(request)?),
+            Form::Route => {
+                check_path(request)?;
+                Asked::Path
+            }
+        };
+        if let Asked::Tunnel(target) | Asked::Forward(target) = &asked {
+            exchange.recorder.note(|record| {
+                record.target = target.host().to_string().into();
+                record.port = Some(target.port());
+            });
+        }
+        // Before the credential is put on, so that `Connection: authorization` cannot take it off.
+        strip_hop_by_hop(exchange.request.headers_mut());
+        Ok(exchange.advance(|Authenticated { mechanism, .. }| Addressed { asked, mechanism }))
+    }
+}
+
+/// Refuses a body whose end two servers could see in different places.
+fn check_framing(request: &Request<Body>) -> Result<(), Refusal> {
+    let headers = request.headers();
+    if headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH) {
+        return Err(Refusal::Malformed(
+            "it has both Content-Length and Transfer-Encoding",
+        ));
+    }
+    if headers.get_all(HOST).iter().count() > 1 {
+        return Err(Refusal::Malformed("it has more than one Host"));
+    }
+    Ok(())
+}
+
+fn tunnel_target(request: &Request<Body>) -> Result<Target, Refusal> {
+    let authority = request.uri().authority();
+    authority
+        .and_then(|authority| Target::from_authority(authority, None))
+        .ok_or(Refusal::Malformed(
+            "CONNECT needs one host and port, like `api.example.com:443`",
+        ))
+}
+
+fn forward_target(request: &Request<Body>) -> Result<Target, Refusal> {
+    let uri = request.uri();
+    if uri.scheme() != Some(&UriScheme::HTTP) {
+        return Err(Refusal::Malformed(
+            "only http URLs are forwarded; use CONNECT for https",
+        ));
+    }
+    let parse = |authority: &Authority| Target::from_authority(authority, Some(80));
+    let target = uri
+        .authority()
+        .and_then(parse)
+        .ok_or(Refusal::Malformed("its URL names no single host"))?;
+    let named = request.headers().get(HOST).map(|host| {
+        let authority = host.to_str().ok()?.parse::<Authority>().ok()?;
+        parse(&authority)
+    });
+    match named {
+        Some(named) if named.as_ref() != Some(&target) => {
+            Err(Refusal::Malformed("its Host is not the host of its URL"))
+        }
+        _ => Ok(target),
+    }
+}
+
+/// A request to a route: origin-form, or absolute-form with the proxy's own address.
+fn check_path(request: &Request<Body>) -> Result<(), Refusal> {
+    let uri = request.uri();
+    if uri
+        .scheme()
+        .is_some_and(|scheme| *scheme != UriScheme::HTTP)
+    {
+        return Err(Refusal::Malformed(
+            "the proxy itself speaks http, not https",
+        ));
+    }
+    if uri.path().starts_with('/') {
+        Ok(())
+    } else {
+        Err(Refusal::Malformed("its target is not a path"))
+    }
+}

@@ -1,0 +1,113 @@
+//! Whether a request's path has one meaning only.
+//!
+//! A path that is matched against rules, or joined to an upstream's base path, must mean to the
+//! upstream what it meant here. Servers differ on encoded dots and slashes, `;` parameters,
+//! backslashes and double encoding, so a path that holds any of those is ambiguous.
+
+/// Why `path` (without query) is ambiguous, if it is.
+pub(crate) fn ambiguity(path: &str) -> Option<&'static str> {
+    let bytes = path.as_bytes();
+    if bytes.contains(&b'\\') {
+        return Some("it holds a backslash");
+    }
+    if bytes.contains(&b'#') {
+        return Some("it holds a `#`");
+    }
+    if bytes.iter().any(|b| b.is_ascii_control() || *b == b' ') {
+        return Some("it holds a control character or space");
+    }
+    if path.split('/').any(is_dot_segment) {
+        return Some("it holds a dot segment");
+    }
+    escapes(bytes)
+}
+
+/// `.`, `..`, and those with a `;` parameter, which some servers cut off first.
+fn is_dot_segment(segment: &str) -> bool {
+    let name = segment.split(';').next().unwrap_or(segment);
+    matches!(name, "." | "..")
+}
+
+/// Judges percent-escapes: each must be well-formed and of a byte that has no role in a path.
+fn escapes(bytes: &[u8]) -> Option<&'static str> {
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let [first, tail @ ..] = rest {
+        rest = tail;
+        if *first != b'%' {
+            decoded.push(*first);
+            continue;
+        }
+        let [high, low, tail @ ..] = tail else {
+            return Some("it holds a broken escape");
+        };
+        let (Some(high), Some(low)) = (hex(*high), hex(*low)) else {
+            return Some("it holds a broken escape");
+        };
+        let byte = high << 4 | low;
+        match byte {
+            b'.' | b'/' | b'\\' | b'%' | b';' | b'#' => {
+                return Some("it escapes one of `. / \\ % ; #`");
+            }
+            0..=0x1f | 0x7f => return Some("it escapes a control character"),
+            _ => decoded.push(byte),
+        }
+        rest = tail;
+    }
+    // Overlong forms of `.` and `/` are not UTF-8 either.
+    std::str::from_utf8(&decoded)
+        .is_err()
+        .then_some("it is not UTF-8 once unescaped")
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit)
+        .to_digit(16)
+        .and_then(|value| u8::try_from(value).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ambiguity;
+
+    #[test]
+    fn plain_paths_have_one_meaning() {
+        for path in [
+            "/",
+            "/v1/chat/completions",
+            "/a%20b",
+            "/%E4%BD%A0",
+            "/a.b/..c",
+            "/x;v=1",
+            "//a",
+        ] {
+            assert_eq!(ambiguity(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_servers_read_in_two_ways_is_found() {
+        for path in [
+            "/a/../b",
+            "/..",
+            "/.",
+            "/a/%2e%2e/b",
+            "/a%2fb",
+            "/a%5cb",
+            "/a\\b",
+            "/..;/b",
+            "/..;x=1/b",
+            "/a%252e",
+            "/%c0%ae",
+            "/%ff",
+            "/%0a",
+            "/%00",
+            "/%",
+            "/%2",
+            "/%zz",
+            "/a#b",
+        ] {
+            assert!(ambiguity(path).is_some(), "{path}");
+        }
+    }
+}

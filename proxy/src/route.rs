@@ -1,0 +1,428 @@
+//! Routes: path prefixes that lead to upstreams.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use globset::{GlobBuilder, GlobMatcher};
+use http::{HeaderName, Method};
+use nono_credentials::{Credential, Injection, Locator, ParseError, Pattern};
+use rustls::ClientConfig;
+use url::{Host, Url};
+
+use crate::address::{Class, Reach, classify, is_metadata_name};
+use crate::config::{ConfigError, InjectMode, RouteConfig};
+use crate::target::{Scheme, Target, parse_host};
+use crate::{environment, path, tls};
+
+/// A path prefix, the upstream it leads to, and the credential put on the way.
+pub(crate) struct Route {
+    /// The prefix without slashes around it: the route's name in records and messages.
+    pub(crate) id: Arc<str>,
+    pub(crate) scheme: Scheme,
+    pub(crate) target: Target,
+    /// The target's host, as records name it.
+    pub(crate) host: Arc<str>,
+    pub(crate) reach: Reach,
+    /// The upstream URL's path without the slash at its end; empty for most.
+    base: String,
+    pub(crate) credential: Option<Credential>,
+    /// Variables besides `PREFIX_API_KEY` that hand the session token to clients.
+    pub(crate) key_variables: Vec<String>,
+    rules: Vec<EndpointRule>,
+    /// How to speak TLS to the upstream; `None` for plain http.
+    pub(crate) tls: Option<Arc<ClientConfig>>,
+}
+
+/// One pair of `endpoint_rules`.
+#[derive(Debug)]
+struct EndpointRule {
+    /// `None` is any method.
+    method: Option<Method>,
+    path: GlobMatcher,
+}
+
+/// Why a path may not pass a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PathRefusal {
+    /// It can be read in more than one way.
+    Ambiguous(&'static str),
+    /// No endpoint rule allows it.
+    NoRule,
+}
+
+impl Route {
+    /// Parses and judges a route, reading its TLS files.
+    pub(crate) fn parse(config: &RouteConfig) -> Result<Self, ConfigError> {
+        let id = parse_prefix(&config.prefix)?;
+        let (scheme, target, base) = parse_upstream(&config.upstream)?;
+        let reach = reach(scheme, &target)
+            .map_err(|reason| ConfigError::new("upstream", &config.upstream, reason))?;
+        let credential = parse_credential(config)?;
+        Ok(Self {
+            key_variables: key_variables(config, credential.as_ref())?,
+            rules: config
+                .endpoint_rules
+                .iter()
+                .map(EndpointRule::parse)
+                .collect::<Result<_, _>>()?,
+            tls: tls::client_config(config, scheme)?,
+            id: id.into(),
+            scheme,
+            host: target.host().to_string().into(),
+            target,
+            reach,
+            base,
+            credential,
+        })
+    }
+
+    /// The path to ask the upstream for, when the client asked for `rest` below the prefix.
+    ///
+    /// # Errors
+    /// Why the path may not pass. What is judged is byte for byte what is returned.
+    pub(crate) fn path(&self, method: &Method, rest: &str) -> Result<String, PathRefusal> {
+        let rest = if rest.is_empty() { "/" } else { rest };
+        let governed = !self.rules.is_empty() || !self.base.is_empty();
+        if governed && let Some(reason) = path::ambiguity(rest) {
+            return Err(PathRefusal::Ambiguous(reason));
+        }
+        let allowed =
+            self.rules.is_empty() || self.rules.iter().any(|rule| rule.allows(method, rest));
+        if !allowed {
+            return Err(PathRefusal::NoRule);
+        }
+        Ok(format!("{}{rest}", self.base))
+    }
+
+    /// Whether the upstream is named as a loopback host.
+    pub(crate) fn is_loopback(&self) -> bool {
+        match self.target.ip() {
+            Some(ip) => ip.is_loopback(),
+            None => matches!(self.target.host(), Host::Domain(name) if name == "localhost"),
+        }
+    }
+}
+
+impl fmt::Debug for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Route")
+            .field("id", &self.id)
+            .field("target", &self.target)
+            .field("credential", &self.credential)
+            .finish_non_exhaustive()
+    }
+}
+
+impl EndpointRule {
+    fn parse((method, glob): &(String, String)) -> Result<Self, ConfigError> {
+        let wrong =
+            |reason: &str| ConfigError::new("endpoint_rules", format!("{method} {glob}"), reason);
+        if !glob.starts_with('/') {
+            return Err(wrong("its path must start with `/`"));
+        }
+        let path = GlobBuilder::new(glob)
+            .literal_separator(true)
+            .backslash_escape(false)
+            .build()
+            .map_err(|error| wrong(&format!("its path is not a glob: {}", error.kind())))?
+            .compile_matcher();
+        let method = match method.as_str() {
+            "*" => None,
+            name => Some(
+                Method::from_bytes(name.to_ascii_uppercase().as_bytes())
+                    .map_err(|_| wrong("its method is not one; `*` stands for any"))?,
+            ),
+        };
+        Ok(Self { method, path })
+    }
+
+    fn allows(&self, method: &Method, path: &str) -> bool {
+        self.method.as_ref().is_none_or(|allowed| allowed == method) && self.path.is_match(path)
+    }
+}
+
+/// All routes, by prefix.
+#[derive(Debug)]
+pub(crate) struct RouteTable {
+    by_prefix: HashMap<Arc<str>, Arc<Route>>,
+    by_target: HashMap<Target, Arc<str>>,
+    /// The most segments that any prefix has.
+    depth: usize,
+}
+
+impl RouteTable {
+    /// A table of `routes`; prefixes and variable names must be unique.
+    pub(crate) fn new(routes: Vec<Route>) -> Result<Self, ConfigError> {
+        environment::check_names(&routes)?;
+        let mut table = Self {
+            by_prefix: HashMap::new(),
+            by_target: HashMap::new(),
+            depth: 0,
+        };
+        for route in routes {
+            table.depth = table.depth.max(route.id.split('/').count());
+            table
+                .by_target
+                .insert(route.target.clone(), Arc::clone(&route.id));
+            let route = Arc::new(route);
+            if let Some(other) = table.by_prefix.insert(Arc::clone(&route.id), route) {
+                return Err(ConfigError::new("prefix", &*other.id, "two routes have it"));
+            }
+        }
+        Ok(table)
+    }
+
+    /// The route with the longest prefix of `path`, and what follows the prefix.
+    pub(crate) fn find<'path>(&self, path: &'path str) -> Option<(&Arc<Route>, &'path str)> {
+        let path = path.strip_prefix('/')?;
+        let ends = path
+            .match_indices('/')
+            .map(|(at, _)| at)
+            .chain([path.len()])
+            .take(self.depth);
+        let found = ends.filter_map(|end| {
+            let (prefix, rest) = path.split_at_checked(end)?;
+            Some((self.by_prefix.get(prefix)?, rest))
+        });
+        found.last()
+    }
+
+    /// The route whose upstream `target` is.
+    pub(crate) fn owner(&self, target: &Target) -> Option<&Arc<str>> {
+        self.by_target.get(target)
+    }
+
+    /// All routes, in no order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Route>> {
+        self.by_prefix.values()
+    }
+}
+
+fn parse_prefix(text: &str) -> Result<&str, ConfigError> {
+    let wrong = |reason: &str| Err(ConfigError::new("prefix", text, reason));
+    let id = text.trim_matches('/');
+    if id.is_empty() {
+        return wrong("it must have at least one path segment, like `/openai`");
+    }
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '~');
+    for segment in id.split('/') {
+        if segment.is_empty() || matches!(segment, "." | "..") || !segment.chars().all(plain) {
+            return wrong("its segments may hold letters, digits, `-`, `_`, `.` and `~`");
+        }
+    }
+    Ok(id)
+}
+
+fn parse_upstream(text: &str) -> Result<(Scheme, Target, String), ConfigError> {
+    let wrong = |reason: &str| ConfigError::new("upstream", text, reason);
+    let url = Url::parse(text).map_err(|error| wrong(&format!("it is not a URL: {error}")))?;
+    let scheme = match url.scheme() {
+        "https" => Scheme::Https,
+        "http" => Scheme::Http,
+        _ => {
+            return Err(wrong(
+                "it must be an https (or, on a private network, http) URL",
+            ));
+        }
+    };
+    if !url.username().is_empty() || url.password().is_some() {
+        // The value is not shown: it holds a password.
+        return Err(ConfigError::new(
+            "upstream",
+            url.host_str().unwrap_or_default(),
+            "it holds user information; keep the credential in `credential_key`",
+        ));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(wrong("it may have a path, but no query and no fragment"));
+    }
+    let host = url
+        .host_str()
+        .and_then(parse_host)
+        .ok_or_else(|| wrong("it has no host"))?;
+    let port = url.port().unwrap_or_else(|| scheme.default_port());
+    let base = url.path().trim_end_matches('/').to_owned();
+    if let Some(reason) = path::ambiguity(&base) {
+        return Err(wrong(&format!("its path is ambiguous: {reason}")));
+    }
+    Ok((scheme, Target::new(host, port), base))
+}
+
+/// Which addresses a route's upstream may have.
+fn reach(scheme: Scheme, target: &Target) -> Result<Reach, &'static str> {
+    if matches!(target.host(), Host::Domain(name) if is_metadata_name(name)) {
+        return Err("it is a metadata service, which is never reachable");
+    }
+    match (scheme, target.ip().map(classify)) {
+        (_, Some(Class::Forbidden)) => Err("its address is never reachable"),
+        (Scheme::Http, Some(Class::Public)) => {
+            Err("plain http would send the credential unprotected; use https")
+        }
+        (Scheme::Http, _) => Ok(Reach::PrivateOnly),
+        (Scheme::Https, _) => Ok(Reach::Named),
+    }
+}
+
+fn parse_credential(config: &RouteConfig) -> Result<Option<Credential>, ConfigError> {
+    let injection = parse_injection(config)?;
+    let Some(key) = &config.credential_key else {
+        return Ok(None);
+    };
+    let locator =
+        Locator::parse(key).map_err(|error| parse_error("credential_key", key, &error))?;
+    Ok(Some(Credential::new(locator, injection)))
+}
+
+fn parse_injection(config: &RouteConfig) -> Result<Injection, ConfigError> {
+    let mode = config.inject_mode;
+    reject_stray_options(config)?;
+    Ok(match mode {
+        InjectMode::Header => {
+            let name = parse_header(&config.inject_header)?;
+            let format = match &config.credential_format {
+                Some(text) => parse_pattern("credential_format", text)?,
+                None if name == http::header::AUTHORIZATION => {
+                    parse_pattern("credential_format", "Bearer {}")?
+                }
+                None => Pattern::bare(),
+            };
+            Injection::Header { name, format }
+        }
+        InjectMode::BasicAuth => Injection::BasicAuth {
+            name: parse_header(&config.inject_header)?,
+        },
+        InjectMode::QueryParam => {
+            let name = required("query_param_name", config.query_param_name.as_ref(), mode)?;
+            let plain =
+                |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '~' | '$');
+            if name.is_empty() || !name.chars().all(plain) {
+                return Err(ConfigError::new(
+                    "query_param_name",
+                    name,
+                    "it is not a plain parameter name",
+                ));
+            }
+            Injection::QueryParam { name: name.clone() }
+        }
+        InjectMode::UrlPath => {
+            let text = required("path_pattern", config.path_pattern.as_ref(), mode)?;
+            let pattern = parse_pattern("path_pattern", text)?;
+            let replacement = match &config.path_replacement {
+                Some(text) => parse_pattern("path_replacement", text)?,
+                None => pattern.clone(),
+            };
+            Injection::UrlPath {
+                pattern,
+                replacement,
+            }
+        }
+    })
+}
+
+/// An option that has no effect where it stands is a misunderstanding, not a preference.
+fn reject_stray_options(config: &RouteConfig) -> Result<(), ConfigError> {
+    let mode = config.inject_mode;
+    for (field, value, home) in [
+        (
+            "credential_format",
+            &config.credential_format,
+            InjectMode::Header,
+        ),
+        ("path_pattern", &config.path_pattern, InjectMode::UrlPath),
+        (
+            "path_replacement",
+            &config.path_replacement,
+            InjectMode::UrlPath,
+        ),
+        (
+            "query_param_name",
+            &config.query_param_name,
+            InjectMode::QueryParam,
+        ),
+    ] {
+        let Some(value) = value else { continue };
+        if mode != home {
+            return Err(ConfigError::new(
+                field,
+                value,
+                format!("it has no effect with inject_mode {mode:?}"),
+            ));
+        }
+        if config.credential_key.is_none() {
+            return Err(ConfigError::new(
+                field,
+                value,
+                "it has no effect without `credential_key`",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn required<'a>(
+    field: &str,
+    value: Option<&'a String>,
+    mode: InjectMode,
+) -> Result<&'a String, ConfigError> {
+    value.ok_or_else(|| ConfigError::new(field, "None", format!("inject_mode {mode:?} needs it")))
+}
+
+fn parse_header(text: &str) -> Result<HeaderName, ConfigError> {
+    let wrong = |reason| ConfigError::new("inject_header", text, reason);
+    let name =
+        HeaderName::from_bytes(text.as_bytes()).map_err(|_| wrong("it is not a header name"))?;
+    if crate::headers::is_hop_by_hop(&name)
+        || matches!(name, http::header::HOST | http::header::CONTENT_LENGTH)
+    {
+        return Err(wrong("the proxy itself sets or removes this header"));
+    }
+    Ok(name)
+}
+
+fn parse_pattern(field: &str, text: &str) -> Result<Pattern, ConfigError> {
+    Pattern::parse(text).map_err(|error| parse_error(field, text, &error))
+}
+
+fn parse_error(field: &str, value: &str, error: &ParseError) -> ConfigError {
+    let mistake = ConfigError::new(field, value, error.to_string());
+    match error {
+        ParseError::Invalid(_) => mistake,
+        ParseError::Unsupported(_) => mistake.unsupported(),
+    }
+}
+
+fn key_variables(
+    config: &RouteConfig,
+    credential: Option<&Credential>,
+) -> Result<Vec<String>, ConfigError> {
+    match (&config.env_var, credential) {
+        (Some(name), None) => Err(ConfigError::new(
+            "env_var",
+            name,
+            "it has no effect without `credential_key`",
+        )),
+        (Some(name), Some(_)) => {
+            environment::check_variable(name)
+                .map_err(|reason| ConfigError::new("env_var", name, reason))?;
+            Ok(vec![name.clone()])
+        }
+        (None, Some(credential)) => Ok(credential
+            .locator()
+            .plain_name()
+            .map(environment::variable)
+            .into_iter()
+            .collect()),
+        (None, None) => Ok(Vec::new()),
+    }
+}
+
+/// For messages: how a path is shown that a file is read from.
+pub(crate) fn show(path: &Path) -> String {
+    path.display().to_string()
+}
+
+#[cfg(test)]
+#[path = "route/tests.rs"]
+mod tests;

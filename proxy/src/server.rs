@@ -1,0 +1,191 @@
+//! Threads, sockets and their end: one thread accepts and deals the connections round-robin to
+//! workers, each with a runtime, stack and upstream pool of its own.
+//!
+//! One acceptor rather than a listener per worker: the load is even also with few connections,
+//! and no other process of the same user can join the port and receive session tokens.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::{Builder as ThreadBuilder, JoinHandle};
+use std::time::Duration;
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use nono_audit::{Decision, DenialCategory, Mode, Outcome, Recorder};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder as RuntimeBuilder, Runtime};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt as _;
+
+use crate::body::Body;
+use crate::exchange::Arrival;
+use crate::layers::limit::Limit;
+use crate::leaf::Leaf;
+use crate::stack::{HttpService, Shared, stack};
+use crate::upstream::Upstream;
+
+/// Connections accepted but not yet taken by their worker; more wait in the kernel's queue.
+const BACKLOG: usize = 256;
+
+/// How long the acceptor pauses when the system has no descriptors left, instead of spinning.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A connection on its way from the acceptor to a worker.
+type Accepted = (std::net::TcpStream, SocketAddr);
+
+/// The acceptor's side of the workers, and their threads.
+type Workers = (Vec<mpsc::Sender<Accepted>>, Vec<JoinHandle<()>>);
+
+/// A thread with its runtime, not yet running.
+pub(crate) struct Prepared {
+    name: String,
+    runtime: Runtime,
+}
+
+impl Prepared {
+    /// Makes the runtime of a thread called `name`.
+    pub(crate) fn new(name: String) -> io::Result<Self> {
+        Ok(Self {
+            name,
+            runtime: RuntimeBuilder::new_current_thread().enable_all().build()?,
+        })
+    }
+
+    /// Runs `task` to its end on the thread; then nothing of the runtime is left.
+    pub(crate) fn spawn<T>(self, task: T) -> io::Result<JoinHandle<()>>
+    where
+        T: Future<Output = ()> + Send + 'static,
+    {
+        let Self { name, runtime } = self;
+        ThreadBuilder::new().name(name).spawn(move || {
+            runtime.block_on(task);
+            // Not a plain drop, which would wait for a name lookup that hangs.
+            runtime.shutdown_background();
+        })
+    }
+}
+
+/// Spawns the workers of a proxy. `done` is dropped by each when it has ended.
+pub(crate) fn spawn_workers(shared: &Arc<Shared>, done: &Arc<DropGuard>) -> io::Result<Workers> {
+    let limit = Limit::new(shared.settings.max_connections);
+    let mut queues = Vec::new();
+    let mut threads = Vec::new();
+    for n in 0..shared.settings.limits.workers {
+        let (queue, accepted) = mpsc::channel(BACKLOG);
+        let (shared, limit, done) = (Arc::clone(shared), limit.clone(), Arc::clone(done));
+        let task = async move {
+            work(shared, limit, accepted).await;
+            drop(done);
+        };
+        threads.push(Prepared::new(format!("nono-worker-{n}"))?.spawn(task)?);
+        queues.push(queue);
+    }
+    Ok((queues, threads))
+}
+
+/// Accepts until the proxy drains.
+pub(crate) async fn accept(
+    listener: TcpListener,
+    queues: Vec<mpsc::Sender<Accepted>>,
+    drain: &CancellationToken,
+) {
+    let mut next = queues.iter().cycle();
+    while let Some(accepted) = drain.run_until_cancelled(listener.accept()).await {
+        let handed = accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer)));
+        match (handed, next.next()) {
+            // The worker's queue is full or gone only when it is overwhelmed or ending.
+            (Ok(accepted), Some(queue)) => drop(queue.send(accepted).await),
+            _ => drop(timeout(ACCEPT_PAUSE, drain.cancelled()).await),
+        }
+    }
+}
+
+/// The life of a worker.
+async fn work(shared: Arc<Shared>, limit: Limit, mut accepted: mpsc::Receiver<Accepted>) {
+    let tasks = TaskTracker::new();
+    let upstream = Upstream::new(shared.settings.limits.clone());
+    let pool = upstream.pool();
+    let stack = stack(
+        &shared,
+        limit,
+        Leaf::new(Arc::clone(&shared), upstream, tasks.clone()),
+    );
+    let mut sweeps = tokio::time::interval(shared.settings.limits.pool_idle);
+    loop {
+        tokio::select! {
+            () = shared.drain.cancelled() => break,
+            _ = sweeps.tick() => pool.sweep(),
+            next = accepted.recv() => match next {
+                Some((stream, peer)) => {
+                    tasks.spawn(serve(Arc::clone(&shared), stack.clone(), stream, peer));
+                }
+                None => break,
+            },
+        }
+    }
+    tasks.close();
+    tasks.wait().await;
+}
+
+/// Serves the requests of one connection.
+async fn serve<S: HttpService>(
+    shared: Arc<Shared>,
+    stack: S,
+    stream: std::net::TcpStream,
+    peer: SocketAddr,
+) {
+    let Ok(stream) = TcpStream::from_std(stream) else {
+        return;
+    };
+    // Events of a stream must not wait for more bytes; failing costs only latency.
+    let _ = stream.set_nodelay(true);
+    let client: Arc<str> = peer.to_string().into();
+    let service = service_fn(|request: Request<Incoming>| {
+        let arrival = Arrival {
+            request: request.map(Body::incoming),
+            client: Arc::clone(&client),
+        };
+        stack.clone().oneshot(arrival)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(shared.settings.limits.head)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    let served = tokio::select! {
+        served = connection.as_mut() => Some(served),
+        () = shared.drain.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            shared.cut.run_until_cancelled(connection).await
+        }
+    };
+    if let Some(Err(error)) = served
+        && error.is_parse()
+    {
+        record_malformed(&shared, &error, &client);
+    }
+}
+
+/// Records a request that hyper itself answered, since it never became one.
+fn record_malformed(shared: &Shared, error: &hyper::Error, client: &Arc<str>) {
+    let Some(permit) = shared.audit.try_reserve() else {
+        return;
+    };
+    let recorder = Recorder::open(permit, Mode::Reverse);
+    recorder.note(|record| {
+        record.decision = Decision::Deny;
+        record.denial_category = Some(DenialCategory::InvalidRequest);
+        record.status = Some(if error.is_parse_too_large() { 431 } else { 400 });
+        record.reason = Some(format!("the request is not HTTP: {error}").into());
+        record.client = Some(Arc::clone(client));
+    });
+    recorder.finish(Outcome::Refused);
+}

@@ -1,0 +1,112 @@
+//! How to speak TLS to upstreams: one crypto provider, the system's roots read once per process.
+
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use rustls::crypto::CryptoProvider;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::config::{ConfigError, RouteConfig};
+use crate::route::show;
+use crate::target::Scheme;
+
+/// The one crypto provider of this crate.
+fn provider() -> Arc<CryptoProvider> {
+    static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
+    Arc::clone(PROVIDER.get_or_init(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider())))
+}
+
+/// The system's roots, or Mozilla's where the system has none. Parsing them takes tens of
+/// milliseconds, so it is done once.
+fn system_roots() -> &'static RootCertStore {
+    static ROOTS: OnceLock<RootCertStore> = OnceLock::new();
+    ROOTS.get_or_init(|| {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if roots.is_empty() {
+            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        }
+        roots
+    })
+}
+
+/// The TLS side of a route; `None` for a plain http upstream.
+pub(crate) fn client_config(
+    config: &RouteConfig,
+    scheme: Scheme,
+) -> Result<Option<Arc<ClientConfig>>, ConfigError> {
+    if scheme == Scheme::Http {
+        return match [
+            &config.tls_ca,
+            &config.tls_client_cert,
+            &config.tls_client_key,
+        ] {
+            [None, None, None] => Ok(None),
+            _ => Err(ConfigError::new(
+                "upstream",
+                &config.upstream,
+                "its tls_* options need an https URL",
+            )),
+        };
+    }
+    let mut roots = system_roots().clone();
+    if let Some(file) = &config.tls_ca {
+        for certificate in certificates("tls_ca", file)? {
+            roots.add(certificate).map_err(|error| {
+                ConfigError::new(
+                    "tls_ca",
+                    show(file),
+                    format!("a certificate in it cannot be trusted: {error}"),
+                )
+            })?;
+        }
+    }
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| ConfigError::new("tls", "", error.to_string()))?
+        .with_root_certificates(roots);
+    let client = match (&config.tls_client_cert, &config.tls_client_key) {
+        (None, None) => builder.with_no_client_auth(),
+        (Some(cert), Some(key)) => builder
+            .with_client_auth_cert(certificates("tls_client_cert", cert)?, private_key(key)?)
+            .map_err(|error| ConfigError::new("tls_client_cert", show(cert), error.to_string()))?,
+        (Some(file), None) => {
+            return Err(ConfigError::new(
+                "tls_client_cert",
+                show(file),
+                "it needs `tls_client_key` beside it",
+            ));
+        }
+        (None, Some(file)) => {
+            return Err(ConfigError::new(
+                "tls_client_key",
+                show(file),
+                "it needs `tls_client_cert` beside it",
+            ));
+        }
+    };
+    Ok(Some(Arc::new(client)))
+}
+
+fn certificates(field: &str, file: &Path) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
+    let wrong = |reason: String| ConfigError::new(field, show(file), reason);
+    let found = CertificateDer::pem_file_iter(file)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| wrong(format!("it cannot be read as PEM: {error}")))?;
+    if found.is_empty() {
+        return Err(wrong("it holds no certificate".into()));
+    }
+    Ok(found)
+}
+
+fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, ConfigError> {
+    PrivateKeyDer::from_pem_file(file).map_err(|error| {
+        ConfigError::new(
+            "tls_client_key",
+            show(file),
+            format!("it holds no private key in PEM: {error}"),
+        )
+    })
+}

@@ -1,0 +1,118 @@
+//! The session token: what a client shows to use the proxy.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use http::HeaderValue;
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+/// 256 random bits in lower-case hex, one for each proxy. Also handed to SDKs as their API key.
+pub(crate) struct Token(Zeroizing<String>);
+
+/// The length of a token in characters.
+const LENGTH: usize = 64;
+
+impl Token {
+    /// A new token from the operating system's random number generator.
+    pub(crate) fn generate() -> Result<Self, getrandom::Error> {
+        let mut bytes = Zeroizing::new([0u8; LENGTH / 2]);
+        getrandom::fill(&mut *bytes)?;
+        let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        Ok(Self(Zeroizing::new(
+            digits
+                .filter_map(|d| char::from_digit(d.into(), 16))
+                .collect(),
+        )))
+    }
+
+    /// The text itself, for the environment of clients and for redaction.
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether `given` is this token. Takes the same time wherever the two differ.
+    pub(crate) fn is(&self, given: &[u8]) -> bool {
+        self.0.as_bytes().ct_eq(given).into()
+    }
+
+    /// Whether a header value carries this token: bare, as `Bearer` (or GitHub's `token`), or
+    /// as the password of `Basic` credentials (RFC 7617, RFC 6750).
+    pub(crate) fn is_in(&self, value: &HeaderValue) -> bool {
+        let value = value.as_bytes();
+        let Some(at) = value.iter().position(|b| *b == b' ') else {
+            return self.is(value);
+        };
+        let (scheme, credentials) = (&value[..at], value[at + 1..].trim_ascii());
+        if scheme.eq_ignore_ascii_case(b"bearer") || scheme.eq_ignore_ascii_case(b"token") {
+            self.is(credentials)
+        } else if scheme.eq_ignore_ascii_case(b"basic") {
+            let decoded = Zeroizing::new(BASE64.decode(credentials).unwrap_or_default());
+            let colon = decoded.iter().position(|b| *b == b':');
+            colon.is_some_and(|colon| self.is(&decoded[colon + 1..]))
+        } else {
+            false
+        }
+    }
+
+    /// Whether this token stands anywhere in `text`.
+    pub(crate) fn is_within(&self, text: &str) -> bool {
+        // Every place is compared in full, so the time says nothing of how far one matched.
+        text.as_bytes()
+            .windows(LENGTH)
+            .fold(false, |found, window| found | self.is(window))
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token([redacted])")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use http::HeaderValue;
+
+    use super::{BASE64, Token};
+
+    #[test]
+    fn a_token_is_found_in_every_form_that_clients_use() {
+        let token = Token::generate().unwrap();
+        let text = token.expose();
+        let basic = |pair: &str| format!("Basic {}", BASE64.encode(pair));
+        for value in [
+            text.to_owned(),
+            format!("Bearer {text}"),
+            format!("bearer {text}"),
+            format!("token {text}"),
+            basic(&format!("nono:{text}")),
+            basic(&format!(":{text}")),
+        ] {
+            assert!(token.is_in(&HeaderValue::from_str(&value).unwrap()));
+        }
+        for value in [
+            String::new(),
+            "Bearer".into(),
+            format!("Bearer {}", &text[1..]),
+            format!("Digest {text}"),
+            format!("Bearer {text}x"),
+            basic(text),
+            "Basic !".into(),
+        ] {
+            assert!(!token.is_in(&HeaderValue::from_str(&value).unwrap()));
+        }
+        assert!(token.is_within(&format!("/bot{text}/send")));
+        assert!(!token.is_within("/bot/send"));
+    }
+
+    #[test]
+    fn tokens_differ_and_are_not_printed() {
+        let [a, b] = [Token::generate().unwrap(), Token::generate().unwrap()];
+        assert_eq!(a.expose().len(), 64);
+        assert_ne!(a.expose(), b.expose());
+        assert!(!format!("{a:?}").contains(a.expose()));
+    }
+}

@@ -1,0 +1,133 @@
+//! Upstream connections that wait for their next request.
+//!
+//! One pool for each worker, so its lock is never contended. Last in, first out: the most
+//! recently used connection is the least likely to be closed meanwhile.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt as _;
+
+use super::{Destination, SendRequest};
+use crate::target::Target;
+
+/// Which connections may serve which requests: those of a route serve that route alone, so
+/// that TLS identities and keys of two routes never mix.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Key {
+    Route(Arc<str>),
+    Open(Target),
+}
+
+impl Key {
+    fn of(to: &Destination) -> Self {
+        match to {
+            Destination::Route(route) => Self::Route(Arc::clone(&route.id)),
+            Destination::Open(target, _) => Self::Open(target.clone()),
+        }
+    }
+}
+
+struct Idle {
+    sender: SendRequest,
+    since: Instant,
+}
+
+/// See the module.
+pub(crate) struct Pool {
+    idle: Mutex<HashMap<Key, Vec<Idle>>>,
+    limit: Duration,
+}
+
+impl Pool {
+    /// An empty pool whose connections wait for at most `limit`.
+    pub(super) fn new(limit: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            idle: Mutex::new(HashMap::new()),
+            limit,
+        })
+    }
+
+    /// Takes a connection that is ready for a request to `to`.
+    pub(super) async fn take(&self, to: &Destination) -> Option<SendRequest> {
+        let key = Key::of(to);
+        while let Some(mut idle) = self.pop(&key) {
+            if idle.since.elapsed() > self.limit || idle.sender.is_closed() {
+                continue;
+            }
+            if let Some(ready) = idle.sender.ready().now_or_never() {
+                if ready.is_ok() {
+                    return Some(idle.sender);
+                }
+                continue;
+            }
+            // Its task has not run since the last response ended; or that response ended before
+            // its request did, and then it will not be ready soon.
+            tokio::task::yield_now().await;
+            if let Some(Ok(())) = idle.sender.ready().now_or_never() {
+                return Some(idle.sender);
+            }
+        }
+        None
+    }
+
+    /// Closes the connections that have waited too long.
+    pub(crate) fn sweep(&self) {
+        self.lock().retain(|_, idle| {
+            idle.retain(|idle| idle.since.elapsed() <= self.limit && !idle.sender.is_closed());
+            !idle.is_empty()
+        });
+    }
+
+    fn pop(&self, key: &Key) -> Option<Idle> {
+        self.lock().get_mut(key)?.pop()
+    }
+
+    fn push(&self, key: Key, sender: SendRequest) {
+        let idle = Idle {
+            sender,
+            since: Instant::now(),
+        };
+        self.lock().entry(key).or_default().push(idle);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Vec<Idle>>> {
+        // Every change is one call on the map; a panic cannot leave it half-made.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool")
+            .field("limit", &self.limit)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A connection in use: given back when its response ended well, closed when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    pool: Arc<Pool>,
+    key: Key,
+    sender: SendRequest,
+}
+
+impl Lease {
+    pub(super) fn new(pool: &Arc<Pool>, to: &Destination, sender: SendRequest) -> Self {
+        Self {
+            pool: Arc::clone(pool),
+            key: Key::of(to),
+            sender,
+        }
+    }
+
+    /// Puts the connection back into its pool.
+    pub(crate) fn give_back(self) {
+        if !self.sender.is_closed() {
+            self.pool.push(self.key, self.sender);
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Resolves a name once and judges every address that it has, so that only judged addresses are
+//! dialled. A name that was allowed may still point at this machine or at a metadata service.
+
+use std::net::SocketAddr;
+use std::task::{Context, Poll};
+use std::{io, vec};
+
+use futures_util::future::BoxFuture;
+use hyper_util::client::legacy::connect::dns::Name;
+use tower::Service;
+
+use crate::address::{Reach, classify};
+
+/// See the module.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Resolver(pub(super) Reach);
+
+/// Why a name gave no addresses to dial.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ResolveError {
+    /// The system's resolver knows none.
+    #[error("the name does not resolve")]
+    Unknown(#[from] io::Error),
+    /// One of them may not be reached.
+    #[error("the name has an address that may not be reached")]
+    Forbidden,
+}
+
+impl Service<Name> for Resolver {
+    type Response = vec::IntoIter<SocketAddr>;
+    type Error = ResolveError;
+    type Future = BoxFuture<'static, Result<Self::Response, ResolveError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ResolveError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let Self(reach) = *self;
+        Box::pin(async move {
+            // The port is set by the connector afterwards.
+            let found: Vec<_> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            // One bad address refuses the name: to try the others would let whoever answers for
+            // it probe which ones pass.
+            if found.iter().all(|addr| reach.permits(classify(addr.ip()))) {
+                Ok(found.into_iter())
+            } else {
+                Err(ResolveError::Forbidden)
+            }
+        })
+    }
+}
