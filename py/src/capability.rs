@@ -52,7 +52,7 @@ impl PyCapabilitySet {
         reason = "extracted from a Python argument"
     )]
     fn allow_path(&self, py: Python<'_>, path: PathBuf, mode: AccessArgument) -> PyResult<()> {
-        self.with(py, |set| set.allow_path(&path, mode.0).map(|_| ()))
+        self.with(py, |set| set.allow_path(&path, mode.0))
             .map_err(sandbox_error)
     }
 
@@ -62,7 +62,7 @@ impl PyCapabilitySet {
         reason = "extracted from a Python argument"
     )]
     fn allow_file(&self, py: Python<'_>, path: PathBuf, mode: AccessArgument) -> PyResult<()> {
-        self.with(py, |set| set.allow_file(&path, mode.0).map(|_| ()))
+        self.with(py, |set| set.allow_file(&path, mode.0))
             .map_err(sandbox_error)
     }
 

@@ -122,11 +122,13 @@ pub(crate) fn sandboxed_exec(
 ) -> PyResult<PyExecResult> {
     check_mode(enforcement_mode)?;
     check_ids(uid, gid)?;
-    let mut limits = Limits::default();
-    limits.max_processes = positive("max_processes", max_processes)?;
-    limits.max_cpu_seconds = positive("max_cpu_seconds", max_cpu_seconds)?;
-    limits.max_file_size_bytes = max_file_size_bytes;
-    limits.max_open_files = positive("max_open_files", max_open_files)?;
+    let limits = Limits {
+        max_processes: positive("max_processes", max_processes)?,
+        max_cpu_seconds: positive("max_cpu_seconds", max_cpu_seconds)?,
+        max_file_size_bytes,
+        max_open_files: positive("max_open_files", max_open_files)?,
+        ..Limits::default()
+    };
     let timeout = parse_timeout(timeout_secs)?;
     let mut program = build(command.0, env.unwrap_or_default(), inherit_env)?;
     program.limits(limits);

@@ -132,7 +132,7 @@ impl PyProxyHandle {
         self.shutdown(py, DEFAULT_SHUTDOWN)
     }
 
-    fn __aenter__<'py>(slf: Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+    fn __aenter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, PyAny>> {
         slf.py()
             .import("nono_py._aio")?
             .call_method1("enter", (slf,))

@@ -116,7 +116,8 @@ def _chat(kind: str, choice: object) -> bytes:
 def running(context: ssl.SSLContext | None) -> Iterator[Origin]:
     """Serve for the length of a block, over TLS if there is a context for it."""
     origin = Origin(context)
-    thread = threading.Thread(target=origin.serve_forever, daemon=True)
+    # The interval is how long the end of the block may take to be seen.
+    thread = threading.Thread(target=origin.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
         yield origin

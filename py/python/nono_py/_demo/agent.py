@@ -72,11 +72,13 @@ def key_in_files() -> Report:
     """Look through the files at the places where keys are kept."""
     places = [Path.cwd(), Path.cwd().parent, Path.home(), Path("/tmp"), Path("/root")]  # noqa: S108
     places += [Path("/home"), Path("/run"), Path("/var"), Path(os.environ["DEMO_OUTSIDE"]).parent]
-    return _search(file for place in places for file in _files(place))
+    closed: list[OSError] = []
+    report = _search(file for place in places for file in _files(place, closed.append))
+    return {**report, "denied": len(closed)}
 
 
 def read_outside() -> Report:
-    """Read a file that was not granted, by its exact name."""
+    """Read the file that holds the key, by its exact name."""
     return {"text": Path(os.environ["DEMO_OUTSIDE"]).read_text()}
 
 
@@ -170,8 +172,8 @@ def _memory(file: Path) -> bytes:
     return b"".join(pages)
 
 
-def _files(place: Path) -> Iterator[Path]:
-    for directory, _, names in os.walk(place):
+def _files(place: Path, on_closed: Callable[[OSError], object]) -> Iterator[Path]:
+    for directory, _, names in os.walk(place, onerror=on_closed):
         for name in names:
             file = Path(directory, name)
             with suppress(OSError):

@@ -25,7 +25,7 @@ _TEXTS = {
     "key_in_own_memory": "the key is nowhere in the agent's own /proc",
     "key_in_supervisor": "the key cannot be read from the supervisor's /proc",
     "key_in_files": "the key is in no file that the agent can read",
-    "read_outside": "a file that was not granted cannot be read",
+    "read_outside": "a file with the key, outside of what was granted, cannot be read",
     "connect_directly": "the upstream cannot be reached without the proxy",
     "tunnel_to_upstream": "the proxy makes no tunnel past its route",
     "tunnel_elsewhere": "the proxy makes no tunnel to a host that is not allowed",
@@ -39,7 +39,7 @@ _REFUSALS = {
     "tunnel_to_upstream": {403},
     "tunnel_elsewhere": {403},
     "plain_elsewhere": {403},
-    "route_without_token": {401, 407},
+    "route_without_token": {400, 401},
 }
 
 

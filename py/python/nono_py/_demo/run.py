@@ -50,7 +50,7 @@ def _start_again_with_key() -> None:
 def _perform(account: Account, key: str, directory: Path) -> None:
     outside, stage = directory / "outside", Stage(_made(directory / "agent"))
     ca_file = _made(outside) / "ca.pem"
-    (outside / "notes.txt").write_text("not for the agent\n")
+    (outside / "key.txt").write_text(key)
     account.heading("The supervisor")
     with serving(key, ca_file) as upstream:
         account.note(f"upstream   https://localhost:{upstream.port}/v1, with its own authority")
@@ -59,7 +59,7 @@ def _perform(account: Account, key: str, directory: Path) -> None:
             is_real = key.encode() in Path("/proc/self/environ").read_bytes()
             account.check(is_real, "the key is in the supervisor's environment")
             account.check(proxy.diagnostics() == [], "the proxy has loaded the key")
-            environment = _run_agent(account, key, stage, proxy, upstream, outside / "notes.txt")
+            environment = _run_agent(account, key, stage, proxy, upstream, outside / "key.txt")
     # Only what has ended is on record, and now everything has.
     events = proxy.drain_audit_events()
     _check_upstream(account, upstream)

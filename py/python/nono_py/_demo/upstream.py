@@ -102,7 +102,9 @@ def serving(key: str, ca_file: Path) -> Iterator[Upstream]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
     upstream = Upstream(key, context)
-    thread = threading.Thread(target=upstream.serve_forever, name="upstream", daemon=True)
+    thread = threading.Thread(
+        target=upstream.serve_forever, args=(0.01,), name="upstream", daemon=True
+    )
     thread.start()
     try:
         yield upstream
