@@ -2,10 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::mem::ManuallyDrop;
 use std::net::SocketAddr;
-use std::process;
-use std::sync::Arc;
 use std::time::Duration;
 
 use nono_proxy::ProxyHandle;
@@ -26,29 +23,13 @@ const DEFAULT_SHUTDOWN: f64 = 5.0;
 #[pyclass(name = "ProxyHandle", module = "nono_py", frozen)]
 #[derive(Debug)]
 pub(crate) struct PyProxyHandle {
-    inner: Arc<ProxyHandle>,
-    address: SocketAddr,
-    /// The process whose threads serve; a fork inherits this object and none of them.
-    owner: u32,
+    inner: ProxyHandle,
 }
 
 impl PyProxyHandle {
     /// Where the proxy listens.
     pub(crate) fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    fn is_inherited(&self) -> bool {
-        self.owner != process::id()
-    }
-}
-
-impl Drop for PyProxyHandle {
-    fn drop(&mut self) {
-        if self.is_inherited() {
-            // Stopping would wait for threads that this process does not have.
-            let _leaked = ManuallyDrop::new(Arc::clone(&self.inner));
-        }
+        self.inner.addr()
     }
 }
 
@@ -57,13 +38,13 @@ impl PyProxyHandle {
     /// The port that the proxy listens on.
     #[getter]
     fn port(&self) -> u16 {
-        self.address.port()
+        self.address().port()
     }
 
     /// Where the proxy listens: `host:port`.
     #[getter(address)]
     fn address_text(&self) -> String {
-        self.address.to_string()
+        self.address().to_string()
     }
 
     /// Variables that lead a program's traffic through the proxy.
@@ -116,9 +97,6 @@ impl PyProxyHandle {
             let message = format!("timeout must be a non-negative number, got {timeout}");
             return Err(PyValueError::new_err(message));
         }
-        if self.is_inherited() {
-            return Ok(());
-        }
         let timeout = Duration::try_from_secs_f64(timeout).unwrap_or(Duration::MAX);
         blocking::wait(py, self.inner.shutdown(timeout))
     }
@@ -149,7 +127,7 @@ impl PyProxyHandle {
     }
 
     fn __repr__(&self) -> String {
-        format!("ProxyHandle(port={})", self.address.port())
+        format!("ProxyHandle(port={})", self.address().port())
     }
 }
 
@@ -161,11 +139,7 @@ pub(crate) fn start_proxy(
 ) -> PyResult<PyProxyHandle> {
     let config = config.get().to_config();
     let inner = blocking::wait(py, ProxyHandle::start(config))?.map_err(start_error)?;
-    Ok(PyProxyHandle {
-        address: inner.addr(),
-        inner: Arc::new(inner),
-        owner: process::id(),
-    })
+    Ok(PyProxyHandle { inner })
 }
 
 fn to_dict(py: Python<'_>, pairs: Vec<(String, String)>) -> PyResult<Bound<'_, PyDict>> {

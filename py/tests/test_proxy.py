@@ -18,7 +18,7 @@ from nono_py import ProxyConfig, ProxyHandle, RouteConfig, start_proxy
 from origin import Origin
 
 if typing.TYPE_CHECKING:
-    from nono_py._nono_py import _NetworkAuditEvent
+    from nono_py._nono_py import NetworkAuditEvent
 
 #: The keys that every event has had from the first, in their order.
 KEYS = [
@@ -40,7 +40,7 @@ KEYS = [
 ]
 
 
-def events(proxy: ProxyHandle) -> "list[_NetworkAuditEvent]":
+def events(proxy: ProxyHandle) -> "list[NetworkAuditEvent]":
     """Everything that was recorded; an exchange is on record when it has ended."""
     proxy.shutdown()
     return proxy.drain_audit_events()

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Final, Literal, TypeAlias, TypedDict, final
+from typing import Final, Literal, TypeAlias, TypedDict, final, type_check_only
 
 from nono_py._enums import AccessMode, InjectMode
 
@@ -211,7 +211,8 @@ class ProxyConfig:
     @property
     def max_connections(self) -> int: ...
 
-class _NetworkAuditEvent(TypedDict):
+@type_check_only
+class NetworkAuditEvent(TypedDict):
     """What happened in one exchange: a request and its response, a tunnel, or a refusal."""
 
     timestamp_unix_ms: int
@@ -239,7 +240,8 @@ class _NetworkAuditEvent(TypedDict):
     bytes_out: int
     client: str | None
 
-class _ProxyDiagnostic(TypedDict):
+@type_check_only
+class ProxyDiagnostic(TypedDict):
     """What a proxy found amiss when it started."""
 
     code: str
@@ -266,10 +268,10 @@ class ProxyHandle:
     def sandbox_env(self, extra_env: _Environment | None = None) -> list[tuple[str, str]]:
         """Return the whole environment for a sandboxed program, sorted by name."""
 
-    def drain_audit_events(self) -> list[_NetworkAuditEvent]:
+    def drain_audit_events(self) -> list[NetworkAuditEvent]:
         """Take the records gathered since the last call, oldest first."""
 
-    def diagnostics(self) -> list[_ProxyDiagnostic]:
+    def diagnostics(self) -> list[ProxyDiagnostic]:
         """Return what the proxy found amiss when it started."""
 
     def diagnostics_json(self) -> str:
