@@ -1,3 +1,21 @@
-//! Fixtures.
+//! What the behaviour tests share: an origin that records what reaches it, a client that says
+//! byte for byte what it sends, certificates, and a proxy with its environment.
 
+#![allow(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    clippy::unwrap_used,
+    missing_debug_implementations,
+    reason = "fixtures of tests, which fail by panicking"
+)]
+
+mod ca;
+mod client;
+mod origin;
+mod proxy;
 pub mod sandboxed;
+
+pub use ca::{Authority, Identity};
+pub use client::{Connection, Reply, exchange};
+pub use origin::{Origin, Reaction, Seen};
+pub use proxy::{KEY_VARIABLE, REAL_KEY, TestProxy, route};

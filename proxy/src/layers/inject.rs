@@ -205,7 +205,11 @@ fn with_replacement(
     token: &str,
 ) -> Result<String, Refusal> {
     let shown = format!("{}{token}{}", pattern.before(), pattern.after());
-    let whole = path.replace(&shown, replacement.expose());
+    let mut whole = path.to_owned();
+    // One at a time: two that follow each other share the slash between them.
+    while let Some(at) = whole.find(&shown) {
+        whole.replace_range(at..at + shown.len(), replacement.expose());
+    }
     if whole.contains(token) || whole == path {
         Err(Refusal::TokenMisplaced)
     } else {

@@ -1,7 +1,7 @@
 //! Finds out what a request asks for, and refuses what is malformed or can be read in two ways
-//! (RFC 9112 §3.2, §6.3). Fields of the client's connection end here.
+//! (RFC 9112 §3.2). Fields of the client's connection end here.
 
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::header::HOST;
 use http::uri::{Authority, Scheme as UriScheme};
 use http::{Method, Request};
 
@@ -24,7 +24,9 @@ impl Step<Authenticated> for FindTarget {
         if *request.method() == Method::TRACE {
             return Err(Refusal::Method.into());
         }
-        check_framing(request)?;
+        if request.headers().get_all(HOST).iter().count() > 1 {
+            return Err(Refusal::Malformed("it has more than one Host").into());
+        }
         let asked = match exchange.stage.form {
             Form::Tunnel => Asked::Tunnel(tunnel_target(request)?),
             Form::Forward => Asked::Forward(forward_target(request)?),
@@ -43,20 +45,6 @@ impl Step<Authenticated> for FindTarget {
         strip_hop_by_hop(exchange.request.headers_mut());
         Ok(exchange.advance(|Authenticated { mechanism, .. }| Addressed { asked, mechanism }))
     }
-}
-
-/// Refuses a body whose end two servers could see in different places.
-fn check_framing(request: &Request<Body>) -> Result<(), Refusal> {
-    let headers = request.headers();
-    if headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH) {
-        return Err(Refusal::Malformed(
-            "it has both Content-Length and Transfer-Encoding",
-        ));
-    }
-    if headers.get_all(HOST).iter().count() > 1 {
-        return Err(Refusal::Malformed("it has more than one Host"));
-    }
-    Ok(())
 }
 
 fn tunnel_target(request: &Request<Body>) -> Result<Target, Refusal> {

@@ -106,111 +106,55 @@ fn mistakes_in_prefix_and_upstream_are_named_by_field() {
 
 #[test]
 fn mistakes_in_the_options_are_named_by_field() {
-    let some = |text: &str| Some(text.to_owned());
-    let open = || route("/x", "https://x.example");
-    let keyed = || RouteConfig {
-        credential_key: some("env://K"),
-        ..open()
+    let edited = |key: Option<&str>, edit: fn(&mut RouteConfig)| {
+        let mut config = route("/x", "https://x.example");
+        config.credential_key = key.map(Into::into);
+        edit(&mut config);
+        config
     };
-    let rule = |path: &str| vec![("GET".to_owned(), path.to_owned())];
+    let open = |edit| edited(None, edit);
+    let keyed = |edit| edited(Some("env://K"), edit);
     assert_refused(&[
         (
             "credential_key",
-            RouteConfig {
-                credential_key: some("exec://x"),
-                ..open()
-            },
+            open(|c| c.credential_key = Some("exec://x".into())),
         ),
         (
             "credential_format",
-            RouteConfig {
-                credential_format: some("Bearer"),
-                ..keyed()
-            },
+            keyed(|c| c.credential_format = Some("Bearer".into())),
         ),
         (
             "credential_format",
-            RouteConfig {
-                credential_format: some("{}"),
-                ..open()
-            },
+            open(|c| c.credential_format = Some("{}".into())),
         ),
-        (
-            "inject_header",
-            RouteConfig {
-                inject_header: "a b".into(),
-                ..keyed()
-            },
-        ),
-        (
-            "inject_header",
-            RouteConfig {
-                inject_header: "Host".into(),
-                ..keyed()
-            },
-        ),
+        ("inject_header", keyed(|c| c.inject_header = "a b".into())),
+        ("inject_header", keyed(|c| c.inject_header = "Host".into())),
         (
             "path_pattern",
-            RouteConfig {
-                inject_mode: InjectMode::UrlPath,
-                ..keyed()
-            },
+            keyed(|c| c.inject_mode = InjectMode::UrlPath),
         ),
         (
             "query_param_name",
-            RouteConfig {
-                inject_mode: InjectMode::QueryParam,
-                ..keyed()
-            },
+            keyed(|c| c.inject_mode = InjectMode::QueryParam),
         ),
         (
             "query_param_name",
-            RouteConfig {
-                query_param_name: some("key"),
-                ..keyed()
-            },
+            keyed(|c| c.query_param_name = Some("key".into())),
         ),
+        ("env_var", open(|c| c.env_var = Some("KEY".into()))),
+        ("env_var", keyed(|c| c.env_var = Some("LD_PRELOAD".into()))),
+        ("env_var", keyed(|c| c.env_var = Some("MY-KEY".into()))),
         (
-            "env_var",
-            RouteConfig {
-                env_var: some("KEY"),
-                ..open()
-            },
-        ),
-        (
-            "env_var",
-            RouteConfig {
-                env_var: some("LD_PRELOAD"),
-                ..keyed()
-            },
-        ),
-        (
-            "env_var",
-            RouteConfig {
-                env_var: some("MY-KEY"),
-                ..keyed()
-            },
+            "endpoint_rules",
+            open(|c| c.endpoint_rules = vec![("GET".into(), "v1".into())]),
         ),
         (
             "endpoint_rules",
-            RouteConfig {
-                endpoint_rules: rule("v1"),
-                ..open()
-            },
-        ),
-        (
-            "endpoint_rules",
-            RouteConfig {
-                endpoint_rules: rule("/["),
-                ..open()
-            },
+            open(|c| c.endpoint_rules = vec![("GET".into(), "/[".into())]),
         ),
         (
             "tls_ca",
-            RouteConfig {
-                tls_ca: Some("/nowhere/ca.pem".into()),
-                ..open()
-            },
+            open(|c| c.tls_ca = Some("/nowhere/ca.pem".into())),
         ),
     ]);
 }

@@ -1,0 +1,218 @@
+//! One record for each exchange, however it ends.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "tests fail by panicking"
+)]
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream;
+use http::Response;
+use http_body::Frame;
+use http_body_util::StreamBody;
+use http_body_util::combinators::BoxBody;
+use nono_audit::{Decision, DenialCategory, Outcome, Record};
+use nono_proxy::{Limits, ProxyConfig};
+use support::{Connection, Origin, REAL_KEY, TestProxy, exchange, route};
+use tokio::net::TcpListener;
+
+/// Records once there are `count` of them; they are written by other threads.
+async fn records(proxy: &TestProxy, count: usize) -> Vec<Record> {
+    let mut records = Vec::new();
+    let wait = async {
+        while records.len() < count {
+            records.extend(proxy.drain_audit());
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), wait)
+        .await
+        .expect("a record is missing");
+    records
+}
+
+#[tokio::test]
+async fn a_request_leaves_one_record_by_the_time_its_response_is_whole() {
+    let origin = Origin::hello().await;
+    let proxy = TestProxy::with_route(origin.addr).await;
+    for n in 0..50 {
+        proxy.get("/api/v1/models?api_key=abc&page=2").await;
+        let record = proxy.only_record();
+        assert_eq!(record.sequence, n);
+        assert_eq!(
+            record.path.as_deref(),
+            Some("/api/v1/models?api_key=[redacted]&page=2")
+        );
+        assert_eq!(
+            (record.status, record.outcome),
+            (Some(200), Outcome::Complete)
+        );
+        assert_eq!(
+            (record.decision, record.managed_credential_active),
+            (Decision::Allow, Some(true))
+        );
+        assert_eq!(record.route_id.as_deref(), Some("api"));
+        assert_eq!(record.port, Some(origin.addr.port()));
+        let shown = serde_json::to_string(&record).unwrap();
+        assert!(!shown.contains(&proxy.token) && !shown.contains(REAL_KEY));
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_has_the_id_of_its_record() {
+    let proxy = TestProxy::with_hosts(&[]).await;
+    let request = format!(
+        "GET http://other.example/ HTTP/1.1\r\nHost: other.example\r\n{}\r\n",
+        proxy.proxy_authorization()
+    );
+    let reply = exchange(proxy.addr(), &request).await;
+    let record = proxy.only_record();
+    assert_eq!(reply.json()["request_id"], record.id.as_str());
+    assert_eq!(record.status, Some(reply.status));
+    assert_eq!(record.reason.as_deref(), reply.json()["message"].as_str());
+}
+
+#[tokio::test]
+async fn what_is_not_http_leaves_a_record_too() {
+    let proxy = TestProxy::with_hosts(&[]).await;
+    for (bytes, status) in [
+        ("NOT HTTP AT ALL\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost : x\r\n\r\n", 400),
+        ("GET / HTTP/9.9\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nContent-Length: abc\r\n\r\n", 400),
+    ] {
+        let mut connection = Connection::open(proxy.addr()).await;
+        connection.send(bytes).await;
+        let answer = String::from_utf8(connection.rest().await).unwrap();
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{bytes:?}: {answer}"
+        );
+        let record = records(&proxy, 1).await.remove(0);
+        assert_eq!(record.status, Some(status), "{bytes:?}");
+        assert_eq!(record.denial_category, Some(DenialCategory::InvalidRequest));
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_before_the_answer_is_recorded_and_gives_its_place_back() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let config = ProxyConfig {
+        routes: vec![route("/api", listener.local_addr().unwrap())],
+        max_connections: 1,
+        ..ProxyConfig::default()
+    };
+    let proxy = TestProxy::start(config).await;
+    for _ in 0..3 {
+        let mut client = Connection::open(proxy.addr()).await;
+        let head = "GET /api/x HTTP/1.1\r\nHost: p\r\nAuthorization: Bearer";
+        client.send(format!("{head} {}\r\n\r\n", proxy.token)).await;
+        // The upstream has the request and does not answer.
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut upstream = Connection::from(stream);
+        upstream.head().await;
+        drop(client);
+        let record = records(&proxy, 1).await.remove(0);
+        assert_eq!(
+            (record.outcome, record.status),
+            (Outcome::ClientAbort, None)
+        );
+        assert!(
+            upstream.rest().await.is_empty(),
+            "the upstream connection is closed"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_in_the_middle_of_a_response_is_recorded() {
+    let origin = Origin::start(None, |_| {
+        let endless = stream::repeat_with(|| Ok(Frame::data(Bytes::from_static(&[0; 1024]))));
+        Response::new(BoxBody::new(StreamBody::new(endless)))
+    })
+    .await;
+    let proxy = TestProxy::with_route(origin.addr).await;
+    let mut client = Connection::open(proxy.addr()).await;
+    let head = "GET /api/x HTTP/1.1\r\nHost: p\r\nAuthorization: Bearer";
+    client.send(format!("{head} {}\r\n\r\n", proxy.token)).await;
+    client.head().await;
+    client.chunk().await.unwrap();
+    drop(client);
+    let record = records(&proxy, 1).await.remove(0);
+    assert_eq!(
+        (record.outcome, record.status),
+        (Outcome::ClientAbort, Some(200))
+    );
+    assert!(record.bytes_out >= 1024);
+}
+
+#[tokio::test]
+async fn an_upstream_that_dies_in_the_middle_is_visible_to_the_client_and_recorded() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = TestProxy::with_route(listener.local_addr().unwrap()).await;
+    let mut client = Connection::open(proxy.addr()).await;
+    let head = "GET /api/x HTTP/1.1\r\nHost: p\r\nAuthorization: Bearer";
+    client.send(format!("{head} {}\r\n\r\n", proxy.token)).await;
+    let (stream, _) = listener.accept().await.unwrap();
+    let mut upstream = Connection::from(stream);
+    upstream.head().await;
+    upstream
+        .send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+        .await;
+    client.head().await;
+    assert_eq!(client.chunk().await.unwrap(), b"hello");
+    drop(upstream);
+    assert!(
+        client.rest().await.is_empty(),
+        "cut, without the chunk that ends a body"
+    );
+    let record = records(&proxy, 1).await.remove(0);
+    assert_eq!(record.outcome, Outcome::UpstreamAbort);
+}
+
+#[tokio::test]
+async fn over_the_limit_is_answered_503_and_recorded() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let config = ProxyConfig {
+        routes: vec![route("/api", listener.local_addr().unwrap())],
+        max_connections: 1,
+        ..ProxyConfig::default()
+    };
+    let proxy = TestProxy::start(config).await;
+    let mut holder = Connection::open(proxy.addr()).await;
+    let head = "GET /api/x HTTP/1.1\r\nHost: p\r\nAuthorization: Bearer";
+    holder.send(format!("{head} {}\r\n\r\n", proxy.token)).await;
+    let _upstream = listener.accept().await.unwrap();
+    let reply = proxy.get("/api/x").await;
+    assert_eq!((reply.status, reply.code()), (503, "over_limit".into()));
+    assert!(reply.head.contains("retry-after: 1"));
+    assert_eq!(
+        proxy.only_record().denial_category,
+        Some(DenialCategory::OverLimit)
+    );
+}
+
+#[tokio::test]
+async fn a_full_log_refuses_requests_and_loses_none() {
+    let origin = Origin::hello().await;
+    let limits = Limits {
+        audit_records: 3,
+        ..Limits::default()
+    };
+    let config = ProxyConfig {
+        routes: vec![route("/api", origin.addr)],
+        limits,
+        ..ProxyConfig::default()
+    };
+    let proxy = TestProxy::start(config).await;
+    let mut statuses = Vec::new();
+    for _ in 0..5 {
+        statuses.push(proxy.get("/api/x").await.status);
+    }
+    assert_eq!(statuses, [200, 200, 200, 503, 503]);
+    assert_eq!(proxy.drain_audit().len(), 3);
+    assert_eq!(proxy.get("/api/x").await.status, 200);
+    assert_eq!(proxy.only_record().sequence, 3);
+}

@@ -1,0 +1,114 @@
+//! Plain http requests in absolute-form: forwarded to allowed hosts.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "tests fail by panicking"
+)]
+
+use support::{Connection, Origin, REAL_KEY, TestProxy, exchange};
+
+#[tokio::test]
+async fn an_allowed_host_gets_the_request_without_what_belongs_to_the_proxy() {
+    let origin = Origin::hello().await;
+    let proxy = TestProxy::with_hosts(&["127.0.0.1"]).await;
+    let request = format!(
+        "GET http://{0}/a?b=1 HTTP/1.1\r\nHost: {0}\r\n{1}Proxy-Connection: keep-alive\r\n\
+         Connection: x-hop\r\nX-Hop: 1\r\nTE: trailers\r\nX-Kept: 2\r\n\r\n",
+        origin.addr,
+        proxy.proxy_authorization(),
+    );
+    assert_eq!(exchange(proxy.addr(), &request).await.text(), "hello");
+    let seen = origin.only();
+    assert_eq!(seen.target, "/a?b=1");
+    let names: Vec<_> = seen.headers.keys().map(http::HeaderName::as_str).collect();
+    assert_eq!(names, ["host", "x-kept"]);
+    let record = proxy.only_record();
+    assert_eq!((record.status, record.route_id), (Some(200), None));
+    assert_eq!(record.path.as_deref(), Some("/a?b=1"));
+}
+
+#[tokio::test]
+async fn several_requests_share_the_connections() {
+    let origin = Origin::hello().await;
+    let proxy = TestProxy::with_hosts(&["127.0.0.1"]).await;
+    let mut connection = Connection::open(proxy.addr()).await;
+    for _ in 0..3 {
+        let token = proxy.proxy_authorization();
+        let request = format!(
+            "GET http://{0}/ HTTP/1.1\r\nHost: {0}\r\n{token}\r\n",
+            origin.addr
+        );
+        connection.send(request).await;
+        assert_eq!(connection.reply().await.text(), "hello");
+    }
+    assert_eq!(origin.connections(), 1);
+}
+
+#[tokio::test]
+async fn the_token_is_needed_and_the_host_must_be_allowed() {
+    let origin = Origin::hello().await;
+    let proxy = TestProxy::with_hosts(&["allowed.example"]).await;
+    let request = |fields: &str| {
+        format!(
+            "GET http://{0}/ HTTP/1.1\r\nHost: {0}\r\n{fields}\r\n",
+            origin.addr
+        )
+    };
+    let stranger = exchange(proxy.addr(), &request("")).await;
+    assert_eq!(
+        (stranger.status, stranger.code()),
+        (407, "proxy_token_required".into())
+    );
+    let refused = exchange(proxy.addr(), &request(&proxy.proxy_authorization())).await;
+    assert_eq!(
+        (refused.status, refused.code()),
+        (403, "host_not_allowed".into())
+    );
+    assert!(origin.seen().is_empty());
+}
+
+#[tokio::test]
+async fn what_has_two_meanings_is_malformed() {
+    let origin = Origin::hello().await;
+    let proxy = TestProxy::with_hosts(&["127.0.0.1", "other.example"]).await;
+    let (addr, token) = (origin.addr, proxy.proxy_authorization());
+    for request in [
+        format!("GET http://{addr}/ HTTP/1.1\r\nHost: other.example\r\n{token}\r\n"),
+        format!("GET https://{addr}/ HTTP/1.1\r\nHost: {addr}\r\n{token}\r\n"),
+        format!("GET http://u:p@{addr}/ HTTP/1.1\r\nHost: {addr}\r\n{token}\r\n"),
+        format!("GET http://{addr}/ HTTP/1.1\r\nHost: {addr}\r\nHost: {addr}\r\n{token}\r\n"),
+    ] {
+        let reply = exchange(proxy.addr(), &request).await;
+        assert_eq!(reply.status, 400, "{request}");
+    }
+    assert!(origin.seen().is_empty());
+}
+
+#[tokio::test]
+async fn an_absolute_url_of_the_proxy_itself_is_a_request_to_a_route() {
+    let origin = Origin::hello().await;
+    let proxy = TestProxy::with_route(origin.addr).await;
+    // As an SDK sends it that uses the proxy for its base URL too.
+    let request = format!(
+        "GET http://{0}/api/x HTTP/1.1\r\nHost: {0}\r\n{1}Authorization: Bearer {2}\r\n\r\n",
+        proxy.addr(),
+        proxy.proxy_authorization(),
+        proxy.token,
+    );
+    assert_eq!(exchange(proxy.addr(), &request).await.status, 200);
+    assert_eq!(
+        origin.only().header("authorization"),
+        format!("Bearer {REAL_KEY}")
+    );
+}
+
+#[tokio::test]
+async fn trace_is_refused() {
+    let proxy = TestProxy::with_hosts(&["127.0.0.1"]).await;
+    let token = proxy.proxy_authorization();
+    let request = format!("TRACE http://127.0.0.1:9/ HTTP/1.1\r\nHost: 127.0.0.1:9\r\n{token}\r\n");
+    assert_eq!(
+        exchange(proxy.addr(), &request).await.code(),
+        "method_refused"
+    );
+}

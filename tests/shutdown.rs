@@ -1,0 +1,184 @@
+//! The end of a proxy: what runs may finish, the rest is cut, nothing is left.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "tests fail by panicking"
+)]
+
+use std::net::TcpListener as StdListener;
+use std::time::{Duration, Instant};
+
+use nono_audit::Outcome;
+use nono_proxy::{ProxyConfig, ProxyHandle, StartError};
+use support::{Connection, Origin, TestProxy, route};
+use tokio::net::TcpListener;
+
+const LONG: Duration = Duration::from_secs(60);
+
+/// A proxy with a request that its upstream has received and not answered.
+async fn with_running_request() -> (TestProxy, Connection, Connection) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = TestProxy::with_route(listener.local_addr().unwrap()).await;
+    let mut client = Connection::open(proxy.addr()).await;
+    let head = "GET /api/x HTTP/1.1\r\nHost: p\r\nAuthorization: Bearer";
+    client.send(format!("{head} {}\r\n\r\n", proxy.token)).await;
+    let (stream, _) = listener.accept().await.unwrap();
+    let mut upstream = Connection::from(stream);
+    upstream.head().await;
+    (proxy, client, upstream)
+}
+
+#[tokio::test]
+async fn a_request_in_flight_finishes() {
+    let (proxy, mut client, mut upstream) = with_running_request().await;
+    let finish = async {
+        upstream
+            .send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone")
+            .await;
+        client.reply().await
+    };
+    let ((), reply) = tokio::join!(proxy.shutdown(LONG), finish);
+    assert_eq!(reply.text(), "done");
+    assert_eq!(proxy.only_record().outcome, Outcome::Complete);
+}
+
+#[tokio::test]
+async fn what_does_not_finish_in_time_is_cut_and_recorded_as_such() {
+    let (proxy, mut client, _upstream) = with_running_request().await;
+    proxy.shutdown(Duration::from_millis(50)).await;
+    assert!(client.rest().await.is_empty());
+    assert_eq!(proxy.only_record().outcome, Outcome::Shutdown);
+}
+
+#[tokio::test]
+async fn idle_connections_do_not_hold_a_shutdown_up_and_the_port_is_free_after_it() {
+    let origin = Origin::hello().await;
+    let proxy = TestProxy::with_route(origin.addr).await;
+    let mut idle = Connection::open(proxy.addr()).await;
+    assert_eq!(proxy.get("/api/x").await.status, 200);
+    let began = Instant::now();
+    proxy.shutdown(LONG).await;
+    proxy.shutdown(LONG).await;
+    assert!(began.elapsed() < LONG / 2);
+    assert!(idle.rest().await.is_empty());
+    StdListener::bind(proxy.addr()).unwrap();
+    assert_eq!(
+        proxy.drain_audit().len(),
+        1,
+        "records stay after the shutdown"
+    );
+}
+
+#[tokio::test]
+async fn a_tunnel_is_cut_at_the_end_of_the_grace() {
+    let echo = Origin::echo().await;
+    let proxy = TestProxy::with_hosts(&["127.0.0.1"]).await;
+    let mut tunnel = Connection::open(proxy.addr()).await;
+    let token = proxy.proxy_authorization();
+    tunnel
+        .send(format!(
+            "CONNECT {echo} HTTP/1.1\r\nHost: {echo}\r\n{token}\r\n"
+        ))
+        .await;
+    tunnel.head().await;
+    proxy.shutdown(Duration::from_millis(50)).await;
+    assert!(tunnel.rest().await.is_empty());
+    assert_eq!(proxy.only_record().outcome, Outcome::Shutdown);
+}
+
+#[tokio::test]
+async fn dropping_the_handle_stops_the_proxy() {
+    let (proxy, mut client, _upstream) = with_running_request().await;
+    let addr = proxy.addr();
+    drop(proxy);
+    assert!(client.rest().await.is_empty());
+    StdListener::bind(addr).unwrap();
+}
+
+#[tokio::test]
+async fn nothing_is_left_behind() {
+    let origin = Origin::hello().await;
+    let count = |what: &str| {
+        std::fs::read_dir(format!("/proc/self/{what}"))
+            .unwrap()
+            .count()
+    };
+    let round = async || {
+        let proxy = TestProxy::with_route(origin.addr).await;
+        proxy.get("/api/x").await;
+        proxy.shutdown(LONG).await;
+    };
+    round().await;
+    let before = (count("task"), count("fd"));
+    for _ in 0..50 {
+        round().await;
+    }
+    // The origin closes its side of a connection when it notices; a few may still be open.
+    let (tasks, fds) = (count("task"), count("fd"));
+    assert!(
+        tasks <= before.0 && fds <= before.1 + 5,
+        "{before:?} -> {:?}",
+        (tasks, fds)
+    );
+}
+
+#[tokio::test]
+async fn a_taken_port_is_an_error_that_names_it() {
+    let taken = StdListener::bind("127.0.0.1:0").unwrap();
+    let bind = taken.local_addr().unwrap();
+    let error = ProxyHandle::start(ProxyConfig {
+        bind,
+        ..ProxyConfig::default()
+    })
+    .await;
+    let error = error.unwrap_err();
+    assert!(matches!(error, StartError::Bind { .. }));
+    assert!(error.to_string().contains(&bind.to_string()), "{error}");
+}
+
+#[tokio::test]
+async fn wrong_configuration_does_not_start() {
+    let origin = Origin::hello().await;
+    let base = ProxyConfig::default;
+    for (value, config) in [
+        (
+            "https://x",
+            ProxyConfig {
+                allowed_hosts: vec!["https://x".into()],
+                ..base()
+            },
+        ),
+        (
+            "*",
+            ProxyConfig {
+                allowed_hosts: vec!["*".into()],
+                ..base()
+            },
+        ),
+        (
+            "a b",
+            ProxyConfig {
+                denied_hosts: vec!["a b".into()],
+                ..base()
+            },
+        ),
+        (
+            "allow_all_hosts",
+            ProxyConfig {
+                allow_all_hosts: true,
+                allowed_hosts: vec!["x".into()],
+                ..base()
+            },
+        ),
+        (
+            "api",
+            ProxyConfig {
+                routes: vec![route("/api", origin.addr), route("api/", origin.addr)],
+                ..base()
+            },
+        ),
+    ] {
+        let error = ProxyHandle::start(config).await.unwrap_err().to_string();
+        assert!(error.contains(value), "{error}");
+    }
+}

@@ -1,0 +1,163 @@
+//! A client that sends exactly the bytes it is given and parses what comes back.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// Longer than any answer takes; a test that meets it has found a hang.
+const HANG: Duration = Duration::from_secs(20);
+
+/// A connection on which a test says byte for byte what is sent.
+pub struct Connection {
+    stream: TcpStream,
+    /// Read but not yet given out.
+    buffer: Vec<u8>,
+}
+
+/// A response.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    /// The status code.
+    pub status: u16,
+    /// The head as text, lower case.
+    pub head: String,
+    /// The body, framing removed.
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    /// The body as text.
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    /// The `code` of a refusal's body.
+    pub fn code(&self) -> String {
+        self.json()["code"].as_str().unwrap().to_owned()
+    }
+}
+
+/// Sends `request` on a connection of its own and reads one response.
+pub async fn exchange(addr: SocketAddr, request: &str) -> Reply {
+    let mut connection = Connection::open(addr).await;
+    connection.send(request).await;
+    connection.reply().await
+}
+
+impl From<TcpStream> for Connection {
+    fn from(stream: TcpStream) -> Self {
+        Self {
+            stream,
+            buffer: Vec::new(),
+        }
+    }
+}
+
+impl Connection {
+    /// Connects to `addr`.
+    pub async fn open(addr: SocketAddr) -> Self {
+        TcpStream::connect(addr).await.unwrap().into()
+    }
+
+    /// Sends bytes as they are.
+    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream.write_all(bytes.as_ref()).await.unwrap();
+    }
+
+    /// Closes the sending side.
+    pub async fn finish(&mut self) {
+        self.stream.shutdown().await.unwrap();
+    }
+
+    /// Reads one response with its body.
+    pub async fn reply(&mut self) -> Reply {
+        let head = self.head().await;
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        let body = if field(&head, "transfer-encoding") == Some("chunked") {
+            self.chunks().await
+        } else if let Some(length) = field(&head, "content-length") {
+            self.exactly(length.parse().unwrap()).await
+        } else {
+            Vec::new()
+        };
+        Reply { status, head, body }
+    }
+
+    /// Reads a response's head.
+    pub async fn head(&mut self) -> String {
+        let head = self.until(b"\r\n\r\n").await;
+        String::from_utf8(head).unwrap().to_lowercase()
+    }
+
+    /// Reads one chunk of a chunked body; `None` at its end.
+    pub async fn chunk(&mut self) -> Option<Vec<u8>> {
+        let line = String::from_utf8(self.until(b"\r\n").await).unwrap();
+        let length = usize::from_str_radix(line.trim(), 16).unwrap();
+        let mut chunk = self.exactly(length + 2).await;
+        chunk.truncate(length);
+        (length > 0).then_some(chunk)
+    }
+
+    /// Reads `length` bytes.
+    pub async fn exactly(&mut self, length: usize) -> Vec<u8> {
+        while self.buffer.len() < length {
+            assert!(
+                self.fill().await,
+                "closed after {:?}",
+                String::from_utf8_lossy(&self.buffer)
+            );
+        }
+        self.buffer.drain(..length).collect()
+    }
+
+    /// Reads all that comes until the other side closes.
+    pub async fn rest(&mut self) -> Vec<u8> {
+        while self.fill().await {}
+        std::mem::take(&mut self.buffer)
+    }
+
+    async fn chunks(&mut self) -> Vec<u8> {
+        let mut body = Vec::new();
+        while let Some(chunk) = self.chunk().await {
+            body.extend(chunk);
+        }
+        body
+    }
+
+    async fn until(&mut self, end: &[u8]) -> Vec<u8> {
+        loop {
+            if let Some(at) = self
+                .buffer
+                .windows(end.len())
+                .position(|window| window == end)
+            {
+                return self.buffer.drain(..at + end.len()).collect();
+            }
+            assert!(
+                self.fill().await,
+                "closed after {:?}",
+                String::from_utf8_lossy(&self.buffer)
+            );
+        }
+    }
+
+    /// Reads more; false when the other side closed, or reset, which is as good as closed here.
+    async fn fill(&mut self) -> bool {
+        let read = timeout(HANG, self.stream.read_buf(&mut self.buffer)).await;
+        matches!(read.expect("the other side hangs"), Ok(n) if n > 0)
+    }
+}
+
+fn field<'head>(head: &'head str, name: &str) -> Option<&'head str> {
+    head.lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+}
