@@ -4,7 +4,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -83,6 +83,12 @@ fn signals_have_their_default_action() {
     );
     let said = parent(&["blocked-signals"]);
     assert_eq!(said, format!("{}\ntrue\nok", -libc::SIGTERM));
+}
+
+#[test]
+fn a_parent_that_ignores_its_children_learns_their_end() {
+    let said = parent(&["ignored-children"]);
+    assert_eq!(said, format!("7\n{}\nok", -libc::SIGTERM));
 }
 
 #[test]
@@ -411,6 +417,24 @@ fn no_timeout_is_too_short_or_too_long() {
         let output = run(shell("echo done").timeout(timeout));
         assert_eq!((text(&output).as_str(), output.timed_out), ("done", false));
     }
+}
+
+#[test]
+fn a_run_can_be_cancelled_from_another_thread() {
+    let start = Instant::now();
+    for close in [false, true] {
+        let (receiver, mut sender) = std::io::pipe().unwrap();
+        let run = thread::spawn(move || shell("sleep 60").cancel_on(receiver).run(&system()));
+        if !close {
+            sender.write_all(b"x").unwrap();
+        }
+        drop(sender);
+        assert!(matches!(run.join().unwrap(), Err(Error::Cancelled)));
+    }
+    // One that is never used changes nothing.
+    let (receiver, _sender) = std::io::pipe().unwrap();
+    assert_eq!(text(&run(shell("echo done").cancel_on(receiver))), "done");
+    assert!(start.elapsed() < SOON);
 }
 
 #[test]

@@ -230,6 +230,75 @@ fn a_path_swapped_after_the_grant_takes_no_grant_with_it() {
     assert_eq!(probe(&["read", &path(&dir, "moved/file")], &caps), "mineok");
 }
 
+#[test]
+fn what_is_granted_of_proc_self_is_the_childs_own() {
+    let secret = format!("/proc/{}/environ", std::process::id());
+    let mut caps = system();
+    caps.allow_path("/proc/self", Access::Read).unwrap();
+    assert!(probe(&["read", "/proc/self/status"], &caps).contains("Name:\tprobe"));
+    assert_eq!(probe(&["list", "/proc/self/fd"], &caps), "ok");
+    assert_eq!(probe(&["read", &secret], &caps), DENIED);
+    assert_eq!(probe(&["list", "/proc"], &caps), DENIED);
+
+    let mut caps = system();
+    caps.allow_file("/proc/self/status", Access::Read).unwrap();
+    caps.allow_path("/proc/thread-self/fd", Access::Read)
+        .unwrap();
+    let status = probe(&["read", "/proc/self/status"], &caps);
+    assert!(
+        status.contains("NoNewPrivs:\t1") && status.contains("Seccomp:\t2"),
+        "{status}"
+    );
+    assert_eq!(probe(&["list", "/proc/thread-self/fd"], &caps), "ok");
+    assert_eq!(probe(&["list", "/proc/self/fd"], &caps), DENIED);
+}
+
+/// The lines of `/proc/self/status` that tell capabilities, in order, as numbers.
+fn capabilities(status: &str) -> Vec<u64> {
+    let number = |line: &str| u64::from_str_radix(line.split_once('\t')?.1, 16).ok();
+    let lines = status.lines().filter(|line| line.starts_with("Cap"));
+    lines.map(|line| number(line).unwrap()).collect()
+}
+
+#[test]
+fn root_keeps_only_the_capabilities_over_files_and_identities() {
+    let kept: u64 = [0, 1, 3, 4, 5, 6, 7, 10, 31]
+        .into_iter()
+        .map(|number| 1 << number)
+        .sum();
+    let own = capabilities(&fs::read_to_string("/proc/self/status").unwrap());
+    let expected: Vec<u64> = own[..3].iter().map(|set| set & kept).collect();
+    let mut caps = system();
+    caps.allow_file("/proc/self/status", Access::Read).unwrap();
+    let child = capabilities(&probe(&["read", "/proc/self/status"], &caps));
+    assert_eq!(child[..3], expected);
+
+    let dir = tempdir().unwrap();
+    let root = dir.path().to_str().unwrap();
+    // Without its magic numbers the call does nothing, but it asks for the capability first.
+    let reboot = libc::SYS_reboot.to_string();
+    let said = unsandboxed(&["apply", "open", root, "1", "then", "call", &reboot]);
+    assert!(said.ends_with("\n1"), "{said}");
+}
+
+#[test]
+fn abstract_sockets_outside_cannot_be_reached() {
+    use std::os::linux::net::SocketAddrExt as _;
+    use std::os::unix::net::{SocketAddr, UnixListener};
+
+    let name = format!("nono-test-{}", std::process::id());
+    let address = SocketAddr::from_abstract_name(&name).unwrap();
+    let listener = UnixListener::bind_addr(&address).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    assert_eq!(
+        probe(&["abstract-connect", &name], &system()),
+        NOT_PERMITTED
+    );
+    assert!(listener.accept().is_err());
+    assert_eq!(unsandboxed(&["abstract-connect", &name]), "ok");
+    assert!(listener.accept().is_ok());
+}
+
 /// A server that nobody should reach, or everybody.
 fn server() -> (TcpListener, String) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -467,6 +536,25 @@ fn apply_can_be_repeated_without_sight_of_proc() {
     let said = unsandboxed(&["apply", "block", root, "3", "then", "list", root]);
     assert_eq!(said.lines().count(), 4, "{said}");
     assert!(said.ends_with("\nok"), "{said}");
+}
+
+#[test]
+fn a_sandboxed_process_can_sandbox_commands_of_its_own() {
+    // `/usr` has neither `/dev/null` nor `/proc`.
+    let said = unsandboxed(&["apply", "block", "/usr", "1", "then", "nested"]);
+    let (_, said) = said.split_once('\n').unwrap();
+    assert_eq!(said, "0 0 nested\n124\nok");
+}
+
+#[test]
+fn the_kernels_keys_are_closed() {
+    for call in [libc::SYS_add_key, libc::SYS_keyctl, libc::SYS_request_key] {
+        assert_eq!(
+            probe(&["call", &call.to_string()], &system()),
+            NOT_PERMITTED
+        );
+        assert_ne!(unsandboxed(&["call", &call.to_string()]), NOT_PERMITTED);
+    }
 }
 
 #[test]

@@ -9,20 +9,22 @@ use crate::capability::CapabilitySet;
 use crate::enforcement::{Enforcement, Support};
 use crate::error::{Error, Step};
 use crate::landlock::{Landlock, restrict};
+use crate::privilege::KEPT;
 use crate::{network, sys};
 
 /// Restricts the calling process to `caps`, for ever: neither it nor any process it starts later
 /// gets anything back, and a second call can only take more away.
 ///
 /// Descriptors that are open already stay usable, and so do memory maps and established
-/// connections. A kernel allows 16 Landlock layers per process.
+/// connections. A kernel allows 16 Landlock layers per process. Root's capabilities are given up
+/// in the calling thread only, so call this as root before there are others.
 ///
 /// # Errors
 ///
 /// [`Error::OtherThreads`] if other threads run and the kernel cannot restrict them too (before
 /// Landlock ABI 8), [`Error::Unsupported`], and the errors of building the rules; nothing has been
-/// applied then. [`Error::Apply`] names the step that failed: after [`Step::Filter`], the Landlock
-/// part is in force already.
+/// applied then. [`Error::Apply`] names the step that failed; those before it, in the order of
+/// [`Step`], are in force already.
 pub fn apply(caps: &CapabilitySet) -> Result<Enforcement, Error> {
     let landlock = Landlock::detect()?;
     let ruleset = landlock.ruleset(caps)?;
@@ -31,14 +33,16 @@ pub fn apply(caps: &CapabilitySet) -> Result<Enforcement, Error> {
     if others > 0 && !landlock.restricts_threads() {
         return Err(Error::OtherThreads { count: others });
     }
-    restrict(ruleset, others > 0).map_err(|error| Error::Apply {
-        step: Step::Landlock,
-        source: Box::new(error),
-    })?;
-    install(&filter, others > 0).map_err(|error| Error::Apply {
-        step: Step::Filter,
-        source: Box::new(error),
-    })?;
+    let failure = |step| move |source| Error::Apply { step, source };
+    sys::keep_capabilities(KEPT)
+        .map_err(|errno| io::Error::from_raw_os_error(errno).into())
+        .map_err(failure(Step::Capabilities))?;
+    restrict(ruleset, others > 0)
+        .map_err(Into::into)
+        .map_err(failure(Step::Landlock))?;
+    install(&filter, others > 0)
+        .map_err(Into::into)
+        .map_err(failure(Step::Filter))?;
     Ok(report(landlock, caps))
 }
 

@@ -12,6 +12,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use crate::error::Error;
+#[cfg(target_os = "linux")]
+use crate::own_proc::OwnPath;
 
 /// What may be done beneath a granted path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -59,6 +61,8 @@ pub struct FsCapability {
     is_file: bool,
     #[cfg(target_os = "linux")]
     handle: Arc<OwnedFd>,
+    #[cfg(target_os = "linux")]
+    own: Option<OwnPath>,
 }
 
 impl FsCapability {
@@ -88,6 +92,12 @@ impl FsCapability {
         self.handle.as_fd()
     }
 
+    /// The path beneath `/proc/self`, if it is there; a child then has one of its own.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn own(&self) -> Option<&OwnPath> {
+        self.own.as_ref()
+    }
+
     fn open(path: &Path, access: Access) -> Result<Self, Error> {
         let fail = |source: io::Error| match source.kind() {
             io::ErrorKind::NotFound => Error::PathMissing {
@@ -102,11 +112,13 @@ impl FsCapability {
         let target = Target::open(path).map_err(fail)?;
         Ok(Self {
             original: path.to_owned(),
-            resolved: target.resolved,
             access,
             is_file: !target.is_dir,
             #[cfg(target_os = "linux")]
             handle: Arc::new(target.handle),
+            #[cfg(target_os = "linux")]
+            own: OwnPath::new(&target.resolved),
+            resolved: target.resolved,
         })
     }
 }

@@ -4,6 +4,8 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -14,6 +16,7 @@ use rustix::process::{
 };
 
 use crate::error::Error;
+use crate::sys;
 
 /// Bytes taken from a pipe at a time: what a pipe holds by default.
 const CHUNK: usize = 64 << 10;
@@ -81,17 +84,27 @@ impl Child {
     /// Waits for the child's end and gives its exit code, or `-N` for signal `N`.
     fn wait(mut self) -> Result<i32, Error> {
         self.pid = None;
-        match self.reap() {
-            Ok(status) => Ok(status.map_or(0, |status| {
-                let killed_by = status.terminating_signal().map(|signal| -signal);
-                killed_by.or_else(|| status.exit_status()).unwrap_or(0)
-            })),
-            Err(error) => Err(Error::Watch {
-                syscall: "waitid",
-                source: error.into(),
-            }),
-        }
+        let status = match self.reap() {
+            Ok(status) => return Ok(status.map_or(0, |status| exit_code(&status))),
+            // Somebody else has waited for all children there were, or ignores them.
+            Err(Errno::CHILD) => sys::status_of_reaped(self.pidfd.as_fd()),
+            Err(error) => Err(error.into()),
+        };
+        let status = status.map_err(|source| Error::Watch {
+            syscall: "waitid",
+            source,
+        })?;
+        let status = ExitStatus::from_raw(status);
+        Ok(status
+            .code()
+            .or_else(|| status.signal().map(|signal| -signal))
+            .unwrap_or(0))
     }
+}
+
+fn exit_code(status: &WaitIdStatus) -> i32 {
+    let killed_by = status.terminating_signal().map(|signal| -signal);
+    killed_by.or_else(|| status.exit_status()).unwrap_or(0)
 }
 
 impl Drop for Child {
@@ -103,51 +116,75 @@ impl Drop for Child {
     }
 }
 
-/// Reads `streams` (output, error) until `child` ends or `deadline` comes, and clears up.
+/// What ends a run besides the child's own end, and what is kept of it.
+#[derive(Debug)]
+pub(crate) struct Bounds<'a> {
+    /// Bytes kept of each stream.
+    pub room: u64,
+    /// When the child is killed.
+    pub deadline: Option<Instant>,
+    /// Becomes readable when the child is to be killed.
+    pub cancel: Option<&'a OwnedFd>,
+}
+
+/// Why a child is no longer waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    Exit,
+    Deadline,
+    Cancel,
+}
+
+/// Reads `streams` (output, error) until `child` ends or a bound is met, and clears up.
 pub(crate) fn collect(
     child: Child,
     streams: [OwnedFd; 2],
-    room: u64,
-    deadline: Option<Instant>,
+    bounds: &Bounds<'_>,
 ) -> Result<End, Error> {
-    let mut streams = streams.map(|fd| Stream::new(fd, room));
+    let mut streams = streams.map(|fd| Stream::new(fd, bounds.room));
     let mut chunk = vec![0; CHUNK];
-    let timed_out = watch(&child, &mut streams, &mut chunk, deadline)?;
+    let cause = watch(&child, &mut streams, &mut chunk, bounds)?;
     child.kill_group();
-    if timed_out {
+    if cause != Cause::Exit {
         child.kill_session();
     }
     for stream in &mut streams {
         stream.take_available(&mut chunk).map_err(read_error)?;
     }
     let exit_code = child.wait()?;
+    if cause == Cause::Cancel {
+        return Err(Error::Cancelled);
+    }
     let [stdout, stderr] = streams;
     Ok(End {
         truncated: stdout.is_truncated || stderr.is_truncated,
         stdout: stdout.bytes,
         stderr: stderr.bytes,
         exit_code,
-        timed_out,
+        timed_out: cause == Cause::Deadline,
     })
 }
 
-/// Returns when the child has ended (`false`) or the deadline has come (`true`).
+/// Reads until there is a cause to stop.
 fn watch(
     child: &Child,
     streams: &mut [Stream; 2],
     chunk: &mut [u8],
-    deadline: Option<Instant>,
-) -> Result<bool, Error> {
+    bounds: &Bounds<'_>,
+) -> Result<Cause, Error> {
     loop {
         // Looked at in every turn, since a child that never stops writing keeps `poll` from
         // ever timing out.
-        let wait = match remaining(deadline) {
-            Some(Duration::ZERO) => return Ok(true),
-            wait => wait,
-        };
-        let ready = wait_ready(child, streams, wait)?;
+        let wait = remaining(bounds.deadline);
+        if wait == Some(Duration::ZERO) {
+            return Ok(Cause::Deadline);
+        }
+        let ready = wait_ready(child, bounds.cancel, streams, wait)?;
         if ready.child {
-            return Ok(false);
+            return Ok(Cause::Exit);
+        }
+        if ready.cancel {
+            return Ok(Cause::Cancel);
         }
         for (stream, is_ready) in streams.iter_mut().zip(ready.streams) {
             if is_ready {
@@ -169,19 +206,24 @@ fn remaining(deadline: Option<Instant>) -> Option<Duration> {
 #[derive(Default)]
 struct Ready {
     child: bool,
+    cancel: bool,
     streams: [bool; 2],
 }
 
 fn wait_ready(
     child: &Child,
+    cancel: Option<&OwnedFd>,
     streams: &[Stream; 2],
     wait: Option<Duration>,
 ) -> Result<Ready, Error> {
     let timeout = wait.and_then(|wait| Timespec::try_from(wait).ok());
-    let mut fds = vec![PollFd::new(&child.pidfd, PollFlags::IN)];
-    for fd in streams.iter().filter_map(|stream| stream.fd.as_ref()) {
-        fds.push(PollFd::new(fd, PollFlags::IN));
-    }
+    let [stdout, stderr] = streams.each_ref().map(|stream| stream.fd.as_ref());
+    let watched = [Some(&child.pidfd), cancel, stdout, stderr];
+    let mut fds: Vec<_> = watched
+        .into_iter()
+        .flatten()
+        .map(|fd| PollFd::new(fd, PollFlags::IN))
+        .collect();
     match poll(&mut fds, timeout.as_ref()) {
         // Interrupted: the caller computes the time left anew.
         Ok(0) | Err(Errno::INTR) => return Ok(Ready::default()),
@@ -194,12 +236,12 @@ fn wait_ready(
         }
     }
     let mut events = fds.iter().map(|fd| !fd.revents().is_empty());
-    let child = events.next().unwrap_or(false);
-    let mut ready = |stream: &Stream| stream.fd.is_some() && events.next().unwrap_or(false);
-    let [stdout, stderr] = streams;
+    let [child, cancel, stdout, stderr] =
+        watched.map(|fd| fd.is_some() && events.next().unwrap_or(false));
     Ok(Ready {
         child,
-        streams: [ready(stdout), ready(stderr)],
+        cancel,
+        streams: [stdout, stderr],
     })
 }
 

@@ -66,7 +66,7 @@ impl Display for Enforcement {
 /// Whether this machine can sandbox, for people and for a check at start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Support {
-    /// Whether [`apply`](crate::apply) and [`Command::run`](crate::Command::run) can work at all.
+    /// Whether [`apply`](crate::apply()) and [`Command::run`](crate::Command::run) can work at all.
     pub is_supported: bool,
     /// The operating system, as Rust names it.
     pub platform: &'static str,

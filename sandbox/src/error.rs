@@ -83,8 +83,8 @@ pub enum Error {
         /// The `seccompiler` crate's error.
         source: Source,
     },
-    /// A step of [`apply`](crate::apply) failed. After [`Step::Filter`] the Landlock part is
-    /// already in force and stays so.
+    /// A step of [`apply`](crate::apply()) failed. Those before it, in the order of [`Step`],
+    /// are in force already and stay so.
     #[error("failed to {step}")]
     Apply {
         /// The step that failed.
@@ -136,6 +136,9 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The run was cancelled by the caller; the child has been killed.
+    #[error("the sandboxed process was cancelled")]
+    Cancelled,
     /// The running child could not be watched; it has been killed.
     #[error("failed to watch the sandboxed process: {syscall}")]
     Watch {
@@ -224,6 +227,10 @@ pub enum Step {
     ResourceLimits,
     /// Give up gaining privileges.
     NoNewPrivileges,
+    /// Give up root's capabilities.
+    Capabilities,
+    /// Grant the child what is its own beneath `/proc`.
+    OwnProc,
     /// Enter the Landlock domain.
     Landlock,
     /// Install the system call filter.
@@ -234,9 +241,10 @@ pub enum Step {
     Execute,
 }
 
+#[cfg(target_os = "linux")]
 impl Step {
     /// Every step, in the order in which they are taken.
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Pipes,
         Self::Stack,
         Self::Clone,
@@ -247,6 +255,8 @@ impl Step {
         Self::Descriptors,
         Self::ResourceLimits,
         Self::NoNewPrivileges,
+        Self::Capabilities,
+        Self::OwnProc,
         Self::Landlock,
         Self::Filter,
         Self::SignalMask,
@@ -267,6 +277,8 @@ impl Display for Step {
             Self::Descriptors => "close inherited descriptors",
             Self::ResourceLimits => "set the resource limits",
             Self::NoNewPrivileges => "give up new privileges",
+            Self::Capabilities => "give up capabilities",
+            Self::OwnProc => "grant what is beneath `/proc/self`",
             Self::Landlock => "enter the Landlock domain",
             Self::Filter => "install the system call filter",
             Self::SignalMask => "unblock signals",

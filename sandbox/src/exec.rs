@@ -1,7 +1,9 @@
 //! A command to run in a sandbox, and what came of it. `spawn.rs` starts it, `collect.rs` reads it.
 
 use std::ffi::{OsStr, OsString};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::capability::CapabilitySet;
@@ -10,20 +12,22 @@ use crate::environ::{self, Variables};
 use crate::error::Error;
 use crate::spawn;
 
-/// The exit code reported when the time was up.
-pub(crate) const TIMED_OUT: i32 = 124;
-
 /// A program with arguments, environment and limits, to be run in a sandbox.
 ///
 /// The child starts with an empty environment, `/dev/null` as its input, no descriptor of the
 /// parent's, default signal handling, no blocked signal, and a session of its own.
 #[derive(Clone, Debug)]
+#[cfg_attr(
+    not(target_os = "linux"),
+    expect(dead_code, reason = "nothing runs it there")
+)]
 pub struct Command {
     pub(crate) program: OsString,
     pub(crate) args: Vec<OsString>,
     pub(crate) cwd: Option<PathBuf>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) limits: Limits,
+    pub(crate) cancel: Option<Arc<OwnedFd>>,
     variables: Vec<(OsString, OsString)>,
     is_inheriting: bool,
 }
@@ -40,6 +44,7 @@ impl Command {
             cwd: None,
             timeout: None,
             limits: Limits::default(),
+            cancel: None,
             variables: Vec::new(),
             is_inheriting: false,
         }
@@ -97,6 +102,13 @@ impl Command {
     /// clock is none.
     pub fn timeout(&mut self, timeout: Duration) -> &mut Self {
         self.timeout = Some(timeout);
+        self
+    }
+
+    /// Gives the caller a way to end the run from another thread: when `fd` becomes readable, or
+    /// its other end is closed, the child is killed and the run returns [`Error::Cancelled`].
+    pub fn cancel_on(&mut self, fd: impl Into<OwnedFd>) -> &mut Self {
+        self.cancel = Some(Arc::new(fd.into()));
         self
     }
 

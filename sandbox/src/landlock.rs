@@ -3,7 +3,7 @@
 //! The kernel's ABI version is asked for once per ruleset and every right is taken from what that
 //! version knows; the crate's own best-effort mode, which drops rights in silence, is not used.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use landlock::{
     ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, NetPort,
@@ -14,6 +14,7 @@ use rustix::fs::{FileType, fstat};
 
 use crate::capability::{Access, CapabilitySet, FsCapability, Network};
 use crate::error::{Error, Feature};
+use crate::own_proc::OwnPath;
 use crate::sys;
 
 /// The first ABI that judges TCP ports.
@@ -87,22 +88,50 @@ impl Landlock {
             .map(|(_, what)| what)
     }
 
-    /// Builds the ruleset that grants `caps` and nothing else.
+    /// Builds the ruleset that grants `caps` and nothing else to the calling process.
     ///
     /// # Errors
     ///
     /// [`Error::Unsupported`] if the network is to be limited and the kernel cannot,
     /// [`Error::BuildRuleset`] or [`Error::AddRule`].
     pub(crate) fn ruleset(self, caps: &CapabilitySet) -> Result<RulesetCreated, Error> {
+        self.build(caps, caps.fs_capabilities())
+    }
+
+    /// The same for a child: rules of what is its own under `/proc` are left for it to add.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ruleset`](Self::ruleset).
+    pub(crate) fn child_ruleset(self, caps: &CapabilitySet) -> Result<ChildRuleset, Error> {
+        let grants = caps.fs_capabilities();
+        let ruleset = self.build(caps, grants.iter().filter(|grant| grant.own().is_none()))?;
+        let mut own = Vec::new();
+        for grant in grants {
+            if let Some(path) = grant.own() {
+                own.push((path.clone(), self.rights(grant)?.bits()));
+            }
+        }
+        Ok(ChildRuleset {
+            ruleset: ruleset.into(),
+            own,
+        })
+    }
+
+    fn build<'a>(
+        self,
+        caps: &CapabilitySet,
+        grants: impl IntoIterator<Item = &'a FsCapability>,
+    ) -> Result<RulesetCreated, Error> {
         if caps.is_network_blocked() && self.abi < NETWORK {
             let feature = Feature::LandlockNetwork { abi: self.abi };
             return Err(Error::Unsupported { feature });
         }
         let mut ruleset = self.create(caps).map_err(build_error)?;
-        for capability in caps.fs_capabilities() {
-            let rule = PathBeneath::new(capability.handle(), self.rights(capability)?);
+        for grant in grants {
+            let rule = PathBeneath::new(grant.handle(), self.rights(grant)?);
             ruleset = ruleset.add_rule(rule).map_err(|error| Error::AddRule {
-                path: capability.resolved().to_owned(),
+                path: grant.resolved().to_owned(),
                 source: Box::new(error),
             })?;
         }
@@ -155,6 +184,15 @@ impl Landlock {
         }
         Ok(rights & AccessFs::from_all(self.version()))
     }
+}
+
+/// A ruleset for a child, and what the child adds to it.
+#[derive(Debug)]
+pub(crate) struct ChildRuleset {
+    /// The ruleset; none for a kernel without Landlock, which `detect` has refused.
+    pub ruleset: Option<OwnedFd>,
+    /// The child's own paths with the bits of the rights to them.
+    pub own: Vec<(OwnPath, u64)>,
 }
 
 /// Restricts the calling thread, or all threads of the process if `all_threads`.

@@ -13,8 +13,12 @@
 //!   [`block_network`](CapabilitySet::block_network) or
 //!   [`proxy_only`](CapabilitySet::proxy_only).
 //! * **Other processes**: no signal reaches one outside the sandbox, nor does an abstract unix
-//!   socket (Landlock ABI 6); their limits, priorities and processors stay as they are.
+//!   socket (Landlock ABI 6); their limits, priorities and processors stay as they are, and the
+//!   kernel's store of keys is closed.
+//! * **Root**: of its capabilities those over files, identities and low ports are left, so that
+//!   it can neither load a kernel module nor raise its limits.
 //! * **The terminal**: no session has one, and no keystroke can be pushed into one.
+//! * **`/proc/self`**: granted to a [`Command`], it is the child's and not the caller's.
 //! * **The caller**: no descriptor, no environment, no input and no signal disposition of the
 //!   parent's reaches a [`Command`]; it cannot keep the call from returning at its timeout, nor
 //!   make the parent store more output than it was given room for.
@@ -34,8 +38,8 @@
 //! * A directory cannot be granted without what is beneath it.
 //! * A program that leaves its session (`setsid`) survives the end and the timeout of its
 //!   [`Command`]. It stays sandboxed.
-//! * Root keeps its capabilities. They give no file that is not granted, but they do give, for
-//!   one, the environment of any process whose `/proc` directory is granted.
+//! * Granting all of `/proc` shows the names and arguments of all processes.
+//! * Shared memory, semaphores and message queues of the System V kind are the whole user's.
 //! * Memory is not limited, and processes only through a limit that counts all of the user's.
 //! * Time and caches: nothing is done about side channels, nor about faults of the kernel.
 //!
@@ -60,6 +64,10 @@ mod landlock;
 mod lookup;
 #[cfg(target_os = "linux")]
 mod network;
+#[cfg(target_os = "linux")]
+mod own_proc;
+#[cfg(target_os = "linux")]
+mod privilege;
 #[cfg(target_os = "linux")]
 mod spawn;
 #[cfg(target_os = "linux")]

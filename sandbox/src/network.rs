@@ -45,6 +45,7 @@ fn compile(network: Network, arch: TargetArch) -> Result<BpfProgram> {
     let mut rules = Rules::new();
     terminal(&mut rules)?;
     outsiders(&mut rules)?;
+    keys(&mut rules);
     if network != Network::Open {
         sockets(&mut rules, network)?;
         fast_open(&mut rules)?;
@@ -97,6 +98,13 @@ fn outsiders(rules: &mut Rules) -> Result<()> {
         rules.insert(call, vec![whole_user_or_group, somebody]);
     }
     Ok(())
+}
+
+/// The kernel's store of keys belongs to the user and may hold his passwords.
+fn keys(rules: &mut Rules) {
+    for call in [libc::SYS_add_key, libc::SYS_keyctl, libc::SYS_request_key] {
+        rules.insert(call, Vec::new());
+    }
 }
 
 /// Which sockets can be made. With the network blocked none of the internet families can: besides

@@ -3,7 +3,7 @@
 
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -14,14 +14,18 @@ use rustix::process::{Resource, getrlimit};
 
 use crate::apply::report;
 use crate::capability::CapabilitySet;
-use crate::collect::{Child, collect};
+use crate::collect::{Bounds, Child, collect};
 use crate::environ::Variables;
 use crate::error::{Error, Step};
-use crate::exec::{Command, Limits, Output, TIMED_OUT, search_path};
-use crate::landlock::Landlock;
+use crate::exec::{Command, Limits, Output, search_path};
+use crate::landlock::{ChildRuleset, Landlock};
 use crate::lookup::{self, Program};
+use crate::own_proc::OwnPath;
+use crate::privilege::KEPT;
 use crate::{network, sys};
 
+/// The exit code reported when the time was up.
+const TIMED_OUT: i32 = 124;
 /// Descriptors below this one are the standard streams.
 const FIRST_FREE: i32 = 3;
 
@@ -29,32 +33,25 @@ const FIRST_FREE: i32 = 3;
 pub(crate) fn run(command: &Command, caps: &CapabilitySet) -> Result<Output, Error> {
     let start = Instant::now();
     let landlock = Landlock::detect()?;
-    let image = Image::new(command)?;
-    let ruleset: Option<OwnedFd> = landlock.ruleset(caps)?.into();
-    let filter = network::filter(caps.network())?;
-    let pipes = Pipes::new(ruleset).map_err(|source| image.failure(Step::Pipes, source))?;
-    let child = sys::spawn(&sys::Plan {
-        program: &image.program,
-        argv: &image.argv,
-        envp: &image.envp,
-        cwd: image.cwd.as_deref(),
-        stdio: [
-            pipes.null.as_fd(),
-            pipes.stdout.child.as_fd(),
-            pipes.stderr.child.as_fd(),
-        ],
-        ruleset: pipes.ruleset.as_fd(),
-        filter: &filter,
-        limits: &resource_limits(&command.limits),
-    })
-    .map_err(|failure| image.failure(failure.step, io::Error::from_raw_os_error(failure.errno)))?;
-    let child = Child::new(child.pid, child.pidfd);
-    let streams = pipes.into_parents();
+    let Started {
+        child,
+        streams,
+        held,
+    } = start_child(command, caps, landlock)?;
     // A time beyond the clock's range never comes.
     let deadline = command
         .timeout
         .and_then(|timeout| start.checked_add(timeout));
-    let end = collect(child, streams, command.limits.max_output_bytes, deadline)?;
+    let end = collect(
+        child,
+        streams,
+        &Bounds {
+            room: command.limits.max_output_bytes,
+            deadline,
+            cancel: command.cancel.as_deref(),
+        },
+    )?;
+    drop(held);
     Ok(Output {
         exit_code: if end.timed_out {
             TIMED_OUT
@@ -68,6 +65,66 @@ pub(crate) fn run(command: &Command, caps: &CapabilitySet) -> Result<Output, Err
         duration: start.elapsed(),
         enforcement: report(landlock, caps),
     })
+}
+
+/// A child that executes its program.
+struct Started {
+    child: Child,
+    /// The parent's ends of standard output and error.
+    streams: [OwnedFd; 2],
+    /// To be kept until the child has ended.
+    held: Vec<OwnedFd>,
+}
+
+fn start_child(
+    command: &Command,
+    caps: &CapabilitySet,
+    landlock: Landlock,
+) -> Result<Started, Error> {
+    let image = Image::new(command)?;
+    let ChildRuleset { ruleset, own } = landlock.child_ruleset(caps)?;
+    let filter = network::filter(caps.network())?;
+    let pipes = Pipes::new(ruleset).map_err(|source| image.failure(Step::Pipes, source))?;
+    let spawned = sys::spawn(&sys::Plan {
+        program: &image.program,
+        argv: &image.argv,
+        envp: &image.envp,
+        cwd: image.cwd.as_deref(),
+        stdio: pipes.stdio(),
+        ruleset: pipes.ruleset.as_fd(),
+        filter: &filter,
+        capabilities: KEPT,
+        own_rules: &own_rules(&own)?,
+        limits: &resource_limits(&command.limits),
+    })
+    .map_err(|failure| image.failure(failure.step, io::Error::from_raw_os_error(failure.errno)))?;
+    let child = Child::new(spawned.pid, spawned.pidfd);
+    Ok(Started {
+        child,
+        streams: pipes.into_parents(),
+        held: hold(&own, spawned.pid),
+    })
+}
+
+fn own_rules(own: &[(OwnPath, u64)]) -> Result<Vec<sys::OwnRule>, Error> {
+    let rule = |(path, rights): &(OwnPath, u64)| {
+        let path = c_string(path.of_self().as_os_str(), "a granted path")?;
+        Ok(sys::OwnRule {
+            path,
+            rights: *rights,
+        })
+    };
+    own.iter().map(rule).collect()
+}
+
+/// Keeps a child's own grants alive until it ends. A rule belongs to the kernel's object of the
+/// moment, and `/proc` makes new ones after memory has run short, unless one is held open.
+fn hold(own: &[(OwnPath, u64)], pid: i32) -> Vec<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    own.iter()
+        // One that cannot be opened has ended, or loses its grant: never more than it has.
+        .filter_map(|(path, _)| rustix::fs::open(path.of(pid), flags, Mode::empty()).ok())
+        .collect()
 }
 
 /// The program and its surroundings, as the kernel takes them.
@@ -160,19 +217,35 @@ impl Pipes {
     fn new(ruleset: Option<OwnedFd>) -> io::Result<Self> {
         // The `landlock` crate gives no descriptor only for a kernel without Landlock.
         let ruleset = ruleset.ok_or(io::ErrorKind::Unsupported)?;
-        let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
         Ok(Self {
-            null: beyond_stdio(null)?,
+            null: beyond_stdio(no_input()?)?,
             stdout: Pipe::new()?,
             stderr: Pipe::new()?,
             ruleset: beyond_stdio(ruleset)?,
         })
     }
 
+    /// What becomes the child's standard streams.
+    fn stdio(&self) -> [BorrowedFd<'_>; 3] {
+        [
+            self.null.as_fd(),
+            self.stdout.child.as_fd(),
+            self.stderr.child.as_fd(),
+        ]
+    }
+
     /// Closes the child's ends, so that the pipes end when the child's do.
     fn into_parents(self) -> [OwnedFd; 2] {
         [self.stdout.parent, self.stderr.parent]
     }
+}
+
+/// Something to read that is at its end. In a parent that is itself sandboxed without `/dev/null`,
+/// a pipe that nobody writes to does as well.
+fn no_input() -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let pipe = |_| pipe_with(PipeFlags::CLOEXEC).map(|(reader, _)| reader);
+    Ok(rustix::fs::open("/dev/null", flags, Mode::empty()).or_else(pipe)?)
 }
 
 /// Moves a descriptor out of the way of the standard streams. A parent that has closed its own

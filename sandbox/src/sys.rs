@@ -48,6 +48,22 @@ pub(crate) struct ResourceLimit {
     pub value: u64,
 }
 
+/// A rule on a path that names something else for the child than for the parent.
+#[derive(Debug)]
+pub(crate) struct OwnRule {
+    /// The path.
+    pub path: CString,
+    /// The bits of the Landlock rights to what is beneath it.
+    pub rights: u64,
+}
+
+/// The kernel's `struct landlock_path_beneath_attr`.
+#[repr(C, packed)]
+struct PathBeneath {
+    rights: u64,
+    parent: c_int,
+}
+
 /// What the child is to do, all of it made before.
 #[derive(Debug)]
 pub(crate) struct Plan<'a> {
@@ -65,6 +81,10 @@ pub(crate) struct Plan<'a> {
     pub ruleset: BorrowedFd<'a>,
     /// The system call filter.
     pub filter: &'a [sock_filter],
+    /// The bits of the capabilities to keep; a program gets no others back.
+    pub capabilities: u64,
+    /// Rules that only the child can add.
+    pub own_rules: &'a [OwnRule],
     /// The resource limits.
     pub limits: &'a [ResourceLimit],
 }
@@ -107,6 +127,45 @@ pub(crate) fn is_only_thread() -> bool {
     // SAFETY: the call takes flags only. A thread group of one is left as it is, and in any other
     // the call fails: it never has an effect.
     unsafe { call(libc::SYS_unshare, [thread, 0, 0, 0]) }.is_ok()
+}
+
+/// The exit status of a child that somebody else has waited for, in the form `wait` gives it:
+/// another part of the program waits for all its children, or ignores `SIGCHLD`.
+///
+/// # Errors
+///
+/// `EINVAL` or `ENOTTY` before Linux 6.15, which does not keep it.
+pub(crate) fn status_of_reaped(pidfd: BorrowedFd<'_>) -> io::Result<c_int> {
+    // `PIDFD_GET_INFO` and `PIDFD_INFO_EXIT` of `linux/pidfd.h`.
+    const GET_INFO: usize = 0xC040_FF0B;
+    const EXIT: u64 = 1 << 3;
+    let mut info = PidfdInfo {
+        mask: EXIT,
+        others: [0; 13],
+        exit_status: 0,
+    };
+    let pointer = ptr::from_mut(&mut info) as usize;
+    let arguments = [
+        pidfd.as_raw_fd().unsigned_abs() as usize,
+        GET_INFO,
+        pointer,
+        0,
+    ];
+    // SAFETY: `info` has the size that the request's number says, and lives through the call.
+    unsafe { call(libc::SYS_ioctl, arguments) }.map_err(io::Error::from_raw_os_error)?;
+    if info.mask & EXIT == 0 {
+        Err(io::ErrorKind::NotFound.into())
+    } else {
+        Ok(info.exit_status)
+    }
+}
+
+/// The kernel's `struct pidfd_info` in its first version.
+#[repr(C)]
+struct PidfdInfo {
+    mask: u64,
+    others: [u32; 13],
+    exit_status: i32,
 }
 
 /// Starts a child and returns when it has begun to execute its program.
@@ -213,6 +272,8 @@ impl Launch<'_> {
         self.limit_resources().map_err(at(Step::ResourceLimits))?;
         no_new_privileges().map_err(at(Step::NoNewPrivileges))?;
         // After all that the rules could deny.
+        keep_capabilities(self.plan.capabilities).map_err(at(Step::Capabilities))?;
+        self.add_own_rules().map_err(at(Step::OwnProc))?;
         self.restrict().map_err(at(Step::Landlock))?;
         self.filter().map_err(at(Step::Filter))?;
         // The program starts with no signal blocked, whatever the calling thread had blocked:
@@ -265,6 +326,38 @@ impl Launch<'_> {
             let value = ptr::from_ref(&value) as usize;
             // SAFETY: `value` points to a limit that lives through the call; none is returned.
             unsafe { call(libc::SYS_prlimit64, [0, limit.resource as usize, value, 0]) }?;
+        }
+        Ok(())
+    }
+
+    fn add_own_rules(&self) -> Result<(), c_int> {
+        // `LANDLOCK_RULE_PATH_BENEATH` of `linux/landlock.h`.
+        const PATH_BENEATH: usize = 1;
+        let ruleset = self.plan.ruleset.as_raw_fd().unsigned_abs() as usize;
+        let flags = (libc::O_PATH | libc::O_CLOEXEC).unsigned_abs() as usize;
+        for rule in self.plan.own_rules {
+            let path = [
+                libc::AT_FDCWD.cast_unsigned() as usize,
+                rule.path.as_ptr() as usize,
+                flags,
+                0,
+            ];
+            // SAFETY: the path is a C string that lives as long as the plan.
+            let parent = unsafe { call(libc::SYS_openat, path) }?;
+            let parent = c_int::try_from(parent).map_err(|_| libc::EBADF)?;
+            let attribute = PathBeneath {
+                rights: rule.rights,
+                parent,
+            };
+            let attribute = ptr::from_ref(&attribute) as usize;
+            // SAFETY: `attribute` points to a rule that lives through the call. The descriptor
+            // in it is closed by `execve`.
+            unsafe {
+                call(
+                    libc::SYS_landlock_add_rule,
+                    [ruleset, PATH_BENEATH, attribute, 0],
+                )
+            }?;
         }
         Ok(())
     }
@@ -342,6 +435,37 @@ fn no_new_privileges() -> Result<(), c_int> {
     let request = libc::PR_SET_NO_NEW_PRIVS as usize;
     // SAFETY: takes numbers only.
     unsafe { call(libc::SYS_prctl, [request, 1, 0, 0]) }.map(drop)
+}
+
+/// Gives up the calling thread's capabilities but for those in `kept`. Together with "no new
+/// privileges" this is for ever, for root too.
+///
+/// # Errors
+///
+/// None that the kernel is known to give.
+pub(crate) fn keep_capabilities(kept: u64) -> Result<(), c_int> {
+    // `_LINUX_CAPABILITY_VERSION_3` of `linux/capability.h`, of the calling thread.
+    let mut header = [0x2008_0522_u32, 0];
+    // Effective, permitted and inheritable, the low words and then the high ones.
+    let mut sets = [0_u32; 6];
+    let pointers = [
+        ptr::from_mut(&mut header) as usize,
+        ptr::from_mut(&mut sets) as usize,
+        0,
+        0,
+    ];
+    // SAFETY: both point to memory of the size that this version has, which lives through the
+    // call.
+    unsafe { call(libc::SYS_capget, pointers) }?;
+    // Each half fits.
+    let [low, high] =
+        [kept & u64::from(u32::MAX), kept >> 32].map(|half| u32::try_from(half).unwrap_or(0));
+    let masks = [low, low, low, high, high, high];
+    for (set, mask) in sets.iter_mut().zip(masks) {
+        *set &= mask;
+    }
+    // SAFETY: as above; nothing is written.
+    unsafe { call(libc::SYS_capset, pointers) }.map(drop)
 }
 
 /// Sets the calling thread's mask and gives the old one.

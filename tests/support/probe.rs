@@ -13,13 +13,14 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd as _;
+use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use nono_sandbox::{Access, CapabilitySet, Error, apply};
-use support::sandboxed::{shell, system};
+use support::sandboxed::{shell, system, text};
 
 /// Number of `MSG_FASTOPEN`.
 const FAST_OPEN: i64 = 0x2000_0000;
@@ -40,7 +41,7 @@ fn run(args: &[&str]) -> io::Result<()> {
     match args {
         [
             "socket" | "socketpair" | "fastopen" | "fastopen-option" | "connect" | "bind"
-            | "listen-unbound" | "unix-connect" | "io-uring",
+            | "listen-unbound" | "abstract-connect",
             ..,
         ] => network(args),
         [
@@ -53,8 +54,8 @@ fn run(args: &[&str]) -> io::Result<()> {
         ] => inside(args),
         ["apply", ..] => apply_and(args),
         [
-            "apply-with-thread" | "leaks" | "closed-stdio" | "blocked-signals" | "ignored-children"
-            | "orphan",
+            "nested" | "apply-with-thread" | "leaks" | "closed-stdio" | "blocked-signals"
+            | "ignored-children" | "orphan",
             ..,
         ] => parent(args),
         _ => files(args),
@@ -137,13 +138,9 @@ fn network(args: &[&str]) -> io::Result<()> {
                 ],
             )
         }
-        ["unix-connect", path] => UnixStream::connect(path).map(drop),
-        ["io-uring"] => {
-            let parameters = [0_u64; 15];
-            syscall(
-                libc::SYS_io_uring_setup,
-                [1, parameters.as_ptr() as i64, 0, 0],
-            )
+        ["abstract-connect", name] => {
+            let address = std::os::unix::net::SocketAddr::from_abstract_name(name)?;
+            UnixStream::connect_addr(&address).map(drop)
         }
         _ => unreachable!("listed in `run`"),
     }
@@ -266,6 +263,16 @@ fn parent(args: &[&str]) -> io::Result<()> {
             Ok(())
         }
         ["leaks"] => leaks(),
+        ["nested"] => {
+            let output = shell("wc -c; echo nested").run(&system()).unwrap();
+            println!("{} {}", output.exit_code, text(&output).replace('\n', " "));
+            let output = shell("sleep 30")
+                .timeout(Duration::ZERO)
+                .run(&system())
+                .unwrap();
+            println!("{}", output.exit_code);
+            Ok(())
+        }
         ["closed-stdio", result] => {
             for fd in 0..3 {
                 syscall(libc::SYS_close, [fd, 0, 0, 0])?;
