@@ -13,7 +13,7 @@ use nono_proxy::{ProxyConfig, ProxyHandle, StartError};
 use support::{Connection, Origin, TestProxy, route};
 use tokio::net::TcpListener;
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 /// A proxy with a request that its upstream has received and not answered.
 async fn with_running_request() -> (TestProxy, Connection, Connection) {
