@@ -10,7 +10,7 @@ use tokio::runtime::Builder;
 use tokio::time::timeout;
 
 /// How long a signal may wait for its handler.
-const SIGNAL_INTERVAL: Duration = Duration::from_millis(100);
+pub(crate) const SIGNAL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Runs `future` to its end on this thread, and gives way to the interpreter's signal handlers
 /// while it runs. Other threads of the interpreter go on meanwhile.

@@ -2,14 +2,17 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
+use std::{io, thread};
 
-use nono_sandbox::{Command, Limits, Output};
-use pyo3::exceptions::PyValueError;
+use nono_sandbox::{CapabilitySet, Command, Limits, Output};
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::arguments::{CommandArgument, EnvArgument};
+use crate::blocking::SIGNAL_INTERVAL;
 use crate::capability::PyCapabilitySet;
 use crate::error::{not_implemented, sandbox_error};
 
@@ -139,8 +142,36 @@ pub(crate) fn sandboxed_exec(
         program.timeout(timeout);
     }
     let caps = caps.get().snapshot(py);
-    let output = py.detach(|| program.run(&caps)).map_err(sandbox_error)?;
-    Ok(PyExecResult::new(py, &output))
+    Ok(PyExecResult::new(py, &run(py, program, caps)?))
+}
+
+/// Runs the program on a thread of its own, so that this one can hear of signals meanwhile. What
+/// a signal handler raises (`KeyboardInterrupt`, for one) kills the program.
+fn run(py: Python<'_>, mut program: Command, caps: CapabilitySet) -> PyResult<Output> {
+    let (cancel, canceller) = io::pipe()?;
+    program.cancel_on(cancel);
+    let (sender, mut receiver) = mpsc::sync_channel(1);
+    let start = thread::Builder::new().name("sandboxed-exec".to_owned());
+    start.spawn(move || sender.send(program.run(&caps)).is_ok())?;
+    loop {
+        // Lent for the wait alone: two threads may not share a receiver.
+        let waiting = &mut receiver;
+        match py.detach(move || waiting.recv_timeout(SIGNAL_INTERVAL)) {
+            Ok(result) => return result.map_err(sandbox_error),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(PyRuntimeError::new_err(
+                    "the thread of the program has panicked",
+                ));
+            }
+        }
+        if let Err(raised) = py.check_signals() {
+            drop(canceller);
+            // Until the program is gone: whoever catches the exception can rely on that.
+            let _cancelled = py.detach(move || receiver.recv());
+            return Err(raised);
+        }
+    }
 }
 
 fn build(command: Vec<OsString>, env: EnvArgument, inherit_env: bool) -> PyResult<Command> {

@@ -2,7 +2,7 @@
 //!
 //! Each file binds one noun and holds no policy of its own: arguments are converted, the lock
 //! of the interpreter is let go while a call may block, and errors become Python's exceptions
-//! in [`error`]. What a value means is decided in the crates below.
+//! in `error.rs`. What a value means is decided in the crates below.
 
 #![forbid(unsafe_code)]
 

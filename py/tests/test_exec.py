@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -201,3 +202,20 @@ def test_many_at_once_while_the_set_grows(caps: CapabilitySet, place: Path) -> N
 
 def test_standard_input_is_empty(caps: CapabilitySet) -> None:
     assert sandboxed_exec(caps, ["/bin/cat"], timeout_secs=30).exit_code == 0
+
+
+def test_can_be_interrupted(caps: CapabilitySet, place: Path) -> None:
+    fifo = place / "fifo"
+    os.mkfifo(fifo)
+
+    def interrupt() -> None:
+        fifo.read_text()  # The program has begun.
+        signal.raise_signal(signal.SIGINT)
+
+    other = threading.Thread(target=interrupt)
+    other.start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        sandboxed_exec(caps, ["/bin/sh", "-c", "echo > fifo; sleep 60"], cwd=place)
+    other.join()
+    assert time.monotonic() - began < 20
