@@ -1,5 +1,5 @@
 //! What a process may touch: a description ([`CapabilitySet`]), and two ways to be held to it:
-//! [`apply`] for the calling process, for ever, and [`Command`] for a program of its own.
+//! [`apply()`] for the calling process, for ever, and [`Command`] for a program of its own.
 //!
 //! # Whom it holds
 //!

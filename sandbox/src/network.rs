@@ -241,3 +241,6 @@ fn refuse_x32(arch: TargetArch) -> BpfProgram {
         statement(libc::BPF_RET | libc::BPF_K, 0, 0, unknown_call),
     ]
 }
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests;

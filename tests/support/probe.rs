@@ -49,7 +49,7 @@ fn run(args: &[&str]) -> io::Result<()> {
             ..,
         ] => outside(args),
         [
-            "env" | "fds" | "stdin" | "session" | "limits" | "cwd" | "args",
+            "env" | "own-group" | "fds" | "stdin" | "session" | "limits" | "cwd" | "args",
             ..,
         ] => inside(args),
         ["apply", ..] => apply_and(args),
@@ -221,6 +221,16 @@ fn inside(args: &[&str]) -> io::Result<()> {
             println!("{}", rustix::process::getsid(None)? == own);
             println!("{}", rustix::process::getpgrp() == own);
         }
+        ["own-group", fifo] => {
+            use std::os::unix::process::CommandExt as _;
+            let fifo = OpenOptions::new().write(true).open(fifo)?;
+            let mut script = std::process::Command::new("/bin/sh");
+            script
+                .args(["-c", "echo; sleep 30"])
+                .process_group(0)
+                .stdout(fifo);
+            script.spawn()?.wait()?;
+        }
         ["cwd"] => println!("{}", std::env::current_dir()?.display()),
         ["limits"] => {
             use rustix::process::{Resource, getrlimit};
@@ -274,10 +284,12 @@ fn parent(args: &[&str]) -> io::Result<()> {
             Ok(())
         }
         ["closed-stdio", result] => {
+            // Made before, so that the numbers are free for what the run opens.
+            let caps = system();
             for fd in 0..3 {
                 syscall(libc::SYS_close, [fd, 0, 0, 0])?;
             }
-            let output = shell("echo out; echo err >&2").run(&system()).unwrap();
+            let output = shell("echo out; echo err >&2").run(&caps).unwrap();
             fs::write(result, [output.stdout, output.stderr].concat())
         }
         ["blocked-signals"] => {
