@@ -242,5 +242,5 @@ fn refuse_x32(arch: TargetArch) -> BpfProgram {
     ]
 }
 
-#[cfg(all(test, target_arch = "x86_64"))]
+#[cfg(test)]
 mod tests;

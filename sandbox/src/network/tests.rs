@@ -1,5 +1,7 @@
 //! The compiled filter, run on calls that this machine's kernel would not let a test make.
 
+#![cfg(target_arch = "x86_64")]
+
 use super::*;
 
 /// `AUDIT_ARCH_` numbers of `linux/audit.h`.
