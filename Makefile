@@ -1,0 +1,68 @@
+# Every target that is meant to be called has a line after `##`; `make` alone lists them.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(CURDIR)/$(VENV)/bin
+WHEELS := target/wheels
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test setup check-format check-lint test-rust test-doc check-doc test-python \
+	develop bench fmt clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.maturin ## build the package, and let an agent use an API whose key it cannot find
+	@rm -rf $(WHEELS)
+	@$(BIN)/maturin build --quiet --release --manifest-path py/Cargo.toml --out $(WHEELS)
+	@$(BIN)/pip install --quiet --force-reinstall --no-deps $(WHEELS)/nono_py-*.whl
+	@wheel=$$(echo $(WHEELS)/nono_py-*.whl) && $(BIN)/pip install --quiet "$$wheel[demo]"
+	@cd / && $(BIN)/python -m nono_py demo
+
+test: setup check-format check-lint test-rust test-doc check-doc test-python ## run all that has to hold for a change
+	@echo "all tests passed"
+
+setup: ## install the programs that the tests use, or say which are missing
+	@.ci/setup
+
+check-format: ## Rust: formatting
+	cargo fmt --all --check
+
+check-lint: ## Rust: lints
+	cargo clippy --workspace --all-targets -- -D warnings
+
+test-rust: ## Rust: unit and integration tests
+	cargo nextest run --workspace
+
+test-doc: ## Rust: examples in the documentation
+	cargo test --quiet --doc --workspace
+
+check-doc: ## Rust: the documentation itself
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace --document-private-items
+
+test-python: develop ## Python: lints, types, stub and tests
+	cd py && $(BIN)/ruff check && $(BIN)/ruff format --check
+	cd py && $(BIN)/python -m mypy
+	cd py && $(BIN)/python -m mypy.stubtest nono_py
+	cd py && $(BIN)/python -m pytest
+
+develop: $(VENV)/.maturin ## build the package with the tests' profile and install it into .venv
+	@cd py && VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --quiet --extras test >/dev/null
+
+bench: ## run the benchmarks
+	cargo bench --workspace
+
+fmt: develop ## format all code
+	cargo fmt --all
+	cd py && $(BIN)/ruff check --fix --quiet && $(BIN)/ruff format
+
+clean: ## remove what was built and installed here
+	rm -rf $(VENV) target
+	find py -depth \( -name __pycache__ -o -name '.*_cache' \) -exec rm -rf {} \;
+	find py -name '*.so' -delete
+
+$(VENV)/.maturin:
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet 'maturin>=1.13,<2'
+	@touch $@

@@ -1,0 +1,44 @@
+"""A sandbox and a credential-injecting, auditing proxy for programs that are not trusted.
+
+A `CapabilitySet` says what a program may touch; `sandboxed_exec` runs one under it, and `apply`
+confines the calling process. `start_proxy` starts the only door to the network that such a
+program needs: it lets through what its `ProxyConfig` allows, puts credentials on requests so that
+the program never holds them, and records every request.
+"""
+
+from nono_py._enums import AccessMode, InjectMode
+from nono_py._nono_py import (
+    CapabilitySet,
+    ExecResult,
+    ExternalProxyConfig,
+    FsCapability,
+    ProxyConfig,
+    ProxyHandle,
+    RouteConfig,
+    SupportInfo,
+    __version__,
+    apply,
+    is_supported,
+    sandboxed_exec,
+    start_proxy,
+    support_info,
+)
+
+__all__ = [
+    "AccessMode",
+    "CapabilitySet",
+    "ExecResult",
+    "ExternalProxyConfig",
+    "FsCapability",
+    "InjectMode",
+    "ProxyConfig",
+    "ProxyHandle",
+    "RouteConfig",
+    "SupportInfo",
+    "__version__",
+    "apply",
+    "is_supported",
+    "sandboxed_exec",
+    "start_proxy",
+    "support_info",
+]

@@ -1,0 +1,27 @@
+"""`python -m nono_py`: what this machine supports, and the demonstration."""
+
+import argparse
+import sys
+
+from nono_py import __version__, support_info
+
+
+def main() -> int:
+    """Run the command that was asked for and return its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m nono_py", description="Sandbox and proxy.")
+    parser.add_argument("--version", action="version", version=f"nono-py {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_parser("demo", help="let an agent use an API whose key it cannot find")
+    commands.add_parser("support", help="say what sandboxing this machine offers")
+    if parser.parse_args().command == "support":
+        info = support_info()
+        print(f"{info.platform}: {info.details}")
+        return 0 if info.is_supported else 1
+    # Its requirements are an extra, so that it is imported only when it is run.
+    from nono_py._demo import main as demo
+
+    return demo()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+//! Arguments that Python programs write in more than one way.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyMapping, PyString};
+
+/// Names through which a dynamic loader runs code of its caller's choosing.
+const LOADER_PREFIXES: [&str; 2] = ["LD_", "DYLD_"];
+const LOADER_NAMES: [&str; 2] = ["LIBPATH", "SHLIB_PATH"];
+
+/// A `str`, `bytes` or `os.PathLike`, as the operating system will see it.
+#[derive(Debug, Clone)]
+pub(crate) struct OsArgument(pub(crate) OsString);
+
+impl FromPyObject<'_, '_> for OsArgument {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
+        if let Ok(bytes) = object.cast::<PyBytes>() {
+            return Ok(Self(OsString::from_vec(bytes.as_bytes().to_vec())));
+        }
+        Ok(Self(object.extract::<PathBuf>()?.into_os_string()))
+    }
+}
+
+/// A program and its arguments: a sequence, never one string to be split.
+#[derive(Debug, Clone)]
+pub(crate) struct CommandArgument(pub(crate) Vec<OsString>);
+
+impl FromPyObject<'_, '_> for CommandArgument {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
+        if object.is_instance_of::<PyString>() || object.is_instance_of::<PyBytes>() {
+            let message = "command must be a sequence of arguments, not one string";
+            return Err(PyTypeError::new_err(message));
+        }
+        let items = object
+            .try_iter()?
+            .map(|item| Ok(item?.extract::<OsArgument>()?.0));
+        Ok(Self(items.collect::<PyResult<_>>()?))
+    }
+}
+
+/// Environment variables: a mapping, or a sequence of pairs in which the last of a name wins.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct EnvArgument(pub(crate) Vec<(OsString, OsString)>);
+
+impl FromPyObject<'_, '_> for EnvArgument {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
+        let pairs = match object.cast::<PyMapping>() {
+            Ok(mapping) => mapping.items()?.into_any(),
+            Err(_) => (*object).clone(),
+        };
+        let pair = |item: PyResult<Bound<'_, PyAny>>| {
+            let (name, value): (OsArgument, OsArgument) = item?.extract()?;
+            Ok((name.0, value.0))
+        };
+        Ok(Self(pairs.try_iter()?.map(pair).collect::<PyResult<_>>()?))
+    }
+}
+
+/// Refuses a name that no environment can hold, or that would let the caller's environment run
+/// code in the child before the sandbox's program does.
+///
+/// # Errors
+/// `ValueError`, with the name and never the value.
+pub(crate) fn check_variable_name(name: &str) -> PyResult<()> {
+    let reason = if name.is_empty() {
+        "must not be empty"
+    } else if name.contains(['=', '\0']) {
+        "must not contain '=' or NUL"
+    } else if LOADER_NAMES.contains(&name) || LOADER_PREFIXES.iter().any(|p| name.starts_with(p)) {
+        "is not allowed: it controls the dynamic loader"
+    } else {
+        return Ok(());
+    };
+    Err(PyValueError::new_err(format!(
+        "environment variable name '{}' {reason}",
+        name.escape_debug()
+    )))
+}

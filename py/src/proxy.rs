@@ -1,0 +1,158 @@
+//! `start_proxy` and `ProxyHandle`: a running proxy, its environment, its records, its end.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use nono_proxy::ProxyHandle;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use crate::arguments::{EnvArgument, check_variable_name};
+use crate::audit;
+use crate::blocking;
+use crate::config::PyProxyConfig;
+use crate::error::start_error;
+
+/// Seconds that the end of a `with` block waits: the default of `shutdown`.
+const DEFAULT_SHUTDOWN: f64 = 5.0;
+
+/// A running proxy. It stops at `shutdown()`, at the end of its `with` block, or when dropped.
+#[pyclass(name = "ProxyHandle", module = "nono_py", frozen)]
+#[derive(Debug)]
+pub(crate) struct PyProxyHandle {
+    inner: ProxyHandle,
+}
+
+impl PyProxyHandle {
+    /// Where the proxy listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.inner.addr()
+    }
+}
+
+#[pymethods]
+impl PyProxyHandle {
+    /// The port that the proxy listens on.
+    #[getter]
+    fn port(&self) -> u16 {
+        self.address().port()
+    }
+
+    /// Where the proxy listens: `host:port`.
+    #[getter(address)]
+    fn address_text(&self) -> String {
+        self.address().to_string()
+    }
+
+    /// Variables that lead a program's traffic through the proxy.
+    fn env_vars<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        to_dict(py, self.inner.env_vars())
+    }
+
+    /// Variables that lead SDKs to the routes: a base URL for each, and what stands for its key.
+    fn credential_env_vars<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        to_dict(py, self.inner.credential_env_vars())
+    }
+
+    /// The whole environment for a sandboxed program, sorted by name. The proxy's variables win
+    /// over those of `extra_env`.
+    #[pyo3(signature = (extra_env=None))]
+    fn sandbox_env(&self, extra_env: Option<EnvArgument>) -> PyResult<Vec<(String, String)>> {
+        let mut merged = BTreeMap::new();
+        for (name, value) in extra_env.unwrap_or_default().0 {
+            let name = text("name", name)?;
+            check_variable_name(&name)?;
+            let value = text(&format!("value of '{name}'"), value)?;
+            merged.insert(name, value);
+        }
+        merged.extend(self.inner.env_vars());
+        merged.extend(self.inner.credential_env_vars());
+        Ok(merged.into_iter().collect())
+    }
+
+    /// Take the records gathered since the last call, oldest first.
+    fn drain_audit_events(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let records = py.detach(|| self.inner.drain_audit());
+        audit::events(py, &records)
+    }
+
+    /// What the proxy found amiss when it started, as dictionaries.
+    fn diagnostics(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        audit::to_python(py, &self.diagnostics_json()?)
+    }
+
+    /// What the proxy found amiss when it started, as a JSON array.
+    fn diagnostics_json(&self) -> PyResult<String> {
+        audit::to_json(&self.inner.diagnostics())
+    }
+
+    /// Stop accepting, let what is under way end within `timeout` seconds, then cut the rest.
+    /// A second call does nothing.
+    #[pyo3(signature = (timeout=5.0))]
+    fn shutdown(&self, py: Python<'_>, timeout: f64) -> PyResult<()> {
+        if timeout.is_nan() || timeout < 0.0 {
+            let message = format!("timeout must be a non-negative number, got {timeout}");
+            return Err(PyValueError::new_err(message));
+        }
+        let timeout = Duration::try_from_secs_f64(timeout).unwrap_or(Duration::MAX);
+        blocking::wait(py, self.inner.shutdown(timeout))
+    }
+
+    fn __enter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyTuple>) -> PyResult<()> {
+        self.shutdown(py, DEFAULT_SHUTDOWN)
+    }
+
+    fn __aenter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, PyAny>> {
+        slf.py()
+            .import("nono_py._aio")?
+            .call_method1("enter", (slf,))
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __aexit__<'py>(
+        slf: Bound<'py, Self>,
+        _exception: &Bound<'py, PyTuple>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        slf.py()
+            .import("nono_py._aio")?
+            .call_method1("leave", (slf,))
+    }
+
+    fn __repr__(&self) -> String {
+        format!("ProxyHandle(port={})", self.address().port())
+    }
+}
+
+/// Start a proxy and return a handle to it.
+#[pyfunction]
+pub(crate) fn start_proxy(
+    py: Python<'_>,
+    config: &Bound<'_, PyProxyConfig>,
+) -> PyResult<PyProxyHandle> {
+    let config = config.get().to_config();
+    let inner = blocking::wait(py, ProxyHandle::start(config))?.map_err(start_error)?;
+    Ok(PyProxyHandle { inner })
+}
+
+fn to_dict(py: Python<'_>, pairs: Vec<(String, String)>) -> PyResult<Bound<'_, PyDict>> {
+    let dict = PyDict::new(py);
+    for (name, value) in pairs {
+        dict.set_item(name, value)?;
+    }
+    Ok(dict)
+}
+
+/// The result is a list of `str`, so that what is no text cannot be in it.
+fn text(what: &str, value: OsString) -> PyResult<String> {
+    value.into_string().map_err(|_| {
+        PyValueError::new_err(format!("environment variable {what} is not valid UTF-8"))
+    })
+}

@@ -1,0 +1,88 @@
+"""Fixtures: a certificate authority, upstreams, a route with a key, and a place to run in."""
+
+import secrets
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import trustme
+from nono_py import AccessMode, CapabilitySet, ProxyConfig, ProxyHandle, RouteConfig, start_proxy
+from nono_py._demo import grants
+from origin import Origin, running
+
+
+@dataclass(frozen=True)
+class Authority:
+    """A certificate authority and a server's context that it vouches for."""
+
+    file: Path
+    context: ssl.SSLContext
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    ca = trustme.CA()
+    file = tmp_path_factory.mktemp("authority") / "ca.pem"
+    ca.cert_pem.write_to_path(str(file))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ca.issue_cert("localhost", "127.0.0.1").configure_cert(context)
+    return Authority(file, context)
+
+
+@pytest.fixture
+def origin(authority: Authority) -> Iterator[Origin]:
+    """An upstream over TLS."""
+    with running(authority.context) as server:
+        yield server
+
+
+@pytest.fixture
+def plain_origin() -> Iterator[Origin]:
+    """An upstream without TLS."""
+    with running(None) as server:
+        yield server
+
+
+@pytest.fixture
+def key(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A real key, in the environment of this process as REAL_KEY."""
+    value = f"sk-real-{secrets.token_hex(16)}"
+    monkeypatch.setenv("REAL_KEY", value)
+    return value
+
+
+@pytest.fixture
+def route(origin: Origin, authority: Authority, key: str) -> RouteConfig:
+    """The route `/openai` to the upstream, with the key put on the way."""
+    return RouteConfig(
+        prefix="/openai",
+        upstream=f"{origin.url}/v1",
+        credential_key="env://REAL_KEY",
+        env_var="OPENAI_API_KEY",
+        tls_ca=authority.file,
+    )
+
+
+@pytest.fixture
+def proxy(route: RouteConfig) -> Iterator[ProxyHandle]:
+    """A proxy with that route and nothing else allowed."""
+    with start_proxy(ProxyConfig(routes=[route])) as handle:
+        yield handle
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A directory for a sandboxed program, without links in its path."""
+    directory = tmp_path.resolve() / "place"
+    directory.mkdir()
+    return directory
+
+
+@pytest.fixture
+def caps(place: Path) -> CapabilitySet:
+    """What Python needs to run, and `place` to write in."""
+    granted = grants.interpreter()
+    granted.allow_path(place, AccessMode.READ_WRITE)
+    return granted

@@ -1,0 +1,160 @@
+"""Configurations that cannot be meant, and what is said about them."""
+
+import errno
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nono_py import ExternalProxyConfig, InjectMode, ProxyConfig, RouteConfig, start_proxy
+
+
+def route(**changes: Any) -> RouteConfig:
+    return RouteConfig(**{"prefix": "/api", "upstream": "https://api.example", **changes})
+
+
+def test_defaults_are_those_documented() -> None:
+    made = RouteConfig("/api", "https://api.example")
+    assert repr(made) == "RouteConfig(prefix='/api', upstream='https://api.example')"
+    assert made.inject_mode is InjectMode.HEADER
+    assert made.inject_header == "Authorization"
+    assert made.endpoint_rules == []
+    unset = ["credential_key", "credential_format", "path_pattern", "path_replacement"]
+    unset += ["query_param_name", "env_var", "tls_ca", "tls_client_cert", "tls_client_key"]
+    assert [getattr(made, name) for name in unset] == [None] * len(unset)
+    config = ProxyConfig()
+    assert (config.allowed_hosts, config.routes, config.allow_all_hosts) == ([], [], False)
+    assert (config.bind_addr, config.bind_port, config.max_connections) == ("127.0.0.1", 0, 256)
+    assert repr(config) == "ProxyConfig(hosts=0, routes=0, bind=127.0.0.1:0)"
+
+
+def test_everything_can_be_read_back(tmp_path: Path) -> None:
+    made = RouteConfig(
+        "/api",
+        "https://api.example",
+        "env://KEY",
+        InjectMode.QUERY_PARAM,
+        "X-Key",
+        None,
+        None,
+        None,
+        "key",
+        "API_KEY",
+        [("GET", "/v1/**")],
+    )
+    assert (made.credential_key, made.inject_mode) == ("env://KEY", InjectMode.QUERY_PARAM)
+    assert (made.inject_header, made.query_param_name, made.env_var) == ("X-Key", "key", "API_KEY")
+    assert made.endpoint_rules == [("GET", "/v1/**")]
+    config = ProxyConfig(["a.example"], [made], bind_addr="::1", bind_port=8080, max_connections=3)
+    assert config.routes == [made]
+    assert (config.bind_addr, config.bind_port, config.max_connections) == ("::1", 8080, 3)
+    assert repr(config) == "ProxyConfig(hosts=1, routes=1, bind=[::1]:8080)"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("prefix", ""),
+        ("prefix", "/a/../b"),
+        ("upstream", "not a url"),
+        ("upstream", "ftp://api.example"),
+        ("credential_key", "env://"),
+        ("credential_key", "exec://program"),
+        ("inject_header", "X Key"),
+        ("env_var", "A=B"),
+        ("env_var", "LD_PRELOAD"),
+    ],
+)
+def test_a_route_names_the_field_and_the_value(field: str, value: str) -> None:
+    with pytest.raises((ValueError, NotImplementedError)) as caught:
+        route(**{"credential_key": "env://KEY", field: value})
+    assert field in str(caught.value)
+    assert not value or value in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("mode", "field"),
+    [(InjectMode.QUERY_PARAM, "query_param_name"), (InjectMode.URL_PATH, "path_pattern")],
+)
+def test_a_mode_needs_its_field(mode: InjectMode, field: str) -> None:
+    with pytest.raises(ValueError, match=field):
+        route(credential_key="env://KEY", inject_mode=mode)
+
+
+def test_a_format_needs_its_placeholder() -> None:
+    with pytest.raises(ValueError, match="credential_format"):
+        route(credential_key="env://KEY", credential_format="Bearer")
+
+
+@pytest.mark.parametrize("field", ["tls_ca", "tls_client_cert", "tls_client_key"])
+def test_a_missing_file_has_its_number_and_name(tmp_path: Path, field: str) -> None:
+    missing = tmp_path / "missing.pem"
+    with pytest.raises(FileNotFoundError) as caught:
+        route(**{field: missing})
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOENT, str(missing))
+
+
+def test_a_certificate_needs_its_key(tmp_path: Path) -> None:
+    file = tmp_path / "cert.pem"
+    file.touch()
+    with pytest.raises(ValueError, match="tls_client"):
+        route(tls_client_cert=file)
+
+
+def test_a_mode_is_no_string() -> None:
+    with pytest.raises(TypeError, match="'str' object is not an instance of 'InjectMode'"):
+        route(inject_mode="header")
+
+
+@pytest.mark.parametrize("value", ["name.example", "127.0.0.1:80", "", "127.0.0.1\n"])
+def test_an_address_to_listen_at(value: str) -> None:
+    with pytest.raises(ValueError, match="bind_addr"):
+        ProxyConfig(bind_addr=value)
+    assert ProxyConfig(bind_addr="localhost").bind_addr == "127.0.0.1"
+
+
+def test_an_address_that_is_taken() -> None:
+    with start_proxy(ProxyConfig()) as proxy:
+        taken = ProxyConfig(bind_port=proxy.port)
+        with pytest.raises(RuntimeError, match=rf"127\.0\.0\.1:{proxy.port}"):
+            start_proxy(taken)
+
+
+@pytest.mark.parametrize("port", [-1, 65536])
+def test_a_port_is_a_port(port: int) -> None:
+    with pytest.raises(OverflowError):
+        ProxyConfig(bind_port=port)
+
+
+@pytest.mark.parametrize("host", ["", "two words", "http://a.example", "a.example/path"])
+def test_a_host_is_a_host(host: str) -> None:
+    with pytest.raises(ValueError, match="allowed_hosts"):
+        ProxyConfig(allowed_hosts=[host])
+
+
+def test_all_hosts_and_some_exclude_each_other() -> None:
+    with pytest.raises(ValueError, match="allow_all_hosts"):
+        ProxyConfig(allowed_hosts=["a.example"], allow_all_hosts=True)
+
+
+def test_two_routes_cannot_have_one_prefix() -> None:
+    with pytest.raises(ValueError, match="prefix"):
+        ProxyConfig(routes=[route(), route()])
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"external_proxy": ExternalProxyConfig("proxy.example:3128", ["a.example"])},
+        {"intercept_ca_dir": "/tmp"},
+        {"intercept_parent_ca_pems": b"-----BEGIN CERTIFICATE-----"},
+    ],
+)
+def test_what_is_not_built_is_said(option: dict[str, Any]) -> None:
+    with pytest.raises(NotImplementedError, match=next(iter(option))):
+        ProxyConfig(**option)
+
+
+def test_an_external_proxy_can_be_described() -> None:
+    external = ExternalProxyConfig("proxy.example:3128", bypass_hosts=["a.example"])
+    assert (external.address, external.bypass_hosts) == ("proxy.example:3128", ["a.example"])
+    assert repr(external) == "ExternalProxyConfig(address='proxy.example:3128')"
