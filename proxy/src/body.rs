@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 use nono_audit::{Outcome, Recorder};
 
 use crate::layers::limit::Place;
+use crate::server::guard::Gate;
 use crate::upstream::Lease;
 
 /// A body on its way. An enum and not a boxed trait object, so that a frame costs no virtual
@@ -23,6 +24,8 @@ pub(crate) struct Body {
     place: Option<Place>,
     /// The upstream connection that the body comes from; back to the pool when it ends.
     lease: Option<Lease>,
+    /// Lets the connection's next request in when the body ends.
+    gate: Option<Arc<Gate>>,
     /// What the record says when this body ended as it should.
     outcome: Outcome,
 }
@@ -62,6 +65,7 @@ impl Body {
             tap: Tap::None,
             place: None,
             lease: None,
+            gate: None,
             outcome: Outcome::Complete,
         }
     }
@@ -116,6 +120,17 @@ impl Body {
         }
     }
 
+    /// As the body of the response that the connection of `gate` waits for.
+    pub(crate) fn guarded_by(mut self, gate: Arc<Gate>) -> Self {
+        if matches!(self.tap, Tap::Tunnel) {
+            gate.switch();
+        } else {
+            self.gate = Some(gate);
+            self.settle_if_done();
+        }
+        self
+    }
+
     fn count(&self, bytes: u64) {
         match &self.tap {
             Tap::Request(recorder) => recorder.add_bytes_in(bytes),
@@ -138,6 +153,9 @@ impl Body {
             tap.0.finish(outcome);
         }
         self.place = None;
+        if let Some(gate) = self.gate.take() {
+            gate.release();
+        }
         match self.lease.take() {
             Some(lease) if outcome == Outcome::Complete => lease.give_back(),
             _ => {}

@@ -4,18 +4,22 @@
 //! One acceptor rather than a listener per worker: the load is even also with few connections,
 //! and no other process of the same user can join the port and receive session tokens.
 
+mod framing;
+pub(crate) mod guard;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::{Builder as ThreadBuilder, JoinHandle};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use nono_audit::{Decision, DenialCategory, Mode, Outcome, Recorder};
+use hyper_util::rt::TokioIo;
+use nono_audit::{Mode, Recorder};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder as RuntimeBuilder, Runtime};
 use tokio::sync::mpsc;
@@ -27,9 +31,13 @@ use tower::ServiceExt as _;
 use crate::body::Body;
 use crate::exchange::Arrival;
 use crate::layers::limit::Limit;
+use crate::layers::respond;
 use crate::leaf::Leaf;
 use crate::stack::{HttpService, Shared, stack};
 use crate::upstream::Upstream;
+
+use framing::Malformed;
+use guard::{Gate, Guard, Refuse};
 
 /// Connections accepted but not yet taken by their worker; more wait in the kernel's queue.
 const BACKLOG: usize = 256;
@@ -147,45 +155,52 @@ async fn serve<S: HttpService>(
     // Events of a stream must not wait for more bytes; failing costs only latency.
     let _ = stream.set_nodelay(true);
     let client: Arc<str> = peer.to_string().into();
+    let gate = Arc::new(Gate::default());
+    let refuse: Refuse = {
+        let (shared, client) = (Arc::clone(&shared), Arc::clone(&client));
+        Arc::new(move |malformed| refuse(&shared, &client, malformed))
+    };
+    let guard = Guard::new(
+        stream,
+        Arc::clone(&gate),
+        refuse,
+        shared.settings.limits.head,
+    );
     let service = service_fn(|request: Request<Incoming>| {
         let arrival = Arrival {
             request: request.map(Body::incoming),
             client: Arc::clone(&client),
         };
-        stack.clone().oneshot(arrival)
+        let answered = stack.clone().oneshot(arrival);
+        let gate = Arc::clone(&gate);
+        async move {
+            answered
+                .await
+                .map(|response| response.map(|body| body.guarded_by(gate)))
+        }
     });
     let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(shared.settings.limits.head)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(guard), service)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
-    let served = tokio::select! {
-        served = connection.as_mut() => Some(served),
+    // How it ended is in the records of its exchanges.
+    tokio::select! {
+        _ = connection.as_mut() => {}
         () = shared.drain.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            shared.cut.run_until_cancelled(connection).await
+            shared.cut.run_until_cancelled(connection).await;
         }
-    };
-    if let Some(Err(error)) = served
-        && error.is_parse()
-    {
-        record_malformed(&shared, &error, &client);
     }
 }
 
-/// Records a request that hyper itself answered, since it never became one.
-fn record_malformed(shared: &Shared, error: &hyper::Error, client: &Arc<str>) {
-    let Some(permit) = shared.audit.try_reserve() else {
-        return;
-    };
-    let recorder = Recorder::open(permit, Mode::Reverse);
-    recorder.note(|record| {
-        record.decision = Decision::Deny;
-        record.denial_category = Some(DenialCategory::InvalidRequest);
-        record.status = Some(if error.is_parse_too_large() { 431 } else { 400 });
-        record.reason = Some(format!("the request is not HTTP: {error}").into());
-        record.client = Some(Arc::clone(client));
-    });
-    recorder.finish(Outcome::Refused);
+/// Records a request that cannot be understood, and answers it.
+fn refuse(shared: &Shared, client: &Arc<str>, malformed: Malformed) -> Bytes {
+    let recorder = shared
+        .audit
+        .try_reserve()
+        .map(|permit| Recorder::open(permit, Mode::Reverse));
+    if let Some(recorder) = &recorder {
+        recorder.note(|record| record.client = Some(Arc::clone(client)));
+    }
+    respond::malformed(malformed.status, malformed.reason, recorder.as_ref())
 }

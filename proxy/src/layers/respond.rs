@@ -7,11 +7,13 @@
 mod table;
 
 use std::convert::Infallible;
+use std::fmt::Write as _;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use http::Response;
 use http::header::{
     CONTENT_TYPE, HeaderName, HeaderValue, PROXY_AUTHENTICATE, RETRY_AFTER, WWW_AUTHENTICATE,
@@ -95,11 +97,7 @@ where
 
 fn respond(error: &Error, recorder: &Recorder) -> Response<Body> {
     let row = Row::of(error, recorder);
-    recorder.note(|record| {
-        record.decision = Decision::Deny;
-        record.denial_category = Some(row.category);
-        record.reason = Some(row.message.clone().into());
-    });
+    note(&row, recorder);
     let mut response = render(&row, recorder.id());
     let challenge = match error {
         Error::Refused(Refusal::NoProxyToken) => Some((PROXY_AUTHENTICATE, "Basic realm=\"nono\"")),
@@ -113,12 +111,53 @@ fn respond(error: &Error, recorder: &Recorder) -> Response<Body> {
     response
 }
 
+/// The bytes of the answer to what cannot be understood as a request; they end the connection.
+pub(crate) fn malformed(status: u16, reason: &'static str, recorder: Option<&Recorder>) -> Bytes {
+    let row = Row::malformed(status, reason);
+    let request_id = recorder.map(Recorder::id).unwrap_or_default();
+    let mut head = format!(
+        "HTTP/1.1 {}\r\ncontent-type: application/json\r\nconnection: close\r\nproxy-status: {}\r\n",
+        row.status,
+        proxy_status(&row),
+    );
+    let body = json_body(&row, request_id);
+    let _ = write!(head, "content-length: {}\r\n\r\n{body}", body.len());
+    if let Some(recorder) = recorder {
+        note(&row, recorder);
+        recorder.note(|record| record.status = Some(row.status.as_u16()));
+        recorder.finish(row.outcome);
+    }
+    head.into()
+}
+
 /// The answer to a request for which no place is left in the audit log, and so no record.
 pub(crate) fn log_full() -> Response<Body> {
     render(&Row::log_full(), "")
 }
 
+fn note(row: &Row, recorder: &Recorder) {
+    recorder.note(|record| {
+        record.decision = Decision::Deny;
+        record.denial_category = Some(row.category);
+        record.reason = Some(row.message.clone().into());
+    });
+}
+
 fn render(row: &Row, request_id: &str) -> Response<Body> {
+    let mut response = Response::new(Body::answer(json_body(row, request_id), row.outcome));
+    *response.status_mut() = row.status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    // Both parts are words of the table, so this is always a header's value.
+    headers.extend(
+        proxy_status(row)
+            .parse()
+            .map(|status| (PROXY_STATUS, status)),
+    );
+    response
+}
+
+fn json_body(row: &Row, request_id: &str) -> String {
     let body = json!({
         "error": row.status.canonical_reason(),
         "code": row.code,
@@ -126,19 +165,13 @@ fn render(row: &Row, request_id: &str) -> Response<Body> {
         "hint": row.hint,
         "request_id": request_id,
     });
-    let mut response = Response::new(Body::answer(body.to_string(), row.outcome));
-    *response.status_mut() = row.status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    // Both are words of the table above, so the value is a header's.
-    if let Ok(status) = format!(
+    body.to_string()
+}
+
+fn proxy_status(row: &Row) -> String {
+    format!(
         "nono; error={}; details=\"{}\"",
         row.proxy_status(),
         row.code
     )
-    .parse()
-    {
-        headers.insert(PROXY_STATUS, status);
-    }
-    response
 }

@@ -24,9 +24,6 @@ impl Step<Authenticated> for FindTarget {
         if *request.method() == Method::TRACE {
             return Err(Refusal::Method.into());
         }
-        if request.headers().get_all(HOST).iter().count() > 1 {
-            return Err(Refusal::Malformed("it has more than one Host").into());
-        }
         let asked = match exchange.stage.form {
             Form::Tunnel => Asked::Tunnel(tunnel_target(request)?),
             Form::Forward => Asked::Forward(forward_target(request)?),

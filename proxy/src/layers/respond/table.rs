@@ -57,6 +57,18 @@ impl Row {
         }
     }
 
+    /// The row of bytes that are no request, with a status that the guard chose.
+    pub(super) fn malformed(status: u16, reason: &'static str) -> Self {
+        Self {
+            status: StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST),
+            code: "malformed_request",
+            category: Category::InvalidRequest,
+            message: format!("the request was refused: {reason}"),
+            hint: None,
+            outcome: Outcome::Refused,
+        }
+    }
+
     /// The error type of RFC 9209 §2.3 that fits best.
     pub(super) fn proxy_status(&self) -> &'static str {
         match (self.code, self.category) {

@@ -1,0 +1,302 @@
+//! Where a request on a connection ends and the next one begins (RFC 9112 §2.2, §6.3, §7.1).
+//!
+//! Stricter than it must be: whatever two servers could read in two ways is refused here, before
+//! the HTTP library sees it. Pure functions of bytes; nothing is read or written.
+
+use std::num::NonZeroU64;
+
+/// The longest request line that is read.
+pub(crate) const LINE_LIMIT: usize = 32 * 1024;
+
+/// The longest head that is read, request line included.
+pub(crate) const HEAD_LIMIT: usize = 64 * 1024;
+
+/// The most header fields in a head.
+const FIELD_LIMIT: usize = 100;
+
+/// The longest chunk-size line, extensions included; and the longest trailer section.
+const CHUNK_LINE_LIMIT: usize = 256;
+const TRAILER_LIMIT: usize = 16 * 1024;
+
+/// What is wrong with a request, and the status that says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Malformed {
+    pub(crate) status: u16,
+    pub(crate) reason: &'static str,
+}
+
+const fn bad(reason: &'static str) -> Malformed {
+    Malformed {
+        status: 400,
+        reason,
+    }
+}
+
+/// A whole head.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Head {
+    /// Its length in bytes, the empty line included.
+    pub(crate) length: usize,
+    pub(crate) body: Framing,
+}
+
+/// How much of a request's body is still to come.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// Nothing; the next bytes are a head.
+    Done,
+    /// So many bytes.
+    Sized(NonZeroU64),
+    Chunked(Chunks),
+}
+
+/// The place in a chunked body.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Chunks {
+    /// In a line that gives a chunk's size.
+    Size { line: Vec<u8> },
+    /// In a chunk, or in the line ending behind it (the last two bytes).
+    Data { left: u64 },
+    /// In the trailer section.
+    Trailers { section: Vec<u8> },
+}
+
+/// Reads the head at the start of `bytes`; `None` if it is not whole yet.
+///
+/// # Errors
+/// [`Malformed`] as soon as that is certain.
+pub(crate) fn head(bytes: &[u8]) -> Result<Option<Head>, Malformed> {
+    // Empty lines before a request are skipped, as RFC 9112 §2.2 advises.
+    let skipped = bytes.chunks(2).take_while(|pair| *pair == b"\r\n").count() * 2;
+    let text = &bytes[skipped..];
+    let Some(length) = memchr::memmem::find(text, b"\r\n\r\n").map(|at| at + 4) else {
+        check_partial(text)?;
+        return Ok(None);
+    };
+    check_lines(&text[..length])?;
+    if length > HEAD_LIMIT {
+        return Err(Malformed {
+            status: 431,
+            reason: "its head is too long",
+        });
+    }
+    let mut fields = [httparse::EMPTY_HEADER; FIELD_LIMIT];
+    let mut request = httparse::Request::new(&mut fields);
+    match request.parse(&text[..length]) {
+        Ok(httparse::Status::Complete(_)) => {}
+        Ok(httparse::Status::Partial) => return Err(bad("its head ends too early")),
+        Err(error) => return Err(explain(error)),
+    }
+    // The library's own parser of targets, which is stricter than that of heads.
+    if request
+        .path
+        .is_none_or(|path| http::Uri::try_from(path).is_err())
+    {
+        return Err(bad("its target is not one"));
+    }
+    let body = body(&request)?;
+    Ok(Some(Head {
+        length: skipped + length,
+        body,
+    }))
+}
+
+/// Judges a head that is not whole: is it too long already, or no head at all?
+fn check_partial(text: &[u8]) -> Result<(), Malformed> {
+    if text.len() > HEAD_LIMIT {
+        return Err(Malformed {
+            status: 431,
+            reason: "its head is too long",
+        });
+    }
+    if memchr::memchr(b'\n', text).unwrap_or(text.len()) > LINE_LIMIT {
+        return Err(Malformed {
+            status: 414,
+            reason: "its request line is too long",
+        });
+    }
+    // A TLS handshake would be waited for until the timeout.
+    if text.first() == Some(&0x16) {
+        return Err(bad("it is TLS; the proxy itself speaks plain http"));
+    }
+    check_lines(text)
+}
+
+/// Every line ends in CR LF, and neither stands anywhere else; no NUL.
+fn check_lines(text: &[u8]) -> Result<(), Malformed> {
+    let mut previous = 0;
+    for at in memchr::memchr3_iter(b'\r', b'\n', 0, text) {
+        match text[at] {
+            0 => return Err(bad("it holds a NUL")),
+            b'\r' if text.get(at + 1).is_some_and(|next| *next != b'\n') => {
+                return Err(bad("it holds a carriage return within a line"));
+            }
+            b'\n' if at == 0 || text[at - 1] != b'\r' => {
+                return Err(bad("a line ends without a carriage return"));
+            }
+            b'\n' => {
+                if previous == 0 && at > LINE_LIMIT {
+                    return Err(Malformed {
+                        status: 414,
+                        reason: "its request line is too long",
+                    });
+                }
+                if matches!(text.get(at + 1), Some(b' ' | b'\t')) {
+                    return Err(bad("a header field is folded"));
+                }
+                previous = at;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn explain(error: httparse::Error) -> Malformed {
+    use httparse::Error;
+    match error {
+        Error::TooManyHeaders => Malformed {
+            status: 431,
+            reason: "it has more than 100 header fields",
+        },
+        Error::Version => bad("its version is not HTTP/1.0 or HTTP/1.1"),
+        Error::HeaderName => bad("the name of a header field is not one"),
+        Error::HeaderValue => bad("the value of a header field holds a forbidden byte"),
+        Error::Token => bad("its method or target is not one"),
+        _ => bad("its head is not one of HTTP"),
+    }
+}
+
+/// The length of the body, which must be told in one way only.
+fn body(request: &httparse::Request<'_, '_>) -> Result<Framing, Malformed> {
+    let values = |name: &'static str| {
+        let fields = request.headers.iter();
+        fields
+            .filter(move |field| field.name.eq_ignore_ascii_case(name))
+            .map(|field| field.value)
+    };
+    let is_http_11 = request.version == Some(1);
+    match values("host").count() {
+        0 if is_http_11 => return Err(bad("it has no Host")),
+        0 | 1 => {}
+        _ => return Err(bad("it has more than one Host")),
+    }
+    let (mut lengths, mut codings) = (values("content-length"), values("transfer-encoding"));
+    match (lengths.next(), codings.next()) {
+        (None, None) => Ok(Framing::Done),
+        (Some(_), Some(_)) => Err(bad("it has both Content-Length and Transfer-Encoding")),
+        (Some(length), None) if lengths.next().is_none() => sized(length),
+        (Some(_), None) => Err(bad("it has more than one Content-Length")),
+        (None, Some(coding)) if codings.next().is_none() && is_http_11 => {
+            if coding.eq_ignore_ascii_case(b"chunked") {
+                Ok(Framing::Chunked(Chunks::Size { line: Vec::new() }))
+            } else {
+                Err(bad("its Transfer-Encoding is not `chunked`"))
+            }
+        }
+        (None, Some(_)) => Err(bad("its Transfer-Encoding is given twice, or in HTTP/1.0")),
+    }
+}
+
+fn sized(length: &[u8]) -> Result<Framing, Malformed> {
+    let wrong = bad("its Content-Length is not a number");
+    // Digits alone: `+5` is a number to some parsers.
+    if length.is_empty() || !length.iter().all(u8::is_ascii_digit) {
+        return Err(wrong);
+    }
+    let length = std::str::from_utf8(length)
+        .ok()
+        .and_then(|digits| digits.parse().ok());
+    Ok(NonZeroU64::new(length.ok_or(wrong)?).map_or(Framing::Done, Framing::Sized))
+}
+
+impl Framing {
+    /// Goes on over `bytes` of the body; returns how many of them belong to it.
+    ///
+    /// # Errors
+    /// [`Malformed`] when a chunk is not one.
+    pub(crate) fn advance(&mut self, bytes: &[u8]) -> Result<usize, Malformed> {
+        match self {
+            Self::Done => Ok(0),
+            Self::Sized(left) => {
+                let taken = left.get().min(bytes.len() as u64);
+                *self = NonZeroU64::new(left.get() - taken).map_or(Self::Done, Self::Sized);
+                // Not larger than `bytes.len()`.
+                Ok(usize::try_from(taken).unwrap_or(bytes.len()))
+            }
+            Self::Chunked(chunks) => {
+                let (taken, is_done) = chunks.advance(bytes)?;
+                if is_done {
+                    *self = Self::Done;
+                }
+                Ok(taken)
+            }
+        }
+    }
+}
+
+impl Chunks {
+    fn advance(&mut self, bytes: &[u8]) -> Result<(usize, bool), Malformed> {
+        let mut at = 0;
+        while at < bytes.len() {
+            let rest = &bytes[at..];
+            match self {
+                Self::Data { left } => {
+                    let taken = (*left).min(rest.len() as u64);
+                    *left -= taken;
+                    at += usize::try_from(taken).unwrap_or(rest.len());
+                    if *left == 0 {
+                        *self = Self::Size { line: Vec::new() };
+                    }
+                }
+                Self::Size { line } => {
+                    line.push(rest[0]);
+                    at += 1;
+                    if line.len() > CHUNK_LINE_LIMIT {
+                        return Err(bad("the line of a chunk's size is too long"));
+                    }
+                    if line.ends_with(b"\n") {
+                        *self = match chunk_size(line)? {
+                            0 => Self::Trailers {
+                                section: b"\r\n".to_vec(),
+                            },
+                            size => Self::Data { left: size + 2 },
+                        };
+                    }
+                }
+                Self::Trailers { section } => {
+                    section.push(rest[0]);
+                    at += 1;
+                    if section.len() > TRAILER_LIMIT {
+                        return Err(Malformed {
+                            status: 431,
+                            reason: "its trailers are too long",
+                        });
+                    }
+                    if section.ends_with(b"\r\n\r\n") {
+                        return Ok((at, true));
+                    }
+                }
+            }
+        }
+        Ok((at, false))
+    }
+}
+
+/// The size in a chunk's line: hexadecimal digits, then nothing or extensions.
+fn chunk_size(line: &[u8]) -> Result<u64, Malformed> {
+    let wrong = bad("the size of a chunk is not a number");
+    let line = line
+        .strip_suffix(b"\r\n")
+        .ok_or(bad("a line ends without a carriage return"))?;
+    let digits = line.split(|byte| *byte == b';').next().unwrap_or(line);
+    if !(1..=15).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_hexdigit) {
+        return Err(wrong);
+    }
+    let digits = std::str::from_utf8(digits).map_err(|_| wrong)?;
+    u64::from_str_radix(digits, 16).map_err(|_| wrong)
+}
+
+#[cfg(test)]
+#[path = "framing/tests.rs"]
+mod tests;

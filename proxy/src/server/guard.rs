@@ -1,0 +1,408 @@
+//! Stands between a client's socket and the HTTP library, and passes on only what has one
+//! meaning: whole, well-formed heads, and the bodies that they announce.
+//!
+//! A head is held back until the exchange before it is over, so that what follows a `CONNECT` is
+//! never taken for a request, and a malformed request is answered after the answers due before
+//! it. The guard writes that answer itself, since the library would send one without a word.
+//! It also keeps the time limit for heads, with one timer for the connection's whole life.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+
+use super::framing::{self, Framing, HEAD_LIMIT, Malformed};
+
+/// How much is read and thrown away, and for how long, before a connection whose request was
+/// refused is closed: closing with unread bytes would destroy the answer on its way.
+const LINGER_BYTES: usize = 1024 * 1024;
+const LINGER: Duration = Duration::from_secs(2);
+
+/// What the guard and the service of one connection tell each other.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    phase: AtomicU8,
+    /// Interim responses that wait to be written before the next bytes of the library's.
+    interim: Mutex<BytesMut>,
+}
+
+/// Between exchanges.
+const IDLE: u8 = 0;
+/// A request was passed on; its response has not ended.
+const BUSY: u8 = 1;
+/// The connection is a tunnel now.
+const SWITCHED: u8 = 2;
+
+impl Gate {
+    /// The response has ended.
+    pub(crate) fn release(&self) {
+        let _ = self
+            .phase
+            .compare_exchange(BUSY, IDLE, Ordering::AcqRel, Ordering::Relaxed);
+    }
+
+    /// The connection stops being HTTP with this response.
+    pub(crate) fn switch(&self) {
+        self.phase.store(SWITCHED, Ordering::Release);
+    }
+
+    /// Writes `head` to the client before the response that is due.
+    pub(crate) fn interim(&self, head: &[u8]) {
+        self.interim
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend_from_slice(head);
+    }
+
+    fn occupy(&self) {
+        self.phase.store(BUSY, Ordering::Release);
+    }
+
+    fn phase(&self) -> u8 {
+        self.phase.load(Ordering::Acquire)
+    }
+
+    fn take_interim(&self) -> BytesMut {
+        self.interim
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .split()
+    }
+}
+
+/// Makes the record of a malformed request and the bytes of the answer to it.
+pub(crate) type Refuse = Arc<dyn Fn(Malformed) -> Bytes + Send + Sync>;
+
+/// See the module.
+pub(crate) struct Guard<T> {
+    io: T,
+    gate: Arc<Gate>,
+    refuse: Refuse,
+    state: State,
+    /// Read from the socket, not yet passed on.
+    held: BytesMut,
+    /// Interim responses being written.
+    interim: BytesMut,
+    limit: Duration,
+    /// Wakes the connection at the earliest time at which its head can be late.
+    timer: Pin<Box<Sleep>>,
+    /// When waiting for the current head began.
+    since: Instant,
+    /// Whether `since` must be set anew once the exchange is over.
+    was_busy: bool,
+}
+
+enum State {
+    /// Between requests, or in a head.
+    Head,
+    /// Passing on a request: so many bytes of `held` first, then what comes of its body.
+    Passing { ready: usize, body: Framing },
+    /// Everything passes: the connection is a tunnel.
+    Switched,
+    /// The answer to a malformed request is due.
+    Refused { answer: Bytes },
+    /// Throwing away what still comes, until the client has read the answer.
+    Lingering { left: usize },
+    /// Nothing more comes.
+    Ended,
+}
+
+impl<T> Guard<T> {
+    /// Guards `io`; each head may take up to `limit`, idle time before it included.
+    pub(crate) fn new(io: T, gate: Arc<Gate>, refuse: Refuse, limit: Duration) -> Self {
+        let since = Instant::now();
+        Self {
+            io,
+            gate,
+            refuse,
+            state: State::Head,
+            held: BytesMut::new(),
+            interim: BytesMut::new(),
+            limit,
+            timer: Box::pin(tokio::time::sleep_until(since + limit)),
+            since,
+            was_busy: false,
+        }
+    }
+
+    fn turn_away(&mut self, malformed: Malformed) {
+        self.state = State::Refused {
+            answer: (self.refuse)(malformed),
+        };
+    }
+
+    /// Whether the time for the current head has passed. The timer is set anew only when it
+    /// fires, not for every request.
+    fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
+        let due = self.since + self.limit;
+        while self.timer.as_mut().poll(cx).is_ready() {
+            if due <= Instant::now() {
+                return true;
+            }
+            self.timer.as_mut().reset(due);
+        }
+        false
+    }
+
+    /// Passes on what is held, as far as there is room.
+    fn pass_held(&mut self, most: usize, out: &mut ReadBuf<'_>) -> usize {
+        let taken = most.min(self.held.len()).min(out.remaining());
+        out.put_slice(&self.held[..taken]);
+        self.held.advance(taken);
+        taken
+    }
+}
+
+impl<T: AsyncRead + Unpin> Guard<T> {
+    /// Reads into `out` and takes what came back out of it, into `held`. `None` at the end.
+    fn poll_hold(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<bool>> {
+        let before = out.filled().len();
+        ready!(Pin::new(&mut self.io).poll_read(cx, out))?;
+        let came = &out.filled()[before..];
+        let is_open = !came.is_empty();
+        self.held.extend_from_slice(came);
+        out.set_filled(before);
+        Poll::Ready(Ok(is_open))
+    }
+
+    /// While an exchange runs, only notices that the client leaves; that ends the exchange.
+    fn poll_busy(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        // Past this bound a client that sends ahead is not read from, and so not noticed.
+        while self.held.len() <= HEAD_LIMIT {
+            if !ready!(self.poll_hold(cx, out))? {
+                self.state = State::Ended;
+                return Poll::Ready(Ok(()));
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Waits for a whole head.
+    fn poll_head(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if std::mem::take(&mut self.was_busy) {
+            self.since = Instant::now();
+        }
+        loop {
+            match framing::head(&self.held) {
+                Ok(None) => {}
+                Ok(Some(head)) => {
+                    self.gate.occupy();
+                    self.was_busy = true;
+                    self.state = State::Passing {
+                        ready: head.length,
+                        body: head.body,
+                    };
+                    return Poll::Ready(Ok(()));
+                }
+                Err(malformed) => {
+                    self.turn_away(malformed);
+                    return Poll::Ready(Ok(()));
+                }
+            }
+            match self.poll_hold(cx, out)? {
+                Poll::Ready(true) => {}
+                Poll::Pending if !self.is_late(cx) => return Poll::Pending,
+                Poll::Pending if !self.held.is_empty() => {
+                    self.turn_away(Malformed {
+                        status: 408,
+                        reason: "its head took too long",
+                    });
+                    return Poll::Ready(Ok(()));
+                }
+                Poll::Ready(false) | Poll::Pending => {
+                    self.state = State::Ended;
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        }
+    }
+
+    /// Passes on the bytes of one request and keeps what follows.
+    fn poll_pass(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let State::Passing { ready: head, .. } = self.state else {
+            return Poll::Ready(Ok(()));
+        };
+        let before = out.filled().len();
+        let passed = self.pass_held(head, out);
+        if passed < head {
+            self.state = match std::mem::replace(&mut self.state, State::Ended) {
+                State::Passing { body, .. } => State::Passing {
+                    ready: head - passed,
+                    body,
+                },
+                other => other,
+            };
+            return Poll::Ready(Ok(()));
+        }
+        let State::Passing { ready, body } = &mut self.state else {
+            return Poll::Ready(Ok(()));
+        };
+        *ready = 0;
+        let body_begins = before + passed;
+        if *body == Framing::Done {
+            return Poll::Ready(Ok(()));
+        }
+        if !self.held.is_empty() {
+            let taken = self.held.len().min(out.remaining());
+            out.put_slice(&self.held[..taken]);
+            self.held.advance(taken);
+        } else if passed == 0 {
+            ready!(Pin::new(&mut self.io).poll_read(cx, out))?;
+            if out.filled().len() == before {
+                self.state = State::Ended;
+                return Poll::Ready(Ok(()));
+            }
+        }
+        let Ok(taken) = body.advance(&out.filled()[body_begins..]) else {
+            // The library sees a body that ends too early, and its request fails.
+            out.set_filled(body_begins);
+            self.state = State::Ended;
+            return Poll::Ready(Ok(()));
+        };
+        let surplus = &out.filled()[body_begins + taken..];
+        if !surplus.is_empty() {
+            let mut surplus = BytesMut::from(surplus);
+            surplus.unsplit(std::mem::take(&mut self.held));
+            self.held = surplus;
+            out.set_filled(body_begins + taken);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Throws away what still comes, within bounds.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut scratch = [0; 8 * 1024];
+        loop {
+            let State::Lingering { left } = &mut self.state else {
+                return Poll::Ready(());
+            };
+            let mut buffer = ReadBuf::new(&mut scratch);
+            match Pin::new(&mut self.io).poll_read(cx, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() && *left > 0 => {
+                    *left = left.saturating_sub(buffer.filled().len());
+                }
+                Poll::Pending if self.timer.as_mut().poll(cx).is_pending() => return Poll::Pending,
+                _ => {
+                    self.state = State::Ended;
+                    return Poll::Ready(());
+                }
+            }
+        }
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Guard<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        loop {
+            match this.state {
+                State::Passing {
+                    ready: 0,
+                    body: Framing::Done,
+                } => this.state = State::Head,
+                State::Passing { .. } => {
+                    let before = out.filled().len();
+                    ready!(this.poll_pass(cx, out))?;
+                    let is_ended = matches!(this.state, State::Ended);
+                    if is_ended || out.filled().len() > before {
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+                State::Head => match this.gate.phase() {
+                    IDLE => ready!(this.poll_head(cx, out))?,
+                    BUSY => ready!(this.poll_busy(cx, out))?,
+                    _ => this.state = State::Switched,
+                },
+                State::Switched if this.held.is_empty() => {
+                    return Pin::new(&mut this.io).poll_read(cx, out);
+                }
+                State::Switched => {
+                    this.pass_held(usize::MAX, out);
+                    return Poll::Ready(Ok(()));
+                }
+                // To the library the client has closed; the answer follows in `poll_shutdown`.
+                State::Refused { .. } | State::Lingering { .. } | State::Ended => {
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        }
+    }
+}
+
+impl<T: AsyncWrite + Unpin> Guard<T> {
+    /// Writes the interim responses that wait.
+    fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.interim.is_empty() {
+            self.interim = self.gate.take_interim();
+        }
+        while !self.interim.is_empty() {
+            let written = ready!(Pin::new(&mut self.io).poll_write(cx, &self.interim))?;
+            self.interim.advance(written);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<T> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_interim(cx))?;
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_interim(cx))?;
+        Pin::new(&mut self.io).poll_write_vectored(cx, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_interim(cx))?;
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        loop {
+            match &mut this.state {
+                State::Refused { answer } if !answer.is_empty() => {
+                    let written = ready!(Pin::new(&mut this.io).poll_write(cx, answer))?;
+                    answer.advance(written);
+                }
+                // The rest of a request that was answered before its end, or refused.
+                State::Refused { .. } | State::Passing { .. } => {
+                    ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
+                    this.timer.as_mut().reset(Instant::now() + LINGER);
+                    this.state = State::Lingering { left: LINGER_BYTES };
+                }
+                State::Lingering { .. } => {
+                    ready!(this.poll_linger(cx));
+                    return Poll::Ready(Ok(()));
+                }
+                State::Head | State::Switched | State::Ended => {
+                    return Pin::new(&mut this.io).poll_shutdown(cx);
+                }
+            }
+        }
+    }
+}
