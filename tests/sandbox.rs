@@ -253,6 +253,18 @@ fn what_is_granted_of_proc_self_is_the_childs_own() {
     assert_eq!(probe(&["list", "/proc/self/fd"], &caps), DENIED);
 }
 
+#[test]
+fn a_grant_of_all_of_proc_shows_no_environment_of_others() {
+    let own = format!("/proc/{}", std::process::id());
+    let mut caps = system();
+    caps.allow_path("/proc", Access::Read).unwrap();
+    assert!(probe(&["read", &format!("{own}/status")], &caps).ends_with("ok"));
+    for secret in ["environ", "maps"] {
+        assert_eq!(probe(&["read", &format!("{own}/{secret}")], &caps), DENIED);
+    }
+    assert!(probe(&["read", "/proc/self/environ"], &caps).ends_with("ok"));
+}
+
 /// The lines of `/proc/self/status` that tell capabilities, in order, as numbers.
 fn capabilities(status: &str) -> Vec<u64> {
     let number = |line: &str| u64::from_str_radix(line.split_once('\t')?.1, 16).ok();
