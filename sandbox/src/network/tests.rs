@@ -32,7 +32,7 @@ fn answer(program: &[sock_filter], arch: u32, call: u32, arguments: [u32; 6]) ->
             0x15 => at += jump(accumulator == k),
             0x25 => at += jump(accumulator > k),
             0x35 => at += jump(accumulator >= k),
-            code => panic!("unknown code {code:#x}"),
+            code => unreachable!("unknown code {code:#x}"),
         }
     }
 }
