@@ -1,9 +1,6 @@
 //! What the build tools do not enforce of how this repository is made.
 
-#![expect(
-    clippy::expect_used,
-    reason = "a test that cannot read the repository fails"
-)]
+#![expect(clippy::expect_used, reason = "a test that cannot read the repository fails")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,15 +14,7 @@ const DIRECTION: [(&str, &[&str]); 5] = [
     ("nono-credentials", &[]),
     ("nono-sandbox", &[]),
     ("nono-proxy", &["nono-audit", "nono-credentials"]),
-    (
-        "nono-py",
-        &[
-            "nono-audit",
-            "nono-credentials",
-            "nono-proxy",
-            "nono-sandbox",
-        ],
-    ),
+    ("nono-py", &["nono-audit", "nono-credentials", "nono-proxy", "nono-sandbox"]),
 ];
 
 /// All that may be visible at the root.
@@ -56,42 +45,25 @@ fn dependencies_point_one_way() {
     for package in members() {
         let name = text(&package["name"]);
         let Some((_, allowed)) = DIRECTION.iter().find(|(known, _)| *known == name) else {
-            assert!(
-                ["nono-tests", "nono-benches"].contains(&name),
-                "unknown crate {name}"
-            );
+            assert!(["nono-tests", "nono-benches"].contains(&name), "unknown crate {name}");
             continue;
         };
         for dependency in list(&package["dependencies"]) {
             let on = text(&dependency["name"]);
             let is_ours = !dependency["path"].is_null();
-            assert!(
-                !is_ours || allowed.contains(&on),
-                "{name} must not depend on {on}"
-            );
+            assert!(!is_ours || allowed.contains(&on), "{name} must not depend on {on}");
         }
     }
 }
 
 #[test]
 fn the_root_holds_only_what_belongs_there() {
-    let visible = fs::read_dir(root())
-        .expect("the root is readable")
-        .filter_map(|entry| {
-            let name = entry
-                .expect("an entry")
-                .file_name()
-                .into_string()
-                .expect("a UTF-8 name");
-            (!name.starts_with('.') && name != "target").then_some(name)
-        });
-    let strangers: Vec<_> = visible
-        .filter(|name| !ROOT.contains(&name.as_str()))
-        .collect();
-    assert!(
-        strangers.is_empty(),
-        "does not belong at the root: {strangers:?}"
-    );
+    let visible = fs::read_dir(root()).expect("the root is readable").filter_map(|entry| {
+        let name = entry.expect("an entry").file_name().into_string().expect("a UTF-8 name");
+        (!name.starts_with('.') && name != "target").then_some(name)
+    });
+    let strangers: Vec<_> = visible.filter(|name| !ROOT.contains(&name.as_str())).collect();
+    assert!(strangers.is_empty(), "does not belong at the root: {strangers:?}");
 }
 
 #[test]
@@ -99,36 +71,22 @@ fn unsafe_code_is_where_system_calls_are() {
     // In two parts, or this line would be a finding.
     let keyword = concat!("un", "safe");
     for file in rust_files() {
-        let is_allowed = SYSTEM_CALLS
-            .iter()
-            .any(|allowed| file == root().join(allowed));
+        let is_allowed = SYSTEM_CALLS.iter().any(|allowed| file == root().join(allowed));
         let source = fs::read_to_string(&file).expect("a readable source file");
         let found = source.lines().position(|line| {
             let code = line.split("//").next().unwrap_or_default();
-            code.split(|c: char| !c.is_alphanumeric() && c != '_')
-                .any(|word| word == keyword)
+            code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == keyword)
         });
         let line = found.map_or(0, |index| index + 1);
-        assert!(
-            is_allowed || line == 0,
-            "{}:{line}: {keyword} code",
-            file.display()
-        );
+        assert!(is_allowed || line == 0, "{}:{line}: {keyword} code", file.display());
     }
 }
 
 #[test]
 fn files_stay_readable() {
     for file in rust_files() {
-        let lines = fs::read_to_string(&file)
-            .expect("a readable source file")
-            .lines()
-            .count();
-        assert!(
-            lines <= MAX_LINES,
-            "{}: {lines} lines, at most {MAX_LINES}",
-            file.display()
-        );
+        let lines = fs::read_to_string(&file).expect("a readable source file").lines().count();
+        assert!(lines <= MAX_LINES, "{}: {lines} lines, at most {MAX_LINES}", file.display());
     }
 }
 
@@ -137,19 +95,13 @@ fn members_share_versions_and_lints() {
     for package in members() {
         let path = text(&package["manifest_path"]);
         let manifest = fs::read_to_string(path).expect("a readable manifest");
-        assert!(
-            manifest.contains("[lints]\nworkspace = true"),
-            "{path}: lints of its own"
-        );
+        assert!(manifest.contains("[lints]\nworkspace = true"), "{path}: lints of its own");
         for field in ["version", "edition", "rust-version", "license", "publish"] {
             let line = format!("{field}.workspace = true");
             assert!(manifest.contains(&line), "{path}: {field} of its own");
         }
         for line in dependency_lines(&manifest) {
-            assert!(
-                line.contains("workspace = true"),
-                "{path}: a version of its own: {line}"
-            );
+            assert!(line.contains("workspace = true"), "{path}: a version of its own: {line}");
         }
     }
 }
@@ -174,10 +126,7 @@ fn dependency_lines(manifest: &str) -> impl Iterator<Item = &str> {
 }
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("the workspace")
-        .to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
 }
 
 fn members() -> Vec<Value> {
@@ -194,11 +143,7 @@ fn cargo(arguments: &[&str]) -> String {
         .current_dir(root())
         .output()
         .expect("cargo runs");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("cargo prints UTF-8")
 }
 

@@ -1,9 +1,5 @@
 //! One record for each exchange, however it ends.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "tests fail by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
 use std::time::Duration;
 
@@ -27,9 +23,7 @@ async fn records(proxy: &TestProxy, count: usize) -> Vec<Record> {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), wait)
-        .await
-        .expect("a record is missing");
+    tokio::time::timeout(Duration::from_secs(20), wait).await.expect("a record is missing");
     records
 }
 
@@ -41,14 +35,8 @@ async fn a_request_leaves_one_record_by_the_time_its_response_is_whole() {
         proxy.get("/api/v1/models?api_key=abc&page=2").await;
         let record = proxy.only_record();
         assert_eq!(record.sequence, n);
-        assert_eq!(
-            record.path.as_deref(),
-            Some("/api/v1/models?api_key=[redacted]&page=2")
-        );
-        assert_eq!(
-            (record.status, record.outcome),
-            (Some(200), Outcome::Complete)
-        );
+        assert_eq!(record.path.as_deref(), Some("/api/v1/models?api_key=[redacted]&page=2"));
+        assert_eq!((record.status, record.outcome), (Some(200), Outcome::Complete));
         assert_eq!(
             (record.decision, record.managed_credential_active),
             (Decision::Allow, Some(true))
@@ -86,10 +74,7 @@ async fn what_is_not_http_leaves_a_record_too() {
         let mut connection = Connection::open(proxy.addr()).await;
         connection.send(bytes).await;
         let answer = String::from_utf8(connection.rest().await).unwrap();
-        assert!(
-            answer.starts_with(&format!("HTTP/1.1 {status}")),
-            "{bytes:?}: {answer}"
-        );
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{bytes:?}: {answer}");
         let record = records(&proxy, 1).await.remove(0);
         assert_eq!(record.status, Some(status), "{bytes:?}");
         assert_eq!(record.denial_category, Some(DenialCategory::InvalidRequest));
@@ -115,14 +100,8 @@ async fn a_client_that_leaves_before_the_answer_is_recorded_and_gives_its_place_
         upstream.head().await;
         drop(client);
         let record = records(&proxy, 1).await.remove(0);
-        assert_eq!(
-            (record.outcome, record.status),
-            (Outcome::ClientAbort, None)
-        );
-        assert!(
-            upstream.rest().await.is_empty(),
-            "the upstream connection is closed"
-        );
+        assert_eq!((record.outcome, record.status), (Outcome::ClientAbort, None));
+        assert!(upstream.rest().await.is_empty(), "the upstream connection is closed");
     }
 }
 
@@ -141,10 +120,7 @@ async fn a_client_that_leaves_in_the_middle_of_a_response_is_recorded() {
     client.chunk().await.unwrap();
     drop(client);
     let record = records(&proxy, 1).await.remove(0);
-    assert_eq!(
-        (record.outcome, record.status),
-        (Outcome::ClientAbort, Some(200))
-    );
+    assert_eq!((record.outcome, record.status), (Outcome::ClientAbort, Some(200)));
     assert!(record.bytes_out >= 1024);
 }
 
@@ -158,16 +134,11 @@ async fn an_upstream_that_dies_in_the_middle_is_visible_to_the_client_and_record
     let (stream, _) = listener.accept().await.unwrap();
     let mut upstream = Connection::from(stream);
     upstream.head().await;
-    upstream
-        .send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
-        .await;
+    upstream.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n").await;
     client.head().await;
     assert_eq!(client.chunk().await.unwrap(), b"hello");
     drop(upstream);
-    assert!(
-        client.rest().await.is_empty(),
-        "cut, without the chunk that ends a body"
-    );
+    assert!(client.rest().await.is_empty(), "cut, without the chunk that ends a body");
     let record = records(&proxy, 1).await.remove(0);
     assert_eq!(record.outcome, Outcome::UpstreamAbort);
 }
@@ -188,24 +159,15 @@ async fn over_the_limit_is_answered_503_and_recorded() {
     let reply = proxy.get("/api/x").await;
     assert_eq!((reply.status, reply.code()), (503, "over_limit".into()));
     assert!(reply.head.contains("retry-after: 1"));
-    assert_eq!(
-        proxy.only_record().denial_category,
-        Some(DenialCategory::OverLimit)
-    );
+    assert_eq!(proxy.only_record().denial_category, Some(DenialCategory::OverLimit));
 }
 
 #[tokio::test]
 async fn a_full_log_refuses_requests_and_loses_none() {
     let origin = Origin::hello().await;
-    let limits = Limits {
-        audit_records: 3,
-        ..Limits::default()
-    };
-    let config = ProxyConfig {
-        routes: vec![route("/api", origin.addr)],
-        limits,
-        ..ProxyConfig::default()
-    };
+    let limits = Limits { audit_records: 3, ..Limits::default() };
+    let config =
+        ProxyConfig { routes: vec![route("/api", origin.addr)], limits, ..ProxyConfig::default() };
     let proxy = TestProxy::start(config).await;
     let mut statuses = Vec::new();
     for _ in 0..5 {

@@ -1,9 +1,5 @@
 //! `CONNECT` tunnels: to allowed hosts, for those who show the token, byte for byte.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "tests fail by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
 use nono_audit::{Decision, DenialCategory, Mode, Outcome};
 use nono_proxy::ProxyConfig;
@@ -22,9 +18,7 @@ async fn bytes_pass_both_ways_and_the_record_counts_them() {
     let echo = Origin::echo().await;
     let proxy = TestProxy::with_hosts(&["127.0.0.1"]).await;
     let mut tunnel = Connection::open(proxy.addr()).await;
-    tunnel
-        .send(head(&echo.to_string(), &proxy.proxy_authorization()))
-        .await;
+    tunnel.send(head(&echo.to_string(), &proxy.proxy_authorization())).await;
     assert!(tunnel.head().await.starts_with("http/1.1 200"));
     tunnel.send("ping").await;
     assert_eq!(tunnel.exactly(4).await, b"ping");
@@ -34,19 +28,10 @@ async fn bytes_pass_both_ways_and_the_record_counts_them() {
 
     proxy.shutdown(std::time::Duration::from_secs(5)).await;
     let record = proxy.only_record();
-    assert_eq!(
-        (record.mode, record.decision),
-        (Mode::Connect, Decision::Allow)
-    );
-    assert_eq!(
-        (&*record.target, record.port),
-        ("127.0.0.1", Some(echo.port()))
-    );
+    assert_eq!((record.mode, record.decision), (Mode::Connect, Decision::Allow));
+    assert_eq!((&*record.target, record.port), ("127.0.0.1", Some(echo.port())));
     assert_eq!((record.bytes_in, record.bytes_out), (4, 4));
-    assert_eq!(
-        (record.outcome, record.status),
-        (Outcome::Complete, Some(200))
-    );
+    assert_eq!((record.outcome, record.status), (Outcome::Complete, Some(200)));
 }
 
 #[tokio::test]
@@ -54,9 +39,7 @@ async fn bytes_sent_right_behind_the_request_are_kept() {
     let echo = Origin::echo().await;
     let proxy = TestProxy::with_hosts(&["127.0.0.1"]).await;
     let mut tunnel = Connection::open(proxy.addr()).await;
-    tunnel
-        .send(head(&echo.to_string(), &proxy.proxy_authorization()) + "early")
-        .await;
+    tunnel.send(head(&echo.to_string(), &proxy.proxy_authorization()) + "early").await;
     tunnel.head().await;
     assert_eq!(tunnel.exactly(5).await, b"early");
 }
@@ -66,9 +49,7 @@ async fn a_side_that_closes_early_still_receives() {
     let echo = Origin::echo().await;
     let proxy = TestProxy::with_hosts(&["127.0.0.1"]).await;
     let mut tunnel = Connection::open(proxy.addr()).await;
-    tunnel
-        .send(head(&echo.to_string(), &proxy.proxy_authorization()))
-        .await;
+    tunnel.send(head(&echo.to_string(), &proxy.proxy_authorization())).await;
     tunnel.head().await;
     let bulk = vec![7u8; 3_000_000];
     tunnel.send(&bulk[..1000]).await;
@@ -87,15 +68,8 @@ async fn a_stranger_is_challenged_before_the_host_is_judged() {
             "Proxy-Authorization: Basic ???\r\n",
         ] {
             let reply = exchange(proxy.addr(), &head(target, fields)).await;
-            assert_eq!(
-                (reply.status, reply.code()),
-                (407, "proxy_token_required".into())
-            );
-            assert!(
-                reply.head.contains("proxy-authenticate: basic"),
-                "{}",
-                reply.head
-            );
+            assert_eq!((reply.status, reply.code()), (407, "proxy_token_required".into()));
+            assert!(reply.head.contains("proxy-authenticate: basic"), "{}", reply.head);
         }
     }
     let records = proxy.drain_audit();
@@ -110,12 +84,7 @@ async fn a_stranger_is_challenged_before_the_host_is_judged() {
 async fn the_token_in_an_api_key_header_does_not_open_a_tunnel() {
     let proxy = TestProxy::with_hosts(&["127.0.0.1"]).await;
     let fields = format!("Authorization: Bearer {}\r\n", proxy.token);
-    assert_eq!(
-        exchange(proxy.addr(), &head("127.0.0.1:9", &fields))
-            .await
-            .status,
-        407
-    );
+    assert_eq!(exchange(proxy.addr(), &head("127.0.0.1:9", &fields)).await.status, 407);
 }
 
 #[tokio::test]
@@ -129,29 +98,19 @@ async fn hosts_that_no_rule_allows_are_refused_with_the_rule_that_would() {
         ("2130706433:80", "127.0.0.1"),
     ] {
         let reply = connect(&proxy, target).await;
-        assert_eq!(
-            (reply.status, reply.code()),
-            (403, "host_not_allowed".into()),
-            "{target}"
-        );
+        assert_eq!((reply.status, reply.code()), (403, "host_not_allowed".into()), "{target}");
         let hint = reply.json()["hint"].as_str().unwrap().to_owned();
         assert!(hint.contains(&format!("\"{host}:")), "{hint}");
     }
     for record in proxy.drain_audit() {
         assert_eq!(record.denial_category, Some(DenialCategory::HostDenied));
-        assert_eq!(
-            (record.decision, record.outcome),
-            (Decision::Deny, Outcome::Refused)
-        );
+        assert_eq!((record.decision, record.outcome), (Decision::Deny, Outcome::Refused));
     }
 }
 
 #[tokio::test]
 async fn addresses_that_no_rule_names_are_not_reached_through_allow_all() {
-    let config = ProxyConfig {
-        allow_all_hosts: true,
-        ..ProxyConfig::default()
-    };
+    let config = ProxyConfig { allow_all_hosts: true, ..ProxyConfig::default() };
     let proxy = TestProxy::start(config).await;
     for target in [
         "127.0.0.1:80",
@@ -167,11 +126,7 @@ async fn addresses_that_no_rule_names_are_not_reached_through_allow_all() {
         "metadata.google.internal:80",
     ] {
         let reply = connect(&proxy, target).await;
-        assert_eq!(
-            (reply.status, reply.code()),
-            (403, "address_refused".into()),
-            "{target}"
-        );
+        assert_eq!((reply.status, reply.code()), (403, "address_refused".into()), "{target}");
     }
 }
 
@@ -179,11 +134,7 @@ async fn addresses_that_no_rule_names_are_not_reached_through_allow_all() {
 async fn metadata_is_not_reached_even_where_a_rule_names_it() {
     let proxy = TestProxy::with_hosts(&["169.254.169.254", "metadata.google.internal"]).await;
     for target in ["169.254.169.254:80", "metadata.google.internal:80"] {
-        assert_eq!(
-            connect(&proxy, target).await.code(),
-            "address_refused",
-            "{target}"
-        );
+        assert_eq!(connect(&proxy, target).await.code(), "address_refused", "{target}");
     }
 }
 
@@ -211,10 +162,7 @@ async fn the_upstream_of_a_route_is_reached_through_the_route_alone() {
     assert_eq!((reply.status, reply.code()), (403, "route_only".into()));
     assert!(reply.text().contains("route /api"), "{}", reply.text());
     let record = proxy.only_record();
-    assert_eq!(
-        record.denial_category,
-        Some(DenialCategory::ConnectBypassesL7)
-    );
+    assert_eq!(record.denial_category, Some(DenialCategory::ConnectBypassesL7));
     assert_eq!(record.route_id.as_deref(), Some("api"));
 }
 
@@ -223,10 +171,7 @@ async fn a_route_opens_its_upstream_to_itself_and_no_other_port_of_it() {
     let origin = Origin::hello().await;
     let echo = Origin::echo().await;
     let proxy = TestProxy::with_route(origin.addr).await;
-    assert_eq!(
-        connect(&proxy, &echo.to_string()).await.code(),
-        "host_not_allowed"
-    );
+    assert_eq!(connect(&proxy, &echo.to_string()).await.code(), "host_not_allowed");
 }
 
 #[tokio::test]
@@ -235,23 +180,14 @@ async fn the_proxy_itself_is_not_a_target() {
     let port = proxy.addr().port();
     for host in ["127.0.0.1", "localhost", "2130706433", "[::ffff:127.0.0.1]"] {
         let reply = connect(&proxy, &format!("{host}:{port}")).await;
-        assert_eq!(
-            (reply.status, reply.code()),
-            (508, "own_listener".into()),
-            "{host}"
-        );
+        assert_eq!((reply.status, reply.code()), (508, "own_listener".into()), "{host}");
     }
 }
 
 #[tokio::test]
 async fn a_target_without_one_host_and_port_is_malformed() {
     let proxy = TestProxy::with_hosts(&["127.0.0.1"]).await;
-    for target in [
-        "127.0.0.1",
-        "user@127.0.0.1:80",
-        "127.0.0.1:0",
-        "127.0.0.1:99999",
-    ] {
+    for target in ["127.0.0.1", "user@127.0.0.1:80", "127.0.0.1:0", "127.0.0.1:99999"] {
         assert_eq!(connect(&proxy, target).await.status, 400, "{target}");
     }
 }
@@ -263,8 +199,6 @@ async fn a_refused_client_may_try_again_on_its_connection() {
     let mut connection = Connection::open(proxy.addr()).await;
     connection.send(head(&echo.to_string(), "")).await;
     assert_eq!(connection.reply().await.status, 407);
-    connection
-        .send(head(&echo.to_string(), &proxy.proxy_authorization()))
-        .await;
+    connection.send(head(&echo.to_string(), &proxy.proxy_authorization())).await;
     assert!(connection.head().await.starts_with("http/1.1 200"));
 }

@@ -30,19 +30,9 @@ fn probe(args: &[&str]) -> String {
 
 /// Runs a probe outside of any sandbox, as the parent of some.
 fn parent(args: &[&str]) -> String {
-    let output = std::process::Command::new(PROBE)
-        .args(args)
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stdout)
-        .unwrap()
-        .trim_end()
-        .to_owned()
+    let output = std::process::Command::new(PROBE).args(args).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
 }
 
 fn with_probe() -> CapabilitySet {
@@ -54,14 +44,8 @@ fn with_probe() -> CapabilitySet {
 #[test]
 fn output_and_exit_code_are_the_programs() {
     let output = run(&shell("echo out; echo err >&2; exit 7"));
-    assert_eq!(
-        (&output.stdout[..], &output.stderr[..]),
-        (&b"out\n"[..], &b"err\n"[..])
-    );
-    assert_eq!(
-        (output.exit_code, output.timed_out, output.truncated),
-        (7, false, false)
-    );
+    assert_eq!((&output.stdout[..], &output.stderr[..]), (&b"out\n"[..], &b"err\n"[..]));
+    assert_eq!((output.exit_code, output.timed_out, output.truncated), (7, false, false));
     assert!(output.duration > Duration::ZERO);
     // A program's own 124 is no timeout.
     let output = run(shell("exit 124").timeout(SOON));
@@ -77,10 +61,7 @@ fn a_signal_is_a_negative_exit_code() {
 #[test]
 fn signals_have_their_default_action() {
     // Rust ignores SIGPIPE, in this process too, and children inherit that.
-    assert_eq!(
-        run(&shell("kill -PIPE $$; echo survived")).exit_code,
-        -libc::SIGPIPE
-    );
+    assert_eq!(run(&shell("kill -PIPE $$; echo survived")).exit_code, -libc::SIGPIPE);
     let said = parent(&["blocked-signals"]);
     assert_eq!(said, format!("{}\ntrue\nok", -libc::SIGTERM));
 }
@@ -120,11 +101,7 @@ fn the_environment_is_what_was_given() {
     assert!(has("CARGO=mine") && has(&format!("PATH={}", std::env::var("PATH").unwrap())));
     // Cargo sets `LD_LIBRARY_PATH` for tests, so there is one to leave out.
     assert!(std::env::var_os("LD_LIBRARY_PATH").is_some());
-    assert!(
-        !inherited
-            .lines()
-            .any(|line| line.starts_with("LD_LIBRARY_PATH="))
-    );
+    assert!(!inherited.lines().any(|line| line.starts_with("LD_LIBRARY_PATH=")));
 }
 
 #[test]
@@ -135,18 +112,9 @@ fn bad_variables_are_refused_by_kind() {
         assert!(matches!(&error, Error::VariableName { .. }), "{error}");
         assert!(error.is_bad_argument());
     }
-    for name in [
-        "LD_PRELOAD",
-        "LD_",
-        "DYLD_INSERT_LIBRARIES",
-        "LIBPATH",
-        "SHLIB_PATH",
-    ] {
+    for name in ["LD_PRELOAD", "LD_", "DYLD_INSERT_LIBRARIES", "LIBPATH", "SHLIB_PATH"] {
         let error = attempt(name, "x").unwrap_err();
-        assert!(
-            matches!(&error, Error::LoaderVariable { name: said } if said == name),
-            "{error}"
-        );
+        assert!(matches!(&error, Error::LoaderVariable { name: said } if said == name), "{error}");
     }
     assert!(matches!(attempt("A", "x\0"), Err(Error::NulByte { .. })));
     assert!(attempt("LDFLAGS", "").is_ok());
@@ -177,18 +145,10 @@ fn a_step_that_fails_is_named_with_its_path() {
     };
     let caps = system();
     let missing = Path::new("/no/such/directory").to_owned();
-    let expected = (
-        Step::WorkingDirectory,
-        Some(missing.clone()),
-        Some(libc::ENOENT),
-    );
+    let expected = (Step::WorkingDirectory, Some(missing.clone()), Some(libc::ENOENT));
     assert_eq!(failure(shell("true").cwd(missing), &caps), expected);
     let file = Path::new("/etc/passwd").to_owned();
-    let expected = (
-        Step::WorkingDirectory,
-        Some(file.clone()),
-        Some(libc::ENOTDIR),
-    );
+    let expected = (Step::WorkingDirectory, Some(file.clone()), Some(libc::ENOTDIR));
     assert_eq!(failure(shell("true").cwd(file), &caps), expected);
 
     let shell_path = Some(Path::new("/bin/sh").to_owned());
@@ -236,14 +196,8 @@ fn a_program_is_searched_as_the_child_would() {
     fs::create_dir(one.join("tool")).unwrap();
     assert_eq!(said(Command::new("tool").env("PATH", &path)), "two/tool");
     // Relative ones count from the child's working directory.
-    assert_eq!(
-        said(Command::new("tool").env("PATH", "two").cwd(dir.path())),
-        "two/tool"
-    );
-    assert_eq!(
-        said(Command::new("tool").env("PATH", "").cwd(dir.path())),
-        "tool"
-    );
+    assert_eq!(said(Command::new("tool").env("PATH", "two").cwd(dir.path())), "two/tool");
+    assert_eq!(said(Command::new("tool").env("PATH", "").cwd(dir.path())), "tool");
     assert_eq!(said(Command::new("./tool").cwd(&two)), "two/tool");
     assert_eq!(said(Command::new("two/tool").cwd(dir.path())), "two/tool");
     let missing = Command::new("tool").env("PATH", "/bin").run(&caps);
@@ -264,51 +218,29 @@ fn a_program_knows_itself_by_the_name_it_was_called() {
     };
     assert_eq!(name(&mut Command::new(&link)), link.to_str().unwrap());
     // In the child's own PATH it can look itself up.
-    assert_eq!(
-        name(Command::new("python").env("PATH", dir.path())),
-        "python"
-    );
+    assert_eq!(name(Command::new("python").env("PATH", dir.path())), "python");
     // In the parent's PATH it cannot, so it is told where it is.
-    let by_parent = text(
-        &Command::new("sh")
-            .args(["-c", "echo $0"])
-            .run(&system())
-            .unwrap(),
-    );
+    let by_parent = text(&Command::new("sh").args(["-c", "echo $0"]).run(&system()).unwrap());
     let found = Path::new(&by_parent);
     assert!(found.is_absolute() && found.ends_with("sh"), "{by_parent}");
-    let by_child = Command::new("sh")
-        .args(["-c", "echo $0"])
-        .env("PATH", "/usr/bin:/bin")
-        .run(&system());
+    let by_child =
+        Command::new("sh").args(["-c", "echo $0"]).env("PATH", "/usr/bin:/bin").run(&system());
     assert_eq!(text(&by_child.unwrap()), "sh");
 }
 
 #[test]
 fn arguments_pass_unchanged() {
     let odd = OsString::from_vec(vec![b'a', 0xff, b'\n', b' ']);
-    let output = Command::new("/bin/echo")
-        .arg("-n")
-        .arg(&odd)
-        .arg("")
-        .run(&system())
-        .unwrap();
+    let output = Command::new("/bin/echo").arg("-n").arg(&odd).arg("").run(&system()).unwrap();
     assert_eq!(output.stdout, [odd.into_vec(), b" ".to_vec()].concat());
 }
 
 #[test]
 fn the_working_directory_needs_no_grant() {
     let dir = tempdir().unwrap();
-    let output = Command::new(PROBE)
-        .arg("cwd")
-        .cwd(dir.path())
-        .run(&with_probe())
-        .unwrap();
+    let output = Command::new(PROBE).arg("cwd").cwd(dir.path()).run(&with_probe()).unwrap();
     assert_eq!(text(&output), format!("{}\nok", dir.path().display()));
-    let output = Command::new(PROBE)
-        .args(["list", "."])
-        .cwd(dir.path())
-        .run(&with_probe());
+    let output = Command::new(PROBE).args(["list", "."]).cwd(dir.path()).run(&with_probe());
     assert_eq!(text(&output.unwrap()), libc::EACCES.to_string());
 }
 
@@ -322,21 +254,12 @@ fn limits_are_set_and_never_above_the_parents() {
         max_open_files: Some(u64::MAX),
         ..Limits::default()
     };
-    let output = Command::new(PROBE)
-        .arg("limits")
-        .limits(limits)
-        .run(&with_probe())
-        .unwrap();
+    let output = Command::new(PROBE).arg("limits").limits(limits).run(&with_probe()).unwrap();
     let line = |value: Option<u64>| format!("{value:?} {value:?}\n");
-    let expected = [Some(4000), Some(20), Some(0), nofile.maximum]
-        .map(line)
-        .concat();
+    let expected = [Some(4000), Some(20), Some(0), nofile.maximum].map(line).concat();
     assert_eq!(text(&output), expected + "ok");
     // The standard streams and one for the loader; the way there needs none of them.
-    let few = Limits {
-        max_open_files: Some(4),
-        ..Limits::default()
-    };
+    let few = Limits { max_open_files: Some(4), ..Limits::default() };
     assert_eq!(text(&run(shell("echo started").limits(few))), "started");
 }
 
@@ -345,32 +268,20 @@ fn limits_end_a_process_that_breaks_them() {
     let dir = tempdir().unwrap();
     let mut caps = system();
     caps.allow_path(dir.path(), Access::ReadWrite).unwrap();
-    let limits = Limits {
-        max_file_size_bytes: Some(1000),
-        ..Limits::default()
-    };
+    let limits = Limits { max_file_size_bytes: Some(1000), ..Limits::default() };
     let mut command = shell("exec head -c 2000 /bin/sh >file");
     let output = command.cwd(dir.path()).limits(limits).run(&caps).unwrap();
     assert_eq!(output.exit_code, -libc::SIGXFSZ);
     assert_eq!(fs::metadata(dir.path().join("file")).unwrap().len(), 1000);
 
-    let limits = Limits {
-        max_cpu_seconds: Some(1),
-        ..Limits::default()
-    };
+    let limits = Limits { max_cpu_seconds: Some(1), ..Limits::default() };
     let output = run(shell("while :; do :; done").limits(limits).timeout(SOON));
-    assert_eq!(
-        (output.exit_code, output.timed_out),
-        (-libc::SIGKILL, false)
-    );
+    assert_eq!((output.exit_code, output.timed_out), (-libc::SIGKILL, false));
 }
 
 #[test]
 fn output_beyond_the_limit_is_dropped_and_told() {
-    let limits = Limits {
-        max_output_bytes: 1000,
-        ..Limits::default()
-    };
+    let limits = Limits { max_output_bytes: 1000, ..Limits::default() };
     let flood = "yes | head -c 3000000; yes | head -c 3000000 >&2";
     let output = run(shell(flood).limits(limits));
     assert_eq!((output.stdout.len(), output.stderr.len()), (1000, 1000));
@@ -379,10 +290,7 @@ fn output_beyond_the_limit_is_dropped_and_told() {
     // Exactly as much as there is room for is no loss.
     let output = run(shell("yes | head -c 1000").limits(limits));
     assert_eq!((output.stdout.len(), output.truncated), (1000, false));
-    let none = Limits {
-        max_output_bytes: 0,
-        ..Limits::default()
-    };
+    let none = Limits { max_output_bytes: 0, ..Limits::default() };
     let output = run(shell("echo x").limits(none));
     assert_eq!((output.stdout.len(), output.truncated), (0, true));
 }
@@ -391,10 +299,7 @@ fn output_beyond_the_limit_is_dropped_and_told() {
 fn both_streams_are_read_at_the_same_time() {
     let script = "yes | head -c 3000000 >&2 & yes | head -c 3000000; wait";
     let output = run(shell(script).timeout(SOON));
-    assert_eq!(
-        (output.stdout.len(), output.stderr.len()),
-        (3_000_000, 3_000_000)
-    );
+    assert_eq!((output.stdout.len(), output.stderr.len()), (3_000_000, 3_000_000));
     assert!(!output.timed_out);
 }
 
@@ -413,11 +318,8 @@ fn a_timeout_returns_what_there_was() {
 fn no_timeout_is_too_short_or_too_long() {
     let output = run(shell("sleep 60").timeout(Duration::ZERO));
     assert_eq!((output.exit_code, output.timed_out), (124, true));
-    for timeout in [
-        Duration::MAX,
-        Duration::from_secs(u64::MAX / 2),
-        Duration::from_secs(1 << 60),
-    ] {
+    for timeout in [Duration::MAX, Duration::from_secs(u64::MAX / 2), Duration::from_secs(1 << 60)]
+    {
         let output = run(shell("echo done").timeout(timeout));
         assert_eq!((text(&output).as_str(), output.timed_out), ("done", false));
     }
@@ -444,13 +346,8 @@ fn a_run_can_be_cancelled_from_another_thread() {
 #[test]
 fn endless_output_does_not_outlast_the_timeout() {
     let start = Instant::now();
-    let limits = Limits {
-        max_output_bytes: 10,
-        ..Limits::default()
-    };
-    let output = run(shell("exec yes")
-        .timeout(Duration::from_secs(1))
-        .limits(limits));
+    let limits = Limits { max_output_bytes: 10, ..Limits::default() };
+    let output = run(shell("exec yes").timeout(Duration::from_secs(1)).limits(limits));
     assert!(output.timed_out && output.truncated && output.stdout == b"y\ny\ny\ny\ny\n");
     assert!(start.elapsed() < SOON);
 }
@@ -487,10 +384,7 @@ fn what_is_left_of_the_group_is_killed_at_the_end() {
     // Opening waits for the writer, and reading for the end of all writers.
     let reader = thread::spawn(move || File::open(path).unwrap().read_to_end(&mut Vec::new()));
     let start = Instant::now();
-    shell("exec 9>\"$0\"; sleep 30 & exit 0")
-        .arg(&fifo)
-        .run(&caps)
-        .unwrap();
+    shell("exec 9>\"$0\"; sleep 30 & exit 0").arg(&fifo).run(&caps).unwrap();
     reader.join().unwrap().unwrap();
     assert!(start.elapsed() < SOON);
 }
@@ -501,11 +395,7 @@ fn what_is_left_of_the_session_is_killed_when_a_run_is_cut_short() {
     let path = fifo.clone();
     let (receiver, sender) = std::io::pipe().unwrap();
     let run = thread::spawn(move || {
-        Command::new(PROBE)
-            .arg("own-group")
-            .arg(&path)
-            .cancel_on(receiver)
-            .run(&caps)
+        Command::new(PROBE).arg("own-group").arg(&path).cancel_on(receiver).run(&caps)
     });
     let mut reader = File::open(&fifo).unwrap();
     // Said when the process is in its own group.
@@ -522,11 +412,7 @@ fn what_is_left_of_the_session_is_killed_when_a_run_is_cut_short() {
 fn a_child_ends_with_its_parent() {
     let (dir, fifo, _) = named_pipe();
     let mut parent = std::process::Command::new(PROBE)
-        .args([
-            "orphan",
-            dir.path().to_str().unwrap(),
-            fifo.to_str().unwrap(),
-        ])
+        .args(["orphan", dir.path().to_str().unwrap(), fifo.to_str().unwrap()])
         .spawn()
         .unwrap();
     // Returns when the child has it open.

@@ -1,10 +1,6 @@
 //! Requests to routes: the credential goes on, the session token comes off, and nothing else
 //! changes.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "tests fail by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
 use bytes::Bytes;
 use futures_util::stream;
@@ -17,11 +13,7 @@ use support::{Authority, Connection, KEY_VARIABLE, Origin, REAL_KEY, TestProxy, 
 use tokio::sync::mpsc;
 
 async fn proxy(routes: Vec<RouteConfig>) -> TestProxy {
-    TestProxy::start(ProxyConfig {
-        routes,
-        ..ProxyConfig::default()
-    })
-    .await
+    TestProxy::start(ProxyConfig { routes, ..ProxyConfig::default() }).await
 }
 
 #[tokio::test]
@@ -31,10 +23,7 @@ async fn the_real_key_replaces_the_token() {
     let reply = proxy.get("/api/v1/models?limit=2").await;
     assert_eq!((reply.status, reply.text()), (200, "hello"));
     let seen = origin.only();
-    assert_eq!(
-        (seen.method.as_str(), seen.target.as_str()),
-        ("GET", "/v1/models?limit=2")
-    );
+    assert_eq!((seen.method.as_str(), seen.target.as_str()), ("GET", "/v1/models?limit=2"));
     assert_eq!(seen.header("authorization"), format!("Bearer {REAL_KEY}"));
     assert_eq!(seen.header("host"), origin.addr.to_string());
     assert!(!format!("{seen:?}").contains(&proxy.token));
@@ -55,11 +44,7 @@ async fn the_token_is_taken_from_wherever_an_sdk_puts_its_key() {
         format!("x-api-key: {token}\r\nAuthorization: Bearer {token}"),
     ] {
         let request = format!("GET /api/x HTTP/1.1\r\nHost: proxy\r\n{field}\r\n\r\n");
-        assert_eq!(
-            exchange(proxy.addr(), &request).await.status,
-            200,
-            "{field}"
-        );
+        assert_eq!(exchange(proxy.addr(), &request).await.status, 200, "{field}");
     }
     for seen in origin.seen() {
         assert!(!format!("{seen:?}").contains(token), "{seen:?}");
@@ -81,16 +66,8 @@ async fn a_stranger_gets_401_whatever_is_asked_for() {
         ] {
             let request = format!("GET {path} HTTP/1.1\r\nHost: proxy\r\n{field}\r\n");
             let reply = exchange(proxy.addr(), &request).await;
-            assert_eq!(
-                (reply.status, reply.code()),
-                (401, "token_required".into()),
-                "{request}"
-            );
-            assert!(
-                reply.head.contains("www-authenticate: bearer"),
-                "{}",
-                reply.head
-            );
+            assert_eq!((reply.status, reply.code()), (401, "token_required".into()), "{request}");
+            assert!(reply.head.contains("www-authenticate: bearer"), "{}", reply.head);
         }
     }
     assert!(origin.seen().is_empty());
@@ -107,10 +84,7 @@ async fn every_injection_mode_puts_the_key_in_its_place() {
             credential_format: some("key={credential};"),
             ..base("/format")
         },
-        RouteConfig {
-            inject_header: "x-api-key".into(),
-            ..base("/bare")
-        },
+        RouteConfig { inject_header: "x-api-key".into(), ..base("/bare") },
         RouteConfig {
             inject_mode: InjectMode::QueryParam,
             query_param_name: some("key"),
@@ -127,26 +101,18 @@ async fn every_injection_mode_puts_the_key_in_its_place() {
     assert_eq!(proxy.get("/format/x").await.status, 200);
     assert_eq!(proxy.get("/bare/x").await.status, 200);
     let plain = |path: String| format!("GET {path} HTTP/1.1\r\nHost: proxy\r\n\r\n");
-    for path in [
-        format!("/query/x?a=1&key={token}"),
-        format!("/path/bot{token}/bot{token}/x?b=2"),
-    ] {
+    for path in [format!("/query/x?a=1&key={token}"), format!("/path/bot{token}/bot{token}/x?b=2")]
+    {
         assert_eq!(exchange(proxy.addr(), &plain(path)).await.status, 200);
     }
     let seen = origin.seen();
     assert_eq!(seen[0].header("x-custom"), format!("key={REAL_KEY};"));
     assert_eq!(seen[1].header("x-api-key"), REAL_KEY);
     assert_eq!(seen[2].target, format!("/x?a=1&key={REAL_KEY}"));
-    assert_eq!(
-        seen[3].target,
-        format!("/bot{REAL_KEY}/bot{REAL_KEY}/x?b=2")
-    );
+    assert_eq!(seen[3].target, format!("/bot{REAL_KEY}/bot{REAL_KEY}/x?b=2"));
     for record in proxy.drain_audit() {
         let shown = serde_json::to_string(&record).unwrap();
-        assert!(
-            !shown.contains(token) && !shown.contains(REAL_KEY),
-            "{shown}"
-        );
+        assert!(!shown.contains(token) && !shown.contains(REAL_KEY), "{shown}");
     }
 }
 
@@ -159,39 +125,24 @@ async fn a_token_in_the_url_opens_only_the_routes_that_inject_there() {
         ..route("/query", origin.addr)
     };
     let proxy = proxy(vec![query, route("/header", origin.addr)]).await;
-    let request = format!(
-        "GET /header/x?key={} HTTP/1.1\r\nHost: proxy\r\n\r\n",
-        proxy.token
-    );
+    let request = format!("GET /header/x?key={} HTTP/1.1\r\nHost: proxy\r\n\r\n", proxy.token);
     let reply = exchange(proxy.addr(), &request).await;
-    assert_eq!(
-        (reply.status, reply.code()),
-        (401, "token_misplaced".into())
-    );
+    assert_eq!((reply.status, reply.code()), (401, "token_misplaced".into()));
     assert!(origin.seen().is_empty());
 }
 
 #[tokio::test]
 async fn a_credential_of_the_clients_own_is_refused_where_the_route_has_one() {
     let origin = Origin::hello().await;
-    let open = RouteConfig {
-        credential_key: None,
-        ..route("/open", origin.addr)
-    };
+    let open = RouteConfig { credential_key: None, ..route("/open", origin.addr) };
     let proxy = proxy(vec![route("/api", origin.addr), open]).await;
     let request = |path| {
         let token = proxy.proxy_authorization();
         format!("GET {path} HTTP/1.1\r\nHost: proxy\r\n{token}x-api-key: their-own\r\n\r\n")
     };
     let reply = exchange(proxy.addr(), &request("/api/x")).await;
-    assert_eq!(
-        (reply.status, reply.code()),
-        (400, "foreign_credential".into())
-    );
-    assert_eq!(
-        exchange(proxy.addr(), &request("/open/x")).await.status,
-        200
-    );
+    assert_eq!((reply.status, reply.code()), (400, "foreign_credential".into()));
+    assert_eq!(exchange(proxy.addr(), &request("/open/x")).await.status, 200);
     assert_eq!(origin.only().header("x-api-key"), "their-own");
 }
 
@@ -203,23 +154,14 @@ async fn a_missing_credential_is_diagnosed_and_answered_503_with_its_place() {
         ..route("/missing", origin.addr)
     };
     let proxy = proxy(vec![missing, route("/api", origin.addr)]).await;
-    let [diagnostic] = proxy.diagnostics() else {
-        panic!("{:?}", proxy.diagnostics())
-    };
+    let [diagnostic] = proxy.diagnostics() else { panic!("{:?}", proxy.diagnostics()) };
     assert_eq!(
         (diagnostic.code, diagnostic.route_prefix.as_str()),
         ("credential_not_found", "missing")
     );
     let reply = proxy.get("/missing/x").await;
-    assert_eq!(
-        (reply.status, reply.code()),
-        (503, "credential_not_found".into())
-    );
-    assert!(
-        reply.text().contains("env://NONO_TEST_NOT_SET"),
-        "{}",
-        reply.text()
-    );
+    assert_eq!((reply.status, reply.code()), (503, "credential_not_found".into()));
+    assert!(reply.text().contains("env://NONO_TEST_NOT_SET"), "{}", reply.text());
     assert_eq!(proxy.get("/api/x").await.status, 200);
 }
 
@@ -229,11 +171,7 @@ async fn an_unknown_prefix_is_answered_404() {
     let proxy = TestProxy::with_route(origin.addr).await;
     for path in ["/other", "/apix", "/", "/API/x"] {
         let reply = proxy.get(path).await;
-        assert_eq!(
-            (reply.status, reply.code()),
-            (404, "unknown_route".into()),
-            "{path}"
-        );
+        assert_eq!((reply.status, reply.code()), (404, "unknown_route".into()), "{path}");
     }
 }
 
@@ -266,12 +204,7 @@ async fn connections_are_kept_on_both_sides() {
     let mut connection = Connection::open(proxy.addr()).await;
     for n in 0..20 {
         let head = format!("GET /api/{n} HTTP/1.1\r\nHost: proxy\r\n");
-        connection
-            .send(format!(
-                "{head}Authorization: Bearer {}\r\n\r\n",
-                proxy.token
-            ))
-            .await;
+        connection.send(format!("{head}Authorization: Bearer {}\r\n\r\n", proxy.token)).await;
         assert_eq!(connection.reply().await.text(), "hello");
     }
     assert_eq!(origin.seen().len(), 20);
@@ -282,10 +215,8 @@ async fn connections_are_kept_on_both_sides() {
 async fn uploads_arrive_whole_sized_and_chunked() {
     let origin = Origin::hello().await;
     let proxy = TestProxy::with_route(origin.addr).await;
-    let head = format!(
-        "POST /api/x HTTP/1.1\r\nHost: p\r\nAuthorization: Bearer {}\r\n",
-        proxy.token
-    );
+    let head =
+        format!("POST /api/x HTTP/1.1\r\nHost: p\r\nAuthorization: Bearer {}\r\n", proxy.token);
     let sized = format!("{head}Content-Length: 5\r\n\r\nsized");
     let chunked =
         format!("{head}Transfer-Encoding: chunked\r\n\r\n3\r\nchu\r\n4\r\nnked\r\n0\r\n\r\n");
@@ -295,20 +226,8 @@ async fn uploads_arrive_whole_sized_and_chunked() {
     let bodies: Vec<_> = origin.seen().into_iter().map(|seen| seen.body).collect();
     assert_eq!(bodies, ["sized", "chunked"]);
     let records = proxy.drain_audit();
-    assert_eq!(
-        records
-            .iter()
-            .map(|record| record.bytes_in)
-            .collect::<Vec<_>>(),
-        [5, 7]
-    );
-    assert_eq!(
-        records
-            .iter()
-            .map(|record| record.bytes_out)
-            .collect::<Vec<_>>(),
-        [5, 5]
-    );
+    assert_eq!(records.iter().map(|record| record.bytes_in).collect::<Vec<_>>(), [5, 7]);
+    assert_eq!(records.iter().map(|record| record.bytes_out).collect::<Vec<_>>(), [5, 5]);
 }
 
 #[tokio::test]
@@ -322,17 +241,13 @@ async fn each_event_of_a_stream_leaves_when_it_arrives() {
             Some((Ok(Frame::data(Bytes::from(event))), queue))
         });
         let response = Response::builder().header("content-type", "text/event-stream");
-        response
-            .body(BoxBody::new(StreamBody::new(frames)))
-            .unwrap()
+        response.body(BoxBody::new(StreamBody::new(frames))).unwrap()
     })
     .await;
     let proxy = TestProxy::with_route(origin.addr).await;
     let mut connection = Connection::open(proxy.addr()).await;
     let head = "GET /api/x HTTP/1.1\r\nHost: proxy\r\nAuthorization: Bearer";
-    connection
-        .send(format!("{head} {}\r\n\r\n", proxy.token))
-        .await;
+    connection.send(format!("{head} {}\r\n\r\n", proxy.token)).await;
     let head = connection.head().await;
     assert!(head.contains("text/event-stream"), "{head}");
     for event in ["data: one\n\n", "data: two\n\n"] {
@@ -349,10 +264,8 @@ async fn each_event_of_a_stream_leaves_when_it_arrives() {
 async fn an_https_upstream_is_trusted_by_its_authority_alone() {
     let authority = Authority::new();
     let identity = authority.identity(&["localhost", "127.0.0.1"]);
-    let origin = Origin::start(Some(identity), |_| {
-        Response::new(Full::from("over tls").boxed())
-    })
-    .await;
+    let origin =
+        Origin::start(Some(identity), |_| Response::new(Full::from("over tls").boxed())).await;
     let upstream = |host: &str| format!("https://{host}:{}/v1", origin.addr.port());
     let tls = |prefix: &str, host: &str, ca: bool| RouteConfig {
         upstream: upstream(host),
@@ -370,31 +283,18 @@ async fn an_https_upstream_is_trusted_by_its_authority_alone() {
     }
     assert_eq!(origin.seen()[0].target, "/v1/x");
     let reply = proxy.get("/untrusted/x").await;
-    assert_eq!(
-        (reply.status, reply.code()),
-        (502, "upstream_unreachable".into())
-    );
+    assert_eq!((reply.status, reply.code()), (502, "upstream_unreachable".into()));
     assert!(reply.text().contains("certificate"), "{}", reply.text());
     assert_eq!(origin.seen().len(), 2);
 }
 
 #[tokio::test]
 async fn an_upstream_that_is_not_there_is_answered_502() {
-    let unused = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let proxy = TestProxy::with_route(unused).await;
     let reply = proxy.get("/api/x").await;
-    assert_eq!(
-        (reply.status, reply.code()),
-        (502, "upstream_unreachable".into())
-    );
-    assert!(
-        reply
-            .head
-            .contains("proxy-status: nono; error=destination_unavailable")
-    );
+    assert_eq!((reply.status, reply.code()), (502, "upstream_unreachable".into()));
+    assert!(reply.head.contains("proxy-status: nono; error=destination_unavailable"));
 }
 
 #[tokio::test]
@@ -407,9 +307,7 @@ async fn an_upstream_that_closes_a_kept_connection_costs_no_request() {
         while let Ok((stream, _)) = listener.accept().await {
             let mut connection = Connection::from(stream);
             connection.head().await;
-            connection
-                .send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-                .await;
+            connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
             drop(connection);
             sender.send(()).await.unwrap();
         }
@@ -424,14 +322,8 @@ async fn an_upstream_that_closes_a_kept_connection_costs_no_request() {
 #[tokio::test]
 async fn the_environment_names_every_route_and_its_key() {
     let origin = Origin::hello().await;
-    let named = RouteConfig {
-        env_var: Some("CUSTOM_KEY".into()),
-        ..route("/my-api", origin.addr)
-    };
-    let open = RouteConfig {
-        credential_key: None,
-        ..route("/open", origin.addr)
-    };
+    let named = RouteConfig { env_var: Some("CUSTOM_KEY".into()), ..route("/my-api", origin.addr) };
+    let open = RouteConfig { credential_key: None, ..route("/open", origin.addr) };
     let proxy = proxy(vec![named, open]).await;
     let base = format!("http://{}", proxy.addr());
     let token = proxy.token.clone();

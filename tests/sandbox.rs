@@ -52,14 +52,8 @@ fn a_missing_path_is_told_from_other_faults() {
     let beneath_a_file = caps.allow_file("/etc/passwd/x", Access::Read);
     assert!(matches!(beneath_a_file, Err(Error::Resolve { source, .. })
         if source.raw_os_error() == Some(libc::ENOTDIR)));
-    assert!(matches!(
-        caps.allow_path("a\0b", Access::Read),
-        Err(Error::Resolve { .. })
-    ));
-    assert!(matches!(
-        caps.allow_path("", Access::Read),
-        Err(Error::PathMissing { .. })
-    ));
+    assert!(matches!(caps.allow_path("a\0b", Access::Read), Err(Error::Resolve { .. })));
+    assert!(matches!(caps.allow_path("", Access::Read), Err(Error::PathMissing { .. })));
     assert!(caps.fs_capabilities().is_empty());
 }
 
@@ -82,22 +76,13 @@ fn a_set_describes_itself() {
     symlink(&real, &link).unwrap();
     let mut caps = CapabilitySet::new();
     assert_eq!(caps.to_string(), "CapabilitySet(fs=0, network=allowed)");
-    assert_eq!(
-        caps.summary(),
-        "(no capabilities granted)\nNetwork:\n  outbound: allowed"
-    );
+    assert_eq!(caps.summary(), "(no capabilities granted)\nNetwork:\n  outbound: allowed");
 
     caps.allow_path(&link, Access::ReadWrite).unwrap();
     caps.proxy_only(([127, 0, 0, 1], 4180).into());
     let granted = &caps.fs_capabilities()[0];
-    assert_eq!(
-        (granted.original(), granted.resolved()),
-        (link.as_path(), real.as_path())
-    );
-    assert_eq!(
-        caps.to_string(),
-        "CapabilitySet(fs=1, network=proxy-only (localhost:4180))"
-    );
+    assert_eq!((granted.original(), granted.resolved()), (link.as_path(), real.as_path()));
+    assert_eq!(caps.to_string(), "CapabilitySet(fs=1, network=proxy-only (localhost:4180))");
     let expected = format!("Filesystem:\n  {} [read+write] (dir)\n", real.display());
     assert!(caps.summary().starts_with(&expected), "{}", caps.summary());
     assert!(caps.is_network_blocked());
@@ -122,12 +107,7 @@ fn each_access_lets_through_its_own_operations() {
         // Nobody may make a device, whatever is granted.
         ("device", [false; 4]),
     ];
-    let accesses = [
-        None,
-        Some(Access::Read),
-        Some(Access::Write),
-        Some(Access::ReadWrite),
-    ];
+    let accesses = [None, Some(Access::Read), Some(Access::Write), Some(Access::ReadWrite)];
     for (operation, expected) in table {
         for (access, is_allowed) in accesses.into_iter().zip(expected) {
             let dir = tempdir().unwrap();
@@ -148,11 +128,7 @@ fn each_access_lets_through_its_own_operations() {
                 _ => vec![operation, &file],
             };
             let said = probe(&args, &caps);
-            assert_eq!(
-                said == "ok",
-                is_allowed,
-                "{operation} with {access:?}: {said}"
-            );
+            assert_eq!(said == "ok", is_allowed, "{operation} with {access:?}: {said}");
         }
     }
 }
@@ -193,10 +169,7 @@ fn links_are_judged_by_what_they_point_to() {
     let name = outside.path().file_name().unwrap().display().to_string();
     let around = path(&inside, &format!("../{name}/secret"));
     assert_eq!(probe(&["read", &around], &caps), DENIED);
-    assert_eq!(
-        probe(&["link", &secret, &path(&inside, "hard")], &caps),
-        CROSS_DEVICE
-    );
+    assert_eq!(probe(&["link", &secret, &path(&inside, "hard")], &caps), CROSS_DEVICE);
 }
 
 #[test]
@@ -206,10 +179,7 @@ fn files_move_between_two_writable_grants() {
     let mut caps = system();
     caps.allow_path(one.path(), Access::ReadWrite).unwrap();
     caps.allow_path(two.path(), Access::ReadWrite).unwrap();
-    assert_eq!(
-        probe(&["rename", &path(&one, "file"), &path(&two, "file")], &caps),
-        "ok"
-    );
+    assert_eq!(probe(&["rename", &path(&one, "file"), &path(&two, "file")], &caps), "ok");
 }
 
 #[test]
@@ -242,13 +212,9 @@ fn what_is_granted_of_proc_self_is_the_childs_own() {
 
     let mut caps = system();
     caps.allow_file("/proc/self/status", Access::Read).unwrap();
-    caps.allow_path("/proc/thread-self/fd", Access::Read)
-        .unwrap();
+    caps.allow_path("/proc/thread-self/fd", Access::Read).unwrap();
     let status = probe(&["read", "/proc/self/status"], &caps);
-    assert!(
-        status.contains("NoNewPrivs:\t1") && status.contains("Seccomp:\t2"),
-        "{status}"
-    );
+    assert!(status.contains("NoNewPrivs:\t1") && status.contains("Seccomp:\t2"), "{status}");
     assert_eq!(probe(&["list", "/proc/thread-self/fd"], &caps), "ok");
     assert_eq!(probe(&["list", "/proc/self/fd"], &caps), DENIED);
 }
@@ -274,10 +240,7 @@ fn capabilities(status: &str) -> Vec<u64> {
 
 #[test]
 fn root_keeps_only_the_capabilities_over_files_and_identities() {
-    let kept: u64 = [0, 1, 3, 4, 5, 6, 7, 10, 31]
-        .into_iter()
-        .map(|number| 1 << number)
-        .sum();
+    let kept: u64 = [0, 1, 3, 4, 5, 6, 7, 10, 31].into_iter().map(|number| 1 << number).sum();
     let own = capabilities(&fs::read_to_string("/proc/self/status").unwrap());
     let expected: Vec<u64> = own[..3].iter().map(|set| set & kept).collect();
     let mut caps = system();
@@ -302,10 +265,7 @@ fn abstract_sockets_outside_cannot_be_reached() {
     let address = SocketAddr::from_abstract_name(&name).unwrap();
     let listener = UnixListener::bind_addr(&address).unwrap();
     listener.set_nonblocking(true).unwrap();
-    assert_eq!(
-        probe(&["abstract-connect", &name], &system()),
-        NOT_PERMITTED
-    );
+    assert_eq!(probe(&["abstract-connect", &name], &system()), NOT_PERMITTED);
     assert!(listener.accept().is_err());
     assert_eq!(unsandboxed(&["abstract-connect", &name]), "ok");
     assert!(listener.accept().is_ok());
@@ -325,17 +285,11 @@ fn a_blocked_network_is_closed_to_every_kind_of_socket() {
     let caps = blocked();
     assert_eq!(probe(&["connect", &address], &system()), "ok");
     assert!(listener.accept().is_ok());
-    for args in [
-        &["connect", address.as_str()][..],
-        &["bind", "127.0.0.1:0"],
-        &["listen-unbound"],
-    ] {
+    for args in [&["connect", address.as_str()][..], &["bind", "127.0.0.1:0"], &["listen-unbound"]]
+    {
         assert_eq!(probe(args, &caps), NOT_PERMITTED, "{args:?}");
     }
-    assert_eq!(
-        listener.accept().unwrap_err().kind(),
-        io::ErrorKind::WouldBlock
-    );
+    assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
 }
 
 #[test]
@@ -346,10 +300,7 @@ fn only_the_port_of_the_proxy_is_open() {
     assert!(proxy.accept().is_ok());
     assert_eq!(probe(&["connect", &other_address], &caps), DENIED);
     assert_eq!(probe(&["bind", "127.0.0.1:0"], &caps), DENIED);
-    assert_eq!(
-        other.accept().unwrap_err().kind(),
-        io::ErrorKind::WouldBlock
-    );
+    assert_eq!(other.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
 }
 
 #[test]
@@ -357,21 +308,10 @@ fn fast_open_does_not_get_around_the_rules() {
     let (listener, address) = server();
     let caps = proxied(([127, 0, 0, 1], 9).into());
     for call in ["sendto", "sendmsg", "sendmmsg"] {
-        assert_eq!(
-            probe(&["fastopen", call, &address], &caps),
-            NOT_PERMITTED,
-            "{call}"
-        );
-        assert_eq!(
-            listener.accept().unwrap_err().kind(),
-            io::ErrorKind::WouldBlock
-        );
+        assert_eq!(probe(&["fastopen", call, &address], &caps), NOT_PERMITTED, "{call}");
+        assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
         // The same call does reach the server when nothing is in its way.
-        assert_eq!(
-            probe(&["fastopen", call, &address], &system()),
-            "ok",
-            "{call}"
-        );
+        assert_eq!(probe(&["fastopen", call, &address], &system()), "ok", "{call}");
         let mut received = String::new();
         let (mut stream, _) = listener.accept().unwrap();
         stream.read_to_string(&mut received).unwrap();
@@ -389,35 +329,15 @@ fn only_plain_tcp_and_unix_streams_can_be_made() {
         (libc::AF_INET, stream, 0, [false, true]),
         (libc::AF_INET6, stream, libc::IPPROTO_TCP, [false, true]),
         (libc::AF_UNIX, stream, 0, [true, true]),
-        (
-            libc::AF_NETLINK,
-            libc::SOCK_RAW,
-            libc::NETLINK_ROUTE,
-            [true, true],
-        ),
-        (
-            libc::AF_NETLINK,
-            libc::SOCK_RAW,
-            libc::NETLINK_AUDIT,
-            [false, false],
-        ),
+        (libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_ROUTE, [true, true]),
+        (libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_AUDIT, [false, false]),
         (libc::AF_INET, libc::SOCK_DGRAM, 0, [false, false]),
         (libc::AF_INET6, libc::SOCK_DGRAM, 0, [false, false]),
         (libc::AF_INET, stream, libc::IPPROTO_MPTCP, [false, false]),
         (libc::AF_INET6, stream, libc::IPPROTO_MPTCP, [false, false]),
         (libc::AF_INET, stream, libc::IPPROTO_SCTP, [false, false]),
-        (
-            libc::AF_INET,
-            libc::SOCK_SEQPACKET,
-            libc::IPPROTO_SCTP,
-            [false, false],
-        ),
-        (
-            libc::AF_INET,
-            libc::SOCK_RAW,
-            libc::IPPROTO_ICMP,
-            [false, false],
-        ),
+        (libc::AF_INET, libc::SOCK_SEQPACKET, libc::IPPROTO_SCTP, [false, false]),
+        (libc::AF_INET, libc::SOCK_RAW, libc::IPPROTO_ICMP, [false, false]),
         (libc::AF_PACKET, libc::SOCK_RAW, 0, [false, false]),
         (libc::AF_VSOCK, libc::SOCK_STREAM, 0, [false, false]),
         (libc::AF_ALG, libc::SOCK_SEQPACKET, 0, [false, false]),
@@ -435,17 +355,8 @@ fn only_plain_tcp_and_unix_streams_can_be_made() {
     }
     // The kernel takes 32 bits of each: others that are set must not hide a value.
     let hidden = (1_i64 << 32 | i64::from(libc::SOCK_DGRAM)).to_string();
-    assert_eq!(
-        probe(&["socket", "2", &hidden, "0"], &sets[1]),
-        NOT_PERMITTED
-    );
-    assert_eq!(
-        probe(
-            &["socket", "2", &libc::SOCK_DGRAM.to_string(), "0"],
-            &system()
-        ),
-        "ok"
-    );
+    assert_eq!(probe(&["socket", "2", &hidden, "0"], &sets[1]), NOT_PERMITTED);
+    assert_eq!(probe(&["socket", "2", &libc::SOCK_DGRAM.to_string(), "0"], &system()), "ok");
 }
 
 #[test]
@@ -460,11 +371,7 @@ fn pairs_of_sockets_are_streams() {
 
 #[test]
 fn a_sealed_network_has_no_rings() {
-    for call in [
-        libc::SYS_io_uring_setup,
-        libc::SYS_io_uring_enter,
-        libc::SYS_io_uring_register,
-    ] {
+    for call in [libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register] {
         let args = ["call", &call.to_string()];
         assert_eq!(probe(&args, &blocked()), NOT_PERMITTED);
         // Without arguments it fails, but it is not refused.
@@ -476,10 +383,7 @@ fn a_sealed_network_has_no_rings() {
 #[cfg(target_arch = "x86_64")]
 fn calls_of_the_x32_interface_do_not_exist() {
     let socket = (0x4000_0000 + libc::SYS_socket).to_string();
-    assert_eq!(
-        probe(&["call", &socket], &blocked()),
-        libc::ENOSYS.to_string()
-    );
+    assert_eq!(probe(&["call", &socket], &blocked()), libc::ENOSYS.to_string());
 }
 
 #[test]
@@ -501,22 +405,13 @@ fn keystrokes_cannot_be_pushed_nor_terminals_stolen() {
         assert_eq!(probe(&refused, &system()), NOT_PERMITTED);
     }
     // Input is `/dev/null`, so any other request fails for that reason.
-    assert_eq!(
-        probe(&["ioctl", &0x5413.to_string(), "0"], &system()),
-        no_terminal
-    );
+    assert_eq!(probe(&["ioctl", &0x5413.to_string(), "0"], &system()), no_terminal);
 }
 
 /// Runs a probe that applies a sandbox to itself: outside of any.
 fn unsandboxed(args: &[&str]) -> String {
-    let output = std::process::Command::new(PROBE)
-        .args(args)
-        .output()
-        .unwrap();
-    String::from_utf8(output.stdout)
-        .unwrap()
-        .trim_end()
-        .to_owned()
+    let output = std::process::Command::new(PROBE).args(args).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
 }
 
 #[test]
@@ -561,10 +456,7 @@ fn a_sandboxed_process_can_sandbox_commands_of_its_own() {
 #[test]
 fn the_kernels_keys_are_closed() {
     for call in [libc::SYS_add_key, libc::SYS_keyctl, libc::SYS_request_key] {
-        assert_eq!(
-            probe(&["call", &call.to_string()], &system()),
-            NOT_PERMITTED
-        );
+        assert_eq!(probe(&["call", &call.to_string()], &system()), NOT_PERMITTED);
         assert_ne!(unsandboxed(&["call", &call.to_string()]), NOT_PERMITTED);
     }
 }
@@ -574,15 +466,9 @@ fn apply_refuses_beside_other_threads_and_applies_nothing() {
     let dir = tempdir().unwrap();
     let file = path(&dir, "file");
     fs::write(&file, "").unwrap();
-    assert_eq!(
-        unsandboxed(&["apply-with-thread", &file]),
-        "refused 1\ntrue true\nok"
-    );
+    assert_eq!(unsandboxed(&["apply-with-thread", &file]), "refused 1\ntrue true\nok");
     // The test runner has threads of its own.
-    assert!(matches!(
-        apply(&CapabilitySet::new()),
-        Err(Error::OtherThreads { count: 1.. })
-    ));
+    assert!(matches!(apply(&CapabilitySet::new()), Err(Error::OtherThreads { count: 1.. })));
     assert!(fs::read(&file).is_ok());
 }
 
@@ -590,31 +476,17 @@ fn apply_refuses_beside_other_threads_and_applies_nothing() {
 fn what_is_enforced_is_reported() {
     let mut caps = blocked();
     allow(&mut caps, PROBE, Access::Read);
-    let enforcement = run_probe(PROBE, &["list", "/usr"], &caps)
-        .unwrap()
-        .enforcement;
+    let enforcement = run_probe(PROBE, &["list", "/usr"], &caps).unwrap().enforcement;
     assert!(enforcement.landlock_abi() >= 4);
     assert_eq!(enforcement.network(), Network::Blocked);
     assert!(enforcement.is_no_new_privileges() && enforcement.is_filtered());
     let abi = enforcement.landlock_abi();
-    assert!(
-        enforcement
-            .to_string()
-            .starts_with(&format!("Landlock ABI {abi}, system call"))
-    );
+    assert!(enforcement.to_string().starts_with(&format!("Landlock ABI {abi}, system call")));
     assert_eq!(enforcement.is_complete(), abi >= 9);
 
     let support = support();
     assert!(support.is_supported);
     assert_eq!(support.platform, "linux");
-    assert!(
-        support.details.contains(&format!("ABI {abi}")),
-        "{}",
-        support.details
-    );
-    assert!(
-        Feature::LandlockNetwork { abi: 3 }
-            .to_string()
-            .contains("ABI 4")
-    );
+    assert!(support.details.contains(&format!("ABI {abi}")), "{}", support.details);
+    assert!(Feature::LandlockNetwork { abi: 3 }.to_string().contains("ABI 4"));
 }

@@ -1,9 +1,5 @@
 //! The end of a proxy: what runs may finish, the rest is cut, nothing is left.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "tests fail by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
 use std::net::TcpListener as StdListener;
 use std::time::{Duration, Instant};
@@ -32,9 +28,7 @@ async fn with_running_request() -> (TestProxy, Connection, Connection) {
 async fn a_request_in_flight_finishes() {
     let (proxy, mut client, mut upstream) = with_running_request().await;
     let finish = async {
-        upstream
-            .send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone")
-            .await;
+        upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone").await;
         client.reply().await
     };
     let ((), reply) = tokio::join!(proxy.shutdown(LONG), finish);
@@ -62,11 +56,7 @@ async fn idle_connections_do_not_hold_a_shutdown_up_and_the_port_is_free_after_i
     assert!(began.elapsed() < LONG / 2);
     assert!(idle.rest().await.is_empty());
     StdListener::bind(proxy.addr()).unwrap();
-    assert_eq!(
-        proxy.drain_audit().len(),
-        1,
-        "records stay after the shutdown"
-    );
+    assert_eq!(proxy.drain_audit().len(), 1, "records stay after the shutdown");
 }
 
 #[tokio::test]
@@ -75,11 +65,7 @@ async fn a_tunnel_is_cut_at_the_end_of_the_grace() {
     let proxy = TestProxy::with_hosts(&["127.0.0.1"]).await;
     let mut tunnel = Connection::open(proxy.addr()).await;
     let token = proxy.proxy_authorization();
-    tunnel
-        .send(format!(
-            "CONNECT {echo} HTTP/1.1\r\nHost: {echo}\r\n{token}\r\n"
-        ))
-        .await;
+    tunnel.send(format!("CONNECT {echo} HTTP/1.1\r\nHost: {echo}\r\n{token}\r\n")).await;
     tunnel.head().await;
     proxy.shutdown(Duration::from_millis(50)).await;
     assert!(tunnel.rest().await.is_empty());
@@ -98,11 +84,7 @@ async fn dropping_the_handle_stops_the_proxy() {
 #[tokio::test]
 async fn nothing_is_left_behind() {
     let origin = Origin::hello().await;
-    let count = |what: &str| {
-        std::fs::read_dir(format!("/proc/self/{what}"))
-            .unwrap()
-            .count()
-    };
+    let count = |what: &str| std::fs::read_dir(format!("/proc/self/{what}")).unwrap().count();
     let round = async || {
         let proxy = TestProxy::with_route(origin.addr).await;
         proxy.get("/api/x").await;
@@ -115,22 +97,14 @@ async fn nothing_is_left_behind() {
     }
     // The origin closes its side of a connection when it notices; a few may still be open.
     let (tasks, fds) = (count("task"), count("fd"));
-    assert!(
-        tasks <= before.0 && fds <= before.1 + 5,
-        "{before:?} -> {:?}",
-        (tasks, fds)
-    );
+    assert!(tasks <= before.0 && fds <= before.1 + 5, "{before:?} -> {:?}", (tasks, fds));
 }
 
 #[tokio::test]
 async fn a_taken_port_is_an_error_that_names_it() {
     let taken = StdListener::bind("127.0.0.1:0").unwrap();
     let bind = taken.local_addr().unwrap();
-    let error = ProxyHandle::start(ProxyConfig {
-        bind,
-        ..ProxyConfig::default()
-    })
-    .await;
+    let error = ProxyHandle::start(ProxyConfig { bind, ..ProxyConfig::default() }).await;
     let error = error.unwrap_err();
     assert!(matches!(error, StartError::Bind { .. }));
     assert!(error.to_string().contains(&bind.to_string()), "{error}");
@@ -141,34 +115,12 @@ async fn wrong_configuration_does_not_start() {
     let origin = Origin::hello().await;
     let base = ProxyConfig::default;
     for (value, config) in [
-        (
-            "https://x",
-            ProxyConfig {
-                allowed_hosts: vec!["https://x".into()],
-                ..base()
-            },
-        ),
-        (
-            "*",
-            ProxyConfig {
-                allowed_hosts: vec!["*".into()],
-                ..base()
-            },
-        ),
-        (
-            "a b",
-            ProxyConfig {
-                denied_hosts: vec!["a b".into()],
-                ..base()
-            },
-        ),
+        ("https://x", ProxyConfig { allowed_hosts: vec!["https://x".into()], ..base() }),
+        ("*", ProxyConfig { allowed_hosts: vec!["*".into()], ..base() }),
+        ("a b", ProxyConfig { denied_hosts: vec!["a b".into()], ..base() }),
         (
             "allow_all_hosts",
-            ProxyConfig {
-                allow_all_hosts: true,
-                allowed_hosts: vec!["x".into()],
-                ..base()
-            },
+            ProxyConfig { allow_all_hosts: true, allowed_hosts: vec!["x".into()], ..base() },
         ),
         (
             "api",

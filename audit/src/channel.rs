@@ -15,17 +15,9 @@ pub fn channel(capacity: usize, session: &str) -> (Sender, Receiver) {
         taken: AtomicUsize::new(0),
         opened: AtomicU64::new(0),
         closed: AtomicBool::new(false),
-        log: Mutex::new(Log {
-            next: 0,
-            records: Vec::new(),
-        }),
+        log: Mutex::new(Log { next: 0, records: Vec::new() }),
     });
-    (
-        Sender {
-            shared: Arc::clone(&shared),
-        },
-        Receiver { shared },
-    )
+    (Sender { shared: Arc::clone(&shared) }, Receiver { shared })
 }
 
 /// Reserves places for records. Cheap to clone.
@@ -63,9 +55,7 @@ impl Receiver {
     /// Takes out all records that are there, oldest first.
     pub fn drain(&self) -> Vec<Record> {
         let records = std::mem::take(&mut self.shared.lock().records);
-        self.shared
-            .taken
-            .fetch_sub(records.len(), Ordering::Relaxed);
+        self.shared.taken.fetch_sub(records.len(), Ordering::Relaxed);
         records
     }
 

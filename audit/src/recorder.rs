@@ -103,15 +103,8 @@ impl Recorder {
 
     /// Ends an exchange that nobody brought to its end.
     pub fn abandon(&self) {
-        let closed = self
-            .lock()
-            .as_ref()
-            .is_some_and(|(permit, _)| permit.is_closed());
-        self.finish(if closed {
-            Outcome::Shutdown
-        } else {
-            Outcome::ClientAbort
-        });
+        let closed = self.lock().as_ref().is_some_and(|(permit, _)| permit.is_closed());
+        self.finish(if closed { Outcome::Shutdown } else { Outcome::ClientAbort });
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<(Permit, Record)>> {
@@ -127,8 +120,6 @@ impl Drop for Recorder {
 }
 
 fn unix_ms() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -57,22 +57,13 @@ fn redact_pair(pair: &str, token: &str, also: &[impl AsRef<str>]) -> String {
 }
 
 fn without(text: &str, token: &str) -> String {
-    if token.is_empty() {
-        text.to_owned()
-    } else {
-        text.replace(token, REDACTED)
-    }
+    if token.is_empty() { text.to_owned() } else { text.replace(token, REDACTED) }
 }
 
 fn is_credential_name(name: &str) -> bool {
-    let plain: String = name
-        .chars()
-        .filter(|c| !matches!(c, '-' | '_'))
-        .map(|c| c.to_ascii_lowercase())
-        .collect();
-    CREDENTIAL_NAMES
-        .iter()
-        .any(|known| plain == *known || plain.ends_with(known))
+    let plain: String =
+        name.chars().filter(|c| !matches!(c, '-' | '_')).map(|c| c.to_ascii_lowercase()).collect();
+    CREDENTIAL_NAMES.iter().any(|known| plain == *known || plain.ends_with(known))
 }
 
 #[cfg(test)]
@@ -84,25 +75,16 @@ mod tests {
     #[test]
     fn credential_parameters_and_the_token_are_removed() {
         let seen = path_and_query("/bot-T0K/send?api_key=sk-1&q=T0K&page=2", "T0K", &NONE);
-        assert_eq!(
-            seen,
-            "/bot-[redacted]/send?api_key=[redacted]&q=[redacted]&page=2"
-        );
+        assert_eq!(seen, "/bot-[redacted]/send?api_key=[redacted]&q=[redacted]&page=2");
     }
 
     #[test]
     fn named_parameters_are_removed() {
-        assert_eq!(
-            path_and_query("/x?pin=1&a", "", &["pin"]),
-            "/x?pin=[redacted]&a"
-        );
+        assert_eq!(path_and_query("/x?pin=1&a", "", &["pin"]), "/x?pin=[redacted]&a");
     }
 
     #[test]
     fn a_harmless_path_stays_as_it_is() {
-        assert_eq!(
-            path_and_query("/v1/models?limit=3", "T0K", &NONE),
-            "/v1/models?limit=3"
-        );
+        assert_eq!(path_and_query("/v1/models?limit=3", "T0K", &NONE), "/v1/models?limit=3");
     }
 }

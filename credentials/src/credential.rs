@@ -15,11 +15,7 @@ pub struct Credential {
 impl Credential {
     /// A credential that is kept at `locator` and goes where `injection` says. Fetches nothing.
     pub fn new(locator: Locator, injection: Injection) -> Self {
-        Self {
-            locator,
-            injection,
-            rendered: OnceLock::new(),
-        }
+        Self { locator, injection, rendered: OnceLock::new() }
     }
 
     /// Where it is kept.
@@ -49,10 +45,7 @@ impl Credential {
         let rendered = self
             .injection
             .render(&secret)
-            .map_err(|reason| Error::Unusable {
-                locator: self.locator.clone(),
-                reason,
-            })?;
+            .map_err(|reason| Error::Unusable { locator: self.locator.clone(), reason })?;
         Ok(self.rendered.get_or_init(|| rendered))
     }
 }

@@ -17,10 +17,7 @@ impl Source for Env {
 
 fn read(locator: &Locator) -> Result<Secret, Error> {
     let Locator::Env(name) = locator else {
-        return Err(Error::Unavailable {
-            locator: locator.clone(),
-            reason: "not env://".into(),
-        });
+        return Err(Error::Unavailable { locator: locator.clone(), reason: "not env://".into() });
     };
     match env::var(name) {
         Ok(value) if !value.is_empty() => Ok(Secret::new(value.into_bytes())),

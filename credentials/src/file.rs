@@ -23,14 +23,8 @@ impl Source for File {
 }
 
 fn read(locator: &Locator) -> Result<Secret, Error> {
-    let unavailable = |reason: String| Error::Unavailable {
-        locator: locator.clone(),
-        reason,
-    };
-    let not_found = |hint: String| Error::NotFound {
-        locator: locator.clone(),
-        hint,
-    };
+    let unavailable = |reason: String| Error::Unavailable { locator: locator.clone(), reason };
+    let not_found = |hint: String| Error::NotFound { locator: locator.clone(), hint };
     let Locator::File(path) = locator else {
         return Err(unavailable("not file://".into()));
     };
@@ -43,33 +37,23 @@ fn read(locator: &Locator) -> Result<Secret, Error> {
     let mut file = match opened {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(not_found(format!(
-                "create {} with mode 600",
-                path.display()
-            )));
+            return Err(not_found(format!("create {} with mode 600", path.display())));
         }
         Err(error) => return Err(unavailable(error.to_string())),
     };
     // The open file is judged, not the path: the path may change meanwhile.
-    let metadata = file
-        .metadata()
-        .map_err(|error| unavailable(error.to_string()))?;
+    let metadata = file.metadata().map_err(|error| unavailable(error.to_string()))?;
     if let Some(reason) = objection(path, &metadata) {
         return Err(unavailable(reason));
     }
     let size = usize::try_from(metadata.len()).unwrap_or(0);
     // Room for all of it at once: a growing buffer would leave copies behind.
     let mut bytes = Vec::with_capacity(size + 1);
-    let read = Read::by_ref(&mut file)
-        .take(SIZE_LIMIT)
-        .read_to_end(&mut bytes);
+    let read = Read::by_ref(&mut file).take(SIZE_LIMIT).read_to_end(&mut bytes);
     let secret = Secret::new(bytes).without_line_ending();
     read.map_err(|error| unavailable(error.to_string()))?;
     if secret.is_empty() {
-        return Err(not_found(format!(
-            "{} is empty; write the secret into it",
-            path.display()
-        )));
+        return Err(not_found(format!("{} is empty; write the secret into it", path.display())));
     }
     Ok(secret)
 }
@@ -83,10 +67,7 @@ fn objection(path: &Path, metadata: &fs::Metadata) -> Option<String> {
     } else if metadata.len() > SIZE_LIMIT {
         Some(format!("it is larger than {SIZE_LIMIT} bytes"))
     } else if metadata.uid() != me && metadata.uid() != 0 {
-        Some(format!(
-            "it belongs to uid {}; run: chown {me} {path}",
-            metadata.uid()
-        ))
+        Some(format!("it belongs to uid {}; run: chown {me} {path}", metadata.uid()))
     } else if metadata.mode() & 0o077 != 0 {
         Some(format!("others may access it; run: chmod 600 {path}"))
     } else {

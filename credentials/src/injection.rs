@@ -10,11 +10,7 @@ use zeroize::Zeroizing;
 use crate::{Pattern, Secret};
 
 /// What may stand unescaped in a path segment or query value: RFC 3986's unreserved characters.
-const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Where on a request a credential goes.
 #[derive(Debug, Clone)]
@@ -105,10 +101,7 @@ impl Injection {
                 header(name, value)
             }
             Self::QueryParam { name } => Ok(Rendered::Query(name.clone(), escape(secret))),
-            Self::UrlPath {
-                pattern,
-                replacement,
-            } => {
+            Self::UrlPath { pattern, replacement } => {
                 let secret = escape(secret);
                 let mut text = Zeroizing::new(String::with_capacity(
                     replacement.before().len() + secret.0.len() + replacement.after().len(),
@@ -116,10 +109,7 @@ impl Injection {
                 text.push_str(replacement.before());
                 text.push_str(&secret.0);
                 text.push_str(replacement.after());
-                Ok(Rendered::Path {
-                    pattern: pattern.clone(),
-                    replacement: EscapedSecret(text),
-                })
+                Ok(Rendered::Path { pattern: pattern.clone(), replacement: EscapedSecret(text) })
             }
         }
     }
@@ -152,10 +142,7 @@ mod tests {
     }
 
     fn bearer() -> Injection {
-        Injection::Header {
-            name: AUTHORIZATION,
-            format: Pattern::parse("Bearer {}").unwrap(),
-        }
+        Injection::Header { name: AUTHORIZATION, format: Pattern::parse("Bearer {}").unwrap() }
     }
 
     #[test]
@@ -176,9 +163,7 @@ mod tests {
 
     #[test]
     fn basic_needs_user_and_password() {
-        let basic = Injection::BasicAuth {
-            name: AUTHORIZATION,
-        };
+        let basic = Injection::BasicAuth { name: AUTHORIZATION };
         let Rendered::Header(_, value) = basic.render(&secret("u:p")).unwrap() else {
             panic!("not a header");
         };
@@ -194,10 +179,7 @@ mod tests {
         };
         assert_eq!(value.expose(), "a%2Fb%26c%3Dd%3Fe%23f");
         let pattern = Pattern::parse("/bot{}/").unwrap();
-        let path = Injection::UrlPath {
-            pattern: pattern.clone(),
-            replacement: pattern,
-        };
+        let path = Injection::UrlPath { pattern: pattern.clone(), replacement: pattern };
         let Rendered::Path { replacement, .. } = path.render(&secret("../x")).unwrap() else {
             panic!("not a path");
         };

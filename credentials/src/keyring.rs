@@ -16,10 +16,7 @@ impl Source for Keyring {
 }
 
 fn read(locator: &Locator) -> Result<Secret, Error> {
-    let unavailable = |reason: String| Error::Unavailable {
-        locator: locator.clone(),
-        reason,
-    };
+    let unavailable = |reason: String| Error::Unavailable { locator: locator.clone(), reason };
     let Locator::Keyring { service, account } = locator else {
         return Err(unavailable("not a keyring reference".into()));
     };
@@ -30,8 +27,6 @@ fn read(locator: &Locator) -> Result<Secret, Error> {
             locator: locator.clone(),
             hint: format!("store it with: python -m keyring set {service} {account}"),
         }),
-        Err(error) => Err(unavailable(format!(
-            "the keyring could not be asked: {error}"
-        ))),
+        Err(error) => Err(unavailable(format!("the keyring could not be asked: {error}"))),
     }
 }

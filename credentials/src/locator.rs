@@ -9,15 +9,8 @@ use crate::ParseError;
 const KEYRING_SERVICE: &str = "nono";
 
 /// Schemes that are part of the configuration language but that this version cannot serve.
-const PLANNED: [&str; 7] = [
-    "op",
-    "bw",
-    "cmd",
-    "vault",
-    "apple-password",
-    "apple-passwords",
-    "oauth2",
-];
+const PLANNED: [&str; 7] =
+    ["op", "bw", "cmd", "vault", "apple-password", "apple-passwords", "oauth2"];
 
 /// Where a credential is kept. Configuration, not a secret: it may be shown.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -47,9 +40,7 @@ impl Locator {
             None => keyring(KEYRING_SERVICE, text),
             Some(("keyring", rest)) => match rest.split_once('/') {
                 Some((service, account)) => keyring(service, account),
-                None => Err(invalid(
-                    "`keyring://` needs the form keyring://service/account",
-                )),
+                None => Err(invalid("`keyring://` needs the form keyring://service/account")),
             },
             Some(("env", name)) => env(name),
             Some(("file", path)) => file(path),
@@ -86,28 +77,19 @@ impl fmt::Display for Locator {
 fn keyring(service: &str, account: &str) -> Result<Locator, ParseError> {
     let fit = |s: &str| !s.is_empty() && s.len() <= 1024 && !s.contains(char::is_control);
     if !fit(service) || !fit(account) {
-        return Err(invalid(
-            "keyring service and account must be 1 to 1024 printable characters",
-        ));
+        return Err(invalid("keyring service and account must be 1 to 1024 printable characters"));
     }
     if account.contains('?') {
-        return Err(ParseError::Unsupported(
-            "keyring options (`?…`) are not built yet".into(),
-        ));
+        return Err(ParseError::Unsupported("keyring options (`?…`) are not built yet".into()));
     }
-    Ok(Locator::Keyring {
-        service: service.into(),
-        account: account.into(),
-    })
+    Ok(Locator::Keyring { service: service.into(), account: account.into() })
 }
 
 fn env(name: &str) -> Result<Locator, ParseError> {
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     if name.is_empty() || !name.chars().all(word) || name.starts_with(|c: char| c.is_ascii_digit())
     {
-        return Err(invalid(
-            "`env://` needs the name of an environment variable",
-        ));
+        return Err(invalid("`env://` needs the name of an environment variable"));
     }
     Ok(Locator::Env(name.into()))
 }
@@ -115,9 +97,7 @@ fn env(name: &str) -> Result<Locator, ParseError> {
 fn file(path: &str) -> Result<Locator, ParseError> {
     let path = Path::new(path);
     if !path.is_absolute() || path.components().any(|c| c.as_os_str() == "..") {
-        return Err(invalid(
-            "`file://` needs an absolute path without `..`: file:///path",
-        ));
+        return Err(invalid("`file://` needs an absolute path without `..`: file:///path"));
     }
     Ok(Locator::File(path.into()))
 }
@@ -149,27 +129,12 @@ mod tests {
 
     #[test]
     fn malformed_and_unknown_forms_are_refused() {
-        for text in [
-            "",
-            "keyring://x",
-            "env://",
-            "env://A-B",
-            "env://1A",
-            "file://rel",
-            "file:///a/../b",
-        ] {
-            assert!(
-                matches!(Locator::parse(text), Err(ParseError::Invalid(_))),
-                "{text}"
-            );
+        for text in
+            ["", "keyring://x", "env://", "env://A-B", "env://1A", "file://rel", "file:///a/../b"]
+        {
+            assert!(matches!(Locator::parse(text), Err(ParseError::Invalid(_))), "{text}");
         }
-        assert!(matches!(
-            Locator::parse("exec://x"),
-            Err(ParseError::Invalid(_))
-        ));
-        assert!(matches!(
-            Locator::parse("op://v/i/f"),
-            Err(ParseError::Unsupported(_))
-        ));
+        assert!(matches!(Locator::parse("exec://x"), Err(ParseError::Invalid(_))));
+        assert!(matches!(Locator::parse("op://v/i/f"), Err(ParseError::Unsupported(_))));
     }
 }

@@ -19,10 +19,9 @@ impl Pattern {
     pub fn parse(text: &str) -> Result<Self, ParseError> {
         let mut found = PLACEHOLDERS.iter().flat_map(|p| text.match_indices(p));
         match (found.next(), found.next()) {
-            (Some((at, placeholder)), None) => Ok(Self {
-                before: text[..at].into(),
-                after: text[at + placeholder.len()..].into(),
-            }),
+            (Some((at, placeholder)), None) => {
+                Ok(Self { before: text[..at].into(), after: text[at + placeholder.len()..].into() })
+            }
             _ => Err(ParseError::Invalid(
                 "it must hold the placeholder `{}` (or `{credential}`) exactly once".into(),
             )),
@@ -31,10 +30,7 @@ impl Pattern {
 
     /// A pattern that is its placeholder and nothing else.
     pub fn bare() -> Self {
-        Self {
-            before: String::new(),
-            after: String::new(),
-        }
+        Self { before: String::new(), after: String::new() }
     }
 
     /// The text before the placeholder.
@@ -65,11 +61,7 @@ mod tests {
     #[test]
     fn one_placeholder_of_either_spelling_is_needed() {
         for text in ["Bearer {}", "Bearer {credential}"] {
-            assert_eq!(
-                Pattern::parse(text).unwrap().fill(b"k"),
-                b"Bearer k",
-                "{text}"
-            );
+            assert_eq!(Pattern::parse(text).unwrap().fill(b"k"), b"Bearer k", "{text}");
         }
         for text in ["Bearer", "", "{} {}", "{}{credential}"] {
             assert!(Pattern::parse(text).is_err(), "{text}");

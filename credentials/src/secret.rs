@@ -48,10 +48,7 @@ mod tests {
 
     #[test]
     fn debug_shows_nothing_of_the_value() {
-        assert_eq!(
-            format!("{:?}", Secret::new(b"sk-live".to_vec())),
-            "Secret([redacted])"
-        );
+        assert_eq!(format!("{:?}", Secret::new(b"sk-live".to_vec())), "Secret([redacted])");
     }
 
     #[test]

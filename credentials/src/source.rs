@@ -28,10 +28,7 @@ pub(crate) fn off_thread(
 ) -> BoxFuture<'static, Result<Secret, Error>> {
     Box::pin(async move {
         let (reply, answer) = oneshot::channel();
-        let unavailable = |reason: String| Error::Unavailable {
-            locator: locator.clone(),
-            reason,
-        };
+        let unavailable = |reason: String| Error::Unavailable { locator: locator.clone(), reason };
         std::thread::Builder::new()
             .name("nono-credential".into())
             .spawn(move || reply.send(fetch()))
@@ -39,10 +36,7 @@ pub(crate) fn off_thread(
         match tokio::time::timeout(FETCH_LIMIT, answer).await {
             Ok(Ok(fetched)) => fetched,
             Ok(Err(_)) => Err(unavailable("its source failed".into())),
-            Err(_) => Err(Error::TimedOut {
-                locator,
-                limit: FETCH_LIMIT,
-            }),
+            Err(_) => Err(Error::TimedOut { locator, limit: FETCH_LIMIT }),
         }
     })
 }

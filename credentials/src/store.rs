@@ -37,8 +37,6 @@ impl Store {
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Store")
-            .field("secrets", &self.cells.len())
-            .finish()
+        f.debug_struct("Store").field("secrets", &self.cells.len()).finish()
     }
 }

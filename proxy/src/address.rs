@@ -64,11 +64,9 @@ pub(crate) fn is_metadata_name(name: &str) -> bool {
 pub(crate) fn classify(ip: IpAddr) -> Class {
     match ip {
         IpAddr::V4(ip) => classify_v4(ip),
-        IpAddr::V6(ip) => embedded(ip)
-            .into_iter()
-            .flatten()
-            .map(classify_v4)
-            .fold(classify_v6(ip), Ord::max),
+        IpAddr::V6(ip) => {
+            embedded(ip).into_iter().flatten().map(classify_v4).fold(classify_v6(ip), Ord::max)
+        }
     }
 }
 
@@ -168,10 +166,7 @@ mod tests {
         ] {
             assert_eq!(classify(ip.parse().unwrap()), Class::Forbidden, "{ip}");
         }
-        assert_eq!(
-            classify("::ffff:127.0.0.1".parse().unwrap()),
-            Class::Private
-        );
+        assert_eq!(classify("::ffff:127.0.0.1".parse().unwrap()), Class::Private);
         assert_eq!(classify("::ffff:8.8.8.8".parse().unwrap()), Class::Public);
     }
 }

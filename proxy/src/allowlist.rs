@@ -120,11 +120,7 @@ impl HostSet {
     /// ([`Reach::Named`]) or a wildcard ([`Reach::Public`]).
     pub(crate) fn matches(&self, target: &Target) -> Option<Reach> {
         let port = target.port();
-        if self
-            .exact
-            .get(target.host())
-            .is_some_and(|ports| ports.contains(port))
-        {
+        if self.exact.get(target.host()).is_some_and(|ports| ports.contains(port)) {
             return Some(Reach::Named);
         }
         let Host::Domain(name) = target.host() else {
@@ -132,11 +128,7 @@ impl HostSet {
         };
         let mut parents = name.match_indices('.').map(|(at, _)| &name[at + 1..]);
         parents
-            .any(|parent| {
-                self.below
-                    .get(parent)
-                    .is_some_and(|ports| ports.contains(port))
-            })
+            .any(|parent| self.below.get(parent).is_some_and(|ports| ports.contains(port)))
             .then_some(Reach::Public)
     }
 
@@ -181,23 +173,12 @@ mod tests {
 
     #[test]
     fn an_exact_rule_matches_every_spelling_of_its_host_and_no_other() {
-        for host in [
-            "api.example.com",
-            "API.example.COM",
-            "api.example.com.",
-            "api.example.com:8443",
-        ] {
-            assert_eq!(
-                matches("Api.Example.com.", host),
-                Some(Reach::Named),
-                "{host}"
-            );
+        for host in
+            ["api.example.com", "API.example.COM", "api.example.com.", "api.example.com:8443"]
+        {
+            assert_eq!(matches("Api.Example.com.", host), Some(Reach::Named), "{host}");
         }
-        for host in [
-            "example.com",
-            "xapi.example.com",
-            "api.example.com.evil.org",
-        ] {
+        for host in ["example.com", "xapi.example.com", "api.example.com.evil.org"] {
             assert_eq!(matches("api.example.com", host), None, "{host}");
         }
     }
@@ -205,11 +186,7 @@ mod tests {
     #[test]
     fn a_wildcard_matches_below_its_domain_and_not_the_domain() {
         for host in ["a.example.com", "a.b.example.com"] {
-            assert_eq!(
-                matches("*.example.com", host),
-                Some(Reach::Public),
-                "{host}"
-            );
+            assert_eq!(matches("*.example.com", host), Some(Reach::Public), "{host}");
         }
         for host in ["example.com", "xexample.com", "a.example.org"] {
             assert_eq!(matches("*.example.com", host), None, "{host}");

@@ -9,8 +9,8 @@ use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use nono_audit::{Outcome, Recorder};
 
+use crate::exchange::Peer;
 use crate::layers::limit::Place;
-use crate::server::guard::Gate;
 use crate::upstream::Lease;
 
 /// A body on its way. An enum and not a boxed trait object, so that a frame costs no virtual
@@ -25,7 +25,7 @@ pub(crate) struct Body {
     /// The upstream connection that the body comes from; back to the pool when it ends.
     lease: Option<Lease>,
     /// Lets the connection's next request in when the body ends.
-    gate: Option<Arc<Gate>>,
+    peer: Option<Arc<Peer>>,
     /// What the record says when this body ended as it should.
     outcome: Outcome,
 }
@@ -65,7 +65,7 @@ impl Body {
             tap: Tap::None,
             place: None,
             lease: None,
-            gate: None,
+            peer: None,
             outcome: Outcome::Complete,
         }
     }
@@ -77,10 +77,7 @@ impl Body {
 
     /// The bytes of an answer of the proxy's own; the exchange ends with `outcome`.
     pub(crate) fn answer(bytes: impl Into<Bytes>, outcome: Outcome) -> Self {
-        Self {
-            outcome,
-            ..Self::new(Source::Full(bytes.into()))
-        }
+        Self { outcome, ..Self::new(Source::Full(bytes.into())) }
     }
 
     /// The body of a message that hyper reads from a socket.
@@ -90,10 +87,7 @@ impl Body {
 
     /// The empty body of the response that opens a tunnel.
     pub(crate) fn tunnel() -> Self {
-        Self {
-            tap: Tap::Tunnel,
-            ..Self::empty()
-        }
+        Self { tap: Tap::Tunnel, ..Self::empty() }
     }
 
     /// Holds the exchange's place until the body ends.
@@ -120,12 +114,12 @@ impl Body {
         }
     }
 
-    /// As the body of the response that the connection of `gate` waits for.
-    pub(crate) fn guarded_by(mut self, gate: Arc<Gate>) -> Self {
+    /// As the body of the response that the connection of `peer` waits for.
+    pub(crate) fn guarded_by(mut self, peer: Arc<Peer>) -> Self {
         if matches!(self.tap, Tap::Tunnel) {
-            gate.switch();
+            peer.gate.switch();
         } else {
-            self.gate = Some(gate);
+            self.peer = Some(peer);
             self.settle_if_done();
         }
         self
@@ -153,8 +147,8 @@ impl Body {
             tap.0.finish(outcome);
         }
         self.place = None;
-        if let Some(gate) = self.gate.take() {
-            gate.release();
+        if let Some(peer) = self.peer.take() {
+            peer.gate.release();
         }
         match self.lease.take() {
             Some(lease) if outcome == Outcome::Complete => lease.give_back(),

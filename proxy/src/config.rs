@@ -190,12 +190,7 @@ impl ConfigError {
         value: impl Into<String>,
         reason: impl Into<String>,
     ) -> Self {
-        Self {
-            field: field.into(),
-            value: value.into(),
-            reason: reason.into(),
-            unsupported: false,
-        }
+        Self { field: field.into(), value: value.into(), reason: reason.into(), unsupported: false }
     }
 
     /// A value that is right, but that this version cannot serve.
@@ -245,11 +240,7 @@ impl Settings {
             ));
         }
         let listed = HostSet::new(patterns("allowed_hosts", &config.allowed_hosts)?);
-        let routes = config
-            .routes
-            .iter()
-            .map(Route::parse)
-            .collect::<Result<Vec<_>, _>>()?;
+        let routes = config.routes.iter().map(Route::parse).collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
             allowlist: if config.allow_all_hosts {
                 Allowlist::All
@@ -289,17 +280,12 @@ fn checked(limits: &Limits) -> Result<Limits, ConfigError> {
         ("limits.pool_idle", limits.pool_idle),
     ] {
         if value.is_zero() {
-            return Err(ConfigError::new(
-                field,
-                "0",
-                "it must be longer than nothing",
-            ));
+            return Err(ConfigError::new(field, "0", "it must be longer than nothing"));
         }
     }
-    for (field, value) in [
-        ("limits.workers", limits.workers),
-        ("limits.audit_records", limits.audit_records),
-    ] {
+    for (field, value) in
+        [("limits.workers", limits.workers), ("limits.audit_records", limits.audit_records)]
+    {
         if value == 0 {
             return Err(ConfigError::new(field, "0", "it must be at least 1"));
         }

@@ -42,18 +42,10 @@ const RESERVED: [&str; 24] = [
 /// Turns any text into the name of an environment variable: `my-api` into `MY_API`.
 pub(crate) fn variable(text: &str) -> String {
     let word = |c: char| {
-        if c.is_ascii_alphanumeric() {
-            c.to_ascii_uppercase()
-        } else {
-            '_'
-        }
+        if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }
     };
     let name: String = text.chars().map(word).collect();
-    if name.starts_with(|c: char| c.is_ascii_digit()) {
-        format!("_{name}")
-    } else {
-        name
-    }
+    if name.starts_with(|c: char| c.is_ascii_digit()) { format!("_{name}") } else { name }
 }
 
 /// Judges the name of a variable that the configuration gives.
@@ -104,14 +96,8 @@ pub(crate) fn proxy_variables(settings: &Settings, addr: SocketAddr, token: &Tok
     let mut out = Variables::new();
     let mut set = |name: &str, value: &str| out.push((name.into(), value.into()));
     // Clients differ in which case they read; plain http honours only the lower one in some.
-    for name in [
-        "HTTP_PROXY",
-        "HTTPS_PROXY",
-        "ALL_PROXY",
-        "http_proxy",
-        "https_proxy",
-        "all_proxy",
-    ] {
+    for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"]
+    {
         set(name, &url);
     }
     for name in ["NO_PROXY", "no_proxy", "NONO_NO_PROXY"] {
@@ -130,11 +116,7 @@ pub(crate) fn route_variables(settings: &Settings, addr: SocketAddr, token: &Tok
     let mut out = Variables::new();
     for route in routes {
         let mut names = variables_of(route).into_iter();
-        out.extend(
-            names
-                .next()
-                .map(|name| (name, format!("http://{addr}/{}", route.id))),
-        );
+        out.extend(names.next().map(|name| (name, format!("http://{addr}/{}", route.id))));
         out.extend(names.map(|name| (name, token.expose().to_owned())));
     }
     out

@@ -15,6 +15,7 @@ use crate::address::Reach;
 use crate::body::Body;
 use crate::layers::limit::Place;
 use crate::route::Route;
+use crate::server::guard::Gate;
 use crate::target::Target;
 
 /// A request as it came from a client's connection.
@@ -22,8 +23,17 @@ use crate::target::Target;
 pub(crate) struct Arrival {
     /// The request.
     pub(crate) request: Request<Body>,
+    /// The connection that it came on.
+    pub(crate) peer: Arc<Peer>,
+}
+
+/// A client's connection.
+#[derive(Debug)]
+pub(crate) struct Peer {
     /// The client's socket address.
-    pub(crate) client: Arc<str>,
+    pub(crate) address: Arc<str>,
+    /// The way back to what guards the connection.
+    pub(crate) gate: Gate,
 }
 
 /// A request on its way inward, with what has been established of it.
@@ -31,6 +41,7 @@ pub(crate) struct Arrival {
 pub(crate) struct Exchange<Stage> {
     pub(crate) request: Request<Body>,
     pub(crate) recorder: Arc<Recorder>,
+    pub(crate) peer: Arc<Peer>,
     /// Held until the exchange ends; the leaf hands it to the body or tunnel.
     pub(crate) place: Option<Place>,
     pub(crate) stage: Stage,
@@ -42,6 +53,7 @@ impl<Stage> Exchange<Stage> {
         Exchange {
             request: self.request,
             recorder: self.recorder,
+            peer: self.peer,
             place: self.place,
             stage: next(self.stage),
         }

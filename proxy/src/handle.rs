@@ -98,9 +98,8 @@ impl ProxyHandle {
             threads: Mutex::new(threads),
             process: std::process::id(),
         };
-        handle.diagnostics = loaded
-            .await
-            .map_err(|_| std::io::Error::other("the listener was lost"))?;
+        handle.diagnostics =
+            loaded.await.map_err(|_| std::io::Error::other("the listener was lost"))?;
         Ok(handle)
     }
 
@@ -169,9 +168,7 @@ impl Drop for ProxyHandle {
 
 impl fmt::Debug for ProxyHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ProxyHandle")
-            .field("addr", &self.shared.addr)
-            .finish_non_exhaustive()
+        f.debug_struct("ProxyHandle").field("addr", &self.shared.addr).finish_non_exhaustive()
     }
 }
 
@@ -205,11 +202,8 @@ async fn load_credentials(shared: &Shared) -> Vec<Diagnostic> {
             hint: error.hint().map(str::to_owned),
         })
     };
-    let mut found: Vec<_> = join_all(shared.settings.routes.iter().map(load))
-        .await
-        .into_iter()
-        .flatten()
-        .collect();
+    let mut found: Vec<_> =
+        join_all(shared.settings.routes.iter().map(load)).await.into_iter().flatten().collect();
     found.sort_by(|a, b| a.route_prefix.cmp(&b.route_prefix));
     found
 }

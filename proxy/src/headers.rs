@@ -1,21 +1,21 @@
-//! Header fields that belong to one connection and end here (RFC 9110 §7.6.1).
+//! Header fields that belong to one connection and end here (RFC 9110 §7.6.1), and the few that
+//! are said anew on the next one.
 
 use http::header::{
-    CONNECTION, HeaderMap, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
+    CONNECTION, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
     TRANSFER_ENCODING, UPGRADE,
 };
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
-const HOP_BY_HOP: [HeaderName; 9] = [
+const HOP_BY_HOP: [HeaderName; 8] = [
     CONNECTION,
     KEEP_ALIVE,
     PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION,
     PROXY_CONNECTION,
     TE,
-    TRAILER,
     TRANSFER_ENCODING,
     UPGRADE,
 ];
@@ -28,13 +28,8 @@ pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
 /// Removes the fields of this connection, those that `Connection` names included.
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     if headers.contains_key(CONNECTION) {
-        let named: Vec<HeaderName> = headers
-            .get_all(CONNECTION)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .filter_map(|name| name.trim().parse().ok())
-            .collect();
+        let named: Vec<HeaderName> =
+            tokens(headers, &CONNECTION).filter_map(|name| name.parse().ok()).collect();
         for name in named {
             headers.remove(name);
         }
@@ -44,33 +39,88 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
+/// Strips a request, but says again what the proxy passes on itself: that the client takes
+/// trailers, and that it asks for a WebSocket. Other upgrades are ignored, as a server may
+/// (RFC 9110 §7.8).
+pub(crate) fn strip_request(headers: &mut HeaderMap) {
+    let has = |name, token: &str| tokens(headers, name).any(|t| t.eq_ignore_ascii_case(token));
+    let takes_trailers = has(&TE, "trailers");
+    let asks_websocket = has(&CONNECTION, "upgrade") && has(&UPGRADE, "websocket");
+    strip_hop_by_hop(headers);
+    if takes_trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        headers.insert(CONNECTION, HeaderValue::from_static("te"));
+    }
+    if asks_websocket {
+        set_upgrade(headers, HeaderValue::from_static("websocket"));
+    }
+}
+
+/// Strips a response that switches protocols, but for the protocol that it switches to.
+pub(crate) fn strip_switching(headers: &mut HeaderMap) {
+    let protocol = headers.get(UPGRADE).cloned();
+    strip_hop_by_hop(headers);
+    if let Some(protocol) = protocol {
+        set_upgrade(headers, protocol);
+    }
+}
+
+/// Whether a request, stripped, asks for another protocol.
+pub(crate) fn asks_upgrade(headers: &HeaderMap) -> bool {
+    headers.contains_key(UPGRADE)
+}
+
+fn set_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
+    headers.append(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(UPGRADE, protocol);
+}
+
+/// The members of a list field.
+fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(str::trim)
+}
+
 #[cfg(test)]
 mod tests {
     use http::HeaderMap;
 
-    use super::strip_hop_by_hop;
+    use super::strip_request;
+
+    fn stripped(fields: &[(&'static str, &str)]) -> Vec<String> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(*name, value.parse().unwrap());
+        }
+        strip_request(&mut headers);
+        headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect()
+    }
 
     #[test]
     fn connection_fields_and_those_it_names_are_removed() {
-        let mut headers = HeaderMap::new();
-        for (name, value) in [
+        let left = stripped(&[
             ("connection", "close, X-Hop"),
             ("connection", "x-other"),
             ("x-hop", "1"),
             ("x-other", "2"),
-            ("te", "trailers"),
+            ("te", "gzip"),
             ("keep-alive", "timeout=5"),
             ("x-kept", "3"),
-        ] {
-            headers.append(name, value.parse().unwrap());
-        }
-        strip_hop_by_hop(&mut headers);
-        assert_eq!(
-            headers
-                .keys()
-                .map(http::HeaderName::as_str)
-                .collect::<Vec<_>>(),
-            ["x-kept"]
-        );
+        ]);
+        assert_eq!(left, ["x-kept: 3"]);
+    }
+
+    #[test]
+    fn trailers_and_websockets_are_asked_for_again() {
+        let left = stripped(&[("te", "deflate, trailers"), ("connection", "TE")]);
+        assert_eq!(left, ["te: trailers", "connection: te"]);
+        let left = stripped(&[("connection", "keep-alive, Upgrade"), ("upgrade", "WebSocket")]);
+        assert_eq!(left, ["connection: upgrade", "upgrade: websocket"]);
+    }
+
+    #[test]
+    fn other_upgrades_are_ignored() {
+        assert!(stripped(&[("connection", "upgrade"), ("upgrade", "h2c")]).is_empty());
+        assert!(stripped(&[("upgrade", "websocket")]).is_empty());
     }
 }

@@ -5,6 +5,8 @@ use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
 use http::Response;
+use nono_audit::Recorder;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
@@ -12,29 +14,48 @@ use crate::body::Body;
 use crate::error::Error;
 use crate::exchange::{Exchange, Ready, Way};
 use crate::layers::Answer;
+use crate::layers::limit::Place;
 use crate::stack::Shared;
 use crate::upstream::Upstream;
-use crate::{connect, forward};
+use crate::{connect, forward, tunnel};
 
 /// See the module.
 #[derive(Debug, Clone)]
-pub(crate) struct Leaf(Arc<Inner>);
+pub(crate) struct Leaf(Arc<Worker>);
 
+/// What one worker thread reaches the network with.
 #[derive(Debug)]
-struct Inner {
-    shared: Arc<Shared>,
-    upstream: Upstream,
-    tunnels: TaskTracker,
+pub(crate) struct Worker {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) upstream: Upstream,
+    /// Its connections and tunnels; it ends when they have.
+    pub(crate) tasks: TaskTracker,
+}
+
+impl Worker {
+    /// Relays between the client's side, once it has switched protocols, and `server`, as a task
+    /// that ends the record and then gives the place back.
+    pub(crate) fn relay<T>(
+        &self,
+        client: hyper::upgrade::OnUpgrade,
+        server: T,
+        recorder: Arc<Recorder>,
+        place: Option<Place>,
+    ) where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let cut = self.shared.cut.clone();
+        self.tasks.spawn(async move {
+            tunnel::run(client, server, &recorder, &cut).await;
+            drop(place);
+        });
+    }
 }
 
 impl Leaf {
-    /// A leaf whose tunnels run as tasks of `tunnels`.
-    pub(crate) fn new(shared: Arc<Shared>, upstream: Upstream, tunnels: TaskTracker) -> Self {
-        Self(Arc::new(Inner {
-            shared,
-            upstream,
-            tunnels,
-        }))
+    /// The leaf of `worker`.
+    pub(crate) fn new(worker: Worker) -> Self {
+        Self(Arc::new(worker))
     }
 }
 
@@ -48,13 +69,11 @@ impl Service<Exchange<Ready>> for Leaf {
     }
 
     fn call(&mut self, exchange: Exchange<Ready>) -> Self::Future {
-        let inner = Arc::clone(&self.0);
+        let worker = Arc::clone(&self.0);
         Box::pin(async move {
             match exchange.stage.way {
-                Way::Tunnel(_) => {
-                    connect::open(&inner.upstream, &inner.shared, &inner.tunnels, exchange).await
-                }
-                Way::Forward(_) | Way::Route(_) => forward::send(&inner.upstream, exchange).await,
+                Way::Tunnel(_) => connect::open(&worker, exchange).await,
+                Way::Forward(_) | Way::Route(_) => forward::send(&worker, exchange).await,
             }
         })
     }

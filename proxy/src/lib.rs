@@ -42,6 +42,7 @@ mod token;
 mod connect;
 mod forward;
 mod leaf;
+mod tunnel;
 mod upstream;
 
 mod error;

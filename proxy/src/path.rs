@@ -55,15 +55,11 @@ fn escapes(bytes: &[u8]) -> Option<&'static str> {
         rest = tail;
     }
     // Overlong forms of `.` and `/` are not UTF-8 either.
-    std::str::from_utf8(&decoded)
-        .is_err()
-        .then_some("it is not UTF-8 once unescaped")
+    std::str::from_utf8(&decoded).is_err().then_some("it is not UTF-8 once unescaped")
 }
 
 fn hex(digit: u8) -> Option<u8> {
-    char::from(digit)
-        .to_digit(16)
-        .and_then(|value| u8::try_from(value).ok())
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
 
 #[cfg(test)]
@@ -72,15 +68,9 @@ mod tests {
 
     #[test]
     fn plain_paths_have_one_meaning() {
-        for path in [
-            "/",
-            "/v1/chat/completions",
-            "/a%20b",
-            "/%E4%BD%A0",
-            "/a.b/..c",
-            "/x;v=1",
-            "//a",
-        ] {
+        for path in
+            ["/", "/v1/chat/completions", "/a%20b", "/%E4%BD%A0", "/a.b/..c", "/x;v=1", "//a"]
+        {
             assert_eq!(ambiguity(path), None, "{path}");
         }
     }

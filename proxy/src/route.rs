@@ -156,16 +156,10 @@ impl RouteTable {
     /// A table of `routes`; prefixes and variable names must be unique.
     pub(crate) fn new(routes: Vec<Route>) -> Result<Self, ConfigError> {
         environment::check_names(&routes)?;
-        let mut table = Self {
-            by_prefix: HashMap::new(),
-            by_target: HashMap::new(),
-            depth: 0,
-        };
+        let mut table = Self { by_prefix: HashMap::new(), by_target: HashMap::new(), depth: 0 };
         for route in routes {
             table.depth = table.depth.max(route.id.split('/').count());
-            table
-                .by_target
-                .insert(route.target.clone(), Arc::clone(&route.id));
+            table.by_target.insert(route.target.clone(), Arc::clone(&route.id));
             let route = Arc::new(route);
             if let Some(other) = table.by_prefix.insert(Arc::clone(&route.id), route) {
                 return Err(ConfigError::new("prefix", &*other.id, "two routes have it"));
@@ -177,11 +171,7 @@ impl RouteTable {
     /// The route with the longest prefix of `path`, and what follows the prefix.
     pub(crate) fn find<'path>(&self, path: &'path str) -> Option<(&Arc<Route>, &'path str)> {
         let path = path.strip_prefix('/')?;
-        let ends = path
-            .match_indices('/')
-            .map(|(at, _)| at)
-            .chain([path.len()])
-            .take(self.depth);
+        let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]).take(self.depth);
         let found = ends.filter_map(|end| {
             let (prefix, rest) = path.split_at_checked(end)?;
             Some((self.by_prefix.get(prefix)?, rest))
@@ -222,9 +212,7 @@ fn parse_upstream(text: &str) -> Result<(Scheme, Target, String), ConfigError> {
         "https" => Scheme::Https,
         "http" => Scheme::Http,
         _ => {
-            return Err(wrong(
-                "it must be an https (or, on a private network, http) URL",
-            ));
+            return Err(wrong("it must be an https (or, on a private network, http) URL"));
         }
     };
     if !url.username().is_empty() || url.password().is_some() {
@@ -238,10 +226,7 @@ fn parse_upstream(text: &str) -> Result<(Scheme, Target, String), ConfigError> {
     if url.query().is_some() || url.fragment().is_some() {
         return Err(wrong("it may have a path, but no query and no fragment"));
     }
-    let host = url
-        .host_str()
-        .and_then(parse_host)
-        .ok_or_else(|| wrong("it has no host"))?;
+    let host = url.host_str().and_then(parse_host).ok_or_else(|| wrong("it has no host"))?;
     let port = url.port().unwrap_or_else(|| scheme.default_port());
     let base = url.path().trim_end_matches('/').to_owned();
     if let Some(reason) = path::ambiguity(&base) {
@@ -290,9 +275,9 @@ fn parse_injection(config: &RouteConfig) -> Result<Injection, ConfigError> {
             };
             Injection::Header { name, format }
         }
-        InjectMode::BasicAuth => Injection::BasicAuth {
-            name: parse_header(&config.inject_header)?,
-        },
+        InjectMode::BasicAuth => {
+            Injection::BasicAuth { name: parse_header(&config.inject_header)? }
+        }
         InjectMode::QueryParam => {
             let name = required("query_param_name", config.query_param_name.as_ref(), mode)?;
             let plain =
@@ -313,10 +298,7 @@ fn parse_injection(config: &RouteConfig) -> Result<Injection, ConfigError> {
                 Some(text) => parse_pattern("path_replacement", text)?,
                 None => pattern.clone(),
             };
-            Injection::UrlPath {
-                pattern,
-                replacement,
-            }
+            Injection::UrlPath { pattern, replacement }
         }
     })
 }
@@ -325,22 +307,10 @@ fn parse_injection(config: &RouteConfig) -> Result<Injection, ConfigError> {
 fn reject_stray_options(config: &RouteConfig) -> Result<(), ConfigError> {
     let mode = config.inject_mode;
     for (field, value, home) in [
-        (
-            "credential_format",
-            &config.credential_format,
-            InjectMode::Header,
-        ),
+        ("credential_format", &config.credential_format, InjectMode::Header),
         ("path_pattern", &config.path_pattern, InjectMode::UrlPath),
-        (
-            "path_replacement",
-            &config.path_replacement,
-            InjectMode::UrlPath,
-        ),
-        (
-            "query_param_name",
-            &config.query_param_name,
-            InjectMode::QueryParam,
-        ),
+        ("path_replacement", &config.path_replacement, InjectMode::UrlPath),
+        ("query_param_name", &config.query_param_name, InjectMode::QueryParam),
     ] {
         let Some(value) = value else { continue };
         if mode != home {
@@ -398,22 +368,17 @@ fn key_variables(
     credential: Option<&Credential>,
 ) -> Result<Vec<String>, ConfigError> {
     match (&config.env_var, credential) {
-        (Some(name), None) => Err(ConfigError::new(
-            "env_var",
-            name,
-            "it has no effect without `credential_key`",
-        )),
+        (Some(name), None) => {
+            Err(ConfigError::new("env_var", name, "it has no effect without `credential_key`"))
+        }
         (Some(name), Some(_)) => {
             environment::check_variable(name)
                 .map_err(|reason| ConfigError::new("env_var", name, reason))?;
             Ok(vec![name.clone()])
         }
-        (None, Some(credential)) => Ok(credential
-            .locator()
-            .plain_name()
-            .map(environment::variable)
-            .into_iter()
-            .collect()),
+        (None, Some(credential)) => {
+            Ok(credential.locator().plain_name().map(environment::variable).into_iter().collect())
+        }
         (None, None) => Ok(Vec::new()),
     }
 }

@@ -29,10 +29,10 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
 use crate::body::Body;
-use crate::exchange::Arrival;
+use crate::exchange::{Arrival, Peer};
 use crate::layers::limit::Limit;
 use crate::layers::respond;
-use crate::leaf::Leaf;
+use crate::leaf::{Leaf, Worker};
 use crate::stack::{HttpService, Shared, stack};
 use crate::upstream::Upstream;
 
@@ -60,10 +60,7 @@ pub(crate) struct Prepared {
 impl Prepared {
     /// Makes the runtime of a thread called `name`.
     pub(crate) fn new(name: String) -> io::Result<Self> {
-        Ok(Self {
-            name,
-            runtime: RuntimeBuilder::new_current_thread().enable_all().build()?,
-        })
+        Ok(Self { name, runtime: RuntimeBuilder::new_current_thread().enable_all().build()? })
     }
 
     /// Runs `task` to its end on the thread; then nothing of the runtime is left.
@@ -120,11 +117,8 @@ async fn work(shared: Arc<Shared>, limit: Limit, mut accepted: mpsc::Receiver<Ac
     let tasks = TaskTracker::new();
     let upstream = Upstream::new(shared.settings.limits.clone());
     let pool = upstream.pool();
-    let stack = stack(
-        &shared,
-        limit,
-        Leaf::new(Arc::clone(&shared), upstream, tasks.clone()),
-    );
+    let worker = Worker { shared: Arc::clone(&shared), upstream, tasks: tasks.clone() };
+    let stack = stack(&shared, limit, Leaf::new(worker));
     let mut sweeps = tokio::time::interval(shared.settings.limits.pool_idle);
     loop {
         tokio::select! {
@@ -154,34 +148,20 @@ async fn serve<S: HttpService>(
     };
     // Events of a stream must not wait for more bytes; failing costs only latency.
     let _ = stream.set_nodelay(true);
-    let client: Arc<str> = peer.to_string().into();
-    let gate = Arc::new(Gate::default());
+    let peer = Arc::new(Peer { address: peer.to_string().into(), gate: Gate::default() });
     let refuse: Refuse = {
-        let (shared, client) = (Arc::clone(&shared), Arc::clone(&client));
-        Arc::new(move |malformed| refuse(&shared, &client, malformed))
+        let (shared, peer) = (Arc::clone(&shared), Arc::clone(&peer));
+        Box::new(move |malformed| refuse(&shared, &peer, malformed))
     };
-    let guard = Guard::new(
-        stream,
-        Arc::clone(&gate),
-        refuse,
-        shared.settings.limits.head,
-    );
+    let guard = Guard::new(stream, Arc::clone(&peer), refuse, shared.settings.limits.head);
     let service = service_fn(|request: Request<Incoming>| {
-        let arrival = Arrival {
-            request: request.map(Body::incoming),
-            client: Arc::clone(&client),
-        };
+        let arrival = Arrival { request: request.map(Body::incoming), peer: Arc::clone(&peer) };
         let answered = stack.clone().oneshot(arrival);
-        let gate = Arc::clone(&gate);
-        async move {
-            answered
-                .await
-                .map(|response| response.map(|body| body.guarded_by(gate)))
-        }
+        let peer = Arc::clone(&peer);
+        async move { answered.await.map(|response| response.map(|body| body.guarded_by(peer))) }
     });
-    let connection = http1::Builder::new()
-        .serve_connection(TokioIo::new(guard), service)
-        .with_upgrades();
+    let connection =
+        http1::Builder::new().serve_connection(TokioIo::new(guard), service).with_upgrades();
     let mut connection = std::pin::pin!(connection);
     // How it ended is in the records of its exchanges.
     tokio::select! {
@@ -194,13 +174,10 @@ async fn serve<S: HttpService>(
 }
 
 /// Records a request that cannot be understood, and answers it.
-fn refuse(shared: &Shared, client: &Arc<str>, malformed: Malformed) -> Bytes {
-    let recorder = shared
-        .audit
-        .try_reserve()
-        .map(|permit| Recorder::open(permit, Mode::Reverse));
+fn refuse(shared: &Shared, peer: &Peer, malformed: Malformed) -> Bytes {
+    let recorder = shared.audit.try_reserve().map(|permit| Recorder::open(permit, Mode::Reverse));
     if let Some(recorder) = &recorder {
-        recorder.note(|record| record.client = Some(Arc::clone(client)));
+        recorder.note(|record| record.client = Some(Arc::clone(&peer.address)));
     }
     respond::malformed(malformed.status, malformed.reason, recorder.as_ref())
 }

@@ -103,11 +103,7 @@ impl Shared {
         let mut key_headers = KEY_HEADERS.to_vec();
         let mut redacted = Vec::new();
         let mut url_tokens = false;
-        for credential in settings
-            .routes
-            .iter()
-            .filter_map(|route| route.credential.as_ref())
-        {
+        for credential in settings.routes.iter().filter_map(|route| route.credential.as_ref()) {
             match credential.injection() {
                 Injection::Header { name, .. } | Injection::BasicAuth { name } => {
                     if !key_headers.contains(name) {

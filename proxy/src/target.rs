@@ -92,11 +92,7 @@ impl Target {
 
     /// The value of a `Host` field for this target under `scheme`.
     pub(crate) fn host_field(&self, scheme: Scheme) -> String {
-        if self.port == scheme.default_port() {
-            self.host.to_string()
-        } else {
-            self.to_string()
-        }
+        if self.port == scheme.default_port() { self.host.to_string() } else { self.to_string() }
     }
 
     /// As the absolute URI that connectors take.
@@ -138,9 +134,7 @@ pub(crate) fn parse_host(text: &str) -> Option<Host<String>> {
     match &host {
         Host::Domain(name)
             if name.len() > 253
-                || name
-                    .split('.')
-                    .any(|label| label.is_empty() || label.len() > 63) =>
+                || name.split('.').any(|label| label.is_empty() || label.len() > 63) =>
         {
             None
         }
@@ -168,25 +162,13 @@ mod tests {
         ] {
             assert_eq!(target(given).as_deref(), Some(canonical), "{given}");
         }
-        assert_eq!(
-            parse_host("bücher.example").unwrap().to_string(),
-            "xn--bcher-kva.example"
-        );
+        assert_eq!(parse_host("bücher.example").unwrap().to_string(), "xn--bcher-kva.example");
         assert_eq!(parse_host("::1"), parse_host("[::1]"));
     }
 
     #[test]
     fn what_names_no_single_place_is_refused() {
-        for bad in [
-            "user@host",
-            "a..b",
-            "host:0",
-            "host:99999",
-            "fe80::1%25eth0",
-            "",
-            "a b",
-            ".",
-        ] {
+        for bad in ["user@host", "a..b", "host:0", "host:99999", "fe80::1%25eth0", "", "a b", "."] {
             assert_eq!(target(bad), None, "{bad}");
         }
     }

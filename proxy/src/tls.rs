@@ -38,11 +38,7 @@ pub(crate) fn client_config(
     scheme: Scheme,
 ) -> Result<Option<Arc<ClientConfig>>, ConfigError> {
     if scheme == Scheme::Http {
-        return match [
-            &config.tls_ca,
-            &config.tls_client_cert,
-            &config.tls_client_key,
-        ] {
+        return match [&config.tls_ca, &config.tls_client_cert, &config.tls_client_key] {
             [None, None, None] => Ok(None),
             _ => Err(ConfigError::new(
                 "upstream",

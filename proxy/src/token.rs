@@ -20,11 +20,7 @@ impl Token {
         let mut bytes = Zeroizing::new([0u8; LENGTH / 2]);
         getrandom::fill(&mut *bytes)?;
         let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-        Ok(Self(Zeroizing::new(
-            digits
-                .filter_map(|d| char::from_digit(d.into(), 16))
-                .collect(),
-        )))
+        Ok(Self(Zeroizing::new(digits.filter_map(|d| char::from_digit(d.into(), 16)).collect())))
     }
 
     /// The text itself, for the environment of clients and for redaction.
@@ -59,9 +55,7 @@ impl Token {
     /// Whether this token stands anywhere in `text`.
     pub(crate) fn is_within(&self, text: &str) -> bool {
         // Every place is compared in full, so the time says nothing of how far one matched.
-        text.as_bytes()
-            .windows(LENGTH)
-            .fold(false, |found, window| found | self.is(window))
+        text.as_bytes().windows(LENGTH).fold(false, |found, window| found | self.is(window))
     }
 }
 

@@ -39,9 +39,7 @@ impl FromPyObject<'_, '_> for CommandArgument {
             let message = "command must be a sequence of arguments, not one string";
             return Err(PyTypeError::new_err(message));
         }
-        let items = object
-            .try_iter()?
-            .map(|item| Ok(item?.extract::<OsArgument>()?.0));
+        let items = object.try_iter()?.map(|item| Ok(item?.extract::<OsArgument>()?.0));
         Ok(Self(items.collect::<PyResult<_>>()?))
     }
 }

@@ -47,23 +47,15 @@ impl PyCapabilitySet {
     }
 
     /// Grant a directory and everything below it.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "extracted from a Python argument"
-    )]
+    #[expect(clippy::needless_pass_by_value, reason = "extracted from a Python argument")]
     fn allow_path(&self, py: Python<'_>, path: PathBuf, mode: AccessArgument) -> PyResult<()> {
-        self.with(py, |set| set.allow_path(&path, mode.0))
-            .map_err(sandbox_error)
+        self.with(py, |set| set.allow_path(&path, mode.0)).map_err(sandbox_error)
     }
 
     /// Grant one file.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "extracted from a Python argument"
-    )]
+    #[expect(clippy::needless_pass_by_value, reason = "extracted from a Python argument")]
     fn allow_file(&self, py: Python<'_>, path: PathBuf, mode: AccessArgument) -> PyResult<()> {
-        self.with(py, |set| set.allow_file(&path, mode.0))
-            .map_err(sandbox_error)
+        self.with(py, |set| set.allow_file(&path, mode.0)).map_err(sandbox_error)
     }
 
     /// Deny all network access.
@@ -83,9 +75,7 @@ impl PyCapabilitySet {
 
     /// The granted paths, in the order of granting.
     fn fs_capabilities(&self, py: Python<'_>) -> Vec<PyFsCapability> {
-        let wrap = |capability: &FsCapability| PyFsCapability {
-            inner: capability.clone(),
-        };
+        let wrap = |capability: &FsCapability| PyFsCapability { inner: capability.clone() };
         self.with(py, |set| set.fs_capabilities().iter().map(wrap).collect())
     }
 
@@ -141,9 +131,7 @@ impl PyFsCapability {
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         let path = PyString::new(py, &self.inner.resolved().to_string_lossy()).repr()?;
         let (access, is_file) = (self.inner.access(), self.inner.is_file());
-        Ok(format!(
-            "FsCapability(path={path}, access={access}, is_file={is_file})"
-        ))
+        Ok(format!("FsCapability(path={path}, access={access}, is_file={is_file})"))
     }
 
     fn __str__(&self) -> String {
@@ -166,10 +154,7 @@ pub(crate) struct PySupportInfo {
 #[pymethods]
 impl PySupportInfo {
     fn __repr__(&self) -> String {
-        format!(
-            "SupportInfo(supported={}, platform='{}')",
-            self.is_supported, self.platform
-        )
+        format!("SupportInfo(supported={}, platform='{}')", self.is_supported, self.platform)
     }
 }
 
@@ -177,9 +162,7 @@ impl PySupportInfo {
 #[pyfunction]
 pub(crate) fn apply(py: Python<'_>, caps: &Bound<'_, PyCapabilitySet>) -> PyResult<()> {
     let caps = caps.get().snapshot(py);
-    nono_sandbox::apply(&caps)
-        .map(|_enforcement| ())
-        .map_err(sandbox_error)
+    nono_sandbox::apply(&caps).map(|_enforcement| ()).map_err(sandbox_error)
 }
 
 /// Whether sandboxing is available on this machine.

@@ -30,10 +30,7 @@ impl PyRouteConfig {
         path_replacement=None, query_param_name=None, env_var=None, endpoint_rules=Vec::new(),
         tls_ca=None, tls_client_cert=None, tls_client_key=None,
     ))]
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the keyword arguments of the Python class"
-    )]
+    #[expect(clippy::too_many_arguments, reason = "the keyword arguments of the Python class")]
     fn new(
         prefix: String,
         upstream: String,
@@ -163,17 +160,11 @@ impl PyExternalProxyConfig {
     #[new]
     #[pyo3(signature = (address, bypass_hosts=Vec::new()))]
     fn new(address: String, bypass_hosts: Vec<String>) -> Self {
-        Self {
-            address,
-            bypass_hosts,
-        }
+        Self { address, bypass_hosts }
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        Ok(format!(
-            "ExternalProxyConfig(address={})",
-            PyString::new(py, &self.address).repr()?
-        ))
+        Ok(format!("ExternalProxyConfig(address={})", PyString::new(py, &self.address).repr()?))
     }
 }
 
@@ -200,14 +191,8 @@ impl PyProxyConfig {
         bind_addr="127.0.0.1", bind_port=0, max_connections=256, intercept_ca_dir=None,
         intercept_parent_ca_pems=None, allow_all_hosts=false,
     ))]
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the keyword arguments of the Python class"
-    )]
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "extracted from Python arguments"
-    )]
+    #[expect(clippy::too_many_arguments, reason = "the keyword arguments of the Python class")]
+    #[expect(clippy::needless_pass_by_value, reason = "extracted from Python arguments")]
     fn new(
         allowed_hosts: Option<Vec<String>>,
         routes: Vec<Py<PyRouteConfig>>,
@@ -231,10 +216,7 @@ impl PyProxyConfig {
         let inner = ProxyConfig {
             allowed_hosts: allowed_hosts.unwrap_or_default(),
             allow_all_hosts,
-            routes: routes
-                .iter()
-                .map(|route| route.get().inner.clone())
-                .collect(),
+            routes: routes.iter().map(|route| route.get().inner.clone()).collect(),
             bind: SocketAddr::new(parse_bind_addr(bind_addr)?, bind_port),
             max_connections,
             ..ProxyConfig::default()
@@ -255,10 +237,7 @@ impl PyProxyConfig {
 
     #[getter]
     fn routes(&self, py: Python<'_>) -> Vec<Py<PyRouteConfig>> {
-        self.routes
-            .iter()
-            .map(|route| route.clone_ref(py))
-            .collect()
+        self.routes.iter().map(|route| route.clone_ref(py)).collect()
     }
 
     #[getter]
@@ -278,10 +257,7 @@ impl PyProxyConfig {
 
     fn __repr__(&self) -> String {
         let (hosts, routes) = (self.inner.allowed_hosts.len(), self.routes.len());
-        format!(
-            "ProxyConfig(hosts={hosts}, routes={routes}, bind={})",
-            self.inner.bind
-        )
+        format!("ProxyConfig(hosts={hosts}, routes={routes}, bind={})", self.inner.bind)
     }
 }
 
@@ -303,8 +279,6 @@ fn parse_bind_addr(text: &str) -> PyResult<IpAddr> {
     }
     text.parse().map_err(|_| {
         let value = text.escape_debug();
-        PyValueError::new_err(format!(
-            "bind_addr '{value}' must be an IP address or 'localhost'"
-        ))
+        PyValueError::new_err(format!("bind_addr '{value}' must be an IP address or 'localhost'"))
     })
 }

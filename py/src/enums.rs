@@ -76,10 +76,7 @@ fn member_name(object: &Bound<'_, PyAny>, class: &Bound<'_, PyType>) -> PyResult
     if object.is_instance(class)? {
         return object.getattr("name")?.extract();
     }
-    let message = format!(
-        "'{}' object is not an instance of '{}'",
-        object.get_type().name()?,
-        class.name()?
-    );
+    let message =
+        format!("'{}' object is not an instance of '{}'", object.get_type().name()?, class.name()?);
     Err(PyTypeError::new_err(message))
 }

@@ -38,11 +38,9 @@ pub(crate) fn sandbox_error(error: nono_sandbox::Error) -> PyErr {
         Error::PathMissing { path, source } | Error::Resolve { path, source } => {
             path_error(source, path)
         }
-        Error::Spawn {
-            step: Step::WorkingDirectory,
-            path: Some(path),
-            source,
-        } => path_error(source, path),
+        Error::Spawn { step: Step::WorkingDirectory, path: Some(path), source } => {
+            path_error(source, path)
+        }
         error if error.is_bad_argument() => PyValueError::new_err(with_sources(error)),
         error => PyRuntimeError::new_err(with_sources(error)),
     }
@@ -59,11 +57,7 @@ fn with_sources(error: &dyn Error) -> String {
 pub(crate) fn path_error(error: &io::Error, path: &Path) -> PyErr {
     let text = error.to_string();
     // The number is an attribute already; the text of the standard library repeats it.
-    let text = text
-        .split(" (os error")
-        .next()
-        .unwrap_or_default()
-        .to_owned();
+    let text = text.split(" (os error").next().unwrap_or_default().to_owned();
     match error.raw_os_error() {
         Some(number) => PyOSError::new_err((number, text, path.as_os_str().to_owned())),
         None => PyOSError::new_err(format!("{text}: {}", path.display())),

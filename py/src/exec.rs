@@ -84,12 +84,7 @@ impl PyExecResult {
     }
 
     fn __repr__(&self) -> String {
-        let Self {
-            exit_code,
-            stdout_len,
-            stderr_len,
-            ..
-        } = self;
+        let Self { exit_code, stdout_len, stderr_len, .. } = self;
         format!(
             "ExecResult(exit_code={exit_code}, stdout_len={stdout_len}, stderr_len={stderr_len})"
         )
@@ -103,10 +98,7 @@ impl PyExecResult {
     max_cpu_seconds=None, max_file_size_bytes=None, max_open_files=None, uid=None, gid=None,
     enforcement_mode="auto",
 ))]
-#[expect(
-    clippy::too_many_arguments,
-    reason = "the keyword arguments of the Python function"
-)]
+#[expect(clippy::too_many_arguments, reason = "the keyword arguments of the Python function")]
 pub(crate) fn sandboxed_exec(
     py: Python<'_>,
     caps: &Bound<'_, PyCapabilitySet>,
@@ -160,9 +152,7 @@ fn run(py: Python<'_>, mut program: Command, caps: CapabilitySet) -> PyResult<Ou
             Ok(result) => return result.map_err(sandbox_error),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
-                return Err(PyRuntimeError::new_err(
-                    "the thread of the program has panicked",
-                ));
+                return Err(PyRuntimeError::new_err("the thread of the program has panicked"));
             }
         }
         if let Err(raised) = py.check_signals() {
@@ -205,9 +195,7 @@ fn check_ids(uid: Option<u32>, gid: Option<u32>) -> PyResult<()> {
         match id {
             None => {}
             Some(0) => {
-                return Err(PyValueError::new_err(format!(
-                    "{option} must be non-zero, got 0"
-                )));
+                return Err(PyValueError::new_err(format!("{option} must be non-zero, got 0")));
             }
             Some(id) => return Err(not_implemented(option, &id.to_string())),
         }
@@ -217,9 +205,7 @@ fn check_ids(uid: Option<u32>, gid: Option<u32>) -> PyResult<()> {
 
 fn positive(option: &str, value: Option<u64>) -> PyResult<Option<u64>> {
     match value {
-        Some(0) => Err(PyValueError::new_err(format!(
-            "{option} must be positive, got 0"
-        ))),
+        Some(0) => Err(PyValueError::new_err(format!("{option} must be positive, got 0"))),
         value => Ok(value),
     }
 }

@@ -111,9 +111,7 @@ impl PyProxyHandle {
     }
 
     fn __aenter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, PyAny>> {
-        slf.py()
-            .import("nono_py._aio")?
-            .call_method1("enter", (slf,))
+        slf.py().import("nono_py._aio")?.call_method1("enter", (slf,))
     }
 
     #[pyo3(signature = (*_exception))]
@@ -121,9 +119,7 @@ impl PyProxyHandle {
         slf: Bound<'py, Self>,
         _exception: &Bound<'py, PyTuple>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        slf.py()
-            .import("nono_py._aio")?
-            .call_method1("leave", (slf,))
+        slf.py().import("nono_py._aio")?.call_method1("leave", (slf,))
     }
 
     fn __repr__(&self) -> String {

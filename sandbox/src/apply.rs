@@ -37,12 +37,8 @@ pub fn apply(caps: &CapabilitySet) -> Result<Enforcement, Error> {
     sys::keep_capabilities(KEPT)
         .map_err(|errno| io::Error::from_raw_os_error(errno).into())
         .map_err(failure(Step::Capabilities))?;
-    restrict(ruleset, others > 0)
-        .map_err(Into::into)
-        .map_err(failure(Step::Landlock))?;
-    install(&filter, others > 0)
-        .map_err(Into::into)
-        .map_err(failure(Step::Filter))?;
+    restrict(ruleset, others > 0).map_err(Into::into).map_err(failure(Step::Landlock))?;
+    install(&filter, others > 0).map_err(Into::into).map_err(failure(Step::Filter))?;
     Ok(report(landlock, caps))
 }
 
@@ -52,11 +48,7 @@ pub fn support() -> Support {
         Ok(landlock) => (true, describe(landlock)),
         Err(error) => (false, error.to_string()),
     };
-    Support {
-        is_supported,
-        platform: std::env::consts::OS,
-        details,
-    }
+    Support { is_supported, platform: std::env::consts::OS, details }
 }
 
 /// What a sandbox of `caps` enforces on this kernel.
@@ -78,11 +70,7 @@ fn describe(landlock: Landlock) -> String {
 }
 
 fn install(filter: &BpfProgram, all_threads: bool) -> seccompiler::Result<()> {
-    if all_threads {
-        apply_filter_all_threads(filter)
-    } else {
-        apply_filter(filter)
-    }
+    if all_threads { apply_filter_all_threads(filter) } else { apply_filter(filter) }
 }
 
 /// How many threads the process has besides the calling one.
@@ -90,11 +78,8 @@ fn install(filter: &BpfProgram, all_threads: bool) -> seccompiler::Result<()> {
 /// In a process that is sandboxed already `/proc` may be out of reach. The kernel can still be
 /// asked whether the calling thread is alone, which is the case that matters.
 fn other_threads() -> Result<usize, Error> {
-    let counted = std::fs::read_dir("/proc/self/task").and_then(|tasks| {
-        tasks
-            .map(|task| task.map(drop))
-            .collect::<io::Result<Vec<()>>>()
-    });
+    let counted = std::fs::read_dir("/proc/self/task")
+        .and_then(|tasks| tasks.map(|task| task.map(drop)).collect::<io::Result<Vec<()>>>());
     match counted {
         Ok(tasks) => Ok(tasks.len().saturating_sub(1)),
         Err(_) if sys::is_only_thread() => Ok(0),

@@ -100,14 +100,8 @@ impl FsCapability {
 
     fn open(path: &Path, access: Access) -> Result<Self, Error> {
         let fail = |source: io::Error| match source.kind() {
-            io::ErrorKind::NotFound => Error::PathMissing {
-                path: path.to_owned(),
-                source,
-            },
-            _ => Error::Resolve {
-                path: path.to_owned(),
-                source,
-            },
+            io::ErrorKind::NotFound => Error::PathMissing { path: path.to_owned(), source },
+            _ => Error::Resolve { path: path.to_owned(), source },
         };
         let target = Target::open(path).map_err(fail)?;
         Ok(Self {
@@ -149,16 +143,10 @@ impl Target {
         // The descriptor decides what is granted and the path is what people are shown: refuse
         // when a swap between the two calls made them differ.
         if (opened.st_dev, opened.st_ino) != (named.st_dev, named.st_ino) {
-            return Err(io::Error::other(
-                "the path changed while it was being resolved",
-            ));
+            return Err(io::Error::other("the path changed while it was being resolved"));
         }
         let is_dir = FileType::from_raw_mode(opened.st_mode).is_dir();
-        Ok(Self {
-            resolved,
-            is_dir,
-            handle,
-        })
+        Ok(Self { resolved, is_dir, handle })
     }
 
     #[cfg(not(target_os = "linux"))]
@@ -221,9 +209,7 @@ impl CapabilitySet {
         let path = path.as_ref();
         let capability = FsCapability::open(path, access)?;
         if capability.is_file {
-            return Err(Error::ExpectedDirectory {
-                path: path.to_owned(),
-            });
+            return Err(Error::ExpectedDirectory { path: path.to_owned() });
         }
         self.fs.push(capability);
         Ok(())
@@ -239,9 +225,7 @@ impl CapabilitySet {
         let path = path.as_ref();
         let capability = FsCapability::open(path, access)?;
         if !capability.is_file {
-            return Err(Error::ExpectedFile {
-                path: path.to_owned(),
-            });
+            return Err(Error::ExpectedFile { path: path.to_owned() });
         }
         self.fs.push(capability);
         Ok(())
@@ -302,11 +286,6 @@ impl CapabilitySet {
 
 impl Display for CapabilitySet {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "CapabilitySet(fs={}, network={})",
-            self.fs.len(),
-            self.network
-        )
+        write!(f, "CapabilitySet(fs={}, network={})", self.fs.len(), self.network)
     }
 }

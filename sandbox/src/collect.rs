@@ -44,10 +44,7 @@ pub(crate) struct Child {
 
 impl Child {
     pub(crate) fn new(pid: i32, pidfd: OwnedFd) -> Self {
-        Self {
-            pid: Pid::from_raw(pid),
-            pidfd,
-        }
+        Self { pid: Pid::from_raw(pid), pidfd }
     }
 
     /// Kills the child and its process group.
@@ -67,9 +64,7 @@ impl Child {
     fn kill_session(&self) {
         let Some(session) = self.pid else { return };
         for _ in 0..SESSION_ROUNDS {
-            let found = members(session)
-                .filter(|pid| kill_member(*pid, session))
-                .count();
+            let found = members(session).filter(|pid| kill_member(*pid, session)).count();
             if found == 0 {
                 return;
             }
@@ -90,15 +85,9 @@ impl Child {
             Err(Errno::CHILD) => sys::status_of_reaped(self.pidfd.as_fd()),
             Err(error) => Err(error.into()),
         };
-        let status = status.map_err(|source| Error::Watch {
-            syscall: "waitid",
-            source,
-        })?;
+        let status = status.map_err(|source| Error::Watch { syscall: "waitid", source })?;
         let status = ExitStatus::from_raw(status);
-        Ok(status
-            .code()
-            .or_else(|| status.signal().map(|signal| -signal))
-            .unwrap_or(0))
+        Ok(status.code().or_else(|| status.signal().map(|signal| -signal)).unwrap_or(0))
     }
 }
 
@@ -195,11 +184,7 @@ fn watch(
 }
 
 fn remaining(deadline: Option<Instant>) -> Option<Duration> {
-    deadline.map(|deadline| {
-        deadline
-            .saturating_duration_since(Instant::now())
-            .min(LONGEST_WAIT)
-    })
+    deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()).min(LONGEST_WAIT))
 }
 
 /// What `poll` found.
@@ -219,30 +204,20 @@ fn wait_ready(
     let timeout = wait.and_then(|wait| Timespec::try_from(wait).ok());
     let [stdout, stderr] = streams.each_ref().map(|stream| stream.fd.as_ref());
     let watched = [Some(&child.pidfd), cancel, stdout, stderr];
-    let mut fds: Vec<_> = watched
-        .into_iter()
-        .flatten()
-        .map(|fd| PollFd::new(fd, PollFlags::IN))
-        .collect();
+    let mut fds: Vec<_> =
+        watched.into_iter().flatten().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
     match poll(&mut fds, timeout.as_ref()) {
         // Interrupted: the caller computes the time left anew.
         Ok(0) | Err(Errno::INTR) => return Ok(Ready::default()),
         Ok(_) => {}
         Err(error) => {
-            return Err(Error::Watch {
-                syscall: "poll",
-                source: error.into(),
-            });
+            return Err(Error::Watch { syscall: "poll", source: error.into() });
         }
     }
     let mut events = fds.iter().map(|fd| !fd.revents().is_empty());
     let [child, cancel, stdout, stderr] =
         watched.map(|fd| fd.is_some() && events.next().unwrap_or(false));
-    Ok(Ready {
-        child,
-        cancel,
-        streams: [stdout, stderr],
-    })
+    Ok(Ready { child, cancel, streams: [stdout, stderr] })
 }
 
 /// One of the child's outputs and what has been read of it.
@@ -256,12 +231,7 @@ struct Stream {
 impl Stream {
     fn new(fd: OwnedFd, room: u64) -> Self {
         let room = usize::try_from(room).unwrap_or(usize::MAX);
-        Self {
-            fd: Some(fd),
-            bytes: Vec::new(),
-            room,
-            is_truncated: false,
-        }
+        Self { fd: Some(fd), bytes: Vec::new(), room, is_truncated: false }
     }
 
     /// Reads once, closes at the end of the pipe, and gives the number of bytes read.
@@ -302,10 +272,7 @@ impl Stream {
 }
 
 fn read_error(source: io::Error) -> Error {
-    Error::Watch {
-        syscall: "read",
-        source,
-    }
+    Error::Watch { syscall: "read", source }
 }
 
 /// The processes of a session but for its leader, as far as `/proc` shows them.

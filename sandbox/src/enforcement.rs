@@ -55,11 +55,7 @@ impl Display for Enforcement {
         if self.missing.is_empty() {
             return Ok(());
         }
-        write!(
-            f,
-            "; not judged by this kernel: {}",
-            self.missing.join(", ")
-        )
+        write!(f, "; not judged by this kernel: {}", self.missing.join(", "))
     }
 }
 

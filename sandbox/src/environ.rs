@@ -31,19 +31,13 @@ pub(crate) fn build(inherit: bool, explicit: &[(OsString, OsString)]) -> Result<
 fn check(name: &OsStr, value: &OsStr) -> Result<(), Error> {
     let bytes = name.as_bytes();
     if bytes.is_empty() || bytes.contains(&b'=') || bytes.contains(&0) {
-        return Err(Error::VariableName {
-            name: name.to_owned(),
-        });
+        return Err(Error::VariableName { name: name.to_owned() });
     }
     if is_loader_variable(name) {
-        return Err(Error::LoaderVariable {
-            name: name.to_owned(),
-        });
+        return Err(Error::LoaderVariable { name: name.to_owned() });
     }
     if value.as_bytes().contains(&0) {
-        return Err(Error::NulByte {
-            what: "the value of an environment variable",
-        });
+        return Err(Error::NulByte { what: "the value of an environment variable" });
     }
     Ok(())
 }

@@ -190,10 +190,7 @@ impl Display for Feature {
             Self::Landlock => f.write_str("Landlock (Linux 5.13 or newer, built with it)"),
             Self::LandlockDisabled => f.write_str("Landlock (disabled at boot, see `lsm=`)"),
             Self::LandlockNetwork { abi } => {
-                write!(
-                    f,
-                    "network limits (Landlock ABI 4 or newer, this kernel has {abi})"
-                )
+                write!(f, "network limits (Landlock ABI 4 or newer, this kernel has {abi})")
             }
             Self::FilterArchitecture => {
                 write!(f, "system call filter on {}", std::env::consts::ARCH)

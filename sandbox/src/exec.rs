@@ -17,10 +17,7 @@ use crate::spawn;
 /// The child starts with an empty environment, `/dev/null` as its input, no descriptor of the
 /// parent's, default signal handling, no blocked signal, and a session of its own.
 #[derive(Clone, Debug)]
-#[cfg_attr(
-    not(target_os = "linux"),
-    expect(dead_code, reason = "nothing runs it there")
-)]
+#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "nothing runs it there"))]
 pub struct Command {
     pub(crate) program: OsString,
     pub(crate) args: Vec<OsString>,
@@ -84,9 +81,7 @@ impl Command {
         N: Into<OsString>,
         V: Into<OsString>,
     {
-        let pairs = variables
-            .into_iter()
-            .map(|(name, value)| (name.into(), value.into()));
+        let pairs = variables.into_iter().map(|(name, value)| (name.into(), value.into()));
         self.variables.extend(pairs);
         self
     }

@@ -48,17 +48,11 @@ impl Landlock {
     /// [`Error::Unsupported`] if it has no Landlock or has it switched off.
     pub(crate) fn detect() -> Result<Self, Error> {
         match sys::landlock_abi() {
-            Ok(abi) => Ok(Self {
-                abi: abi.min(NEWEST),
-            }),
+            Ok(abi) => Ok(Self { abi: abi.min(NEWEST) }),
             Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
-                Err(Error::Unsupported {
-                    feature: Feature::LandlockDisabled,
-                })
+                Err(Error::Unsupported { feature: Feature::LandlockDisabled })
             }
-            Err(_) => Err(Error::Unsupported {
-                feature: Feature::Landlock,
-            }),
+            Err(_) => Err(Error::Unsupported { feature: Feature::Landlock }),
         }
     }
 
@@ -74,18 +68,12 @@ impl Landlock {
 
     /// What newer kernels judge and this one lets pass.
     pub(crate) fn missing(self) -> impl Iterator<Item = &'static str> {
-        ADDED
-            .into_iter()
-            .filter(move |(abi, _)| *abi > self.abi)
-            .map(|(_, what)| what)
+        ADDED.into_iter().filter(move |(abi, _)| *abi > self.abi).map(|(_, what)| what)
     }
 
     /// What this kernel judges beyond the first version's rights.
     pub(crate) fn features(self) -> impl Iterator<Item = &'static str> {
-        ADDED
-            .into_iter()
-            .filter(move |(abi, _)| *abi <= self.abi)
-            .map(|(_, what)| what)
+        ADDED.into_iter().filter(move |(abi, _)| *abi <= self.abi).map(|(_, what)| what)
     }
 
     /// Builds the ruleset that grants `caps` and nothing else to the calling process.
@@ -112,10 +100,7 @@ impl Landlock {
                 own.push((path.clone(), self.rights(grant)?.bits()));
             }
         }
-        Ok(ChildRuleset {
-            ruleset: ruleset.into(),
-            own,
-        })
+        Ok(ChildRuleset { ruleset: ruleset.into(), own })
     }
 
     fn build<'a>(
@@ -212,14 +197,9 @@ fn is_device(capability: &FsCapability) -> Result<bool, Error> {
         source: error.into(),
     })?;
     let kind = FileType::from_raw_mode(status.st_mode);
-    Ok(matches!(
-        kind,
-        FileType::CharacterDevice | FileType::BlockDevice
-    ))
+    Ok(matches!(kind, FileType::CharacterDevice | FileType::BlockDevice))
 }
 
 fn build_error(error: RulesetError) -> Error {
-    Error::BuildRuleset {
-        source: Box::new(error),
-    }
+    Error::BuildRuleset { source: Box::new(error) }
 }

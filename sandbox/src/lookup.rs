@@ -41,10 +41,7 @@ pub(crate) fn find(
     }
     if let Some(path) = child_path {
         let found = search(program, path, base)?;
-        return Ok(Program {
-            path: found,
-            argv0: program.to_owned(),
-        });
+        return Ok(Program { path: found, argv0: program.to_owned() });
     }
     let path = std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
     let found = search(program, &path, Path::new(""))?;
@@ -52,26 +49,18 @@ pub(crate) fn find(
     let found = std::path::absolute(&found).unwrap_or(found);
     // The child has no `PATH` in which it could look itself up, as Python does to find its
     // environment: tell it where it is.
-    Ok(Program {
-        argv0: found.clone().into_os_string(),
-        path: found,
-    })
+    Ok(Program { argv0: found.clone().into_os_string(), path: found })
 }
 
 fn by_path(program: &OsStr, base: &Path) -> Result<Program, Error> {
     let seen = base.join(program);
     if seen.symlink_metadata().is_err() {
-        return Err(Error::ProgramNotFound {
-            program: program.to_owned(),
-        });
+        return Err(Error::ProgramNotFound { program: program.to_owned() });
     }
     if !is_executable(&seen) {
         return Err(Error::ProgramNotExecutable { path: seen });
     }
-    Ok(Program {
-        path: program.into(),
-        argv0: program.to_owned(),
-    })
+    Ok(Program { path: program.into(), argv0: program.to_owned() })
 }
 
 /// The first executable file of that name in a search path. Files that cannot be executed are
@@ -81,9 +70,7 @@ fn search(program: &OsStr, path: &OsStr, base: &Path) -> Result<PathBuf, Error> 
         // An empty entry is the working directory.
         .map(|entry| Path::new(".").join(entry).join(program))
         .find(|candidate| is_executable(&base.join(candidate)))
-        .ok_or_else(|| Error::ProgramNotFound {
-            program: program.to_owned(),
-        })
+        .ok_or_else(|| Error::ProgramNotFound { program: program.to_owned() })
 }
 
 fn is_executable(path: &Path) -> bool {

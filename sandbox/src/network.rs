@@ -33,12 +33,9 @@ const X32_BIT: u32 = 0x4000_0000;
 /// [`Error::Unsupported`] on a processor that `seccompiler` does not know, else
 /// [`Error::BuildFilter`].
 pub(crate) fn filter(network: Network) -> std::result::Result<BpfProgram, Error> {
-    let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(|_| Error::Unsupported {
-        feature: Feature::FilterArchitecture,
-    })?;
-    compile(network, arch).map_err(|error| Error::BuildFilter {
-        source: Box::new(error),
-    })
+    let arch = TargetArch::try_from(std::env::consts::ARCH)
+        .map_err(|_| Error::Unsupported { feature: Feature::FilterArchitecture })?;
+    compile(network, arch).map_err(|error| Error::BuildFilter { source: Box::new(error) })
 }
 
 fn compile(network: Network, arch: TargetArch) -> Result<BpfProgram> {
@@ -137,30 +134,20 @@ fn sockets(rules: &mut Rules, network: Network) -> Result<()> {
 /// TCP fast open sends its first bytes without `connect`, so Landlock never sees them.
 fn fast_open(rules: &mut Rules) -> Result<()> {
     let flag = number(libc::MSG_FASTOPEN);
-    let calls = [
-        (libc::SYS_sendto, 3),
-        (libc::SYS_sendmsg, 2),
-        (libc::SYS_sendmmsg, 3),
-    ];
+    let calls = [(libc::SYS_sendto, 3), (libc::SYS_sendmsg, 2), (libc::SYS_sendmmsg, 3)];
     for (call, argument) in calls {
         let rule = vec![low(argument, SeccompCmpOp::MaskedEq(flag), flag)?];
         rules.insert(call, vec![SeccompRule::new(rule)?]);
     }
-    let option = vec![
-        low(1, eq(), number(libc::IPPROTO_TCP))?,
-        low(2, eq(), TCP_FASTOPEN_CONNECT)?,
-    ];
+    let option =
+        vec![low(1, eq(), number(libc::IPPROTO_TCP))?, low(2, eq(), TCP_FASTOPEN_CONNECT)?];
     rules.insert(libc::SYS_setsockopt, vec![SeccompRule::new(option)?]);
     Ok(())
 }
 
 /// A ring makes sockets and sends without any system call that a filter could see.
 fn io_uring(rules: &mut Rules) {
-    for call in [
-        libc::SYS_io_uring_setup,
-        libc::SYS_io_uring_enter,
-        libc::SYS_io_uring_register,
-    ] {
+    for call in [libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register] {
         rules.insert(call, Vec::new());
     }
 }
@@ -183,30 +170,17 @@ fn none_of(argument: u8, values: &[libc::c_int]) -> Result<SeccompRule> {
 }
 
 fn differs(argument: u8, values: &[libc::c_int]) -> Result<Vec<SeccompCondition>> {
-    values
-        .iter()
-        .map(|value| low(argument, ne(), number(*value)))
-        .collect()
+    values.iter().map(|value| low(argument, ne(), number(*value))).collect()
 }
 
 /// A condition on the low 32 bits of an argument: all the kernel looks at where it takes an `int`.
 fn low(argument: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompCondition> {
-    Ok(SeccompCondition::new(
-        argument,
-        SeccompCmpArgLen::Dword,
-        operator,
-        value,
-    )?)
+    Ok(SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value)?)
 }
 
 /// A condition on all 64 bits of an argument, for pointers.
 fn all(argument: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompCondition> {
-    Ok(SeccompCondition::new(
-        argument,
-        SeccompCmpArgLen::Qword,
-        operator,
-        value,
-    )?)
+    Ok(SeccompCondition::new(argument, SeccompCmpArgLen::Qword, operator, value)?)
 }
 
 fn eq() -> SeccompCmpOp {

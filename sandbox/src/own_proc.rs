@@ -20,19 +20,12 @@ impl OwnPath {
         let is_thread =
             parts.next().is_some_and(|part| part.as_os_str() == "task") && parts.next().is_some();
         let rest = if is_thread { parts.as_path() } else { rest };
-        Some(Self {
-            is_thread,
-            rest: rest.to_owned(),
-        })
+        Some(Self { is_thread, rest: rest.to_owned() })
     }
 
     /// The path for a process to say of itself.
     pub(crate) fn of_self(&self) -> PathBuf {
-        let own = if self.is_thread {
-            "/proc/thread-self"
-        } else {
-            "/proc/self"
-        };
+        let own = if self.is_thread { "/proc/thread-self" } else { "/proc/self" };
         Path::new(own).join(&self.rest)
     }
 

@@ -33,15 +33,9 @@ const FIRST_FREE: i32 = 3;
 pub(crate) fn run(command: &Command, caps: &CapabilitySet) -> Result<Output, Error> {
     let start = Instant::now();
     let landlock = Landlock::detect()?;
-    let Started {
-        child,
-        streams,
-        held,
-    } = start_child(command, caps, landlock)?;
+    let Started { child, streams, held } = start_child(command, caps, landlock)?;
     // A time beyond the clock's range never comes.
-    let deadline = command
-        .timeout
-        .and_then(|timeout| start.checked_add(timeout));
+    let deadline = command.timeout.and_then(|timeout| start.checked_add(timeout));
     let end = collect(
         child,
         streams,
@@ -53,11 +47,7 @@ pub(crate) fn run(command: &Command, caps: &CapabilitySet) -> Result<Output, Err
     )?;
     drop(held);
     Ok(Output {
-        exit_code: if end.timed_out {
-            TIMED_OUT
-        } else {
-            end.exit_code
-        },
+        exit_code: if end.timed_out { TIMED_OUT } else { end.exit_code },
         stdout: end.stdout,
         stderr: end.stderr,
         timed_out: end.timed_out,
@@ -99,20 +89,13 @@ fn start_child(
     })
     .map_err(|failure| image.failure(failure.step, io::Error::from_raw_os_error(failure.errno)))?;
     let child = Child::new(spawned.pid, spawned.pidfd);
-    Ok(Started {
-        child,
-        streams: pipes.into_parents(),
-        held: hold(&own, spawned.pid),
-    })
+    Ok(Started { child, streams: pipes.into_parents(), held: hold(&own, spawned.pid) })
 }
 
 fn own_rules(own: &[(OwnPath, u64)]) -> Result<Vec<sys::OwnRule>, Error> {
     let rule = |(path, rights): &(OwnPath, u64)| {
         let path = c_string(path.of_self().as_os_str(), "a granted path")?;
-        Ok(sys::OwnRule {
-            path,
-            rights: *rights,
-        })
+        Ok(sys::OwnRule { path, rights: *rights })
     };
     own.iter().map(rule).collect()
 }
@@ -143,11 +126,8 @@ impl Image {
         let program_name = c_string(&command.program, "the program")?;
         let cwd = command.cwd.as_deref();
         let c_cwd = cwd.map(|path| c_string(path.as_os_str(), "the working directory"));
-        let Program { path, argv0 } = lookup::find(
-            OsStr::from_bytes(program_name.as_bytes()),
-            cwd,
-            search_path(&variables),
-        )?;
+        let Program { path, argv0 } =
+            lookup::find(OsStr::from_bytes(program_name.as_bytes()), cwd, search_path(&variables))?;
         let mut argv = vec![c_string(&argv0, "the program")?];
         for arg in &command.args {
             argv.push(c_string(arg, "an argument")?);
@@ -198,10 +178,7 @@ impl Pipe {
         let (parent, child) = pipe_with(PipeFlags::CLOEXEC)?;
         // Only our end: a program does not expect its output not to block.
         rustix::io::ioctl_fionbio(&parent, true)?;
-        Ok(Self {
-            parent,
-            child: beyond_stdio(child)?,
-        })
+        Ok(Self { parent, child: beyond_stdio(child)? })
     }
 }
 
@@ -227,11 +204,7 @@ impl Pipes {
 
     /// What becomes the child's standard streams.
     fn stdio(&self) -> [BorrowedFd<'_>; 3] {
-        [
-            self.null.as_fd(),
-            self.stdout.child.as_fd(),
-            self.stderr.child.as_fd(),
-        ]
+        [self.null.as_fd(), self.stdout.child.as_fd(), self.stderr.child.as_fd()]
     }
 
     /// Closes the child's ends, so that the pipes end when the child's do.
@@ -264,21 +237,14 @@ fn resource_limits(limits: &Limits) -> Vec<sys::ResourceLimit> {
     let asked = [
         (libc::RLIMIT_NPROC, Resource::Nproc, limits.max_processes),
         (libc::RLIMIT_CPU, Resource::Cpu, limits.max_cpu_seconds),
-        (
-            libc::RLIMIT_FSIZE,
-            Resource::Fsize,
-            limits.max_file_size_bytes,
-        ),
+        (libc::RLIMIT_FSIZE, Resource::Fsize, limits.max_file_size_bytes),
         (libc::RLIMIT_NOFILE, Resource::Nofile, limits.max_open_files),
     ];
     let mut set = Vec::with_capacity(asked.len());
     for (number, resource, value) in asked {
         if let Some(value) = value {
             let most = getrlimit(resource).maximum.unwrap_or(u64::MAX);
-            set.push(sys::ResourceLimit {
-                resource: number,
-                value: value.min(most),
-            });
+            set.push(sys::ResourceLimit { resource: number, value: value.min(most) });
         }
     }
     set

@@ -139,25 +139,12 @@ pub(crate) fn status_of_reaped(pidfd: BorrowedFd<'_>) -> io::Result<c_int> {
     // `PIDFD_GET_INFO` and `PIDFD_INFO_EXIT` of `linux/pidfd.h`.
     const GET_INFO: usize = 0xC040_FF0B;
     const EXIT: u64 = 1 << 3;
-    let mut info = PidfdInfo {
-        mask: EXIT,
-        others: [0; 13],
-        exit_status: 0,
-    };
+    let mut info = PidfdInfo { mask: EXIT, others: [0; 13], exit_status: 0 };
     let pointer = ptr::from_mut(&mut info) as usize;
-    let arguments = [
-        pidfd.as_raw_fd().unsigned_abs() as usize,
-        GET_INFO,
-        pointer,
-        0,
-    ];
+    let arguments = [pidfd.as_raw_fd().unsigned_abs() as usize, GET_INFO, pointer, 0];
     // SAFETY: `info` has the size that the request's number says, and lives through the call.
     unsafe { call(libc::SYS_ioctl, arguments) }.map_err(io::Error::from_raw_os_error)?;
-    if info.mask & EXIT == 0 {
-        Err(io::ErrorKind::NotFound.into())
-    } else {
-        Ok(info.exit_status)
-    }
+    if info.mask & EXIT == 0 { Err(io::ErrorKind::NotFound.into()) } else { Ok(info.exit_status) }
 }
 
 /// The kernel's `struct pidfd_info` in its first version.
@@ -189,14 +176,9 @@ pub(crate) fn spawn(plan: &Plan<'_>) -> Result<Spawned, Failure> {
         failed_step: AtomicU32::new(0),
         errno: AtomicI32::new(0),
     };
-    let stack = Stack::new().map_err(|errno| Failure {
-        step: Step::Stack,
-        errno,
-    })?;
-    let spawned = launch.clone_child(&stack).map_err(|errno| Failure {
-        step: Step::Clone,
-        errno,
-    })?;
+    let stack = Stack::new().map_err(|errno| Failure { step: Step::Stack, errno })?;
+    let spawned =
+        launch.clone_child(&stack).map_err(|errno| Failure { step: Step::Clone, errno })?;
     match launch.failure() {
         None => Ok(spawned),
         Some(failure) => {
@@ -231,13 +213,7 @@ impl Launch<'_> {
         // it, as do `self` and `pidfd`: `CLONE_VFORK` keeps this function from going on before
         // the child has left this memory. `child_main` keeps to the rules of this module.
         let pid = unsafe {
-            libc::clone(
-                child_main,
-                stack.top(),
-                FLAGS,
-                argument,
-                ptr::from_mut(&mut pidfd),
-            )
+            libc::clone(child_main, stack.top(), FLAGS, argument, ptr::from_mut(&mut pidfd))
         };
         let error = last_errno();
         // Cannot fail: the set is valid. The thread would be left with all signals blocked.
@@ -253,10 +229,7 @@ impl Launch<'_> {
     fn failure(&self) -> Option<Failure> {
         let number = self.failed_step.load(Ordering::Acquire);
         let step = Step::ALL.into_iter().find(|step| *step as u32 == number)?;
-        Some(Failure {
-            step,
-            errno: self.errno.load(Ordering::Relaxed),
-        })
+        Some(Failure { step, errno: self.errno.load(Ordering::Relaxed) })
     }
 
     /// The child's way into its program. In the child only; returns only if a step failed.
@@ -265,8 +238,7 @@ impl Launch<'_> {
         self.follow_parent().map_err(at(Step::ParentDeath))?;
         // A session is a process group too, and has no terminal.
         new_session().map_err(at(Step::Session))?;
-        self.change_directory()
-            .map_err(at(Step::WorkingDirectory))?;
+        self.change_directory().map_err(at(Step::WorkingDirectory))?;
         self.connect_stdio().map_err(at(Step::Stdio))?;
         close_on_exec().map_err(at(Step::Descriptors))?;
         self.limit_resources().map_err(at(Step::ResourceLimits))?;
@@ -319,10 +291,7 @@ impl Launch<'_> {
 
     fn limit_resources(&self) -> Result<(), c_int> {
         for limit in self.plan.limits {
-            let value = libc::rlimit64 {
-                rlim_cur: limit.value,
-                rlim_max: limit.value,
-            };
+            let value = libc::rlimit64 { rlim_cur: limit.value, rlim_max: limit.value };
             let value = ptr::from_ref(&value) as usize;
             // SAFETY: `value` points to a limit that lives through the call; none is returned.
             unsafe { call(libc::SYS_prlimit64, [0, limit.resource as usize, value, 0]) }?;
@@ -336,28 +305,16 @@ impl Launch<'_> {
         let ruleset = self.plan.ruleset.as_raw_fd().unsigned_abs() as usize;
         let flags = (libc::O_PATH | libc::O_CLOEXEC).unsigned_abs() as usize;
         for rule in self.plan.own_rules {
-            let path = [
-                libc::AT_FDCWD.cast_unsigned() as usize,
-                rule.path.as_ptr() as usize,
-                flags,
-                0,
-            ];
+            let path =
+                [libc::AT_FDCWD.cast_unsigned() as usize, rule.path.as_ptr() as usize, flags, 0];
             // SAFETY: the path is a C string that lives as long as the plan.
             let parent = unsafe { call(libc::SYS_openat, path) }?;
             let parent = c_int::try_from(parent).map_err(|_| libc::EBADF)?;
-            let attribute = PathBeneath {
-                rights: rule.rights,
-                parent,
-            };
+            let attribute = PathBeneath { rights: rule.rights, parent };
             let attribute = ptr::from_ref(&attribute) as usize;
             // SAFETY: `attribute` points to a rule that lives through the call. The descriptor
             // in it is closed by `execve`.
-            unsafe {
-                call(
-                    libc::SYS_landlock_add_rule,
-                    [ruleset, PATH_BENEATH, attribute, 0],
-                )
-            }?;
+            unsafe { call(libc::SYS_landlock_add_rule, [ruleset, PATH_BENEATH, attribute, 0]) }?;
         }
         Ok(())
     }
@@ -399,9 +356,7 @@ extern "C" fn child_main(launch: *mut c_void) -> c_int {
     let launch = unsafe { &*launch.cast::<Launch<'_>>() };
     let Err(failure) = launch.enter();
     launch.errno.store(failure.errno, Ordering::Relaxed);
-    launch
-        .failed_step
-        .store(failure.step as u32, Ordering::Release);
+    launch.failed_step.store(failure.step as u32, Ordering::Release);
     // SAFETY: ends the child and runs nothing of the parent's on the way.
     let _ = unsafe { call(libc::SYS_exit_group, [1, 0, 0, 0]) };
     1
@@ -448,12 +403,7 @@ pub(crate) fn keep_capabilities(kept: u64) -> Result<(), c_int> {
     let mut header = [0x2008_0522_u32, 0];
     // Effective, permitted and inheritable, the low words and then the high ones.
     let mut sets = [0_u32; 6];
-    let pointers = [
-        ptr::from_mut(&mut header) as usize,
-        ptr::from_mut(&mut sets) as usize,
-        0,
-        0,
-    ];
+    let pointers = [ptr::from_mut(&mut header) as usize, ptr::from_mut(&mut sets) as usize, 0, 0];
     // SAFETY: both point to memory of the size that this version has, which lives through the
     // call.
     unsafe { call(libc::SYS_capget, pointers) }?;
@@ -474,16 +424,8 @@ pub(crate) fn keep_capabilities(kept: u64) -> Result<(), c_int> {
 /// whose handlers must not run in the child either.
 fn set_signal_mask(mask: SignalSet) -> Result<SignalSet, c_int> {
     let mut old: SignalSet = 0;
-    let (new, before) = (
-        ptr::from_ref(&mask) as usize,
-        ptr::from_mut(&mut old) as usize,
-    );
-    let arguments = [
-        libc::SIG_SETMASK as usize,
-        new,
-        before,
-        size_of::<SignalSet>(),
-    ];
+    let (new, before) = (ptr::from_ref(&mask) as usize, ptr::from_mut(&mut old) as usize);
+    let arguments = [libc::SIG_SETMASK as usize, new, before, size_of::<SignalSet>()];
     // SAFETY: both point to signal sets of the size given, which live through the call.
     unsafe { call(libc::SYS_rt_sigprocmask, arguments) }?;
     Ok(old)
@@ -509,11 +451,7 @@ fn last_errno() -> c_int {
 
 /// C strings as C has them: pointers, with a null at the end.
 fn pointers(strings: &[CString]) -> Vec<*const c_char> {
-    strings
-        .iter()
-        .map(|string| string.as_ptr())
-        .chain([ptr::null()])
-        .collect()
+    strings.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect()
 }
 
 /// Memory for the child to run on, with a guard below it.
@@ -525,16 +463,8 @@ impl Stack {
     fn new() -> Result<Self, c_int> {
         const FLAGS: c_int = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK;
         // SAFETY: a new mapping at an address of the kernel's choice touches no other.
-        let base = unsafe {
-            libc::mmap(
-                ptr::null_mut(),
-                GUARD + STACK,
-                libc::PROT_NONE,
-                FLAGS,
-                -1,
-                0,
-            )
-        };
+        let base =
+            unsafe { libc::mmap(ptr::null_mut(), GUARD + STACK, libc::PROT_NONE, FLAGS, -1, 0) };
         if base == libc::MAP_FAILED {
             return Err(last_errno());
         }
@@ -542,11 +472,7 @@ impl Stack {
         let usable = base.wrapping_byte_add(GUARD);
         // SAFETY: the range is the upper part of the mapping made above, which nobody uses yet.
         let status = unsafe { libc::mprotect(usable, STACK, libc::PROT_READ | libc::PROT_WRITE) };
-        if status == 0 {
-            Ok(stack)
-        } else {
-            Err(last_errno())
-        }
+        if status == 0 { Ok(stack) } else { Err(last_errno()) }
     }
 
     /// The end of the memory: stacks grow down.

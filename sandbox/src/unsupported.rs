@@ -10,19 +10,13 @@ use crate::error::{Error, Feature};
 ///
 /// Always [`Error::Unsupported`].
 pub fn apply(_: &CapabilitySet) -> Result<Enforcement, Error> {
-    Err(Error::Unsupported {
-        feature: Feature::Platform,
-    })
+    Err(Error::Unsupported { feature: Feature::Platform })
 }
 
 /// Whether sandboxing works on this machine: it does not.
 pub fn support() -> Support {
     let details = Feature::Platform.to_string();
-    Support {
-        is_supported: false,
-        platform: std::env::consts::OS,
-        details,
-    }
+    Support { is_supported: false, platform: std::env::consts::OS, details }
 }
 
 /// The Linux module of this name runs commands.
@@ -34,8 +28,6 @@ pub(crate) mod spawn {
     pub(crate) fn run(command: &Command, _: &CapabilitySet) -> Result<Output, Error> {
         let variables = command.environment()?;
         let _ = crate::exec::search_path(&variables);
-        Err(Error::Unsupported {
-            feature: Feature::Platform,
-        })
+        Err(Error::Unsupported { feature: Feature::Platform })
     }
 }

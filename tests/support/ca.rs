@@ -29,15 +29,10 @@ impl Authority {
     /// A new authority.
     pub fn new() -> Self {
         let mut params = CertificateParams::default();
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "test authority");
+        params.distinguished_name.push(DnType::CommonName, "test authority");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        Self {
-            issuer,
-            dir: tempfile::tempdir().unwrap(),
-        }
+        Self { issuer, dir: tempfile::tempdir().unwrap() }
     }
 
     /// The file of its certificate, as PEM.
@@ -51,9 +46,7 @@ impl Authority {
     pub fn identity(&self, names: &[&str]) -> Identity {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         let mut params = CertificateParams::new(names).unwrap();
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "test origin");
+        params.distinguished_name.push(DnType::CommonName, "test origin");
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         Identity {

@@ -55,10 +55,7 @@ pub async fn exchange(addr: SocketAddr, request: &str) -> Reply {
 
 impl From<TcpStream> for Connection {
     fn from(stream: TcpStream) -> Self {
-        Self {
-            stream,
-            buffer: Vec::new(),
-        }
+        Self { stream, buffer: Vec::new() }
     }
 }
 
@@ -110,11 +107,7 @@ impl Connection {
     /// Reads `length` bytes.
     pub async fn exactly(&mut self, length: usize) -> Vec<u8> {
         while self.buffer.len() < length {
-            assert!(
-                self.fill().await,
-                "closed after {:?}",
-                String::from_utf8_lossy(&self.buffer)
-            );
+            assert!(self.fill().await, "closed after {:?}", String::from_utf8_lossy(&self.buffer));
         }
         self.buffer.drain(..length).collect()
     }
@@ -135,18 +128,10 @@ impl Connection {
 
     async fn until(&mut self, end: &[u8]) -> Vec<u8> {
         loop {
-            if let Some(at) = self
-                .buffer
-                .windows(end.len())
-                .position(|window| window == end)
-            {
+            if let Some(at) = self.buffer.windows(end.len()).position(|window| window == end) {
                 return self.buffer.drain(..at + end.len()).collect();
             }
-            assert!(
-                self.fill().await,
-                "closed after {:?}",
-                String::from_utf8_lossy(&self.buffer)
-            );
+            assert!(self.fill().await, "closed after {:?}", String::from_utf8_lossy(&self.buffer));
         }
     }
 
@@ -158,6 +143,5 @@ impl Connection {
 }
 
 fn field<'head>(head: &'head str, name: &str) -> Option<&'head str> {
-    head.lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
 }

@@ -37,9 +37,7 @@ pub struct Seen {
 impl Seen {
     /// The value of a header, or the empty string.
     pub fn header(&self, name: &str) -> &str {
-        self.headers
-            .get(name)
-            .map_or("", |value| value.to_str().unwrap())
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 }
 
@@ -133,9 +131,7 @@ impl Origin {
             Ok(reaction)
         });
         // A client that leaves is part of some tests.
-        let _ = http1::Builder::new()
-            .serve_connection(TokioIo::new(stream), service)
-            .await;
+        let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
     }
 
     /// A TCP server that sends every byte back, with half-close.

@@ -1,10 +1,7 @@
 //! What tests run inside a sandbox, or as the parent of one: does one thing, named by the first
 //! argument, and prints `ok`, or the number of the error it met.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a probe that cannot go on should say so and stop"
-)]
+#![expect(clippy::unwrap_used, reason = "a probe that cannot go on should say so and stop")]
 #![expect(clippy::print_stdout, reason = "printing is what it is for")]
 
 use std::collections::BTreeMap;
@@ -44,14 +41,10 @@ fn run(args: &[&str]) -> io::Result<()> {
             | "listen-unbound" | "abstract-connect",
             ..,
         ] => network(args),
-        [
-            "signal-parent" | "limit-parent" | "nice-parent" | "ioctl" | "call",
-            ..,
-        ] => outside(args),
-        [
-            "env" | "own-group" | "fds" | "stdin" | "session" | "limits" | "cwd" | "args",
-            ..,
-        ] => inside(args),
+        ["signal-parent" | "limit-parent" | "nice-parent" | "ioctl" | "call", ..] => outside(args),
+        ["env" | "own-group" | "fds" | "stdin" | "session" | "limits" | "cwd" | "args", ..] => {
+            inside(args)
+        }
         ["apply", ..] => apply_and(args),
         [
             "nested" | "apply-with-thread" | "leaks" | "closed-stdio" | "blocked-signals"
@@ -73,11 +66,7 @@ fn files(args: &[&str]) -> io::Result<()> {
         }
         ["list", path] => fs::read_dir(path).map(drop),
         ["write", path] => OpenOptions::new().append(true).open(path)?.write_all(b"x"),
-        ["create", path] => OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(path)
-            .map(drop),
+        ["create", path] => OpenOptions::new().write(true).create_new(true).open(path).map(drop),
         ["truncate", path] => {
             let path = std::ffi::CString::new(path)?;
             syscall(libc::SYS_truncate, [path.as_ptr() as i64, 0, 0, 0])
@@ -92,10 +81,7 @@ fn files(args: &[&str]) -> io::Result<()> {
             let path = std::ffi::CString::new(path)?;
             let null = 0o020_666;
             // Device 1, 3.
-            syscall(
-                libc::SYS_mknodat,
-                [libc::AT_FDCWD.into(), path.as_ptr() as i64, null, 0x103],
-            )
+            syscall(libc::SYS_mknodat, [libc::AT_FDCWD.into(), path.as_ptr() as i64, null, 0x103])
         }
         ["execute", path] => std::process::Command::new(path).status().map(drop),
         _ => Err(io::Error::other(format!("no such probe: {args:?}"))),
@@ -104,16 +90,12 @@ fn files(args: &[&str]) -> io::Result<()> {
 
 fn network(args: &[&str]) -> io::Result<()> {
     match *args {
-        ["socket", family, kind, protocol] => syscall(
-            libc::SYS_socket,
-            [number(family), number(kind), number(protocol), 0],
-        ),
+        ["socket", family, kind, protocol] => {
+            syscall(libc::SYS_socket, [number(family), number(kind), number(protocol), 0])
+        }
         ["socketpair", family, kind] => {
             let pair = [0_i32; 2];
-            syscall(
-                libc::SYS_socketpair,
-                [number(family), number(kind), 0, pair.as_ptr() as i64],
-            )
+            syscall(libc::SYS_socketpair, [number(family), number(kind), 0, pair.as_ptr() as i64])
         }
         ["connect", address] => TcpStream::connect(address).map(drop),
         ["bind", address] => TcpListener::bind(address).map(drop),
@@ -128,14 +110,7 @@ fn network(args: &[&str]) -> io::Result<()> {
             let level = i64::from(libc::IPPROTO_TCP);
             syscall6(
                 libc::SYS_setsockopt,
-                [
-                    stream_socket()?,
-                    level,
-                    30,
-                    std::ptr::from_ref(&on) as i64,
-                    4,
-                    0,
-                ],
+                [stream_socket()?, level, 30, std::ptr::from_ref(&on) as i64, 4, 0],
             )
         }
         ["abstract-connect", name] => {
@@ -147,9 +122,7 @@ fn network(args: &[&str]) -> io::Result<()> {
 }
 
 fn fast_open(call: &str, address: SocketAddr) -> io::Result<()> {
-    let SocketAddr::V4(address) = address else {
-        unreachable!("tests use IPv4")
-    };
+    let SocketAddr::V4(address) = address else { unreachable!("tests use IPv4") };
     let mut raw = [0_u8; 16];
     raw[0] = 2;
     raw[2..4].copy_from_slice(&address.port().to_be_bytes());
@@ -175,10 +148,7 @@ fn outside(args: &[&str]) -> io::Result<()> {
         ["limit-parent"] => {
             let limit = [1_u64 << 40; 2];
             let resource = i64::from(libc::RLIMIT_CORE);
-            syscall(
-                libc::SYS_prlimit64,
-                [parent, resource, limit.as_ptr() as i64, 0],
-            )
+            syscall(libc::SYS_prlimit64, [parent, resource, limit.as_ptr() as i64, 0])
         }
         ["nice-parent"] => syscall(libc::SYS_setpriority, [0, parent, 0, 0]),
         ["ioctl", request, argument] => {
@@ -207,10 +177,7 @@ fn inside(args: &[&str]) -> io::Result<()> {
         }
         ["fds"] => {
             let is_open = |fd| syscall(libc::SYS_fcntl, [fd, libc::F_GETFD.into(), 0, 0]).is_ok();
-            println!(
-                "{:?}",
-                (0..1024).filter(|fd| is_open(*fd)).collect::<Vec<_>>()
-            );
+            println!("{:?}", (0..1024).filter(|fd| is_open(*fd)).collect::<Vec<_>>());
         }
         ["stdin"] => {
             let mut text = Vec::new();
@@ -225,21 +192,13 @@ fn inside(args: &[&str]) -> io::Result<()> {
             use std::os::unix::process::CommandExt as _;
             let fifo = OpenOptions::new().write(true).open(fifo)?;
             let mut script = std::process::Command::new("/bin/sh");
-            script
-                .args(["-c", "echo; sleep 30"])
-                .process_group(0)
-                .stdout(fifo);
+            script.args(["-c", "echo; sleep 30"]).process_group(0).stdout(fifo);
             script.spawn()?.wait()?;
         }
         ["cwd"] => println!("{}", std::env::current_dir()?.display()),
         ["limits"] => {
             use rustix::process::{Resource, getrlimit};
-            for resource in [
-                Resource::Nproc,
-                Resource::Cpu,
-                Resource::Fsize,
-                Resource::Nofile,
-            ] {
+            for resource in [Resource::Nproc, Resource::Cpu, Resource::Fsize, Resource::Nofile] {
                 let limit = getrlimit(resource);
                 println!("{:?} {:?}", limit.current, limit.maximum);
             }
@@ -276,10 +235,7 @@ fn parent(args: &[&str]) -> io::Result<()> {
         ["nested"] => {
             let output = shell("wc -c; echo nested").run(&system()).unwrap();
             println!("{} {}", output.exit_code, text(&output).replace('\n', " "));
-            let output = shell("sleep 30")
-                .timeout(Duration::ZERO)
-                .run(&system())
-                .unwrap();
+            let output = shell("sleep 30").timeout(Duration::ZERO).run(&system()).unwrap();
             println!("{}", output.exit_code);
             Ok(())
         }
@@ -295,20 +251,11 @@ fn parent(args: &[&str]) -> io::Result<()> {
         ["blocked-signals"] => {
             let all = u64::MAX;
             let mask = std::ptr::from_ref(&all) as i64;
-            syscall(
-                libc::SYS_rt_sigprocmask,
-                [libc::SIG_SETMASK.into(), mask, 0, 8],
-            )?;
-            println!(
-                "{}",
-                shell("kill -TERM $$").run(&system()).unwrap().exit_code
-            );
+            syscall(libc::SYS_rt_sigprocmask, [libc::SIG_SETMASK.into(), mask, 0, 8])?;
+            println!("{}", shell("kill -TERM $$").run(&system()).unwrap().exit_code);
             let mut after = 0_u64;
             let mask = std::ptr::from_mut(&mut after) as i64;
-            syscall(
-                libc::SYS_rt_sigprocmask,
-                [libc::SIG_SETMASK.into(), 0, mask, 8],
-            )?;
+            syscall(libc::SYS_rt_sigprocmask, [libc::SIG_SETMASK.into(), 0, mask, 8])?;
             // The kernel never blocks these two.
             let always = 1 << (libc::SIGKILL - 1) | 1 << (libc::SIGSTOP - 1);
             println!("{}", after | always == u64::MAX);
@@ -320,19 +267,13 @@ fn parent(args: &[&str]) -> io::Result<()> {
             let action = action.as_ptr() as i64;
             syscall(libc::SYS_rt_sigaction, [libc::SIGCHLD.into(), action, 0, 8])?;
             println!("{}", shell("exit 7").run(&system()).unwrap().exit_code);
-            println!(
-                "{}",
-                shell("kill -TERM $$").run(&system()).unwrap().exit_code
-            );
+            println!("{}", shell("kill -TERM $$").run(&system()).unwrap().exit_code);
             Ok(())
         }
         ["orphan", directory, fifo] => {
             let mut caps = system();
             caps.allow_path(directory, Access::ReadWrite).unwrap();
-            shell("exec 1>\"$0\"; exec sleep 30")
-                .arg(fifo)
-                .run(&caps)
-                .unwrap();
+            shell("exec 1>\"$0\"; exec sleep 30").arg(fifo).run(&caps).unwrap();
             Ok(())
         }
         _ => unreachable!("listed in `run`"),
@@ -358,10 +299,7 @@ fn leaks() -> io::Result<()> {
     let before = fs::read_dir("/proc/self/fd")?.count();
     for _ in 0..50 {
         shell("echo x").run(&caps).unwrap();
-        shell("sleep 30")
-            .timeout(Duration::ZERO)
-            .run(&caps)
-            .unwrap();
+        shell("sleep 30").timeout(Duration::ZERO).run(&caps).unwrap();
         shell("true").cwd("/nonexistent").run(&caps).unwrap_err();
         shell("true").run(&CapabilitySet::new()).unwrap_err();
     }
@@ -375,9 +313,7 @@ fn leaks() -> io::Result<()> {
 fn stream_socket() -> io::Result<i64> {
     use rustix::net::{AddressFamily, SocketType, socket};
     use std::os::fd::IntoRawFd as _;
-    Ok(socket(AddressFamily::INET, SocketType::STREAM, None)?
-        .into_raw_fd()
-        .into())
+    Ok(socket(AddressFamily::INET, SocketType::STREAM, None)?.into_raw_fd().into())
 }
 
 fn number(text: &str) -> i64 {
@@ -390,17 +326,10 @@ fn syscall(call: i64, arguments: [i64; 4]) -> io::Result<()> {
     syscall6(call, six)
 }
 
-#[expect(
-    unsafe_code,
-    reason = "the probes are of calls that no safe interface makes"
-)]
+#[expect(unsafe_code, reason = "the probes are of calls that no safe interface makes")]
 fn syscall6(call: i64, args: [i64; 6]) -> io::Result<()> {
     // SAFETY: each caller passes numbers, null, or pointers to locals of the size the call wants.
     let result =
         unsafe { libc::syscall(call, args[0], args[1], args[2], args[3], args[4], args[5]) };
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
-    }
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

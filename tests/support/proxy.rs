@@ -26,34 +26,20 @@ impl TestProxy {
     /// Starts a proxy.
     pub async fn start(config: ProxyConfig) -> Self {
         let handle = ProxyHandle::start(config).await.unwrap();
-        let token = handle
-            .env_vars()
-            .into_iter()
-            .find(|(name, _)| name == "NONO_PROXY_TOKEN");
-        Self {
-            handle,
-            token: token.unwrap().1,
-        }
+        let token = handle.env_vars().into_iter().find(|(name, _)| name == "NONO_PROXY_TOKEN");
+        Self { handle, token: token.unwrap().1 }
     }
 
     /// Starts a proxy with one route, `/api`, to `origin`, with the real key as its credential.
     pub async fn with_route(origin: SocketAddr) -> Self {
         let routes = vec![route("/api", origin)];
-        Self::start(ProxyConfig {
-            routes,
-            ..ProxyConfig::default()
-        })
-        .await
+        Self::start(ProxyConfig { routes, ..ProxyConfig::default() }).await
     }
 
     /// Starts a proxy that lets clients reach `hosts`.
     pub async fn with_hosts(hosts: &[&str]) -> Self {
         let allowed_hosts = hosts.iter().map(ToString::to_string).collect();
-        Self::start(ProxyConfig {
-            allowed_hosts,
-            ..ProxyConfig::default()
-        })
-        .await
+        Self::start(ProxyConfig { allowed_hosts, ..ProxyConfig::default() }).await
     }
 
     /// A GET to a path of the proxy, with the session token as the API key.

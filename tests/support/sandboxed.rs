@@ -29,11 +29,8 @@ pub fn system() -> CapabilitySet {
 #[expect(clippy::expect_used, reason = "no test could go on")]
 pub fn allow(caps: &mut CapabilitySet, path: impl AsRef<Path>, access: Access) {
     let path = path.as_ref();
-    let granted = if path.is_dir() {
-        caps.allow_path(path, access)
-    } else {
-        caps.allow_file(path, access)
-    };
+    let granted =
+        if path.is_dir() { caps.allow_path(path, access) } else { caps.allow_file(path, access) };
     granted.expect("a fixture's path can be granted");
 }
 

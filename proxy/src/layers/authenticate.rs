@@ -31,19 +31,13 @@ impl Step<Received> for Authenticate {
     type To = Authenticated;
 
     fn step(&self, mut exchange: Exchange<Received>) -> Result<Exchange<Authenticated>, Error> {
-        let Shared {
-            token,
-            key_headers,
-            url_tokens,
-            ..
-        } = &*self.0;
+        let Shared { token, key_headers, url_tokens, .. } = &*self.0;
         let form = exchange.stage.form;
         let headers = exchange.request.headers_mut();
         let in_proxy_header = take_token(headers, &PROXY_AUTHORIZATION, token);
         // The token never goes further, whichever header it was in.
-        let in_key_header = key_headers.iter().fold(false, |found, name| {
-            take_token(headers, name, token) | found
-        });
+        let in_key_header =
+            key_headers.iter().fold(false, |found, name| take_token(headers, name, token) | found);
         let shown = match form {
             _ if in_proxy_header => Some(AuthMechanism::ProxyAuthorization),
             Form::Tunnel | Form::Forward => None,
@@ -53,11 +47,8 @@ impl Step<Received> for Authenticate {
         };
         exchange.recorder.note(|record| {
             record.auth_mechanism = shown;
-            let outcome = if shown.is_some() {
-                AuthOutcome::Succeeded
-            } else {
-                AuthOutcome::Failed
-            };
+            let outcome =
+                if shown.is_some() { AuthOutcome::Succeeded } else { AuthOutcome::Failed };
             record.auth_outcome = Some(outcome);
         });
         match (shown, form) {
@@ -72,10 +63,7 @@ impl Step<Received> for Authenticate {
 
 /// Whether header `name` carries the token; if it does, the header is removed, all of it.
 fn take_token(headers: &mut HeaderMap, name: &HeaderName, token: &Token) -> bool {
-    let found = headers
-        .get_all(name)
-        .iter()
-        .fold(false, |found, value| found | token.is_in(value));
+    let found = headers.get_all(name).iter().fold(false, |found, value| found | token.is_in(value));
     if found {
         headers.remove(name);
     }

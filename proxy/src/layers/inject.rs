@@ -27,10 +27,7 @@ impl<S> Layer<S> for InjectLayer {
     type Service = Inject<S>;
 
     fn layer(&self, inner: S) -> Inject<S> {
-        Inject {
-            shared: Arc::clone(&self.0),
-            inner,
-        }
+        Inject { shared: Arc::clone(&self.0), inner }
     }
 }
 
@@ -87,10 +84,7 @@ where
         let mut inner = std::mem::replace(&mut self.inner, fresh);
         Box::pin(async move {
             if let Some(credential) = &route.credential {
-                credential
-                    .load(&shared.store)
-                    .await
-                    .map_err(Error::Credential)?;
+                credential.load(&shared.store).await.map_err(Error::Credential)?;
             }
             inner.call(inject(&shared, &route, exchange)?).await
         })
@@ -109,10 +103,7 @@ fn route_of(exchange: &Exchange<Permitted>) -> Option<Arc<Route>> {
 }
 
 fn is_loaded(route: &Route) -> bool {
-    route
-        .credential
-        .as_ref()
-        .is_none_or(|credential| credential.ready().is_some())
+    route.credential.as_ref().is_none_or(|credential| credential.ready().is_some())
 }
 
 /// Puts the loaded credential of `route` on the request.
@@ -122,24 +113,15 @@ fn inject(
     mut exchange: Exchange<Permitted>,
 ) -> Result<Exchange<Ready>, Error> {
     let credential = route.credential.as_ref();
-    check_place(
-        exchange.stage.mechanism,
-        credential.map(Credential::injection),
-    )?;
+    check_place(exchange.stage.mechanism, credential.map(Credential::injection))?;
     let rendered = credential.and_then(|credential| credential.ready());
     if let Some(rendered) = rendered {
         // One that the client brought itself would decide, for some servers, whose account it is.
-        if shared
-            .key_headers
-            .iter()
-            .any(|name| exchange.request.headers().contains_key(name))
-        {
+        if shared.key_headers.iter().any(|name| exchange.request.headers().contains_key(name)) {
             return Err(Refusal::ForeignCredential.into());
         }
         put(&mut exchange.request, rendered, shared.token.expose())?;
-        exchange
-            .recorder
-            .note(|record| record.managed_credential_active = Some(true));
+        exchange.recorder.note(|record| record.managed_credential_active = Some(true));
     }
     Ok(exchange.advance(ready_stage))
 }
@@ -151,29 +133,20 @@ fn check_place(mechanism: AuthMechanism, injection: Option<&Injection>) -> Resul
         AuthMechanism::PhantomPath => matches!(injection, Some(Injection::UrlPath { .. })),
         AuthMechanism::PhantomQuery => matches!(injection, Some(Injection::QueryParam { .. })),
     };
-    if fits {
-        Ok(())
-    } else {
-        Err(Refusal::TokenMisplaced)
-    }
+    if fits { Ok(()) } else { Err(Refusal::TokenMisplaced) }
 }
 
 fn put(request: &mut Request<Body>, rendered: &Rendered, token: &str) -> Result<(), Refusal> {
     match rendered {
         Rendered::Header(name, value) => {
-            request
-                .headers_mut()
-                .insert(HeaderName::clone(name), value.clone());
+            request.headers_mut().insert(HeaderName::clone(name), value.clone());
             Ok(())
         }
         Rendered::Query(name, value) => {
             let query = with_parameter(request.uri().query(), name, value);
             set_target(request, request.uri().path().to_owned(), Some(query))
         }
-        Rendered::Path {
-            pattern,
-            replacement,
-        } => {
+        Rendered::Path { pattern, replacement } => {
             let path = with_replacement(request.uri().path(), pattern, replacement, token)?;
             let query = request.uri().query().map(str::to_owned);
             set_target(request, path, query)
@@ -187,11 +160,7 @@ fn with_parameter(query: Option<&str>, name: &str, value: &EscapedSecret) -> Str
         let given = pair.split('=').next().unwrap_or_default();
         !pair.is_empty() && !percent_encoding::percent_decode_str(given).eq(name.bytes())
     };
-    let mut pairs: Vec<&str> = query
-        .unwrap_or_default()
-        .split('&')
-        .filter(is_other)
-        .collect();
+    let mut pairs: Vec<&str> = query.unwrap_or_default().split('&').filter(is_other).collect();
     let own = format!("{name}={}", value.expose());
     pairs.push(&own);
     pairs.join("&")
@@ -210,11 +179,7 @@ fn with_replacement(
     while let Some(at) = whole.find(&shown) {
         whole.replace_range(at..at + shown.len(), replacement.expose());
     }
-    if whole.contains(token) || whole == path {
-        Err(Refusal::TokenMisplaced)
-    } else {
-        Ok(whole)
-    }
+    if whole.contains(token) || whole == path { Err(Refusal::TokenMisplaced) } else { Ok(whole) }
 }
 
 fn set_target(

@@ -27,9 +27,7 @@ impl Limit {
     /// At most `places` at once; 0 is without limit.
     pub(crate) fn new(places: usize) -> Self {
         let bounded = || Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)));
-        Self {
-            places: (places > 0).then(bounded),
-        }
+        Self { places: (places > 0).then(bounded) }
     }
 }
 
@@ -38,9 +36,7 @@ impl<S> Step<S> for Limit {
 
     fn step(&self, mut exchange: Exchange<S>) -> Result<Exchange<S>, Error> {
         if let Some(places) = &self.places {
-            let permit = Arc::clone(places)
-                .try_acquire_owned()
-                .map_err(|_| Refusal::OverLimit)?;
+            let permit = Arc::clone(places).try_acquire_owned().map_err(|_| Refusal::OverLimit)?;
             exchange.place = Some(Place { _permit: permit });
         }
         Ok(exchange)

@@ -52,10 +52,7 @@ impl<J: Clone, S> Layer<S> for StepLayer<J> {
     type Service = StepService<J, S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        StepService {
-            step: self.0.clone(),
-            inner,
-        }
+        StepService { step: self.0.clone(), inner }
     }
 }
 

@@ -24,10 +24,7 @@ impl<S> Layer<S> for RecordLayer {
     type Service = Record<S>;
 
     fn layer(&self, inner: S) -> Record<S> {
-        Record {
-            shared: Arc::clone(&self.0),
-            inner,
-        }
+        Record { shared: Arc::clone(&self.0), inner }
     }
 }
 
@@ -51,30 +48,23 @@ where
     }
 
     fn call(&mut self, arrival: Arrival) -> Self::Future {
-        let Arrival {
-            mut request,
-            client,
-        } = arrival;
+        let Arrival { mut request, peer } = arrival;
         // Reserved before anything happens: what cannot be recorded does not take place.
         let Some(permit) = self.shared.audit.try_reserve() else {
-            return RecordFuture::Refused {
-                response: Some(respond::log_full()),
-            };
+            return RecordFuture::Refused { response: Some(respond::log_full()) };
         };
         let form = Form::of(&request, self.shared.addr);
         let recorder = Arc::new(open(&self.shared, permit, form, &request));
-        recorder.note(|record| record.client = Some(client));
+        recorder.note(|record| record.client = Some(Arc::clone(&peer.address)));
         request.body_mut().tap_request(Arc::clone(&recorder));
         let exchange = Exchange {
             request,
             recorder: Arc::clone(&recorder),
+            peer,
             place: None,
             stage: Received { form },
         };
-        RecordFuture::Running {
-            inner: self.inner.call(exchange),
-            recorder,
-        }
+        RecordFuture::Running { inner: self.inner.call(exchange), recorder }
     }
 }
 
@@ -84,11 +74,7 @@ fn open(
     form: Form,
     request: &Request<Body>,
 ) -> Recorder {
-    let mode = if form == Form::Tunnel {
-        Mode::Connect
-    } else {
-        Mode::Reverse
-    };
+    let mode = if form == Form::Tunnel { Mode::Connect } else { Mode::Reverse };
     let recorder = Recorder::open(permit, mode);
     recorder.note(|record| {
         record.method = Some(method_name(request.method()));
@@ -105,9 +91,7 @@ fn open(
 
 /// The method's name, without an allocation for the common ones.
 fn method_name(method: &Method) -> Cow<'static, str> {
-    for known in [
-        "GET", "POST", "CONNECT", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH",
-    ] {
+    for known in ["GET", "POST", "CONNECT", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"] {
         if method == known {
             return Cow::Borrowed(known);
         }

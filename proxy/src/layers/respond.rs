@@ -64,10 +64,7 @@ where
 
     fn call(&mut self, exchange: Exchange<Received>) -> Self::Future {
         let recorder = Arc::clone(&exchange.recorder);
-        RespondFuture {
-            inner: self.inner.call(exchange),
-            recorder,
-        }
+        RespondFuture { inner: self.inner.call(exchange), recorder }
     }
 }
 
@@ -89,9 +86,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let answered = ready!(this.inner.poll(cx));
-        Poll::Ready(Ok(
-            answered.unwrap_or_else(|error| respond(&error, this.recorder))
-        ))
+        Poll::Ready(Ok(answered.unwrap_or_else(|error| respond(&error, this.recorder))))
     }
 }
 
@@ -149,11 +144,7 @@ fn render(row: &Row, request_id: &str) -> Response<Body> {
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     // Both parts are words of the table, so this is always a header's value.
-    headers.extend(
-        proxy_status(row)
-            .parse()
-            .map(|status| (PROXY_STATUS, status)),
-    );
+    headers.extend(proxy_status(row).parse().map(|status| (PROXY_STATUS, status)));
     response
 }
 
@@ -169,9 +160,5 @@ fn json_body(row: &Row, request_id: &str) -> String {
 }
 
 fn proxy_status(row: &Row) -> String {
-    format!(
-        "nono; error={}; details=\"{}\"",
-        row.proxy_status(),
-        row.code
-    )
+    format!("nono; error={}; details=\"{}\"", row.proxy_status(), row.code)
 }

@@ -23,27 +23,14 @@ impl Step<Addressed> for FindRoute {
     type To = Routed;
 
     fn step(&self, exchange: Exchange<Addressed>) -> Result<Exchange<Routed>, Error> {
-        let Exchange {
-            mut request,
-            recorder,
-            place,
-            stage,
-        } = exchange;
+        let Exchange { mut request, recorder, peer, place, stage } = exchange;
         let way = match stage.asked {
             Asked::Tunnel(target) => Way::Tunnel(self.open(target, &recorder)?),
             Asked::Forward(target) => Way::Forward(self.open(target, &recorder)?),
             Asked::Path => Way::Route(self.follow(&mut request, &recorder)?),
         };
-        let stage = Routed {
-            way,
-            mechanism: stage.mechanism,
-        };
-        Ok(Exchange {
-            request,
-            recorder,
-            place,
-            stage,
-        })
+        let stage = Routed { way, mechanism: stage.mechanism };
+        Ok(Exchange { request, recorder, peer, place, stage })
     }
 }
 
@@ -96,12 +83,10 @@ fn injection_mode(credential: &Credential) -> InjectionMode {
 
 /// The upstream's path in place of the proxy's; the query stays as it is.
 fn rewrite(route: &Route, request: &Request<Body>, rest: &str) -> Result<Uri, Refusal> {
-    let mut path = route
-        .path(request.method(), rest)
-        .map_err(|refusal| match refusal {
-            PathRefusal::Ambiguous(reason) => Refusal::AmbiguousPath(reason),
-            PathRefusal::NoRule => Refusal::NoEndpointRule,
-        })?;
+    let mut path = route.path(request.method(), rest).map_err(|refusal| match refusal {
+        PathRefusal::Ambiguous(reason) => Refusal::AmbiguousPath(reason),
+        PathRefusal::NoRule => Refusal::NoEndpointRule,
+    })?;
     if let Some(query) = request.uri().query() {
         path.push('?');
         path.push_str(query);

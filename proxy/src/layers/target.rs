@@ -8,7 +8,7 @@ use http::{Method, Request};
 use crate::body::Body;
 use crate::error::{Error, Refusal};
 use crate::exchange::{Addressed, Asked, Authenticated, Exchange, Form};
-use crate::headers::strip_hop_by_hop;
+use crate::headers::strip_request;
 use crate::layers::Step;
 use crate::target::Target;
 
@@ -39,7 +39,7 @@ impl Step<Authenticated> for FindTarget {
             });
         }
         // Before the credential is put on, so that `Connection: authorization` cannot take it off.
-        strip_hop_by_hop(exchange.request.headers_mut());
+        strip_request(exchange.request.headers_mut());
         Ok(exchange.advance(|Authenticated { mechanism, .. }| Addressed { asked, mechanism }))
     }
 }
@@ -48,17 +48,13 @@ fn tunnel_target(request: &Request<Body>) -> Result<Target, Refusal> {
     let authority = request.uri().authority();
     authority
         .and_then(|authority| Target::from_authority(authority, None))
-        .ok_or(Refusal::Malformed(
-            "CONNECT needs one host and port, like `api.example.com:443`",
-        ))
+        .ok_or(Refusal::Malformed("CONNECT needs one host and port, like `api.example.com:443`"))
 }
 
 fn forward_target(request: &Request<Body>) -> Result<Target, Refusal> {
     let uri = request.uri();
     if uri.scheme() != Some(&UriScheme::HTTP) {
-        return Err(Refusal::Malformed(
-            "only http URLs are forwarded; use CONNECT for https",
-        ));
+        return Err(Refusal::Malformed("only http URLs are forwarded; use CONNECT for https"));
     }
     let parse = |authority: &Authority| Target::from_authority(authority, Some(80));
     let target = uri
@@ -80,13 +76,8 @@ fn forward_target(request: &Request<Body>) -> Result<Target, Refusal> {
 /// A request to a route: origin-form, or absolute-form with the proxy's own address.
 fn check_path(request: &Request<Body>) -> Result<(), Refusal> {
     let uri = request.uri();
-    if uri
-        .scheme()
-        .is_some_and(|scheme| *scheme != UriScheme::HTTP)
-    {
-        return Err(Refusal::Malformed(
-            "the proxy itself speaks http, not https",
-        ));
+    if uri.scheme().is_some_and(|scheme| *scheme != UriScheme::HTTP) {
+        return Err(Refusal::Malformed("the proxy itself speaks http, not https"));
     }
     if uri.path().starts_with('/') {
         Ok(())

@@ -4,11 +4,7 @@ use super::{PathRefusal, Route, RouteTable};
 use crate::config::{InjectMode, RouteConfig};
 
 fn route(prefix: &str, upstream: &str) -> RouteConfig {
-    RouteConfig {
-        prefix: prefix.into(),
-        upstream: upstream.into(),
-        ..RouteConfig::default()
-    }
+    RouteConfig { prefix: prefix.into(), upstream: upstream.into(), ..RouteConfig::default() }
 }
 
 fn parse(config: &RouteConfig) -> Route {
@@ -19,11 +15,7 @@ fn parse(config: &RouteConfig) -> Route {
 fn the_longest_prefix_of_whole_segments_wins() {
     let routes = ["/a", "/a/b", "c"].map(|prefix| parse(&route(prefix, "https://x.example")));
     let table = RouteTable::new(routes.into()).unwrap();
-    let find = |path| {
-        table
-            .find(path)
-            .map(|(route, rest)| (route.id.to_string(), rest.to_owned()))
-    };
+    let find = |path| table.find(path).map(|(route, rest)| (route.id.to_string(), rest.to_owned()));
     for (path, id, rest) in [
         ("/a", "a", ""),
         ("/a/", "a", "/"),
@@ -46,17 +38,8 @@ fn a_base_path_is_joined_and_cannot_be_left() {
     let path = |rest: &str| route.path(&Method::GET, rest);
     assert_eq!(path("").unwrap(), "/v1/");
     assert_eq!(path("/models").unwrap(), "/v1/models");
-    for rest in [
-        "/../admin",
-        "/%2e%2e/admin",
-        "/..;/admin",
-        "/a\\..\\b",
-        "/a%2fb",
-    ] {
-        assert!(
-            matches!(path(rest), Err(PathRefusal::Ambiguous(_))),
-            "{rest}"
-        );
+    for rest in ["/../admin", "/%2e%2e/admin", "/..;/admin", "/a\\..\\b", "/a%2fb"] {
+        assert!(matches!(path(rest), Err(PathRefusal::Ambiguous(_))), "{rest}");
     }
 }
 
@@ -64,9 +47,7 @@ fn a_base_path_is_joined_and_cannot_be_left() {
 fn endpoint_rules_keep_a_star_within_its_segment() {
     let rules = [("GET", "/v1/*"), ("post", "/v1/chat/**"), ("*", "/health")];
     let route = parse(&RouteConfig {
-        endpoint_rules: rules
-            .map(|(method, path)| (method.into(), path.into()))
-            .into(),
+        endpoint_rules: rules.map(|(method, path)| (method.into(), path.into())).into(),
         ..route("/x", "https://x.example")
     });
     let allowed = |method: Method, rest| route.path(&method, rest).is_ok();
@@ -115,47 +96,20 @@ fn mistakes_in_the_options_are_named_by_field() {
     let open = |edit| edited(None, edit);
     let keyed = |edit| edited(Some("env://K"), edit);
     assert_refused(&[
-        (
-            "credential_key",
-            open(|c| c.credential_key = Some("exec://x".into())),
-        ),
-        (
-            "credential_format",
-            keyed(|c| c.credential_format = Some("Bearer".into())),
-        ),
-        (
-            "credential_format",
-            open(|c| c.credential_format = Some("{}".into())),
-        ),
+        ("credential_key", open(|c| c.credential_key = Some("exec://x".into()))),
+        ("credential_format", keyed(|c| c.credential_format = Some("Bearer".into()))),
+        ("credential_format", open(|c| c.credential_format = Some("{}".into()))),
         ("inject_header", keyed(|c| c.inject_header = "a b".into())),
         ("inject_header", keyed(|c| c.inject_header = "Host".into())),
-        (
-            "path_pattern",
-            keyed(|c| c.inject_mode = InjectMode::UrlPath),
-        ),
-        (
-            "query_param_name",
-            keyed(|c| c.inject_mode = InjectMode::QueryParam),
-        ),
-        (
-            "query_param_name",
-            keyed(|c| c.query_param_name = Some("key".into())),
-        ),
+        ("path_pattern", keyed(|c| c.inject_mode = InjectMode::UrlPath)),
+        ("query_param_name", keyed(|c| c.inject_mode = InjectMode::QueryParam)),
+        ("query_param_name", keyed(|c| c.query_param_name = Some("key".into()))),
         ("env_var", open(|c| c.env_var = Some("KEY".into()))),
         ("env_var", keyed(|c| c.env_var = Some("LD_PRELOAD".into()))),
         ("env_var", keyed(|c| c.env_var = Some("MY-KEY".into()))),
-        (
-            "endpoint_rules",
-            open(|c| c.endpoint_rules = vec![("GET".into(), "v1".into())]),
-        ),
-        (
-            "endpoint_rules",
-            open(|c| c.endpoint_rules = vec![("GET".into(), "/[".into())]),
-        ),
-        (
-            "tls_ca",
-            open(|c| c.tls_ca = Some("/nowhere/ca.pem".into())),
-        ),
+        ("endpoint_rules", open(|c| c.endpoint_rules = vec![("GET".into(), "v1".into())])),
+        ("endpoint_rules", open(|c| c.endpoint_rules = vec![("GET".into(), "/[".into())])),
+        ("tls_ca", open(|c| c.tls_ca = Some("/nowhere/ca.pem".into()))),
     ]);
 }
 

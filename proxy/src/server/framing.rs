@@ -26,10 +26,7 @@ pub(crate) struct Malformed {
 }
 
 const fn bad(reason: &'static str) -> Malformed {
-    Malformed {
-        status: 400,
-        reason,
-    }
+    Malformed { status: 400, reason }
 }
 
 /// A whole head.
@@ -75,10 +72,7 @@ pub(crate) fn head(bytes: &[u8]) -> Result<Option<Head>, Malformed> {
     };
     check_lines(&text[..length])?;
     if length > HEAD_LIMIT {
-        return Err(Malformed {
-            status: 431,
-            reason: "its head is too long",
-        });
+        return Err(Malformed { status: 431, reason: "its head is too long" });
     }
     let mut fields = [httparse::EMPTY_HEADER; FIELD_LIMIT];
     let mut request = httparse::Request::new(&mut fields);
@@ -88,32 +82,20 @@ pub(crate) fn head(bytes: &[u8]) -> Result<Option<Head>, Malformed> {
         Err(error) => return Err(explain(error)),
     }
     // The library's own parser of targets, which is stricter than that of heads.
-    if request
-        .path
-        .is_none_or(|path| http::Uri::try_from(path).is_err())
-    {
+    if request.path.is_none_or(|path| http::Uri::try_from(path).is_err()) {
         return Err(bad("its target is not one"));
     }
     let body = body(&request)?;
-    Ok(Some(Head {
-        length: skipped + length,
-        body,
-    }))
+    Ok(Some(Head { length: skipped + length, body }))
 }
 
 /// Judges a head that is not whole: is it too long already, or no head at all?
 fn check_partial(text: &[u8]) -> Result<(), Malformed> {
     if text.len() > HEAD_LIMIT {
-        return Err(Malformed {
-            status: 431,
-            reason: "its head is too long",
-        });
+        return Err(Malformed { status: 431, reason: "its head is too long" });
     }
     if memchr::memchr(b'\n', text).unwrap_or(text.len()) > LINE_LIMIT {
-        return Err(Malformed {
-            status: 414,
-            reason: "its request line is too long",
-        });
+        return Err(Malformed { status: 414, reason: "its request line is too long" });
     }
     // A TLS handshake would be waited for until the timeout.
     if text.first() == Some(&0x16) {
@@ -136,10 +118,7 @@ fn check_lines(text: &[u8]) -> Result<(), Malformed> {
             }
             b'\n' => {
                 if previous == 0 && at > LINE_LIMIT {
-                    return Err(Malformed {
-                        status: 414,
-                        reason: "its request line is too long",
-                    });
+                    return Err(Malformed { status: 414, reason: "its request line is too long" });
                 }
                 if matches!(text.get(at + 1), Some(b' ' | b'\t')) {
                     return Err(bad("a header field is folded"));
@@ -155,10 +134,9 @@ fn check_lines(text: &[u8]) -> Result<(), Malformed> {
 fn explain(error: httparse::Error) -> Malformed {
     use httparse::Error;
     match error {
-        Error::TooManyHeaders => Malformed {
-            status: 431,
-            reason: "it has more than 100 header fields",
-        },
+        Error::TooManyHeaders => {
+            Malformed { status: 431, reason: "it has more than 100 header fields" }
+        }
         Error::Version => bad("its version is not HTTP/1.0 or HTTP/1.1"),
         Error::HeaderName => bad("the name of a header field is not one"),
         Error::HeaderValue => bad("the value of a header field holds a forbidden byte"),
@@ -171,9 +149,7 @@ fn explain(error: httparse::Error) -> Malformed {
 fn body(request: &httparse::Request<'_, '_>) -> Result<Framing, Malformed> {
     let values = |name: &'static str| {
         let fields = request.headers.iter();
-        fields
-            .filter(move |field| field.name.eq_ignore_ascii_case(name))
-            .map(|field| field.value)
+        fields.filter(move |field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
     };
     let is_http_11 = request.version == Some(1);
     match values("host").count() {
@@ -204,9 +180,7 @@ fn sized(length: &[u8]) -> Result<Framing, Malformed> {
     if length.is_empty() || !length.iter().all(u8::is_ascii_digit) {
         return Err(wrong);
     }
-    let length = std::str::from_utf8(length)
-        .ok()
-        .and_then(|digits| digits.parse().ok());
+    let length = std::str::from_utf8(length).ok().and_then(|digits| digits.parse().ok());
     Ok(NonZeroU64::new(length.ok_or(wrong)?).map_or(Framing::Done, Framing::Sized))
 }
 
@@ -257,9 +231,7 @@ impl Chunks {
                     }
                     if line.ends_with(b"\n") {
                         *self = match chunk_size(line)? {
-                            0 => Self::Trailers {
-                                section: b"\r\n".to_vec(),
-                            },
+                            0 => Self::Trailers { section: b"\r\n".to_vec() },
                             size => Self::Data { left: size + 2 },
                         };
                     }
@@ -268,10 +240,7 @@ impl Chunks {
                     section.push(rest[0]);
                     at += 1;
                     if section.len() > TRAILER_LIMIT {
-                        return Err(Malformed {
-                            status: 431,
-                            reason: "its trailers are too long",
-                        });
+                        return Err(Malformed { status: 431, reason: "its trailers are too long" });
                     }
                     if section.ends_with(b"\r\n\r\n") {
                         return Ok((at, true));
@@ -286,9 +255,7 @@ impl Chunks {
 /// The size in a chunk's line: hexadecimal digits, then nothing or extensions.
 fn chunk_size(line: &[u8]) -> Result<u64, Malformed> {
     let wrong = bad("the size of a chunk is not a number");
-    let line = line
-        .strip_suffix(b"\r\n")
-        .ok_or(bad("a line ends without a carriage return"))?;
+    let line = line.strip_suffix(b"\r\n").ok_or(bad("a line ends without a carriage return"))?;
     let digits = line.split(|byte| *byte == b';').next().unwrap_or(line);
     if !(1..=15).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_hexdigit) {
         return Err(wrong);

@@ -9,13 +9,16 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
+use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
+
+use crate::exchange::Peer;
 
 use super::framing::{self, Framing, HEAD_LIMIT, Malformed};
 
@@ -24,12 +27,14 @@ use super::framing::{self, Framing, HEAD_LIMIT, Malformed};
 const LINGER_BYTES: usize = 1024 * 1024;
 const LINGER: Duration = Duration::from_secs(2);
 
-/// What the guard and the service of one connection tell each other.
+/// What the guard and the exchanges of one connection tell each other.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
     phase: AtomicU8,
     /// Interim responses that wait to be written before the next bytes of the library's.
     interim: Mutex<BytesMut>,
+    /// The connection's task.
+    waker: AtomicWaker,
 }
 
 /// Between exchanges.
@@ -42,9 +47,7 @@ const SWITCHED: u8 = 2;
 impl Gate {
     /// The response has ended.
     pub(crate) fn release(&self) {
-        let _ = self
-            .phase
-            .compare_exchange(BUSY, IDLE, Ordering::AcqRel, Ordering::Relaxed);
+        let _ = self.phase.compare_exchange(BUSY, IDLE, Ordering::AcqRel, Ordering::Relaxed);
     }
 
     /// The connection stops being HTTP with this response.
@@ -54,10 +57,8 @@ impl Gate {
 
     /// Writes `head` to the client before the response that is due.
     pub(crate) fn interim(&self, head: &[u8]) {
-        self.interim
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend_from_slice(head);
+        self.lock_interim().extend_from_slice(head);
+        self.waker.wake();
     }
 
     fn occupy(&self) {
@@ -68,21 +69,19 @@ impl Gate {
         self.phase.load(Ordering::Acquire)
     }
 
-    fn take_interim(&self) -> BytesMut {
-        self.interim
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .split()
+    fn lock_interim(&self) -> MutexGuard<'_, BytesMut> {
+        // A panic cannot leave it half-written: every change is one call.
+        self.interim.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Makes the record of a malformed request and the bytes of the answer to it.
-pub(crate) type Refuse = Arc<dyn Fn(Malformed) -> Bytes + Send + Sync>;
+pub(crate) type Refuse = Box<dyn Fn(Malformed) -> Bytes + Send>;
 
 /// See the module.
 pub(crate) struct Guard<T> {
     io: T,
-    gate: Arc<Gate>,
+    peer: Arc<Peer>,
     refuse: Refuse,
     state: State,
     /// Read from the socket, not yet passed on.
@@ -115,11 +114,11 @@ enum State {
 
 impl<T> Guard<T> {
     /// Guards `io`; each head may take up to `limit`, idle time before it included.
-    pub(crate) fn new(io: T, gate: Arc<Gate>, refuse: Refuse, limit: Duration) -> Self {
+    pub(crate) fn new(io: T, peer: Arc<Peer>, refuse: Refuse, limit: Duration) -> Self {
         let since = Instant::now();
         Self {
             io,
-            gate,
+            peer,
             refuse,
             state: State::Head,
             held: BytesMut::new(),
@@ -132,9 +131,7 @@ impl<T> Guard<T> {
     }
 
     fn turn_away(&mut self, malformed: Malformed) {
-        self.state = State::Refused {
-            answer: (self.refuse)(malformed),
-        };
+        self.state = State::Refused { answer: (self.refuse)(malformed) };
     }
 
     /// Whether the time for the current head has passed. The timer is set anew only when it
@@ -173,6 +170,7 @@ impl<T: AsyncRead + Unpin> Guard<T> {
 
     /// While an exchange runs, only notices that the client leaves; that ends the exchange.
     fn poll_busy(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.peer.gate.waker.register(cx.waker());
         // Past this bound a client that sends ahead is not read from, and so not noticed.
         while self.held.len() <= HEAD_LIMIT {
             if !ready!(self.poll_hold(cx, out))? {
@@ -192,12 +190,9 @@ impl<T: AsyncRead + Unpin> Guard<T> {
             match framing::head(&self.held) {
                 Ok(None) => {}
                 Ok(Some(head)) => {
-                    self.gate.occupy();
+                    self.peer.gate.occupy();
                     self.was_busy = true;
-                    self.state = State::Passing {
-                        ready: head.length,
-                        body: head.body,
-                    };
+                    self.state = State::Passing { ready: head.length, body: head.body };
                     return Poll::Ready(Ok(()));
                 }
                 Err(malformed) => {
@@ -209,10 +204,7 @@ impl<T: AsyncRead + Unpin> Guard<T> {
                 Poll::Ready(true) => {}
                 Poll::Pending if !self.is_late(cx) => return Poll::Pending,
                 Poll::Pending if !self.held.is_empty() => {
-                    self.turn_away(Malformed {
-                        status: 408,
-                        reason: "its head took too long",
-                    });
+                    self.turn_away(Malformed { status: 408, reason: "its head took too long" });
                     return Poll::Ready(Ok(()));
                 }
                 Poll::Ready(false) | Poll::Pending => {
@@ -232,10 +224,7 @@ impl<T: AsyncRead + Unpin> Guard<T> {
         let passed = self.pass_held(head, out);
         if passed < head {
             self.state = match std::mem::replace(&mut self.state, State::Ended) {
-                State::Passing { body, .. } => State::Passing {
-                    ready: head - passed,
-                    body,
-                },
+                State::Passing { body, .. } => State::Passing { ready: head - passed, body },
                 other => other,
             };
             return Poll::Ready(Ok(()));
@@ -306,10 +295,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Guard<T> {
         let this = &mut *self;
         loop {
             match this.state {
-                State::Passing {
-                    ready: 0,
-                    body: Framing::Done,
-                } => this.state = State::Head,
+                State::Passing { ready: 0, body: Framing::Done } => this.state = State::Head,
                 State::Passing { .. } => {
                     let before = out.filled().len();
                     ready!(this.poll_pass(cx, out))?;
@@ -318,7 +304,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Guard<T> {
                         return Poll::Ready(Ok(()));
                     }
                 }
-                State::Head => match this.gate.phase() {
+                State::Head => match this.peer.gate.phase() {
                     IDLE => ready!(this.poll_head(cx, out))?,
                     BUSY => ready!(this.poll_busy(cx, out))?,
                     _ => this.state = State::Switched,
@@ -343,7 +329,7 @@ impl<T: AsyncWrite + Unpin> Guard<T> {
     /// Writes the interim responses that wait.
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.interim.is_empty() {
-            self.interim = self.gate.take_interim();
+            self.interim = self.peer.gate.lock_interim().split();
         }
         while !self.interim.is_empty() {
             let written = ready!(Pin::new(&mut self.io).poll_write(cx, &self.interim))?;

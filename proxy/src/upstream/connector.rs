@@ -31,9 +31,7 @@ pub(super) struct Connector {
 
 impl Connector {
     pub(super) fn new(limits: &Limits) -> Self {
-        Self {
-            limit: limits.connect,
-        }
+        Self { limit: limits.connect }
     }
 
     /// Opens a plain TCP connection to `target`.
@@ -113,19 +111,16 @@ async fn speak_http<T>(io: T) -> Result<SendRequest, Error>
 where
     T: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
 {
-    let (sender, connection) = http1::handshake(io)
-        .await
-        .map_err(|error| Failure::BadResponse(error.to_string()))?;
+    let (sender, connection) =
+        http1::handshake(io).await.map_err(|error| Failure::BadResponse(error.to_string()))?;
     // Ends when the sender is dropped or the upstream closes. Its error reaches the request
     // that it hits; between requests there is nobody to tell.
-    tokio::spawn(connection);
+    tokio::spawn(connection.with_upgrades());
     Ok(sender)
 }
 
 fn uri(target: &Target, scheme: Scheme) -> Result<http::Uri, Refusal> {
-    target
-        .to_uri(scheme)
-        .ok_or(Refusal::Malformed("its host cannot stand in a URL"))
+    target.to_uri(scheme).ok_or(Refusal::Malformed("its host cannot stand in a URL"))
 }
 
 /// Finds in a connector's error what the layers can tell a client of.

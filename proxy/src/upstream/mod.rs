@@ -59,11 +59,7 @@ pub(crate) struct Upstream {
 impl Upstream {
     /// An upstream side without connections yet.
     pub(crate) fn new(limits: Limits) -> Self {
-        Self {
-            connector: Connector::new(&limits),
-            pool: Pool::new(limits.pool_idle),
-            limits,
-        }
+        Self { connector: Connector::new(&limits), pool: Pool::new(limits.pool_idle), limits }
     }
 
     /// The connections that wait for reuse.

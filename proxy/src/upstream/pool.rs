@@ -44,10 +44,7 @@ pub(crate) struct Pool {
 impl Pool {
     /// An empty pool whose connections wait for at most `limit`.
     pub(super) fn new(limit: Duration) -> Arc<Self> {
-        Arc::new(Self {
-            idle: Mutex::new(HashMap::new()),
-            limit,
-        })
+        Arc::new(Self { idle: Mutex::new(HashMap::new()), limit })
     }
 
     /// Takes a connection that is ready for a request to `to`.
@@ -86,10 +83,7 @@ impl Pool {
     }
 
     fn push(&self, key: Key, sender: SendRequest) {
-        let idle = Idle {
-            sender,
-            since: Instant::now(),
-        };
+        let idle = Idle { sender, since: Instant::now() };
         self.lock().entry(key).or_default().push(idle);
     }
 
@@ -101,9 +95,7 @@ impl Pool {
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool")
-            .field("limit", &self.limit)
-            .finish_non_exhaustive()
+        f.debug_struct("Pool").field("limit", &self.limit).finish_non_exhaustive()
     }
 }
 
@@ -117,11 +109,7 @@ pub(crate) struct Lease {
 
 impl Lease {
     pub(super) fn new(pool: &Arc<Pool>, to: &Destination, sender: SendRequest) -> Self {
-        Self {
-            pool: Arc::clone(pool),
-            key: Key::of(to),
-            sender,
-        }
+        Self { pool: Arc::clone(pool), key: Key::of(to), sender }
     }
 
     /// Puts the connection back into its pool.

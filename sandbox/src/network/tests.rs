@@ -62,11 +62,7 @@ fn every_type_of_socket_but_streams_is_refused() {
     let socket = 41;
     for kind in 0..16 {
         for flags in [0, libc::SOCK_CLOEXEC.unsigned_abs()] {
-            let expected = if kind == 1 {
-                libc::SECCOMP_RET_ALLOW
-            } else {
-                errno(libc::EPERM)
-            };
+            let expected = if kind == 1 { libc::SECCOMP_RET_ALLOW } else { errno(libc::EPERM) };
             let said = answer(&program, X86_64, socket, [2, kind | flags, 0, 0, 0, 0]);
             assert_eq!(said, expected, "type {kind}");
         }

@@ -33,11 +33,7 @@ impl Row {
             port: record.port.unwrap_or_default(),
             route: record.route_id.clone().unwrap_or_default(),
         });
-        let asked = asked.unwrap_or_else(|| Asked {
-            host: "".into(),
-            port: 0,
-            route: "".into(),
-        });
+        let asked = asked.unwrap_or_else(|| Asked { host: "".into(), port: 0, route: "".into() });
         match error {
             Error::Refused(refusal) => refused(*refusal, &asked),
             Error::Credential(error) => credential(error, &asked),

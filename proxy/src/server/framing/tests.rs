@@ -16,15 +16,9 @@ fn a_whole_head_tells_its_length_and_its_body() {
     assert!(matches!(parsed.body, Framing::Sized(length) if length.get() == 5));
     let text = request("Transfer-Encoding: Chunked\r\n");
     let parsed = head(text.as_bytes()).unwrap().unwrap();
-    assert_eq!(
-        parsed.body,
-        Framing::Chunked(Chunks::Size { line: Vec::new() })
-    );
+    assert_eq!(parsed.body, Framing::Chunked(Chunks::Size { line: Vec::new() }));
     for length in ["", "Content-Length: 0\r\n"] {
-        assert_eq!(
-            head(request(length).as_bytes()).unwrap().unwrap().body,
-            Framing::Done
-        );
+        assert_eq!(head(request(length).as_bytes()).unwrap().unwrap().body, Framing::Done);
     }
 }
 
@@ -76,11 +70,7 @@ fn request_lines_that_are_none_are_refused() {
         "G\u{a0}T / HTTP/1.1",
         "",
     ] {
-        assert_eq!(
-            status(&format!("{line}\r\nHost: x\r\n\r\n")),
-            400,
-            "{line:?}"
-        );
+        assert_eq!(status(&format!("{line}\r\nHost: x\r\n\r\n")), 400, "{line:?}");
     }
     assert_eq!(status("GET / HTTP/1.1\r\n\r\n"), 400, "no Host");
     assert!(head(b"GET / HTTP/1.0\r\n\r\n").is_ok());
@@ -95,10 +85,7 @@ fn sizes_are_bounded() {
     assert_eq!(status(&padded(HEAD_LIMIT)), 431);
     assert_eq!(status(&"x".repeat(HEAD_LIMIT + 1)), 431);
     assert_eq!(status(&format!("GET /{}", "x".repeat(LINE_LIMIT))), 414);
-    let long = format!(
-        "GET /{} HTTP/1.1\r\nHost: x\r\n\r\n",
-        "x".repeat(LINE_LIMIT)
-    );
+    let long = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "x".repeat(LINE_LIMIT));
     assert_eq!(status(&long), 414);
     assert_eq!(status(&request(&"X: y\r\n".repeat(101))), 431);
 }
@@ -122,17 +109,11 @@ fn chunked() -> Framing {
 
 #[test]
 fn the_end_of_a_chunked_body_is_found_however_it_is_cut() {
-    for text in [
-        "0\r\n\r\n",
-        "5;x=y\r\nhello\r\nA\r\n0123456789\r\n0\r\nT: v\r\n\r\n",
-    ] {
+    for text in ["0\r\n\r\n", "5;x=y\r\nhello\r\nA\r\n0123456789\r\n0\r\nT: v\r\n\r\n"] {
         let followed = format!("{text}GET / HTTP/1.1");
         for size in 1..followed.len() {
             let mut body = chunked();
-            assert_eq!(
-                consume(&mut body, followed.as_bytes(), size),
-                Ok(text.len())
-            );
+            assert_eq!(consume(&mut body, followed.as_bytes(), size), Ok(text.len()));
             assert_eq!(body, Framing::Done);
         }
     }
@@ -141,19 +122,9 @@ fn the_end_of_a_chunked_body_is_found_however_it_is_cut() {
 #[test]
 fn chunks_that_are_none_are_refused() {
     let long = format!("5;{}\r\n", "x".repeat(300));
-    for text in [
-        "x\r\n",
-        "\r\n",
-        "5\n",
-        " 5\r\n",
-        "0x5\r\n",
-        "-1\r\n",
-        "ffffffffffffffff\r\n",
-        &long,
-    ] {
-        assert!(
-            consume(&mut chunked(), text.as_bytes(), 7).is_err(),
-            "{text:?}"
-        );
+    for text in
+        ["x\r\n", "\r\n", "5\n", " 5\r\n", "0x5\r\n", "-1\r\n", "ffffffffffffffff\r\n", &long]
+    {
+        assert!(consume(&mut chunked(), text.as_bytes(), 7).is_err(), "{text:?}");
     }
 }

@@ -3,34 +3,31 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use nono_audit::{Outcome, Recorder};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional_with_sizes};
-use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 /// Bytes buffered in each direction: with fewer, bulk transfers slow down.
 const BUFFER: usize = 64 * 1024;
 
 /// Runs the tunnel and ends its record.
-pub(super) async fn run(
+pub(crate) async fn run<T>(
     client: OnUpgrade,
-    mut server: TcpStream,
-    recorder: Arc<Recorder>,
-    cut: CancellationToken,
-) {
+    mut server: T,
+    recorder: &Recorder,
+    cut: &CancellationToken,
+) where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
     // What the client sent right behind its request is in the upgraded stream's buffer.
     let Ok(client) = client.await else {
         return recorder.finish(Outcome::ClientAbort);
     };
-    let mut client = Counted {
-        io: TokioIo::new(client),
-        recorder: &recorder,
-    };
+    let mut client = Counted { io: TokioIo::new(client), recorder };
     let copied = cut
         .run_until_cancelled(copy_bidirectional_with_sizes(
             &mut client,
@@ -60,8 +57,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Counted<'_, T> {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
-        self.recorder
-            .add_bytes_in((buf.filled().len() - before) as u64);
+        self.recorder.add_bytes_in((buf.filled().len() - before) as u64);
         Poll::Ready(Ok(()))
     }
 }
