@@ -63,6 +63,9 @@ pub struct Limits {
     pub connect: Duration,
     /// From the end of a request to the response's head. 600 s: a model may think that long.
     pub response_head: Duration,
+    /// How long a body or a tunnel may rest without a byte, at least; it is cut after at most
+    /// twice that. 600 s: longer than servers pause between the events of a stream.
+    pub idle: Duration,
     /// How long an upstream connection is kept for reuse. 30 s: below the idle limits of common
     /// servers, so that a request seldom meets a connection that is being closed.
     pub pool_idle: Duration,
@@ -82,6 +85,7 @@ impl Default for Limits {
             head: Duration::from_mins(1),
             connect: Duration::from_secs(10),
             response_head: Duration::from_mins(10),
+            idle: Duration::from_mins(10),
             pool_idle: Duration::from_secs(30),
             audit_records: 1_000_000,
             workers: cores.min(4),
@@ -277,6 +281,7 @@ fn checked(limits: &Limits) -> Result<Limits, ConfigError> {
         ("limits.head", limits.head),
         ("limits.connect", limits.connect),
         ("limits.response_head", limits.response_head),
+        ("limits.idle", limits.idle),
         ("limits.pool_idle", limits.pool_idle),
     ] {
         if value.is_zero() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::header::{HOST, HeaderValue};
 use http::uri::PathAndQuery;
-use http::{Request, StatusCode, Uri, Version};
+use http::{Request, Response, StatusCode, Uri, Version};
 use hyper::ext::on_informational;
 use hyper_util::rt::TokioIo;
 
@@ -14,6 +14,7 @@ use crate::exchange::{Exchange, Peer, Ready, Way};
 use crate::headers::{asks_upgrade, strip_hop_by_hop, strip_switching};
 use crate::layers::Answer;
 use crate::leaf::Worker;
+use crate::scrub::{self, Scrubber};
 use crate::target::Scheme;
 use crate::upstream::Destination;
 
@@ -27,8 +28,13 @@ pub(crate) async fn send(worker: &Worker, exchange: Exchange<Ready>) -> Answer {
     let client = asks_upgrade(request.headers()).then(|| hyper::upgrade::on(&mut request));
     relay_interim(&mut request, peer);
     address(&mut request, &way)?;
-    let mut response = worker.upstream.send(&Destination::new(way, reach), request).await?;
+    let idle = worker.shared.settings.limits.idle;
+    request.body_mut().limit_idle(idle);
+    let destination = Destination::new(way, reach);
+    let mut response = worker.upstream.send(&destination, request).await?;
     *response.version_mut() = Version::HTTP_11;
+    response.body_mut().limit_idle(idle);
+    scrub(&destination, &mut response);
     match (response.status(), client) {
         (StatusCode::SWITCHING_PROTOCOLS, Some(client)) => {
             let server = hyper::upgrade::on(&mut response).await;
@@ -45,6 +51,15 @@ pub(crate) async fn send(worker: &Worker, exchange: Exchange<Ready>) -> Answer {
             response.body_mut().hold_place(place);
             Ok(response)
         }
+    }
+}
+
+/// Takes the route's secret out of a response that echoes it.
+fn scrub(destination: &Destination, response: &mut Response<Body>) {
+    if let Destination::Route(route) = destination {
+        scrub::headers(route, response.headers_mut());
+        let scrubber = Scrubber::new(route, response.headers());
+        response.body_mut().scrub(scrubber);
     }
 }
 

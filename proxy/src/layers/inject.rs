@@ -114,13 +114,13 @@ fn inject(
 ) -> Result<Exchange<Ready>, Error> {
     let credential = route.credential.as_ref();
     check_place(exchange.stage.mechanism, credential.map(Credential::injection))?;
-    let rendered = credential.and_then(|credential| credential.ready());
-    if let Some(rendered) = rendered {
+    let loaded = credential.and_then(Credential::ready);
+    if let Some(loaded) = loaded {
         // One that the client brought itself would decide, for some servers, whose account it is.
         if shared.key_headers.iter().any(|name| exchange.request.headers().contains_key(name)) {
             return Err(Refusal::ForeignCredential.into());
         }
-        put(&mut exchange.request, rendered, shared.token.expose())?;
+        put(&mut exchange.request, loaded.rendered(), shared.token.expose())?;
         exchange.recorder.note(|record| record.managed_credential_active = Some(true));
     }
     Ok(exchange.advance(ready_stage))
