@@ -8,7 +8,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -33,9 +33,14 @@ pub(crate) struct Gate {
     phase: AtomicU8,
     /// Interim responses that wait to be written before the next bytes of the library's.
     interim: Mutex<BytesMut>,
-    /// The connection's task.
+    /// How many came for the request that runs.
+    interims: AtomicU32,
+    /// The connection's task, which also runs its exchange.
     waker: AtomicWaker,
 }
+
+/// The most interim responses to one request.
+const INTERIM_LIMIT: u32 = 32;
 
 /// Between exchanges.
 const IDLE: u8 = 0;
@@ -57,11 +62,24 @@ impl Gate {
 
     /// Writes `head` to the client before the response that is due.
     pub(crate) fn interim(&self, head: &[u8]) {
-        self.lock_interim().extend_from_slice(head);
+        if self.interims.fetch_add(1, Ordering::Relaxed) < INTERIM_LIMIT {
+            self.lock_interim().extend_from_slice(head);
+        }
         self.waker.wake();
     }
 
+    /// Ready when more interim responses came for the request that runs than are passed on.
+    pub(crate) fn poll_flooded(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.waker.register(cx.waker());
+        if self.interims.load(Ordering::Relaxed) > INTERIM_LIMIT {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+
     fn occupy(&self) {
+        self.interims.store(0, Ordering::Relaxed);
         self.phase.store(BUSY, Ordering::Release);
     }
 
@@ -170,7 +188,6 @@ impl<T: AsyncRead + Unpin> Guard<T> {
 
     /// While an exchange runs, only notices that the client leaves; that ends the exchange.
     fn poll_busy(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.peer.gate.waker.register(cx.waker());
         // Past this bound a client that sends ahead is not read from, and so not noticed.
         while self.held.len() <= HEAD_LIMIT {
             if !ready!(self.poll_hold(cx, out))? {
