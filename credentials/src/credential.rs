@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use zeroize::Zeroizing;
 
+use crate::injection::escape;
 use crate::{Error, Injection, Locator, Rendered, Secret, Store};
 
 /// A secret shorter than this is not looked for in responses: it would be found by chance.
@@ -82,15 +83,23 @@ impl fmt::Debug for Loaded {
     }
 }
 
+/// None with control characters, which no header can carry: what comes before such a byte in a
+/// response cannot be the beginning of a needle.
 fn needles(secret: &Secret, rendered: &Rendered) -> Vec<Zeroizing<Vec<u8>>> {
+    let escaped = escape(secret);
     let kept = secret.expose();
     let sent = match rendered {
         // Without the scheme: what follows it is the secret, or its Base64 form.
         Rendered::Header(_, value) => value.as_bytes().strip_prefix(b"Basic ").unwrap_or(kept),
-        Rendered::Query(_, escaped) => escaped.expose().as_bytes(),
-        Rendered::Path { .. } => kept,
+        Rendered::Query(..) | Rendered::Path { .. } => escaped.expose().as_bytes(),
     };
     let forms = if sent == kept { vec![kept] } else { vec![kept, sent] };
-    let long = forms.into_iter().filter(|form| form.len() >= SHORTEST_NEEDLE);
-    long.map(|form| Zeroizing::new(form.to_vec())).collect()
+    let is_long = |form: &&[u8]| form.len() >= SHORTEST_NEEDLE;
+    let is_text = |form: &&[u8]| !form.iter().any(u8::is_ascii_control);
+    forms
+        .into_iter()
+        .filter(is_long)
+        .filter(is_text)
+        .map(|form| Zeroizing::new(form.to_vec()))
+        .collect()
 }

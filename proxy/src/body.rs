@@ -29,7 +29,7 @@ pub(crate) struct Body {
     /// The upstream connection that the body comes from; back to the pool when it ends.
     lease: Option<Lease>,
     /// Lets the connection's next request in when the body ends.
-    peer: Option<Arc<Peer>>,
+    peer: Option<Waiting>,
     /// What the record says when this body ended as it should.
     outcome: Outcome,
 }
@@ -74,6 +74,16 @@ impl Drop for ResponseTap {
     }
 }
 
+/// The connection that waits for a body's end; it goes on however the body ends.
+#[derive(Debug)]
+struct Waiting(Arc<Peer>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.gate.release();
+    }
+}
+
 /// Why a body ended before its end.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BodyError {
@@ -110,6 +120,15 @@ impl Body {
     /// The empty body of the response that opens a tunnel.
     pub(crate) fn tunnel() -> Self {
         Self { tap: Tap::Tunnel, ..Self::empty() }
+    }
+
+    /// As the body of a response to `HEAD`, which has only a length; returns it.
+    pub(crate) fn take_for_head(&mut self) -> Option<u64> {
+        let length = self.size_hint().exact();
+        if matches!(self.source, Source::Full(_)) {
+            self.source = Source::Empty;
+        }
+        length
     }
 
     /// Ends the body when nothing comes for `limit`.
@@ -156,7 +175,7 @@ impl Body {
         if matches!(self.tap, Tap::Tunnel) {
             peer.gate.switch();
         } else {
-            self.peer = Some(peer);
+            self.peer = Some(Waiting(peer));
             self.settle_if_done();
         }
         self
@@ -184,9 +203,7 @@ impl Body {
             tap.0.finish(outcome);
         }
         self.place = None;
-        if let Some(peer) = self.peer.take() {
-            peer.gate.release();
-        }
+        self.peer = None;
         match self.lease.take() {
             Some(lease) if outcome == Outcome::Complete => lease.give_back(),
             _ => {}

@@ -1,19 +1,24 @@
 //! Sends a request to its upstream and hands the response back, streaming both ways.
 
 use std::future::{Future as _, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::{Request, Response, StatusCode, Version};
 use hyper::ext::on_informational;
 use hyper_util::rt::TokioIo;
+use nono_audit::Recorder;
 
 use crate::body::Body;
 use crate::error::{Error, Upstream as Failure};
 use crate::exchange::{Exchange, Peer, Ready};
 use crate::headers::{asks_upgrade, strip_hop_by_hop, strip_switching};
+use crate::idle::Idle;
 use crate::layers::Answer;
 use crate::leaf::Worker;
+use crate::route::Route;
 use crate::scrub::{self, Scrubber};
 use crate::upstream::Destination;
 
@@ -25,21 +30,23 @@ use crate::upstream::Destination;
 pub(crate) async fn send(worker: &Worker, exchange: Exchange<Ready>) -> Answer {
     let Exchange { mut request, recorder, peer, place, stage: Ready { way, reach } } = exchange;
     let client = asks_upgrade(request.headers()).then(|| hyper::upgrade::on(&mut request));
-    let idle = worker.shared.settings.limits.idle;
-    request.body_mut().limit_idle(idle);
-    relay_interim(&mut request, &peer);
-
+    let limits = &worker.shared.settings.limits;
+    request.body_mut().limit_idle(limits.idle);
     let destination = Destination::new(way, reach, client.is_some())?;
+    relay_interim(&mut request, &peer, destination.route());
+
     let mut response = {
-        let mut sending = std::pin::pin!(worker.upstream.send(&destination, request));
-        poll_fn(|cx| match peer.gate.poll_flooded(cx) {
-            Poll::Ready(()) => Poll::Ready(Err(flooded())),
-            Poll::Pending => sending.as_mut().poll(cx),
+        let mut patience = Patience::new(limits.response_head);
+        let mut sending = pin!(worker.upstream.send(&destination, request));
+        poll_fn(|cx| match sending.as_mut().poll(cx) {
+            Poll::Ready(sent) => Poll::Ready(sent),
+            Poll::Pending if peer.gate.poll_flooded(cx).is_ready() => Poll::Ready(Err(flooded())),
+            Poll::Pending => patience.poll(cx, &recorder).map(|()| Err(late())),
         })
         .await?
     };
     *response.version_mut() = Version::HTTP_11;
-    response.body_mut().limit_idle(idle);
+    response.body_mut().limit_idle(limits.idle);
     scrub(&destination, &mut response);
     match (response.status(), client) {
         (StatusCode::SWITCHING_PROTOCOLS, Some(client)) => {
@@ -62,8 +69,9 @@ pub(crate) async fn send(worker: &Worker, exchange: Exchange<Ready>) -> Answer {
 
 /// Takes the route's secret out of a response that echoes it.
 fn scrub(destination: &Destination, response: &mut Response<Body>) {
-    if let Destination::Route { route, .. } = destination {
+    if let Some(route) = destination.route() {
         scrub::headers(route, response.headers_mut());
+        scrub::reason(route, response);
         let scrubber = Scrubber::new(route, response.headers());
         response.body_mut().scrub(scrubber);
     }
@@ -71,9 +79,9 @@ fn scrub(destination: &Destination, response: &mut Response<Body>) {
 
 /// Passes interim responses on (RFC 9110 §15.2), but for `100 Continue`, which the client gets
 /// as soon as its body is asked for; and not to HTTP/1.0, which does not know them.
-fn relay_interim(request: &mut Request<Body>, peer: &Arc<Peer>) {
+fn relay_interim(request: &mut Request<Body>, peer: &Arc<Peer>, route: Option<&Arc<Route>>) {
     let knows_interim = request.version() == Version::HTTP_11;
-    let peer = Arc::clone(peer);
+    let (peer, route) = (Arc::clone(peer), route.cloned());
     on_informational(request, move |interim| {
         let mut head = Vec::new();
         if knows_interim && interim.status() != StatusCode::CONTINUE {
@@ -86,8 +94,37 @@ fn relay_interim(request: &mut Request<Body>, peer: &Arc<Peer>) {
             }
             head.extend_from_slice(b"\r\n");
         }
-        peer.gate.interim(&head);
+        match &route {
+            Some(route) => peer.gate.interim(&scrub::bytes(route, head)),
+            None => peer.gate.interim(&head),
+        }
     });
+}
+
+/// Waits for a response's head; while the client still uploads, the time does not run.
+struct Patience {
+    idle: Idle,
+    uploaded: u64,
+}
+
+impl Patience {
+    fn new(limit: Duration) -> Self {
+        Self { idle: Idle::new(limit), uploaded: 0 }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, recorder: &Recorder) -> Poll<()> {
+        let uploaded = recorder.bytes_in();
+        if uploaded != self.uploaded {
+            self.uploaded = uploaded;
+            self.idle.progress();
+        }
+        self.idle.poll(cx)
+    }
+}
+
+/// For an upstream that does not answer.
+fn late() -> Error {
+    Failure::ResponseTimeout.into()
 }
 
 /// For an upstream that sends interim responses without end.

@@ -359,9 +359,10 @@ fn parse_pattern(field: &str, text: &str) -> Result<Pattern, ConfigError> {
 }
 
 fn parse_error(field: &str, value: &str, error: &ParseError) -> ConfigError {
-    let mistake = ConfigError::new(field, value, error.to_string());
+    let shown = if matches!(error, ParseError::Secret) { "(not shown)" } else { value };
+    let mistake = ConfigError::new(field, shown, error.to_string());
     match error {
-        ParseError::Invalid(_) => mistake,
+        ParseError::Invalid(_) | ParseError::Secret => mistake,
         ParseError::Unsupported(_) => mistake.unsupported(),
     }
 }

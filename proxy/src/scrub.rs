@@ -1,15 +1,21 @@
 //! Takes an injected secret out of what an upstream sends back, wherever it echoes it.
 //!
 //! Every occurrence is overwritten with asterisks of the same length, so that a Content-Length
-//! stays true. Of a chunk only the bytes that may be the beginning of a secret are held back,
-//! normally none, so events are not delayed. What is compressed or otherwise transformed is not
-//! seen.
+//! stays true. A secret may be cut by the end of a chunk, so the end of each chunk is held back
+//! until the next: as much as a secret is long, but not beyond the last line ending or other
+//! control character, which no secret holds. So an event, which ends in line endings, is never
+//! delayed. What is held back must not depend on whether it looks like the secret: a client that
+//! can make its upstream echo guesses would read the secret from the delays.
+//!
+//! Not seen is what the upstream compresses or otherwise transforms, or sends in parts (`Range`).
 
 use std::fmt;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use http::Response;
 use http::header::{CONTENT_ENCODING, HeaderMap, HeaderValue};
+use hyper::ext::ReasonPhrase;
 use memchr::memmem;
 use nono_credentials::Loaded;
 
@@ -20,8 +26,10 @@ const MASK: u8 = b'*';
 /// Takes the secrets of one route out of one body.
 pub(crate) struct Scrubber {
     route: Arc<Route>,
-    /// The end of what came so far that may be the beginning of a secret.
+    /// The end of what came so far.
     held: BytesMut,
+    /// How much is held back at most.
+    reach: usize,
 }
 
 impl Scrubber {
@@ -31,8 +39,10 @@ impl Scrubber {
         let is_plain = headers
             .get(CONTENT_ENCODING)
             .is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"));
-        let has_secrets = needles(route).next().is_some();
-        (is_plain && has_secrets).then(|| Self { route: Arc::clone(route), held: BytesMut::new() })
+        let longest = needles(route).map(<[u8]>::len).max()?;
+        // Rounded, so that the delay does not tell the length either.
+        let reach = longest.next_multiple_of(64);
+        is_plain.then(|| Self { route: Arc::clone(route), held: BytesMut::new(), reach })
     }
 
     /// Takes the next chunk and returns what of it, and of what was held, can go on.
@@ -47,7 +57,9 @@ impl Scrubber {
         for needle in needles(&self.route) {
             whole = mask(whole, needle);
         }
-        let kept = needles(&self.route).map(|needle| overlap(&whole, needle)).max().unwrap_or(0);
+        let tail = &whole[whole.len().saturating_sub(self.reach)..];
+        let line_end = tail.iter().rposition(u8::is_ascii_control);
+        let kept = tail.len() - line_end.map_or(0, |at| at + 1);
         self.held.extend_from_slice(&whole.split_off(whole.len() - kept));
         whole
     }
@@ -74,6 +86,11 @@ impl fmt::Debug for Scrubber {
     }
 }
 
+/// Takes the secrets of `route` out of bytes that are whole.
+pub(crate) fn bytes(route: &Route, text: Vec<u8>) -> Bytes {
+    needles(route).fold(text.into(), mask)
+}
+
 /// Takes the secrets of `route` out of header or trailer values.
 pub(crate) fn headers(route: &Route, headers: &mut HeaderMap) {
     for needle in needles(route) {
@@ -85,6 +102,15 @@ pub(crate) fn headers(route: &Route, headers: &mut HeaderMap) {
                     .unwrap_or_else(|_| HeaderValue::from_static(""));
             }
         }
+    }
+}
+
+/// Drops a reason phrase that holds a secret of `route`; nothing depends on it.
+pub(crate) fn reason<B>(route: &Route, response: &mut Response<B>) {
+    let phrase = response.extensions().get::<ReasonPhrase>();
+    let has_secret = |needle| phrase.is_some_and(|p| memmem::find(p.as_bytes(), needle).is_some());
+    if needles(route).any(has_secret) {
+        response.extensions_mut().remove::<ReasonPhrase>();
     }
 }
 
@@ -104,15 +130,6 @@ fn mask(text: Bytes, needle: &[u8]) -> Bytes {
         at = memmem::find(&text[end..], needle).map(|next| end + next);
     }
     masked.freeze()
-}
-
-/// The length of the longest end of `text` that is a beginning of `needle`, but not all of it.
-fn overlap(text: &[u8], needle: &[u8]) -> usize {
-    let longest = text.len().min(needle.len().saturating_sub(1));
-    let tail = &text[text.len() - longest..];
-    let starts = needle.first().map(|first| memchr::memchr_iter(*first, tail));
-    let fits = |at: &usize| needle.starts_with(&tail[*at..]);
-    starts.and_then(|mut starts| starts.find(fits)).map_or(0, |at| tail.len() - at)
 }
 
 #[cfg(test)]

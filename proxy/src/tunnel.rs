@@ -43,7 +43,10 @@ pub(crate) async fn run<T>(
             idle.progress();
         }
         match (sent, received) {
-            (Poll::Ready(Err(_)), _) | (_, Poll::Ready(Err(_))) => {
+            (Poll::Ready(Err(Failed::Reading)), _) | (_, Poll::Ready(Err(Failed::Writing))) => {
+                Poll::Ready(Outcome::ClientAbort)
+            }
+            (Poll::Ready(Err(Failed::Writing)), _) | (_, Poll::Ready(Err(Failed::Reading))) => {
                 Poll::Ready(Outcome::UpstreamAbort)
             }
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(Outcome::Complete),
@@ -51,6 +54,13 @@ pub(crate) async fn run<T>(
         }
     });
     recorder.finish(cut.run_until_cancelled(relayed).await.unwrap_or(Outcome::Shutdown));
+}
+
+/// The side of a direction that failed.
+#[derive(Debug, Clone, Copy)]
+enum Failed {
+    Reading,
+    Writing,
 }
 
 /// One direction.
@@ -95,33 +105,34 @@ impl Flow {
         from: &mut R,
         to: &mut W,
         count: impl Fn(u64),
-    ) -> Poll<io::Result<()>>
+    ) -> Poll<Result<(), Failed>>
     where
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
     {
         while self.state == State::Open {
             while !self.filled.is_empty() {
-                let written =
-                    ready!(Pin::new(&mut *to).poll_write(cx, &self.buffer[self.filled.clone()]))?;
-                if written == 0 {
-                    return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-                }
+                let bytes = &self.buffer[self.filled.clone()];
+                let written = match ready!(Pin::new(&mut *to).poll_write(cx, bytes)) {
+                    Ok(written) if written > 0 => written,
+                    _ => return Poll::Ready(Err(Failed::Writing)),
+                };
                 self.filled.start += written;
                 self.note(written, &count);
             }
             let Poll::Ready(read) = self.poll_fill(cx, from) else {
                 if std::mem::take(&mut self.needs_flush) {
-                    ready!(Pin::new(&mut *to).poll_flush(cx))?;
+                    let flushed = ready!(Pin::new(&mut *to).poll_flush(cx));
+                    flushed.map_err(|_| Failed::Writing)?;
                 }
                 return Poll::Pending;
             };
-            if read? == 0 {
+            if read.map_err(|_| Failed::Reading)? == 0 {
                 self.state = State::Closing;
             }
         }
         if self.state == State::Closing {
-            ready!(Pin::new(&mut *to).poll_shutdown(cx))?;
+            ready!(Pin::new(&mut *to).poll_shutdown(cx)).map_err(|_| Failed::Writing)?;
             self.state = State::Closed;
         }
         Poll::Ready(Ok(()))

@@ -58,6 +58,14 @@ impl Destination {
         })
     }
 
+    /// The route that leads here.
+    pub(crate) fn route(&self) -> Option<&Arc<Route>> {
+        match self {
+            Self::Route { route, .. } => Some(route),
+            Self::Open { .. } => None,
+        }
+    }
+
     /// The host and port to dial.
     pub(super) fn target(&self) -> &Target {
         match self {

@@ -13,7 +13,6 @@ use std::sync::Arc;
 
 use http::{Request, Response};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 
 use crate::address::Reach;
 use crate::body::Body;
@@ -32,13 +31,12 @@ use sender::Sender;
 pub(crate) struct Upstream {
     connector: Connector,
     pool: Arc<Pool>,
-    limits: Limits,
 }
 
 impl Upstream {
     /// An upstream side without connections yet.
-    pub(crate) fn new(limits: Limits) -> Self {
-        Self { connector: Connector::new(&limits), pool: Pool::new(limits.pool_idle), limits }
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self { connector: Connector::new(limits), pool: Pool::new(limits.pool_idle) }
     }
 
     /// The connections that wait for reuse.
@@ -57,7 +55,8 @@ impl Upstream {
     /// Sends `request`, on a connection that waits in the pool or on a new one.
     ///
     /// # Errors
-    /// As [`Upstream::dial`]; and when the upstream does not answer properly or in time.
+    /// As [`Upstream::dial`]; and when the upstream does not answer properly. Waits for an answer
+    /// without limit.
     pub(crate) async fn send(
         &self,
         to: &Destination,
@@ -71,21 +70,19 @@ impl Upstream {
                 // Boxed: connecting is rare, and its state would make every request large.
                 None => Box::pin(self.connect(to)).await?,
             };
-            let sent = timeout(self.limits.response_head, sender.send(to, request)).await;
-            match sent {
-                Ok(Ok(response)) => {
+            match sender.send(to, request).await {
+                Ok(response) => {
                     let mut response = response.map(Body::incoming);
                     if let Sender::Http1(sender) = sender {
                         response.body_mut().hold_lease(Lease::new(&self.pool, to, sender));
                     }
                     return Ok(response);
                 }
-                Ok(Err(mut failed)) => match failed.take_message() {
+                Err(mut failed) => match failed.take_message() {
                     // Closed while it waited; nothing of the request was written.
                     Some(unsent) if is_reused => request = unsent,
                     _ => return Err(explain(failed.error()).into()),
                 },
-                Err(_) => return Err(Failure::ResponseTimeout.into()),
             }
         }
     }
