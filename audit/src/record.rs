@@ -101,6 +101,8 @@ pub enum AuthOutcome {
     Succeeded,
     /// It was missing or wrong.
     Failed,
+    /// It was missing or wrong, but the proxy asks nobody for it.
+    NotRequired,
 }
 
 /// Where a route's credential is put.

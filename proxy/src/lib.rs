@@ -34,6 +34,7 @@ mod allowlist;
 mod environment;
 mod headers;
 mod path;
+mod preset;
 mod route;
 mod target;
 mod tls;

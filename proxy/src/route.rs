@@ -13,6 +13,7 @@ use url::{Host, Url};
 
 use crate::address::{Class, Reach, classify, is_metadata_name};
 use crate::config::{ConfigError, InjectMode, RouteConfig};
+use crate::environment::Variable;
 use crate::target::{Scheme, Target, parse_host};
 use crate::{environment, path, tls};
 
@@ -28,8 +29,10 @@ pub(crate) struct Route {
     /// The upstream URL's path without the slash at its end; empty for most.
     base: String,
     pub(crate) credential: Option<Credential>,
-    /// Variables besides `PREFIX_API_KEY` that hand the session token to clients.
-    pub(crate) key_variables: Vec<String>,
+    /// Whether a credential of the client's own is removed rather than refused or passed on.
+    pub(crate) strips_credentials: bool,
+    /// The variables that lead clients here.
+    pub(crate) variables: Vec<Variable>,
     rules: Vec<EndpointRule>,
     /// How to speak TLS to the upstream; `None` for plain http.
     pub(crate) tls: Option<Arc<ClientConfig>>,
@@ -61,7 +64,7 @@ impl Route {
             .map_err(|reason| ConfigError::new("upstream", &config.upstream, reason))?;
         let credential = parse_credential(config)?;
         Ok(Self {
-            key_variables: key_variables(config, credential.as_ref())?,
+            variables: environment::route_names(id, config, credential.as_ref())?,
             rules: config
                 .endpoint_rules
                 .iter()
@@ -75,6 +78,7 @@ impl Route {
             reach,
             base,
             credential,
+            strips_credentials: config.strip_client_credentials,
         })
     }
 
@@ -84,16 +88,20 @@ impl Route {
     /// Why the path may not pass. What is judged is byte for byte what is returned.
     pub(crate) fn path(&self, method: &Method, rest: &str) -> Result<String, PathRefusal> {
         let rest = if rest.is_empty() { "/" } else { rest };
-        let governed = !self.rules.is_empty() || !self.base.is_empty();
+        let governed = self.has_rules() || !self.base.is_empty();
         if governed && let Some(reason) = path::ambiguity(rest) {
             return Err(PathRefusal::Ambiguous(reason));
         }
-        let allowed =
-            self.rules.is_empty() || self.rules.iter().any(|rule| rule.allows(method, rest));
+        let allowed = !self.has_rules() || self.rules.iter().any(|rule| rule.allows(method, rest));
         if !allowed {
             return Err(PathRefusal::NoRule);
         }
         Ok(format!("{}{rest}", self.base))
+    }
+
+    /// Whether endpoint rules say which requests may pass.
+    pub(crate) fn has_rules(&self) -> bool {
+        !self.rules.is_empty()
     }
 
     /// Whether the upstream is named as a loopback host.
@@ -207,6 +215,9 @@ fn parse_prefix(text: &str) -> Result<&str, ConfigError> {
 
 fn parse_upstream(text: &str) -> Result<(Scheme, Target, String), ConfigError> {
     let wrong = |reason: &str| ConfigError::new("upstream", text, reason);
+    if text.is_empty() {
+        return Err(wrong("it is missing: a route needs the URL of what it leads to"));
+    }
     let url = Url::parse(text).map_err(|error| wrong(&format!("it is not a URL: {error}")))?;
     let scheme = match url.scheme() {
         "https" => Scheme::Https,
@@ -360,26 +371,6 @@ fn parse_error(field: &str, value: &str, error: &ParseError) -> ConfigError {
     match error {
         ParseError::Invalid(_) => mistake,
         ParseError::Unsupported(_) => mistake.unsupported(),
-    }
-}
-
-fn key_variables(
-    config: &RouteConfig,
-    credential: Option<&Credential>,
-) -> Result<Vec<String>, ConfigError> {
-    match (&config.env_var, credential) {
-        (Some(name), None) => {
-            Err(ConfigError::new("env_var", name, "it has no effect without `credential_key`"))
-        }
-        (Some(name), Some(_)) => {
-            environment::check_variable(name)
-                .map_err(|reason| ConfigError::new("env_var", name, reason))?;
-            Ok(vec![name.clone()])
-        }
-        (None, Some(credential)) => {
-            Ok(credential.locator().plain_name().map(environment::variable).into_iter().collect())
-        }
-        (None, None) => Ok(Vec::new()),
     }
 }
 

@@ -40,7 +40,7 @@ impl Step<Authenticated> for FindTarget {
         }
         // Before the credential is put on, so that `Connection: authorization` cannot take it off.
         strip_request(exchange.request.headers_mut());
-        Ok(exchange.advance(|Authenticated { mechanism, .. }| Addressed { asked, mechanism }))
+        Ok(exchange.advance(|_| Addressed { asked }))
     }
 }
 
