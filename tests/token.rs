@@ -132,6 +132,33 @@ async fn a_credential_of_the_clients_own_can_be_stripped() {
 }
 
 #[tokio::test]
+async fn googles_apis_take_a_key_in_the_query_too() {
+    let origin = Origin::hello().await;
+    let google = |prefix| RouteConfig {
+        inject_header: "x-goog-api-key".into(),
+        ..route(prefix, origin.addr)
+    };
+    let strips = RouteConfig { strip_client_credentials: true, ..google("/strips") };
+    let config = ProxyConfig { routes: vec![google("/google"), strips], ..ProxyConfig::default() };
+    let proxy = TestProxy::start(config).await;
+    let own = [format!("x-goog-api-key: {}", proxy.token)];
+    for query in ["key=their-own", "a=1&access_token=their-own", "%6bey=their-own"] {
+        let reply = get(&proxy, &format!("/google/x?{query}"), &own).await;
+        assert_eq!((reply.status, reply.code()), (400, "foreign_credential".into()), "{query}");
+    }
+    for query in [format!("key={}&alt=sse", proxy.token), "alt=sse".into()] {
+        assert_eq!(get(&proxy, &format!("/google/x?{query}"), &own).await.status, 200);
+    }
+    for query in ["key=their-own&alt=sse", "access_token=a&alt=sse&key="] {
+        assert_eq!(get(&proxy, &format!("/strips/x?{query}"), &own).await.status, 200);
+    }
+    for seen in origin.seen() {
+        assert_eq!((&*seen.target, seen.header("x-goog-api-key")), ("/x?alt=sse", REAL_KEY));
+    }
+    assert_eq!(origin.seen().len(), 4);
+}
+
+#[tokio::test]
 async fn a_header_cannot_replace_the_method_that_rules_judge() {
     let origin = Origin::hello().await;
     let proxy = proxy(&origin, true).await;

@@ -15,7 +15,7 @@ use crate::token::Token;
 type Variables = Vec<(String, String)>;
 
 /// Variables that steer a process itself; a key in one would break or subvert the client.
-const RESERVED: [&str; 24] = [
+const RESERVED: [&str; 25] = [
     "ALL_PROXY",
     "BASH_ENV",
     "ENV",
@@ -27,6 +27,7 @@ const RESERVED: [&str; 24] = [
     "JAVA_TOOL_OPTIONS",
     "LOGNAME",
     "NODE_OPTIONS",
+    "NODE_USE_ENV_PROXY",
     "NONO_NO_PROXY",
     "NONO_PROXY_TOKEN",
     "NO_PROXY",
@@ -128,11 +129,13 @@ fn checked(field: &str, name: &str) -> Result<String, ConfigError> {
 /// Refuses routes that would give one variable two values. The token is the same for all.
 pub(crate) fn check_names(routes: &[Route]) -> Result<(), ConfigError> {
     let mut seen = HashMap::new();
-    for Variable { name, carries, field } in routes.iter().flat_map(|route| &route.variables) {
+    let all = routes.iter().flat_map(|route| route.variables.iter().map(move |v| (&route.id, v)));
+    for (id, Variable { name, carries, field }) in all {
         let other = seen.insert(name, *carries);
         if other.is_some_and(|other| (other, *carries) != (Carries::Token, Carries::Token)) {
-            let reason = "two routes would set this variable, each to its own value";
-            return Err(ConfigError::new(*field, name, reason));
+            let value = if *field == "prefix" { id } else { &**name };
+            let reason = format!("another variable of the routes is called {name} too");
+            return Err(ConfigError::new(*field, value, reason));
         }
     }
     Ok(())

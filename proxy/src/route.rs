@@ -1,6 +1,6 @@
 //! Routes: path prefixes that lead to upstreams.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -163,15 +163,16 @@ pub(crate) struct RouteTable {
 impl RouteTable {
     /// A table of `routes`; prefixes and variable names must be unique.
     pub(crate) fn new(routes: Vec<Route>) -> Result<Self, ConfigError> {
+        let mut prefixes = HashSet::new();
+        if let Some(twin) = routes.iter().find(|route| !prefixes.insert(&route.id)) {
+            return Err(ConfigError::new("prefix", &*twin.id, "two routes have it"));
+        }
         environment::check_names(&routes)?;
         let mut table = Self { by_prefix: HashMap::new(), by_target: HashMap::new(), depth: 0 };
         for route in routes {
             table.depth = table.depth.max(route.id.split('/').count());
             table.by_target.insert(route.target.clone(), Arc::clone(&route.id));
-            let route = Arc::new(route);
-            if let Some(other) = table.by_prefix.insert(Arc::clone(&route.id), route) {
-                return Err(ConfigError::new("prefix", &*other.id, "two routes have it"));
-            }
+            table.by_prefix.insert(Arc::clone(&route.id), Arc::new(route));
         }
         Ok(table)
     }

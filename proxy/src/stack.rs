@@ -11,7 +11,7 @@
 //! | target       | what the request asks for                  | 400, 405     |
 //! | route        | the route of its prefix, the path there    | 404, 403, 400|
 //! | allow        | that the host may be reached               | 403          |
-//! | inject       | the route's credential                     | 503, 400     |
+//! | inject       | the route's credential                     | 503, 401, 400|
 //! | *leaf*       | sends it on, or opens the tunnel           | 502, 504     |
 
 use std::convert::Infallible;

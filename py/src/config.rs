@@ -145,41 +145,50 @@ impl PyProxyConfig {
         self.inner.max_connections
     }
 
+    /// Hosts that are refused whatever else allows them.
     #[getter]
     fn denied_hosts(&self) -> Vec<String> {
         self.inner.denied_hosts.clone()
     }
 
+    /// Whether clients must show the session token. `False` is for tests, or where another layer
+    /// lets none but the right clients connect.
     #[getter]
     fn require_auth(&self) -> bool {
         self.inner.require_auth
     }
 
+    /// How long a request's head may take, and a kept connection be idle.
     #[getter]
     fn head_timeout_secs(&self) -> f64 {
         self.inner.limits.head.as_secs_f64()
     }
 
+    /// How long connecting to an upstream may take, DNS and TLS included.
     #[getter]
     fn connect_timeout_secs(&self) -> f64 {
         self.inner.limits.connect.as_secs_f64()
     }
 
+    /// How long an upstream may take to begin its response.
     #[getter]
     fn response_timeout_secs(&self) -> f64 {
         self.inner.limits.response_head.as_secs_f64()
     }
 
+    /// How long a body or tunnel may pass no byte.
     #[getter]
     fn idle_timeout_secs(&self) -> f64 {
         self.inner.limits.idle.as_secs_f64()
     }
 
+    /// How many records wait to be drained at most; then requests are refused.
     #[getter]
     fn audit_records(&self) -> usize {
         self.inner.limits.audit_records
     }
 
+    /// How many threads serve requests.
     #[getter]
     fn workers(&self) -> usize {
         self.inner.limits.workers

@@ -80,8 +80,10 @@ impl PyRouteConfig {
         Ok(Self { inner })
     }
 
-    /// The route to a well-known API; `overrides` are arguments of the class, and win over what
-    /// the preset says. Without a credential (`None`) the client has to bring its own.
+    /// The route to a well-known API, with what its SDKs call their variables.
+    ///
+    /// What is given beside the name wins over the preset. `azure-openai` needs `upstream`: the
+    /// endpoint of the resource. With `credential_key=None` the client brings its own key.
     #[classmethod]
     #[pyo3(signature = (name, *, credential_key, **overrides))]
     fn preset<'py>(
@@ -177,16 +179,19 @@ impl PyRouteConfig {
         self.inner.tls_client_key.as_ref().map(AsRef::as_ref)
     }
 
+    /// Variables that hold the base URL, besides `PREFIX_BASE_URL`.
     #[getter]
     fn base_url_vars(&self) -> Vec<String> {
         self.inner.base_url_vars.clone()
     }
 
+    /// Variables that hold what stands for the key, besides `PREFIX_API_KEY`.
     #[getter]
     fn key_vars(&self) -> Vec<String> {
         self.inner.key_vars.clone()
     }
 
+    /// Whether a credential of the client's own is removed, rather than refused.
     #[getter]
     fn strip_client_credentials(&self) -> bool {
         self.inner.strip_client_credentials

@@ -21,12 +21,15 @@ use crate::layers::Step;
 use crate::stack::Shared;
 use crate::token::Token;
 
+/// The header of Google's APIs, which take a key in the query as well.
+pub(crate) const GOOGLE_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
+
 /// The headers in which SDKs carry their API key.
 pub(crate) const KEY_HEADERS: [HeaderName; 4] = [
     AUTHORIZATION,
     HeaderName::from_static("x-api-key"),
     HeaderName::from_static("api-key"),
-    HeaderName::from_static("x-goog-api-key"),
+    GOOGLE_KEY,
 ];
 
 /// See the module.

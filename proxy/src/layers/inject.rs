@@ -1,6 +1,8 @@
 //! Puts a route's credential on the request. The innermost layer: nothing else sees a secret,
 //! and nothing after it is recorded of the request.
 
+mod slots;
+
 use std::borrow::Cow;
 use std::future::{Ready as Now, ready};
 use std::sync::Arc;
@@ -19,6 +21,8 @@ use crate::exchange::{Exchange, Permitted, Ready, Way};
 use crate::layers::Answer;
 use crate::route::Route;
 use crate::stack::Shared;
+
+use slots::{Slots, is_named};
 
 /// See the module.
 #[derive(Debug, Clone)]
@@ -116,15 +120,14 @@ fn inject(
     let credential = route.credential.as_ref();
     let token = shared.token.expose();
     check_place(exchange.request.uri(), credential.map(Credential::injection), token)?;
+    let slots = Slots::of(&shared.key_headers, credential);
     if route.strips_credentials {
-        for name in &shared.key_headers {
-            exchange.request.headers_mut().remove(name);
-        }
+        slots.clear(&mut exchange.request)?;
     }
     let rendered = credential.and_then(|credential| credential.ready());
     if let Some(rendered) = rendered {
         // One that the client brought itself would decide, for some servers, whose account it is.
-        if shared.key_headers.iter().any(|name| exchange.request.headers().contains_key(name)) {
+        if slots.are_taken(&exchange.request) {
             return Err(Refusal::ForeignCredential.into());
         }
         put(&mut exchange.request, rendered, token)?;
@@ -167,10 +170,7 @@ fn put(request: &mut Request<Body>, rendered: &Rendered, token: &str) -> Result<
 
 /// The query with every parameter `name` taken out and one with the secret put at its end.
 fn with_parameter(query: Option<&str>, name: &str, value: &EscapedSecret) -> String {
-    let is_other = |pair: &&str| {
-        let given = pair.split('=').next().unwrap_or_default();
-        !pair.is_empty() && !percent_decode_str(given).eq(name.bytes())
-    };
+    let is_other = |pair: &&str| !pair.is_empty() && !is_named(pair, name);
     let mut pairs: Vec<&str> = query.unwrap_or_default().split('&').filter(is_other).collect();
     let own = format!("{name}={}", value.expose());
     pairs.push(&own);
