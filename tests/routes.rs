@@ -117,21 +117,6 @@ async fn every_injection_mode_puts_the_key_in_its_place() {
 }
 
 #[tokio::test]
-async fn a_token_in_the_url_opens_only_the_routes_that_inject_there() {
-    let origin = Origin::hello().await;
-    let query = RouteConfig {
-        inject_mode: InjectMode::QueryParam,
-        query_param_name: Some("key".into()),
-        ..route("/query", origin.addr)
-    };
-    let proxy = proxy(vec![query, route("/header", origin.addr)]).await;
-    let request = format!("GET /header/x?key={} HTTP/1.1\r\nHost: proxy\r\n\r\n", proxy.token);
-    let reply = exchange(proxy.addr(), &request).await;
-    assert_eq!((reply.status, reply.code()), (401, "token_misplaced".into()));
-    assert!(origin.seen().is_empty());
-}
-
-#[tokio::test]
 async fn a_credential_of_the_clients_own_is_refused_where_the_route_has_one() {
     let origin = Origin::hello().await;
     let open = RouteConfig { credential_key: None, ..route("/open", origin.addr) };

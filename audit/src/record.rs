@@ -86,103 +86,105 @@ macro_rules! words {
 }
 
 words! {
-/// How a client reached the proxy.
-Mode {
-    /// A `CONNECT` tunnel.
-    Connect = "connect",
-    /// A request to a route, or a forwarded plain `http` request (those have no `route_id`).
-    Reverse = "reverse",
-}
-}
-
-words! {
-/// Whether an exchange was let through.
-Decision {
-    /// It was.
-    Allow = "allow",
-    /// It was not.
-    Deny = "deny",
-}
+    /// How a client reached the proxy.
+    Mode {
+        /// A `CONNECT` tunnel.
+        Connect = "connect",
+        /// A request to a route, or a forwarded plain `http` request (those have no `route_id`).
+        Reverse = "reverse",
+    }
 }
 
 words! {
-/// Where the session token was found.
-AuthMechanism {
-    /// In `Proxy-Authorization`.
-    ProxyAuthorization = "proxy_authorization",
-    /// In the header where an SDK carries its API key.
-    PhantomHeader = "phantom_header",
-    /// In the path.
-    PhantomPath = "phantom_path",
-    /// In the query.
-    PhantomQuery = "phantom_query",
-}
+    /// Whether an exchange was let through.
+    Decision {
+        /// It was.
+        Allow = "allow",
+        /// It was not.
+        Deny = "deny",
+    }
 }
 
 words! {
-/// Whether the session token was right.
-AuthOutcome {
-    /// It was.
-    Succeeded = "succeeded",
-    /// It was missing or wrong.
-    Failed = "failed",
-}
-}
-
-words! {
-/// Where a route's credential is put.
-InjectionMode {
-    /// In a header, after a format.
-    Header = "header",
-    /// In the path, in place of the session token.
-    UrlPath = "url_path",
-    /// In a query parameter.
-    QueryParam = "query_param",
-    /// In a header, as HTTP Basic credentials.
-    BasicAuth = "basic_auth",
-}
+    /// Where the session token was found.
+    AuthMechanism {
+        /// In `Proxy-Authorization`.
+        ProxyAuthorization = "proxy_authorization",
+        /// In the header where an SDK carries its API key.
+        PhantomHeader = "phantom_header",
+        /// In the path.
+        PhantomPath = "phantom_path",
+        /// In the query.
+        PhantomQuery = "phantom_query",
+    }
 }
 
 words! {
-/// Kinds of refusals and failures.
-DenialCategory {
-    /// The session token was missing or wrong.
-    AuthenticationFailed = "authentication_failed",
-    /// The route's endpoint rules do not allow the request.
-    EndpointPolicy = "endpoint_policy",
-    /// The route's credential is not available.
-    ManagedCredentialUnavailable = "managed_credential_unavailable",
-    /// The host or its address is not allowed.
-    HostDenied = "host_denied",
-    /// The upstream could not be reached.
-    UpstreamConnectFailed = "upstream_connect_failed",
-    /// A tunnel or forward to an upstream that only its route may reach.
-    ConnectBypassesL7 = "connect_bypasses_l7",
-    /// The request was malformed or ambiguous.
-    InvalidRequest = "invalid_request",
-    /// No route has the request's prefix.
-    UnknownRoute = "unknown_route",
-    /// A limit of the proxy was reached.
-    OverLimit = "over_limit",
-    /// The upstream was reached but did not answer properly.
-    UpstreamFailed = "upstream_failed",
-}
+    /// Whether the session token was right.
+    AuthOutcome {
+        /// It was.
+        Succeeded = "succeeded",
+        /// It was missing or wrong.
+        Failed = "failed",
+        /// It was missing or wrong, but the proxy asks nobody for it.
+        NotRequired = "not_required",
+    }
 }
 
 words! {
-/// How an exchange ended.
-Outcome {
-    /// The whole response was handed over, or both sides closed the tunnel.
-    Complete = "complete",
-    /// The client left before that.
-    ClientAbort = "client_abort",
-    /// The upstream left before that.
-    UpstreamAbort = "upstream_abort",
-    /// A time limit passed.
-    Timeout = "timeout",
-    /// The proxy was shut down.
-    Shutdown = "shutdown",
-    /// The proxy itself answered.
-    Refused = "refused",
+    /// Where a route's credential is put.
+    InjectionMode {
+        /// In a header, after a format.
+        Header = "header",
+        /// In the path, in place of the session token.
+        UrlPath = "url_path",
+        /// In a query parameter.
+        QueryParam = "query_param",
+        /// In a header, as HTTP Basic credentials.
+        BasicAuth = "basic_auth",
+    }
 }
+
+words! {
+    /// Kinds of refusals and failures.
+    DenialCategory {
+        /// The session token was missing or wrong.
+        AuthenticationFailed = "authentication_failed",
+        /// The route's endpoint rules do not allow the request.
+        EndpointPolicy = "endpoint_policy",
+        /// The route's credential is not available.
+        ManagedCredentialUnavailable = "managed_credential_unavailable",
+        /// The host or its address is not allowed.
+        HostDenied = "host_denied",
+        /// The upstream could not be reached.
+        UpstreamConnectFailed = "upstream_connect_failed",
+        /// A tunnel or forward to an upstream that only its route may reach.
+        ConnectBypassesL7 = "connect_bypasses_l7",
+        /// The request was malformed or ambiguous.
+        InvalidRequest = "invalid_request",
+        /// No route has the request's prefix.
+        UnknownRoute = "unknown_route",
+        /// A limit of the proxy was reached.
+        OverLimit = "over_limit",
+        /// The upstream was reached but did not answer properly.
+        UpstreamFailed = "upstream_failed",
+    }
+}
+
+words! {
+    /// How an exchange ended.
+    Outcome {
+        /// The whole response was handed over, or both sides closed the tunnel.
+        Complete = "complete",
+        /// The client left before that.
+        ClientAbort = "client_abort",
+        /// The upstream left before that.
+        UpstreamAbort = "upstream_abort",
+        /// A time limit passed.
+        Timeout = "timeout",
+        /// The proxy was shut down.
+        Shutdown = "shutdown",
+        /// The proxy itself answered.
+        Refused = "refused",
+    }
 }

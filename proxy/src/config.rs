@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::allowlist::{Allowlist, HostPattern, HostSet};
+use crate::preset;
 use crate::route::{Route, RouteTable};
 
 /// What a proxy is to do. Plain data; [`ProxyConfig::check`] judges it.
@@ -23,6 +24,10 @@ pub struct ProxyConfig {
     pub routes: Vec<RouteConfig>,
     /// The address to listen on; port 0 takes a free one.
     pub bind: SocketAddr,
+    /// Whether clients must show the session token. Only for tests, or where another layer lets
+    /// none but the right clients reach the proxy: without it, whoever can connect can use the
+    /// routes' credentials. A token that is shown is removed all the same.
+    pub require_auth: bool,
     /// How many exchanges may run at once; 0 is without limit. More are answered 503.
     pub max_connections: usize,
     /// Time limits and sizes.
@@ -37,6 +42,7 @@ impl Default for ProxyConfig {
             denied_hosts: Vec::new(),
             routes: Vec::new(),
             bind: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
+            require_auth: true,
             max_connections: 256,
             limits: Limits::default(),
         }
@@ -136,9 +142,18 @@ pub struct RouteConfig {
     /// The variable that hands the session token to the client as its API key, besides
     /// `PREFIX_API_KEY`.
     pub env_var: Option<String>,
+    /// Variables that hold the route's base URL, besides `PREFIX_BASE_URL`: what the API's
+    /// clients call it.
+    pub base_url_vars: Vec<String>,
+    /// Variables that hand the session token to the client as its API key, besides
+    /// `PREFIX_API_KEY` and `env_var`; need `credential_key`.
+    pub key_vars: Vec<String>,
     /// `(method, path glob)` pairs of which a request must match one; all are allowed when
     /// empty. `*` stays within a path segment, `**` crosses; method `*` is any.
     pub endpoint_rules: Vec<(String, String)>,
+    /// Whether a credential that the client brings itself is removed. Otherwise a route with a
+    /// credential refuses the request, and one without passes it on.
+    pub strip_client_credentials: bool,
     /// A PEM file of certificate authorities to trust for the upstream, besides the system's.
     pub tls_ca: Option<PathBuf>,
     /// A PEM file of the certificate chain to show to the upstream; needs `tls_client_key`.
@@ -160,7 +175,10 @@ impl Default for RouteConfig {
             path_replacement: None,
             query_param_name: None,
             env_var: None,
+            base_url_vars: Vec::new(),
+            key_vars: Vec::new(),
             endpoint_rules: Vec::new(),
+            strip_client_credentials: false,
             tls_ca: None,
             tls_client_cert: None,
             tls_client_key: None,
@@ -169,6 +187,16 @@ impl Default for RouteConfig {
 }
 
 impl RouteConfig {
+    /// The route to a well-known API, by name: its upstream, header, and the variables that its
+    /// clients read; still without a `credential_key`, which the variables need. For
+    /// `azure-openai` the upstream, the resource's own endpoint, must be set too.
+    ///
+    /// # Errors
+    /// There is no preset `name`.
+    pub fn preset(name: &str) -> Result<Self, ConfigError> {
+        preset::find(name)
+    }
+
     /// Judges the route without starting anything; its files are read.
     ///
     /// # Errors
@@ -229,6 +257,7 @@ pub(crate) struct Settings {
     pub(crate) denied: HostSet,
     pub(crate) routes: RouteTable,
     pub(crate) bind: SocketAddr,
+    pub(crate) require_auth: bool,
     pub(crate) max_connections: usize,
     pub(crate) limits: Limits,
 }
@@ -254,6 +283,7 @@ impl Settings {
             denied: HostSet::new(patterns("denied_hosts", &config.denied_hosts)?),
             routes: RouteTable::new(routes)?,
             bind: config.bind,
+            require_auth: config.require_auth,
             max_connections: config.max_connections,
             limits: checked(&config.limits)?,
         })
@@ -288,9 +318,7 @@ fn checked(limits: &Limits) -> Result<Limits, ConfigError> {
             return Err(ConfigError::new(field, "0", "it must be longer than nothing"));
         }
     }
-    for (field, value) in
-        [("limits.workers", limits.workers), ("limits.audit_records", limits.audit_records)]
-    {
+    for (field, value) in [("workers", limits.workers), ("audit_records", limits.audit_records)] {
         if value == 0 {
             return Err(ConfigError::new(field, "0", "it must be at least 1"));
         }

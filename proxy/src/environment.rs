@@ -1,10 +1,13 @@
 //! The environment that leads a client to the proxy: proxy variables for the many HTTP clients,
 //! and base URLs and keys for the SDKs of the routes.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::config::{ConfigError, Settings};
+use nono_credentials::Credential;
+
+use crate::config::{ConfigError, RouteConfig, Settings};
 use crate::route::Route;
 use crate::token::Token;
 
@@ -12,7 +15,7 @@ use crate::token::Token;
 type Variables = Vec<(String, String)>;
 
 /// Variables that steer a process itself; a key in one would break or subvert the client.
-const RESERVED: [&str; 24] = [
+const RESERVED: [&str; 25] = [
     "ALL_PROXY",
     "BASH_ENV",
     "ENV",
@@ -24,6 +27,7 @@ const RESERVED: [&str; 24] = [
     "JAVA_TOOL_OPTIONS",
     "LOGNAME",
     "NODE_OPTIONS",
+    "NODE_USE_ENV_PROXY",
     "NONO_NO_PROXY",
     "NONO_PROXY_TOKEN",
     "NO_PROXY",
@@ -62,30 +66,79 @@ pub(crate) fn check_variable(name: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Refuses routes whose variables have the same name.
-pub(crate) fn check_names(routes: &[Route]) -> Result<(), ConfigError> {
-    let mut seen = HashSet::new();
-    for route in routes {
-        for name in variables_of(route) {
-            if !seen.insert(name.clone()) {
-                let reason = format!("another route's variable is called {name} too");
-                return Err(ConfigError::new("prefix", &*route.id, reason));
+/// A variable that leads clients to a route.
+#[derive(Debug)]
+pub(crate) struct Variable {
+    name: String,
+    carries: Carries,
+    /// The field of the configuration that it comes from.
+    field: &'static str,
+}
+
+/// What a variable carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Carries {
+    BaseUrl,
+    /// The session token, as the client's API key.
+    Token,
+}
+
+/// The variables of a route, its base URL's first, then those of its key.
+pub(crate) fn route_names(
+    id: &str,
+    config: &RouteConfig,
+    credential: Option<&Credential>,
+) -> Result<Vec<Variable>, ConfigError> {
+    let prefix = variable(id);
+    let mut found = Vec::new();
+    let mut add = |name: String, carries, field| {
+        if !found.iter().any(|v: &Variable| v.name == name && v.carries == carries) {
+            found.push(Variable { name, carries, field });
+        }
+    };
+    add(format!("{prefix}_BASE_URL"), Carries::BaseUrl, "prefix");
+    for name in &config.base_url_vars {
+        add(checked("base_url_vars", name)?, Carries::BaseUrl, "base_url_vars");
+    }
+    let given = config.env_var.iter().map(|name| ("env_var", name));
+    let given: Vec<_> =
+        given.chain(config.key_vars.iter().map(|name| ("key_vars", name))).collect();
+    let Some(credential) = credential else {
+        return match given.first() {
+            None => Ok(found),
+            Some((field, name)) => {
+                Err(ConfigError::new(*field, *name, "it has no effect without `credential_key`"))
             }
+        };
+    };
+    add(format!("{prefix}_API_KEY"), Carries::Token, "prefix");
+    if let (None, Some(name)) = (&config.env_var, credential.locator().plain_name()) {
+        add(variable(name), Carries::Token, "credential_key");
+    }
+    for (field, name) in given {
+        add(checked(field, name)?, Carries::Token, field);
+    }
+    Ok(found)
+}
+
+fn checked(field: &str, name: &str) -> Result<String, ConfigError> {
+    check_variable(name).map_err(|reason| ConfigError::new(field, name, reason))?;
+    Ok(name.to_owned())
+}
+
+/// Refuses routes that would give one variable two values. The token is the same for all.
+pub(crate) fn check_names(routes: &[Route]) -> Result<(), ConfigError> {
+    let mut seen = HashMap::new();
+    let all = routes.iter().flat_map(|route| route.variables.iter().map(move |v| (&route.id, v)));
+    for (id, Variable { name, carries, field }) in all {
+        let other = seen.insert(name, *carries);
+        if other.is_some_and(|other| (other, *carries) != (Carries::Token, Carries::Token)) {
+            let value = if *field == "prefix" { id } else { &**name };
+            let reason = format!("another variable of the routes is called {name} too");
+            return Err(ConfigError::new(*field, value, reason));
         }
     }
     Ok(())
-}
-
-/// The names of a route's variables: its base URL's first, then those of its key.
-fn variables_of(route: &Route) -> Vec<String> {
-    let prefix = variable(&route.id);
-    let mut names = vec![format!("{prefix}_BASE_URL")];
-    if route.credential.is_some() {
-        names.push(format!("{prefix}_API_KEY"));
-        let extra = route.key_variables.iter().filter(|name| **name != names[1]);
-        names.extend(extra.cloned().collect::<Vec<_>>());
-    }
-    names
 }
 
 /// The proxy variables.
@@ -105,6 +158,7 @@ pub(crate) fn proxy_variables(settings: &Settings, addr: SocketAddr, token: &Tok
     }
     set("NONO_PROXY_TOKEN", token.expose());
     set("NODE_USE_ENV_PROXY", "1");
+    set("JAVA_TOOL_OPTIONS", &java_options(addr, &direct));
     out
 }
 
@@ -114,10 +168,17 @@ pub(crate) fn route_variables(settings: &Settings, addr: SocketAddr, token: &Tok
     let mut routes: Vec<_> = settings.routes.iter().collect();
     routes.sort_by_key(|route| &route.id);
     let mut out = Variables::new();
+    // Routes may share a variable for their keys.
+    let mut given = HashSet::new();
     for route in routes {
-        let mut names = variables_of(route).into_iter();
-        out.extend(names.next().map(|name| (name, format!("http://{addr}/{}", route.id))));
-        out.extend(names.map(|name| (name, token.expose().to_owned())));
+        for Variable { name, carries, .. } in &route.variables {
+            let value = match carries {
+                Carries::BaseUrl => format!("http://{addr}/{}", route.id),
+                Carries::Token if given.insert(name) => token.expose().to_owned(),
+                Carries::Token => continue,
+            };
+            out.push((name.clone(), value));
+        }
     }
     out
 }
@@ -145,4 +206,22 @@ fn no_proxy(settings: &Settings, own: IpAddr) -> String {
         hosts.push(own);
     }
     hosts.join(",")
+}
+
+/// The properties that Java reads instead of variables. Without the token: every JVM prints them
+/// on its standard error; an `Authenticator` takes it from `NONO_PROXY_TOKEN`.
+fn java_options(addr: SocketAddr, direct: &str) -> String {
+    let (host, port) = (addr.ip(), addr.port());
+    let bracketed = |host: &str| {
+        if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
+    };
+    let direct = direct.split(',').map(bracketed).collect::<Vec<_>>().join("|");
+    let mut options = String::new();
+    for scheme in ["http", "https"] {
+        let _ = write!(options, "-D{scheme}.proxyHost={host} -D{scheme}.proxyPort={port} ");
+    }
+    // Both schemes read this one; and Basic, all there is here, is off for tunnels by default.
+    let _ =
+        write!(options, "-Dhttp.nonProxyHosts={direct} -Djdk.http.auth.tunneling.disabledSchemes=");
+    options
 }

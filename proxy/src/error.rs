@@ -42,6 +42,8 @@ pub(crate) enum Refusal {
     AmbiguousPath(&'static str),
     /// No endpoint rule of the route allows the request.
     NoEndpointRule,
+    /// A field would have the upstream read another method than the endpoint rules judged.
+    MethodOverride,
     /// A tunnel or forward to the upstream of a route.
     RouteOnly,
     /// A rule denies the host.

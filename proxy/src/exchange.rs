@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::{Method, Request};
-use nono_audit::{AuthMechanism, Recorder};
+use nono_audit::Recorder;
 
 use crate::address::Reach;
 use crate::body::Body;
@@ -92,18 +92,17 @@ pub(crate) struct Received {
     pub(crate) form: Form,
 }
 
-/// Stage: the client showed the session token, which has been removed from the headers.
+/// Stage: the client showed the session token, or need not. It has been removed from the headers
+/// and, of a request to a route, from the query.
 #[derive(Debug)]
 pub(crate) struct Authenticated {
     pub(crate) form: Form,
-    pub(crate) mechanism: AuthMechanism,
 }
 
 /// Stage: well-formed; what it asks for is parsed.
 #[derive(Debug)]
 pub(crate) struct Addressed {
     pub(crate) asked: Asked,
-    pub(crate) mechanism: AuthMechanism,
 }
 
 /// What a request asks for.
@@ -119,7 +118,6 @@ pub(crate) enum Asked {
 #[derive(Debug)]
 pub(crate) struct Routed {
     pub(crate) way: Way,
-    pub(crate) mechanism: AuthMechanism,
 }
 
 /// The way to the upstream.
@@ -145,7 +143,6 @@ impl Way {
 pub(crate) struct Permitted {
     pub(crate) way: Way,
     pub(crate) reach: Reach,
-    pub(crate) mechanism: AuthMechanism,
 }
 
 /// Stage: carries all that the upstream is to see.

@@ -35,6 +35,7 @@ mod allowlist;
 mod environment;
 mod headers;
 mod path;
+mod preset;
 mod route;
 mod target;
 mod tls;

@@ -1,6 +1,6 @@
 //! Routes: path prefixes that lead to upstreams.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use url::{Host, Url};
 
 use crate::address::{Class, Reach, classify, is_metadata_name};
 use crate::config::{ConfigError, InjectMode, RouteConfig};
+use crate::environment::Variable;
 use crate::target::{Scheme, Target, parse_host};
 use crate::tls::Tls;
 use crate::upstream::End;
@@ -28,8 +29,10 @@ pub(crate) struct Route {
     /// The upstream URL's path without the slash at its end; empty for most.
     base: String,
     pub(crate) credential: Option<Credential>,
-    /// Variables besides `PREFIX_API_KEY` that hand the session token to clients.
-    pub(crate) key_variables: Vec<String>,
+    /// Whether a credential of the client's own is removed rather than refused or passed on.
+    pub(crate) strips_credentials: bool,
+    /// The variables that lead clients here.
+    pub(crate) variables: Vec<Variable>,
     rules: Vec<EndpointRule>,
     /// How to speak TLS to the upstream; `None` for plain http.
     pub(crate) tls: Option<Tls>,
@@ -63,7 +66,7 @@ impl Route {
             .map_err(|reason| ConfigError::new("upstream", &config.upstream, reason))?;
         let credential = parse_credential(config)?;
         Ok(Self {
-            key_variables: key_variables(config, credential.as_ref())?,
+            variables: environment::route_names(id, config, credential.as_ref())?,
             rules: config
                 .endpoint_rules
                 .iter()
@@ -78,6 +81,7 @@ impl Route {
             reach,
             base,
             credential,
+            strips_credentials: config.strip_client_credentials,
         })
     }
 
@@ -87,16 +91,20 @@ impl Route {
     /// Why the path may not pass. What is judged is byte for byte what is returned.
     pub(crate) fn path(&self, method: &Method, rest: &str) -> Result<String, PathRefusal> {
         let rest = if rest.is_empty() { "/" } else { rest };
-        let governed = !self.rules.is_empty() || !self.base.is_empty();
+        let governed = self.has_rules() || !self.base.is_empty();
         if governed && let Some(reason) = path::ambiguity(rest) {
             return Err(PathRefusal::Ambiguous(reason));
         }
-        let allowed =
-            self.rules.is_empty() || self.rules.iter().any(|rule| rule.allows(method, rest));
+        let allowed = !self.has_rules() || self.rules.iter().any(|rule| rule.allows(method, rest));
         if !allowed {
             return Err(PathRefusal::NoRule);
         }
         Ok(format!("{}{rest}", self.base))
+    }
+
+    /// Whether endpoint rules say which requests may pass.
+    pub(crate) fn has_rules(&self) -> bool {
+        !self.rules.is_empty()
     }
 
     /// Whether the upstream is named as a loopback host.
@@ -158,15 +166,16 @@ pub(crate) struct RouteTable {
 impl RouteTable {
     /// A table of `routes`; prefixes and variable names must be unique.
     pub(crate) fn new(routes: Vec<Route>) -> Result<Self, ConfigError> {
+        let mut prefixes = HashSet::new();
+        if let Some(twin) = routes.iter().find(|route| !prefixes.insert(&route.id)) {
+            return Err(ConfigError::new("prefix", &*twin.id, "two routes have it"));
+        }
         environment::check_names(&routes)?;
         let mut table = Self { by_prefix: HashMap::new(), by_target: HashMap::new(), depth: 0 };
         for route in routes {
             table.depth = table.depth.max(route.id.split('/').count());
             table.by_target.insert(route.target.clone(), Arc::clone(&route.id));
-            let route = Arc::new(route);
-            if let Some(other) = table.by_prefix.insert(Arc::clone(&route.id), route) {
-                return Err(ConfigError::new("prefix", &*other.id, "two routes have it"));
-            }
+            table.by_prefix.insert(Arc::clone(&route.id), Arc::new(route));
         }
         Ok(table)
     }
@@ -210,6 +219,9 @@ fn parse_prefix(text: &str) -> Result<&str, ConfigError> {
 
 fn parse_upstream(text: &str) -> Result<(Scheme, Target, String), ConfigError> {
     let wrong = |reason: &str| ConfigError::new("upstream", text, reason);
+    if text.is_empty() {
+        return Err(wrong("it is missing: a route needs the URL of what it leads to"));
+    }
     let url = Url::parse(text).map_err(|error| wrong(&format!("it is not a URL: {error}")))?;
     let scheme = match url.scheme() {
         "https" => Scheme::Https,
@@ -364,26 +376,6 @@ fn parse_error(field: &str, value: &str, error: &ParseError) -> ConfigError {
     match error {
         ParseError::Invalid(_) | ParseError::Secret => mistake,
         ParseError::Unsupported(_) => mistake.unsupported(),
-    }
-}
-
-fn key_variables(
-    config: &RouteConfig,
-    credential: Option<&Credential>,
-) -> Result<Vec<String>, ConfigError> {
-    match (&config.env_var, credential) {
-        (Some(name), None) => {
-            Err(ConfigError::new("env_var", name, "it has no effect without `credential_key`"))
-        }
-        (Some(name), Some(_)) => {
-            environment::check_variable(name)
-                .map_err(|reason| ConfigError::new("env_var", name, reason))?;
-            Ok(vec![name.clone()])
-        }
-        (None, Some(credential)) => {
-            Ok(credential.locator().plain_name().map(environment::variable).into_iter().collect())
-        }
-        (None, None) => Ok(Vec::new()),
     }
 }
 

@@ -11,7 +11,7 @@
 //! | target       | what the request asks for                  | 400, 405     |
 //! | route        | the route of its prefix, the path there    | 404, 403, 400|
 //! | allow        | that the host may be reached               | 403          |
-//! | inject       | the route's credential                     | 503, 400     |
+//! | inject       | the route's credential                     | 503, 401, 400|
 //! | *leaf*       | sends it on, or opens the tunnel           | 502, 504     |
 
 use std::convert::Infallible;
@@ -88,8 +88,8 @@ pub(crate) struct Shared {
     pub(crate) store: Store,
     /// The headers in which clients may carry a key: the usual ones and those of the routes.
     pub(crate) key_headers: Vec<HeaderName>,
-    /// Whether any route takes the session token in its URL.
-    pub(crate) url_tokens: bool,
+    /// Whether any route takes the session token in its path.
+    pub(crate) path_tokens: bool,
     /// Query parameters that routes inject into, which records do not show.
     pub(crate) redacted: Vec<String>,
     /// Ends accepting and lets what runs finish.
@@ -102,7 +102,7 @@ impl Shared {
     pub(crate) fn new(settings: Settings, addr: SocketAddr, token: Token, audit: Sender) -> Self {
         let mut key_headers = KEY_HEADERS.to_vec();
         let mut redacted = Vec::new();
-        let mut url_tokens = false;
+        let mut path_tokens = false;
         for credential in settings.routes.iter().filter_map(|route| route.credential.as_ref()) {
             match credential.injection() {
                 Injection::Header { name, .. } | Injection::BasicAuth { name } => {
@@ -110,11 +110,8 @@ impl Shared {
                         key_headers.push(name.clone());
                     }
                 }
-                Injection::QueryParam { name } => {
-                    url_tokens = true;
-                    redacted.push(name.clone());
-                }
-                Injection::UrlPath { .. } => url_tokens = true,
+                Injection::QueryParam { name } => redacted.push(name.clone()),
+                Injection::UrlPath { .. } => path_tokens = true,
             }
         }
         Self {
@@ -124,7 +121,7 @@ impl Shared {
             audit,
             store: Store::new(),
             key_headers,
-            url_tokens,
+            path_tokens,
             redacted,
             drain: CancellationToken::new(),
             cut: CancellationToken::new(),

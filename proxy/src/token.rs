@@ -34,7 +34,7 @@ impl Token {
     }
 
     /// Whether a header value carries this token: bare, as `Bearer` (or GitHub's `token`), or
-    /// as the password of `Basic` credentials (RFC 7617, RFC 6750).
+    /// as the password, or the user without one, of `Basic` credentials (RFC 7617, RFC 6750).
     pub(crate) fn is_in(&self, value: &HeaderValue) -> bool {
         let value = value.as_bytes();
         let Some(at) = value.iter().position(|b| *b == b' ') else {
@@ -45,11 +45,25 @@ impl Token {
             self.is(credentials)
         } else if scheme.eq_ignore_ascii_case(b"basic") {
             let decoded = Zeroizing::new(BASE64.decode(credentials).unwrap_or_default());
-            let colon = decoded.iter().position(|b| *b == b':');
-            colon.is_some_and(|colon| self.is(&decoded[colon + 1..]))
+            let mut halves = decoded.splitn(2, |b| *b == b':');
+            let (user, password) = (halves.next(), halves.next());
+            // Some APIs take the key as the user, without a password.
+            match (user, password) {
+                (Some(user), Some([])) => self.is(user),
+                (_, Some(password)) => self.is(password),
+                (_, None) => false,
+            }
         } else {
             false
         }
+    }
+
+    /// Whether a header value holds this token in any form, also one that [`Self::is_in`] does
+    /// not take for it. The time depends on how much of it is there: not for strangers.
+    pub(crate) fn is_held_by(&self, value: &HeaderValue) -> bool {
+        let holds = |bytes: &[u8]| bytes.windows(LENGTH).any(|window| window == self.0.as_bytes());
+        let encoded = value.as_bytes().rsplit(|b| *b == b' ').next().unwrap_or_default();
+        holds(value.as_bytes()) || BASE64.decode(encoded).is_ok_and(|decoded| holds(&decoded))
     }
 
     /// Whether this token stands anywhere in `text`.
@@ -84,6 +98,7 @@ mod tests {
             format!("token {text}"),
             basic(&format!("nono:{text}")),
             basic(&format!(":{text}")),
+            basic(&format!("{text}:")),
         ] {
             assert!(token.is_in(&HeaderValue::from_str(&value).unwrap()));
         }
@@ -98,6 +113,10 @@ mod tests {
         ] {
             assert!(!token.is_in(&HeaderValue::from_str(&value).unwrap()));
         }
+        for value in [format!("Digest {text}"), format!("Bearer {text}x"), basic(text)] {
+            assert!(token.is_held_by(&HeaderValue::from_str(&value).unwrap()));
+        }
+        assert!(!token.is_held_by(&HeaderValue::from_static("Bearer other")));
         assert!(token.is_within(&format!("/bot{text}/send")));
         assert!(!token.is_within("/bot/send"));
     }

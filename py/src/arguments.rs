@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -11,6 +12,9 @@ use pyo3::types::{PyBytes, PyMapping, PyString};
 /// Names through which a dynamic loader runs code of its caller's choosing.
 const LOADER_PREFIXES: [&str; 2] = ["LD_", "DYLD_"];
 const LOADER_NAMES: [&str; 2] = ["LIBPATH", "SHLIB_PATH"];
+
+/// A hundred years; a limit that is longer is none.
+const MAX_SECONDS: f64 = 100.0 * 365.0 * 86_400.0;
 
 /// A `str`, `bytes` or `os.PathLike`, as the operating system will see it.
 #[derive(Debug, Clone)]
@@ -62,6 +66,18 @@ impl FromPyObject<'_, '_> for EnvArgument {
         };
         Ok(Self(pairs.try_iter()?.map(pair).collect::<PyResult<_>>()?))
     }
+}
+
+/// A time limit of `value` seconds.
+///
+/// # Errors
+/// `ValueError`, naming `field`: it is zero, negative, or more than a clock can count.
+pub(crate) fn time_limit(field: &str, value: f64) -> PyResult<Duration> {
+    if value > 0.0 && value <= MAX_SECONDS {
+        return Ok(Duration::from_secs_f64(value).max(Duration::from_nanos(1)));
+    }
+    let message = format!("{field} {value:?} must be a number above 0 and at most {MAX_SECONDS:?}");
+    Err(PyValueError::new_err(message))
 }
 
 /// Refuses a name that no environment can hold, or that would let the caller's environment run

@@ -1,6 +1,6 @@
 //! Records and diagnostics as Python dictionaries.
 
-use nono_audit::Record;
+use nono_audit::{AuthMechanism, AuthOutcome, DenialCategory, InjectionMode, Record};
 use nono_proxy::Diagnostic;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -32,11 +32,11 @@ fn event<'py>(py: Python<'py>, record: &Record) -> PyResult<Bound<'py, PyDict>> 
         status: record.status,
         reason: record.reason.as_deref(),
         route_id: record.route_id.as_deref(),
-        auth_mechanism: record.auth_mechanism.map(|word| word.as_str()),
-        auth_outcome: record.auth_outcome.map(|word| word.as_str()),
+        auth_mechanism: record.auth_mechanism.map(AuthMechanism::as_str),
+        auth_outcome: record.auth_outcome.map(AuthOutcome::as_str),
         managed_credential_active: record.managed_credential_active,
-        injection_mode: record.injection_mode.map(|word| word.as_str()),
-        denial_category: record.denial_category.map(|word| word.as_str()),
+        injection_mode: record.injection_mode.map(InjectionMode::as_str),
+        denial_category: record.denial_category.map(DenialCategory::as_str),
         sequence: record.sequence,
         id: &record.id,
         outcome: record.outcome.as_str(),

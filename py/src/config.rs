@@ -1,149 +1,16 @@
-//! `ProxyConfig`, `RouteConfig` and `ExternalProxyConfig`: plain values, judged when made.
+//! `ProxyConfig` and `ExternalProxyConfig`: plain values, judged when made.
 
-use std::ffi::OsStr;
-use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use nono_proxy::{ProxyConfig, RouteConfig};
+use nono_proxy::{Limits, ProxyConfig};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
-use crate::enums::{InjectArgument, inject_mode};
-use crate::error::{config_error, not_implemented, path_error};
-
-/// A path prefix of the proxy, the upstream it leads to, and the credential put on the way.
-#[pyclass(name = "RouteConfig", module = "nono_py", frozen)]
-#[derive(Debug)]
-pub(crate) struct PyRouteConfig {
-    inner: RouteConfig,
-}
-
-#[pymethods]
-impl PyRouteConfig {
-    #[new]
-    #[pyo3(signature = (
-        prefix, upstream, credential_key=None,
-        inject_mode=InjectArgument(nono_proxy::InjectMode::Header),
-        inject_header="Authorization", credential_format=None, path_pattern=None,
-        path_replacement=None, query_param_name=None, env_var=None, endpoint_rules=Vec::new(),
-        tls_ca=None, tls_client_cert=None, tls_client_key=None,
-    ))]
-    #[expect(clippy::too_many_arguments, reason = "the keyword arguments of the Python class")]
-    fn new(
-        prefix: String,
-        upstream: String,
-        credential_key: Option<String>,
-        inject_mode: InjectArgument,
-        inject_header: &str,
-        credential_format: Option<String>,
-        path_pattern: Option<String>,
-        path_replacement: Option<String>,
-        query_param_name: Option<String>,
-        env_var: Option<String>,
-        endpoint_rules: Vec<(String, String)>,
-        tls_ca: Option<PathBuf>,
-        tls_client_cert: Option<PathBuf>,
-        tls_client_key: Option<PathBuf>,
-    ) -> PyResult<Self> {
-        let inner = RouteConfig {
-            prefix,
-            upstream,
-            credential_key,
-            inject_mode: inject_mode.0,
-            inject_header: inject_header.to_owned(),
-            credential_format,
-            path_pattern,
-            path_replacement,
-            query_param_name,
-            env_var,
-            endpoint_rules,
-            tls_ca,
-            tls_client_cert,
-            tls_client_key,
-        };
-        check_files(&inner)?;
-        inner.check().map_err(config_error)?;
-        Ok(Self { inner })
-    }
-
-    #[getter]
-    fn prefix(&self) -> &str {
-        &self.inner.prefix
-    }
-
-    #[getter]
-    fn upstream(&self) -> &str {
-        &self.inner.upstream
-    }
-
-    #[getter]
-    fn credential_key(&self) -> Option<&str> {
-        self.inner.credential_key.as_deref()
-    }
-
-    #[getter]
-    fn inject_mode<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        inject_mode(py, self.inner.inject_mode)
-    }
-
-    #[getter]
-    fn inject_header(&self) -> &str {
-        &self.inner.inject_header
-    }
-
-    #[getter]
-    fn credential_format(&self) -> Option<&str> {
-        self.inner.credential_format.as_deref()
-    }
-
-    #[getter]
-    fn path_pattern(&self) -> Option<&str> {
-        self.inner.path_pattern.as_deref()
-    }
-
-    #[getter]
-    fn path_replacement(&self) -> Option<&str> {
-        self.inner.path_replacement.as_deref()
-    }
-
-    #[getter]
-    fn query_param_name(&self) -> Option<&str> {
-        self.inner.query_param_name.as_deref()
-    }
-
-    #[getter]
-    fn env_var(&self) -> Option<&str> {
-        self.inner.env_var.as_deref()
-    }
-
-    #[getter]
-    fn endpoint_rules(&self) -> Vec<(String, String)> {
-        self.inner.endpoint_rules.clone()
-    }
-
-    #[getter]
-    fn tls_ca(&self) -> Option<&OsStr> {
-        self.inner.tls_ca.as_ref().map(AsRef::as_ref)
-    }
-
-    #[getter]
-    fn tls_client_cert(&self) -> Option<&OsStr> {
-        self.inner.tls_client_cert.as_ref().map(AsRef::as_ref)
-    }
-
-    #[getter]
-    fn tls_client_key(&self) -> Option<&OsStr> {
-        self.inner.tls_client_key.as_ref().map(AsRef::as_ref)
-    }
-
-    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        let prefix = PyString::new(py, &self.inner.prefix).repr()?;
-        let upstream = PyString::new(py, &self.inner.upstream).repr()?;
-        Ok(format!("RouteConfig(prefix={prefix}, upstream={upstream})"))
-    }
-}
+use crate::arguments::time_limit;
+use crate::error::{config_error, not_implemented};
+use crate::route::PyRouteConfig;
 
 /// A proxy between this one and the world.
 #[pyclass(name = "ExternalProxyConfig", module = "nono_py", frozen, get_all)]
@@ -189,7 +56,10 @@ impl PyProxyConfig {
     #[pyo3(signature = (
         allowed_hosts=None, routes=Vec::new(), external_proxy=None,
         bind_addr="127.0.0.1", bind_port=0, max_connections=256, intercept_ca_dir=None,
-        intercept_parent_ca_pems=None, allow_all_hosts=false,
+        intercept_parent_ca_pems=None, allow_all_hosts=false, denied_hosts=Vec::new(),
+        require_auth=true, head_timeout_secs=60.0, connect_timeout_secs=10.0,
+        response_timeout_secs=600.0, idle_timeout_secs=600.0,
+        audit_records=1_000_000, workers=None,
     ))]
     #[expect(clippy::too_many_arguments, reason = "the keyword arguments of the Python class")]
     #[expect(clippy::needless_pass_by_value, reason = "extracted from Python arguments")]
@@ -203,6 +73,14 @@ impl PyProxyConfig {
         intercept_ca_dir: Option<PathBuf>,
         intercept_parent_ca_pems: Option<Bound<'_, PyBytes>>,
         allow_all_hosts: bool,
+        denied_hosts: Vec<String>,
+        require_auth: bool,
+        head_timeout_secs: f64,
+        connect_timeout_secs: f64,
+        response_timeout_secs: f64,
+        idle_timeout_secs: f64,
+        audit_records: usize,
+        workers: Option<usize>,
     ) -> PyResult<Self> {
         if let Some(external) = external_proxy {
             return Err(not_implemented("external_proxy", &external.get().address));
@@ -213,13 +91,25 @@ impl PyProxyConfig {
         if intercept_parent_ca_pems.is_some() {
             return Err(not_implemented("intercept_parent_ca_pems", "..."));
         }
+        let defaults = Limits::default();
+        let limits = Limits {
+            head: time_limit("head_timeout_secs", head_timeout_secs)?,
+            connect: time_limit("connect_timeout_secs", connect_timeout_secs)?,
+            response_head: time_limit("response_timeout_secs", response_timeout_secs)?,
+            idle: time_limit("idle_timeout_secs", idle_timeout_secs)?,
+            pool_idle: defaults.pool_idle,
+            audit_records,
+            workers: workers.unwrap_or(defaults.workers),
+        };
         let inner = ProxyConfig {
             allowed_hosts: allowed_hosts.unwrap_or_default(),
             allow_all_hosts,
-            routes: routes.iter().map(|route| route.get().inner.clone()).collect(),
+            denied_hosts,
+            routes: routes.iter().map(|route| route.get().to_config()).collect(),
             bind: SocketAddr::new(parse_bind_addr(bind_addr)?, bind_port),
+            require_auth,
             max_connections,
-            ..ProxyConfig::default()
+            limits,
         };
         inner.check().map_err(config_error)?;
         Ok(Self { inner, routes })
@@ -255,20 +145,59 @@ impl PyProxyConfig {
         self.inner.max_connections
     }
 
+    /// Hosts that are refused whatever else allows them.
+    #[getter]
+    fn denied_hosts(&self) -> Vec<String> {
+        self.inner.denied_hosts.clone()
+    }
+
+    /// Whether clients must show the session token. `False` is for tests, or where another layer
+    /// lets none but the right clients connect.
+    #[getter]
+    fn require_auth(&self) -> bool {
+        self.inner.require_auth
+    }
+
+    /// How long a request's head may take, and a kept connection be idle.
+    #[getter]
+    fn head_timeout_secs(&self) -> f64 {
+        self.inner.limits.head.as_secs_f64()
+    }
+
+    /// How long connecting to an upstream may take, DNS and TLS included.
+    #[getter]
+    fn connect_timeout_secs(&self) -> f64 {
+        self.inner.limits.connect.as_secs_f64()
+    }
+
+    /// How long an upstream may take to begin its response.
+    #[getter]
+    fn response_timeout_secs(&self) -> f64 {
+        self.inner.limits.response_head.as_secs_f64()
+    }
+
+    /// How long a body or tunnel may pass no byte.
+    #[getter]
+    fn idle_timeout_secs(&self) -> f64 {
+        self.inner.limits.idle.as_secs_f64()
+    }
+
+    /// How many records wait to be drained at most; then requests are refused.
+    #[getter]
+    fn audit_records(&self) -> usize {
+        self.inner.limits.audit_records
+    }
+
+    /// How many threads serve requests.
+    #[getter]
+    fn workers(&self) -> usize {
+        self.inner.limits.workers
+    }
+
     fn __repr__(&self) -> String {
         let (hosts, routes) = (self.inner.allowed_hosts.len(), self.routes.len());
         format!("ProxyConfig(hosts={hosts}, routes={routes}, bind={})", self.inner.bind)
     }
-}
-
-/// Looks whether the files of a route exist, for an exception with `errno` and `filename`; what
-/// is in them is judged by the proxy.
-fn check_files(route: &RouteConfig) -> PyResult<()> {
-    let files = [&route.tls_ca, &route.tls_client_cert, &route.tls_client_key];
-    for path in files.into_iter().flatten() {
-        fs::metadata(path).map_err(|error| path_error(&error, path))?;
-    }
-    Ok(())
 }
 
 /// An address to listen at. Of names only `localhost` is known: any other would have to be

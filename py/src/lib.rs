@@ -15,6 +15,7 @@ mod enums;
 mod error;
 mod exec;
 mod proxy;
+mod route;
 
 /// The extension module; `nono_py/__init__.py` re-exports what is public.
 #[pyo3::pymodule]
@@ -24,11 +25,13 @@ mod _nono_py {
         PyCapabilitySet, PyFsCapability, PySupportInfo, apply, is_supported, support_info,
     };
     #[pymodule_export]
-    use crate::config::{PyExternalProxyConfig, PyProxyConfig, PyRouteConfig};
+    use crate::config::{PyExternalProxyConfig, PyProxyConfig};
     #[pymodule_export]
     use crate::exec::{PyExecResult, sandboxed_exec};
     #[pymodule_export]
     use crate::proxy::{PyProxyHandle, start_proxy};
+    #[pymodule_export]
+    use crate::route::PyRouteConfig;
 
     /// The version of the package.
     #[pymodule_export]

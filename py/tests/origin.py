@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import shapes
+
 TOKENS = ("one", " two", " three")
 #: Long enough for a busy machine; passing tests never wait for it.
 PATIENCE = 20.0
@@ -66,12 +68,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
-        if b'"stream":true' in body.replace(b" ", b""):
-            self._stream(body)
+        shape = shapes.of(self.path)
+        if shapes.is_streamed(self.path, body):
+            self._stream(shape, body)
         else:
-            message = {"role": "assistant", "content": "".join(TOKENS)}
-            choice = {"index": 0, "message": message, "finish_reason": "stop"}
-            self._answer(_chat("chat.completion", choice), "application/json", body)
+            payload = json.dumps(shape.whole("".join(TOKENS)))
+            self._answer(payload.encode(), "application/json", body)
 
     def _answer(self, payload: bytes, kind: str, body: bytes = b"") -> None:
         self._note(body)
@@ -81,18 +83,20 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(payload)
 
-    def _stream(self, body: bytes) -> None:
+    def _stream(self, shape: shapes.Shape, body: bytes) -> None:
         self._note(body)
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
+        before = shape.opening
         for token in TOKENS:
             if not self.server.tokens.acquire(timeout=PATIENCE):
                 return
-            choice = {"index": 0, "delta": {"content": token}, "finish_reason": None}
-            self._chunk(b"data: %b\n\n" % _chat("chat.completion.chunk", choice))
-        self._chunk(b"data: [DONE]\n\n")
+            self._chunk(before + shape.piece(token))
+            before = b""
+        if shape.closing:
+            self._chunk(shape.closing)
         self._chunk(b"")
 
     def _chunk(self, content: bytes) -> None:
@@ -105,11 +109,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         pass
-
-
-def _chat(kind: str, choice: object) -> bytes:
-    reply = {"id": "x", "object": kind, "created": 0, "model": "m", "choices": [choice]}
-    return json.dumps(reply).encode()
 
 
 @contextmanager

@@ -25,6 +25,13 @@ def test_defaults_are_those_documented() -> None:
     assert (config.allowed_hosts, config.routes, config.allow_all_hosts) == ([], [], False)
     assert (config.bind_addr, config.bind_port, config.max_connections) == ("127.0.0.1", 0, 256)
     assert repr(config) == "ProxyConfig(hosts=0, routes=0, bind=127.0.0.1:0)"
+    assert (made.base_url_vars, made.key_vars) == ([], [])
+    assert made.strip_client_credentials is False
+    assert (config.denied_hosts, config.require_auth) == ([], True)
+    assert (config.head_timeout_secs, config.connect_timeout_secs) == (60, 10)
+    assert (config.response_timeout_secs, config.idle_timeout_secs) == (600, 600)
+    assert config.audit_records == 1_000_000
+    assert 1 <= config.workers <= 4
 
 
 def test_everything_can_be_read_back(tmp_path: Path) -> None:
@@ -48,6 +55,36 @@ def test_everything_can_be_read_back(tmp_path: Path) -> None:
     assert config.routes == [made]
     assert (config.bind_addr, config.bind_port, config.max_connections) == ("::1", 8080, 3)
     assert repr(config) == "ProxyConfig(hosts=1, routes=1, bind=[::1]:8080)"
+
+
+def test_every_option_can_be_read_back() -> None:
+    options: dict[str, Any] = {
+        "denied_hosts": ["bad.example"],
+        "require_auth": False,
+        "head_timeout_secs": 1.5,
+        "connect_timeout_secs": 2.5,
+        "response_timeout_secs": 3.5,
+        "idle_timeout_secs": 4.5,
+        "audit_records": 5,
+        "workers": 6,
+    }
+    config = ProxyConfig(**options)
+    assert {name: getattr(config, name) for name in options} == options
+    routed = route(base_url_vars=["URL"], strip_client_credentials=True)
+    assert (routed.base_url_vars, routed.strip_client_credentials) == (["URL"], True)
+
+
+@pytest.mark.parametrize("field", ["head", "connect", "response", "idle"])
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), 1e300])
+def test_a_time_limit_is_a_time(field: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"{field}_timeout_secs"):
+        ProxyConfig(**{f"{field}_timeout_secs": value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("field", ["audit_records", "workers"])
+def test_a_count_is_at_least_one(field: str) -> None:
+    with pytest.raises(ValueError, match=f'{field} "0"'):
+        ProxyConfig(**{field: 0})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -129,6 +166,12 @@ def test_a_port_is_a_port(port: int) -> None:
 def test_a_host_is_a_host(host: str) -> None:
     with pytest.raises(ValueError, match="allowed_hosts"):
         ProxyConfig(allowed_hosts=[host])
+
+
+@pytest.mark.parametrize("host", ["", "*", "http://a.example"])
+def test_a_denied_host_is_a_host(host: str) -> None:
+    with pytest.raises(ValueError, match="denied_hosts"):
+        ProxyConfig(denied_hosts=[host])
 
 
 def test_all_hosts_and_some_exclude_each_other() -> None:

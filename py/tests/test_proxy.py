@@ -46,10 +46,12 @@ def events(proxy: ProxyHandle) -> "list[NetworkAuditEvent]":
     return proxy.drain_audit_events()
 
 
-def post(proxy: ProxyHandle, token: str, path: str = "/chat/completions") -> int:
-    """Send a request to the route, past all proxy variables, and return the status."""
-    url = proxy.credential_env_vars()["OPENAI_BASE_URL"] + path
-    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+def post(proxy: ProxyHandle, token: str | None, path: str = "/openai/chat/completions") -> int:
+    """Send a request to a route, past all proxy variables, and return the status."""
+    url = f"http://{proxy.address}{path}"
+    headers = {"Content-Type": "application/json"}
+    if token is not None:
+        headers["Authorization"] = f"Bearer {token}"
     request = urllib.request.Request(url, b"{}", headers)
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
@@ -128,10 +130,55 @@ class TestRecords:
 
     def test_hold_no_secret(self, proxy: ProxyHandle, key: str) -> None:
         token = proxy.env_vars()["NONO_PROXY_TOKEN"]
-        post(proxy, token, f"/chat/completions?api_key={token}")
+        post(proxy, token, f"/openai/chat/completions?api_key={token}")
         text = repr(events(proxy))
         assert token not in text
         assert key not in text
+
+
+class TestOptions:
+    def test_a_denied_host_is_denied_whatever_allows_it(self, plain_origin: Origin) -> None:
+        host = f"127.0.0.1:{plain_origin.port}"
+        with start_proxy(ProxyConfig([host], denied_hosts=["127.0.0.1"])) as proxy:
+            proxies = urllib.request.ProxyHandler({"http": proxy.env_vars()["HTTP_PROXY"]})
+            opener = urllib.request.build_opener(proxies)
+            with pytest.raises(urllib.error.HTTPError, match="403") as caught:
+                opener.open(f"http://{host}/", timeout=20)
+            assert json.load(caught.value)["code"] == "host_denied"
+            assert plain_origin.requests == []
+
+    def test_authentication_may_be_somebody_elses(
+        self, route: RouteConfig, origin: Origin, key: str
+    ) -> None:
+        with start_proxy(ProxyConfig(routes=[route], require_auth=False)) as proxy:
+            token = proxy.env_vars()["NONO_PROXY_TOKEN"]
+            assert [post(proxy, login) for login in (token, None)] == [200, 200]
+            # A key that is neither the token nor the proxy's own is still one too many.
+            assert post(proxy, "other") == 400
+            outcomes = [record["auth_outcome"] for record in events(proxy)]
+        assert outcomes == ["succeeded", "not_required", "not_required"]
+        for request in origin.requests:
+            assert request.values("Authorization") == [f"Bearer {key}"]
+
+    def test_a_full_log_refuses(self, route: RouteConfig) -> None:
+        with start_proxy(ProxyConfig(routes=[route], audit_records=1)) as proxy:
+            token = proxy.env_vars()["NONO_PROXY_TOKEN"]
+            assert [post(proxy, token) for _ in range(2)] == [200, 503]
+
+    def test_a_client_that_says_nothing_is_left(self) -> None:
+        with (
+            start_proxy(ProxyConfig(head_timeout_secs=0.05)) as proxy,
+            socket.create_connection(("127.0.0.1", proxy.port), timeout=20) as client,
+        ):
+            client.sendall(b"GET / HTTP/1.1\r\n")
+            assert b"200" not in client.recv(100)
+
+    def test_an_upstream_that_does_not_answer_is_left(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            route = RouteConfig("/api", f"http://127.0.0.1:{silent.getsockname()[1]}")
+            config = ProxyConfig(routes=[route], response_timeout_secs=0.05, require_auth=False)
+            with start_proxy(config) as proxy:
+                assert post(proxy, None, "/api") == 504
 
 
 class TestDiagnostics:

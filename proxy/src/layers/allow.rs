@@ -22,7 +22,7 @@ impl Step<Routed> for Allow {
 
     fn step(&self, exchange: Exchange<Routed>) -> Result<Exchange<Permitted>, Error> {
         let reach = self.judge(&exchange.stage.way)?;
-        Ok(exchange.advance(|Routed { way, mechanism }| Permitted { way, reach, mechanism }))
+        Ok(exchange.advance(|Routed { way }| Permitted { way, reach }))
     }
 }
 

@@ -1,26 +1,35 @@
 //! Lets only those pass who show the session token, and takes the token off the request.
 //!
 //! Tunnels and forwards show it in `Proxy-Authorization`. Requests to routes show it wherever an
-//! SDK puts its API key, since the token is what the SDK was given as one. This comes before
-//! any question of what is allowed, so that a stranger learns nothing from the answers.
+//! SDK puts its API key, since the token is what the SDK was given as one: in a header, a query
+//! parameter, or the path. This comes before any question of what is allowed, so that a stranger
+//! learns nothing from the answers.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, PROXY_AUTHORIZATION};
+use http::uri::PathAndQuery;
+use http::{Request, Uri};
 use nono_audit::{AuthMechanism, AuthOutcome};
+use percent_encoding::percent_decode_str;
 
+use crate::body::Body;
 use crate::error::{Error, Refusal};
 use crate::exchange::{Authenticated, Exchange, Form, Received};
 use crate::layers::Step;
 use crate::stack::Shared;
 use crate::token::Token;
 
+/// The header of Google's APIs, which take a key in the query as well.
+pub(crate) const GOOGLE_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
+
 /// The headers in which SDKs carry their API key.
 pub(crate) const KEY_HEADERS: [HeaderName; 4] = [
     AUTHORIZATION,
     HeaderName::from_static("x-api-key"),
     HeaderName::from_static("api-key"),
-    HeaderName::from_static("x-goog-api-key"),
+    GOOGLE_KEY,
 ];
 
 /// See the module.
@@ -31,33 +40,62 @@ impl Step<Received> for Authenticate {
     type To = Authenticated;
 
     fn step(&self, mut exchange: Exchange<Received>) -> Result<Exchange<Authenticated>, Error> {
-        let Shared { token, key_headers, url_tokens, .. } = &*self.0;
+        let Shared { token, key_headers, settings, .. } = &*self.0;
         let form = exchange.stage.form;
-        let headers = exchange.request.headers_mut();
-        let in_proxy_header = take_token(headers, &PROXY_AUTHORIZATION, token);
-        // The token never goes further, whichever header it was in.
-        let in_key_header =
-            key_headers.iter().fold(false, |found, name| take_token(headers, name, token) | found);
-        let shown = match form {
-            _ if in_proxy_header => Some(AuthMechanism::ProxyAuthorization),
-            Form::Tunnel | Form::Forward => None,
-            Form::Route if in_key_header => Some(AuthMechanism::PhantomHeader),
-            Form::Route if *url_tokens => in_url(exchange.request.uri(), token),
-            Form::Route => None,
+        let shown = self.take(&mut exchange.request, form)?;
+        let outcome = match shown {
+            Some(_) => AuthOutcome::Succeeded,
+            None if settings.require_auth => AuthOutcome::Failed,
+            None => AuthOutcome::NotRequired,
         };
         exchange.recorder.note(|record| {
             record.auth_mechanism = shown;
-            let outcome =
-                if shown.is_some() { AuthOutcome::Succeeded } else { AuthOutcome::Failed };
             record.auth_outcome = Some(outcome);
         });
-        match (shown, form) {
-            (Some(mechanism), _) => {
-                Ok(exchange.advance(|Received { form }| Authenticated { form, mechanism }))
-            }
-            (None, Form::Route) => Err(Refusal::NoRouteToken.into()),
-            (None, Form::Tunnel | Form::Forward) => Err(Refusal::NoProxyToken.into()),
+        if outcome == AuthOutcome::Failed {
+            let refusal = match form {
+                Form::Route => Refusal::NoRouteToken,
+                Form::Tunnel | Form::Forward => Refusal::NoProxyToken,
+            };
+            return Err(refusal.into());
         }
+        // Only now, since this search takes longer the more of the token a stranger has guessed.
+        clear_remains(exchange.request.headers_mut(), key_headers, token);
+        Ok(exchange.advance(|Received { form }| Authenticated { form }))
+    }
+}
+
+impl Authenticate {
+    /// Takes the token off the request wherever clients show it, and says where it counted. In
+    /// the path it stays, to be replaced or refused when the route is known.
+    fn take(
+        &self,
+        request: &mut Request<Body>,
+        form: Form,
+    ) -> Result<Option<AuthMechanism>, Refusal> {
+        let Shared { token, key_headers, path_tokens, .. } = &*self.0;
+        let headers = request.headers_mut();
+        let in_proxy_header = take_token(headers, &PROXY_AUTHORIZATION, token);
+        let in_key_header =
+            key_headers.iter().fold(false, |found, name| take_token(headers, name, token) | found);
+        if in_proxy_header && form != Form::Route {
+            return Ok(Some(AuthMechanism::ProxyAuthorization));
+        }
+        if form != Form::Route {
+            return Ok(None);
+        }
+        let in_query = take_from_query(request.uri_mut(), token)?;
+        Ok(if in_proxy_header {
+            Some(AuthMechanism::ProxyAuthorization)
+        } else if in_key_header {
+            Some(AuthMechanism::PhantomHeader)
+        } else if in_query {
+            Some(AuthMechanism::PhantomQuery)
+        } else if *path_tokens && token.is_within(request.uri().path()) {
+            Some(AuthMechanism::PhantomPath)
+        } else {
+            None
+        })
     }
 }
 
@@ -70,12 +108,47 @@ fn take_token(headers: &mut HeaderMap, name: &HeaderName, token: &Token) -> bool
     found
 }
 
-fn in_url(uri: &http::Uri, token: &Token) -> Option<AuthMechanism> {
-    if token.is_within(uri.path()) {
-        Some(AuthMechanism::PhantomPath)
-    } else if token.is_within(uri.query().unwrap_or_default()) {
-        Some(AuthMechanism::PhantomQuery)
-    } else {
-        None
+/// Whether a query parameter is the token; all that are, are removed.
+fn take_from_query(uri: &mut Uri, token: &Token) -> Result<bool, Refusal> {
+    let Some(query) = uri.query() else { return Ok(false) };
+    let is_token = |pair: &str| {
+        let value = pair.split_once('=').map_or(pair, |(_, value)| value);
+        token.is(&Cow::from(percent_decode_str(value)))
+    };
+    let mut found = false;
+    let mut rest = String::with_capacity(query.len());
+    for pair in query.split('&') {
+        if is_token(pair) {
+            found = true;
+            continue;
+        }
+        if !rest.is_empty() {
+            rest.push('&');
+        }
+        rest.push_str(pair);
+    }
+    if found {
+        let mark = if rest.is_empty() { "" } else { "?" };
+        let whole = format!("{}{mark}{rest}", uri.path());
+        *uri = with_path(uri, whole)?;
+    }
+    Ok(found)
+}
+
+/// `uri` with another path and query.
+fn with_path(uri: &Uri, path_and_query: String) -> Result<Uri, Refusal> {
+    let wrong = Refusal::Malformed("its target is not a URL");
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(PathAndQuery::try_from(path_and_query).map_err(|_| wrong)?);
+    Uri::from_parts(parts).map_err(|_| wrong)
+}
+
+/// Removes the headers for keys that hold the token in a form that shows nothing, like a scheme
+/// that is not known.
+fn clear_remains(headers: &mut HeaderMap, key_headers: &[HeaderName], token: &Token) {
+    for name in key_headers {
+        if headers.get_all(name).iter().any(|value| token.is_held_by(value)) {
+            headers.remove(name);
+        }
     }
 }

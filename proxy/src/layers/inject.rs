@@ -1,6 +1,9 @@
 //! Puts a route's credential on the request. The innermost layer: nothing else sees a secret,
 //! and nothing after it is recorded of the request.
 
+mod slots;
+
+use std::borrow::Cow;
 use std::future::{Ready as Now, ready};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -8,8 +11,8 @@ use std::task::{Context, Poll};
 use futures_util::future::{BoxFuture, Either};
 use http::uri::PathAndQuery;
 use http::{HeaderName, Request, Response, Uri};
-use nono_audit::AuthMechanism;
 use nono_credentials::{Credential, EscapedSecret, Injection, Pattern, Rendered};
+use percent_encoding::percent_decode_str;
 use tower::{Layer, Service};
 
 use crate::body::Body;
@@ -18,6 +21,8 @@ use crate::exchange::{Exchange, Permitted, Ready, Way};
 use crate::layers::Answer;
 use crate::route::Route;
 use crate::stack::Shared;
+
+use slots::{Slots, is_named};
 
 /// See the module.
 #[derive(Debug, Clone)]
@@ -113,27 +118,36 @@ fn inject(
     mut exchange: Exchange<Permitted>,
 ) -> Result<Exchange<Ready>, Error> {
     let credential = route.credential.as_ref();
-    check_place(exchange.stage.mechanism, credential.map(Credential::injection))?;
+    let token = shared.token.expose();
+    check_place(exchange.request.uri(), credential.map(Credential::injection), token)?;
+    let slots = Slots::of(&shared.key_headers, credential);
+    if route.strips_credentials {
+        slots.clear(&mut exchange.request)?;
+    }
     let loaded = credential.and_then(Credential::ready);
     if let Some(loaded) = loaded {
         // One that the client brought itself would decide, for some servers, whose account it is.
-        if shared.key_headers.iter().any(|name| exchange.request.headers().contains_key(name)) {
+        if slots.are_taken(&exchange.request) {
             return Err(Refusal::ForeignCredential.into());
         }
-        put(&mut exchange.request, loaded.rendered(), shared.token.expose())?;
+        put(&mut exchange.request, loaded.rendered(), token)?;
         exchange.recorder.note(|record| record.managed_credential_active = Some(true));
     }
     Ok(exchange.advance(ready_stage))
 }
 
-/// A token in the URL can be taken off only where the route puts its credential in its place.
-fn check_place(mechanism: AuthMechanism, injection: Option<&Injection>) -> Result<(), Refusal> {
-    let fits = match mechanism {
-        AuthMechanism::ProxyAuthorization | AuthMechanism::PhantomHeader => true,
-        AuthMechanism::PhantomPath => matches!(injection, Some(Injection::UrlPath { .. })),
-        AuthMechanism::PhantomQuery => matches!(injection, Some(Injection::QueryParam { .. })),
+/// Where the token was a parameter of its own, it has been taken off; in a path only a route
+/// that puts its credential there replaces it; anywhere else it would reach the upstream.
+fn check_place(uri: &Uri, injection: Option<&Injection>, token: &str) -> Result<(), Refusal> {
+    let replaces = matches!(injection, Some(Injection::UrlPath { .. }));
+    let misplaced = |text: &str| {
+        let decoded = Cow::from(percent_decode_str(text));
+        decoded.len() >= token.len() && memchr::memmem::find(&decoded, token.as_bytes()).is_some()
     };
-    if fits { Ok(()) } else { Err(Refusal::TokenMisplaced) }
+    if !replaces && misplaced(uri.path()) || uri.query().is_some_and(misplaced) {
+        return Err(Refusal::TokenMisplaced);
+    }
+    Ok(())
 }
 
 fn put(request: &mut Request<Body>, rendered: &Rendered, token: &str) -> Result<(), Refusal> {
@@ -156,10 +170,7 @@ fn put(request: &mut Request<Body>, rendered: &Rendered, token: &str) -> Result<
 
 /// The query with every parameter `name` taken out and one with the secret put at its end.
 fn with_parameter(query: Option<&str>, name: &str, value: &EscapedSecret) -> String {
-    let is_other = |pair: &&str| {
-        let given = pair.split('=').next().unwrap_or_default();
-        !pair.is_empty() && !percent_encoding::percent_decode_str(given).eq(name.bytes())
-    };
+    let is_other = |pair: &&str| !pair.is_empty() && !is_named(pair, name);
     let mut pairs: Vec<&str> = query.unwrap_or_default().split('&').filter(is_other).collect();
     let own = format!("{name}={}", value.expose());
     pairs.push(&own);

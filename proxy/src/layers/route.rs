@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::uri::PathAndQuery;
-use http::{Request, Uri};
+use http::{HeaderName, Request, Uri};
 use nono_audit::{InjectionMode, Recorder};
 use nono_credentials::{Credential, Injection};
 
@@ -14,6 +14,14 @@ use crate::layers::Step;
 use crate::route::{PathRefusal, Route};
 use crate::stack::Shared;
 use crate::target::Target;
+
+/// Fields that make some servers take a request for one with another method. What the rules
+/// judged would not be what the server does.
+const METHOD_OVERRIDES: [HeaderName; 3] = [
+    HeaderName::from_static("x-http-method-override"),
+    HeaderName::from_static("x-http-method"),
+    HeaderName::from_static("x-method-override"),
+];
 
 /// See the module.
 #[derive(Debug, Clone)]
@@ -29,8 +37,7 @@ impl Step<Addressed> for FindRoute {
             Asked::Forward(target) => Way::Forward(self.open(target, &recorder)?),
             Asked::Path => Way::Route(self.follow(&mut request, &recorder)?),
         };
-        let stage = Routed { way, mechanism: stage.mechanism };
-        Ok(Exchange { request, recorder, peer, place, stage })
+        Ok(Exchange { request, recorder, peer, place, stage: Routed { way } })
     }
 }
 
@@ -55,6 +62,11 @@ impl FindRoute {
         let found = self.0.settings.routes.find(request.uri().path());
         let (route, rest) = found.ok_or(Refusal::NoRoute)?;
         note(recorder, route);
+        if route.has_rules()
+            && METHOD_OVERRIDES.iter().any(|name| request.headers().contains_key(name))
+        {
+            return Err(Refusal::MethodOverride);
+        }
         let uri = rewrite(route, request, rest)?;
         let route = Arc::clone(route);
         *request.uri_mut() = uri;

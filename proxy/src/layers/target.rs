@@ -41,7 +41,7 @@ impl Step<Authenticated> for FindTarget {
         // Before the credential is put on, so that `Connection: authorization` cannot take it off.
         let version = exchange.request.version();
         strip_request(exchange.request.headers_mut(), version);
-        Ok(exchange.advance(|Authenticated { mechanism, .. }| Addressed { asked, mechanism }))
+        Ok(exchange.advance(|_| Addressed { asked }))
     }
 }
 

@@ -142,7 +142,48 @@ class RouteConfig:
         tls_ca: _Path | None = None,
         tls_client_cert: _Path | None = None,
         tls_client_key: _Path | None = None,
+        base_url_vars: Sequence[str] = ...,
+        key_vars: Sequence[str] = ...,
+        strip_client_credentials: bool = False,
     ) -> RouteConfig: ...
+    @classmethod
+    def preset(
+        cls,
+        name: Literal[
+            "openai",
+            "anthropic",
+            "gemini",
+            "azure-openai",
+            "mistral",
+            "groq",
+            "openrouter",
+            "github",
+        ],
+        *,
+        credential_key: str | None,
+        prefix: str = ...,
+        upstream: str = ...,
+        inject_mode: InjectMode = ...,
+        inject_header: str = ...,
+        credential_format: str | None = ...,
+        path_pattern: str | None = ...,
+        path_replacement: str | None = ...,
+        query_param_name: str | None = ...,
+        env_var: str | None = ...,
+        endpoint_rules: Sequence[tuple[str, str]] = ...,
+        tls_ca: _Path | None = ...,
+        tls_client_cert: _Path | None = ...,
+        tls_client_key: _Path | None = ...,
+        base_url_vars: Sequence[str] = ...,
+        key_vars: Sequence[str] = ...,
+        strip_client_credentials: bool = ...,
+    ) -> RouteConfig:
+        """Return the route to a well-known API, with what its SDKs call their variables.
+
+        What is given beside the name wins over the preset. `azure-openai` needs `upstream`: the
+        endpoint of the resource. With `credential_key=None` the client brings its own key.
+        """
+
     @property
     def prefix(self) -> str: ...
     @property
@@ -171,6 +212,17 @@ class RouteConfig:
     def tls_client_cert(self) -> str | None: ...
     @property
     def tls_client_key(self) -> str | None: ...
+    @property
+    def base_url_vars(self) -> list[str]:
+        """Variables that hold the base URL, besides `PREFIX_BASE_URL`."""
+
+    @property
+    def key_vars(self) -> list[str]:
+        """Variables that hold what stands for the key, besides `PREFIX_API_KEY`."""
+
+    @property
+    def strip_client_credentials(self) -> bool:
+        """Whether a credential of the client's own is removed, rather than refused."""
 
 @final
 class ExternalProxyConfig:
@@ -197,6 +249,14 @@ class ProxyConfig:
         intercept_ca_dir: _Path | None = None,
         intercept_parent_ca_pems: bytes | None = None,
         allow_all_hosts: bool = False,
+        denied_hosts: Sequence[str] = ...,
+        require_auth: bool = True,
+        head_timeout_secs: float = 60.0,
+        connect_timeout_secs: float = 10.0,
+        response_timeout_secs: float = 600.0,
+        idle_timeout_secs: float = 600.0,
+        audit_records: int = 1_000_000,
+        workers: int | None = None,
     ) -> ProxyConfig: ...
     @property
     def allowed_hosts(self) -> list[str]: ...
@@ -210,6 +270,40 @@ class ProxyConfig:
     def bind_port(self) -> int: ...
     @property
     def max_connections(self) -> int: ...
+    @property
+    def denied_hosts(self) -> list[str]:
+        """Hosts that are refused whatever else allows them."""
+
+    @property
+    def require_auth(self) -> bool:
+        """Whether clients must show the session token.
+
+        `False` is for tests, or where another layer lets none but the right clients connect.
+        """
+
+    @property
+    def head_timeout_secs(self) -> float:
+        """How long a request's head may take, and a kept connection be idle."""
+
+    @property
+    def connect_timeout_secs(self) -> float:
+        """How long connecting to an upstream may take, DNS and TLS included."""
+
+    @property
+    def response_timeout_secs(self) -> float:
+        """How long an upstream may take to begin its response."""
+
+    @property
+    def idle_timeout_secs(self) -> float:
+        """How long a body or tunnel may pass no byte."""
+
+    @property
+    def audit_records(self) -> int:
+        """How many records wait to be drained at most; then requests are refused."""
+
+    @property
+    def workers(self) -> int:
+        """How many threads serve requests."""
 
 @type_check_only
 class NetworkAuditEvent(TypedDict):
@@ -228,7 +322,7 @@ class NetworkAuditEvent(TypedDict):
     auth_mechanism: (
         Literal["proxy_authorization", "phantom_header", "phantom_path", "phantom_query"] | None
     )
-    auth_outcome: Literal["succeeded", "failed"] | None
+    auth_outcome: Literal["succeeded", "failed", "not_required"] | None
     managed_credential_active: bool | None
     injection_mode: Literal["header", "url_path", "query_param", "basic_auth"] | None
     denial_category: str | None

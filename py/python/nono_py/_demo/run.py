@@ -73,11 +73,10 @@ def _made(directory: Path) -> Path:
 
 
 def _config(upstream: Upstream, ca_file: Path) -> ProxyConfig:
-    route = RouteConfig(
-        prefix="/openai",
-        upstream=f"https://localhost:{upstream.port}/v1",
+    route = RouteConfig.preset(
+        "openai",
         credential_key=f"env://{_KEY}",
-        env_var="OPENAI_API_KEY",
+        upstream=f"https://localhost:{upstream.port}/v1",
         tls_ca=ca_file,
     )
     return ProxyConfig(routes=[route])

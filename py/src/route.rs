@@ -1,0 +1,215 @@
+//! `RouteConfig`: a plain value, judged when made.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::PathBuf;
+
+use nono_proxy::RouteConfig;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString, PyType};
+
+use crate::enums::{InjectArgument, inject_mode};
+use crate::error::{config_error, path_error};
+
+/// A path prefix of the proxy, the upstream it leads to, and the credential put on the way.
+#[pyclass(name = "RouteConfig", module = "nono_py", frozen)]
+#[derive(Debug)]
+pub(crate) struct PyRouteConfig {
+    inner: RouteConfig,
+}
+
+impl PyRouteConfig {
+    /// The route as the proxy takes it.
+    pub(crate) fn to_config(&self) -> RouteConfig {
+        self.inner.clone()
+    }
+}
+
+#[pymethods]
+impl PyRouteConfig {
+    #[new]
+    #[pyo3(signature = (
+        prefix, upstream, credential_key=None,
+        inject_mode=InjectArgument(nono_proxy::InjectMode::Header),
+        inject_header="Authorization", credential_format=None, path_pattern=None,
+        path_replacement=None, query_param_name=None, env_var=None, endpoint_rules=Vec::new(),
+        tls_ca=None, tls_client_cert=None, tls_client_key=None, base_url_vars=Vec::new(),
+        key_vars=Vec::new(), strip_client_credentials=false,
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "the keyword arguments of the Python class")]
+    fn new(
+        prefix: String,
+        upstream: String,
+        credential_key: Option<String>,
+        inject_mode: InjectArgument,
+        inject_header: &str,
+        credential_format: Option<String>,
+        path_pattern: Option<String>,
+        path_replacement: Option<String>,
+        query_param_name: Option<String>,
+        env_var: Option<String>,
+        endpoint_rules: Vec<(String, String)>,
+        tls_ca: Option<PathBuf>,
+        tls_client_cert: Option<PathBuf>,
+        tls_client_key: Option<PathBuf>,
+        base_url_vars: Vec<String>,
+        key_vars: Vec<String>,
+        strip_client_credentials: bool,
+    ) -> PyResult<Self> {
+        let inner = RouteConfig {
+            prefix,
+            upstream,
+            credential_key,
+            inject_mode: inject_mode.0,
+            inject_header: inject_header.to_owned(),
+            credential_format,
+            path_pattern,
+            path_replacement,
+            query_param_name,
+            env_var,
+            base_url_vars,
+            key_vars,
+            endpoint_rules,
+            strip_client_credentials,
+            tls_ca,
+            tls_client_cert,
+            tls_client_key,
+        };
+        check_files(&inner)?;
+        inner.check().map_err(config_error)?;
+        Ok(Self { inner })
+    }
+
+    /// The route to a well-known API, with what its SDKs call their variables.
+    ///
+    /// What is given beside the name wins over the preset. `azure-openai` needs `upstream`: the
+    /// endpoint of the resource. With `credential_key=None` the client brings its own key.
+    #[classmethod]
+    #[pyo3(signature = (name, *, credential_key, **overrides))]
+    fn preset<'py>(
+        cls: &Bound<'py, PyType>,
+        name: &str,
+        credential_key: Option<&str>,
+        overrides: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let preset = RouteConfig::preset(name).map_err(config_error)?;
+        let arguments = PyDict::new(cls.py());
+        arguments.set_item("prefix", preset.prefix)?;
+        arguments.set_item("upstream", preset.upstream)?;
+        arguments.set_item("inject_header", preset.inject_header)?;
+        arguments.set_item("base_url_vars", preset.base_url_vars)?;
+        if credential_key.is_some() {
+            arguments.set_item("credential_key", credential_key)?;
+            arguments.set_item("key_vars", preset.key_vars)?;
+        }
+        if let Some(overrides) = overrides {
+            arguments.update(overrides.as_mapping())?;
+        }
+        // The class's own call, so that unknown overrides are the usual TypeError.
+        cls.call((), Some(&arguments))
+    }
+
+    #[getter]
+    fn prefix(&self) -> &str {
+        &self.inner.prefix
+    }
+
+    #[getter]
+    fn upstream(&self) -> &str {
+        &self.inner.upstream
+    }
+
+    #[getter]
+    fn credential_key(&self) -> Option<&str> {
+        self.inner.credential_key.as_deref()
+    }
+
+    #[getter]
+    fn inject_mode<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        inject_mode(py, self.inner.inject_mode)
+    }
+
+    #[getter]
+    fn inject_header(&self) -> &str {
+        &self.inner.inject_header
+    }
+
+    #[getter]
+    fn credential_format(&self) -> Option<&str> {
+        self.inner.credential_format.as_deref()
+    }
+
+    #[getter]
+    fn path_pattern(&self) -> Option<&str> {
+        self.inner.path_pattern.as_deref()
+    }
+
+    #[getter]
+    fn path_replacement(&self) -> Option<&str> {
+        self.inner.path_replacement.as_deref()
+    }
+
+    #[getter]
+    fn query_param_name(&self) -> Option<&str> {
+        self.inner.query_param_name.as_deref()
+    }
+
+    #[getter]
+    fn env_var(&self) -> Option<&str> {
+        self.inner.env_var.as_deref()
+    }
+
+    #[getter]
+    fn endpoint_rules(&self) -> Vec<(String, String)> {
+        self.inner.endpoint_rules.clone()
+    }
+
+    #[getter]
+    fn tls_ca(&self) -> Option<&OsStr> {
+        self.inner.tls_ca.as_ref().map(AsRef::as_ref)
+    }
+
+    #[getter]
+    fn tls_client_cert(&self) -> Option<&OsStr> {
+        self.inner.tls_client_cert.as_ref().map(AsRef::as_ref)
+    }
+
+    #[getter]
+    fn tls_client_key(&self) -> Option<&OsStr> {
+        self.inner.tls_client_key.as_ref().map(AsRef::as_ref)
+    }
+
+    /// Variables that hold the base URL, besides `PREFIX_BASE_URL`.
+    #[getter]
+    fn base_url_vars(&self) -> Vec<String> {
+        self.inner.base_url_vars.clone()
+    }
+
+    /// Variables that hold what stands for the key, besides `PREFIX_API_KEY`.
+    #[getter]
+    fn key_vars(&self) -> Vec<String> {
+        self.inner.key_vars.clone()
+    }
+
+    /// Whether a credential of the client's own is removed, rather than refused.
+    #[getter]
+    fn strip_client_credentials(&self) -> bool {
+        self.inner.strip_client_credentials
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        let prefix = PyString::new(py, &self.inner.prefix).repr()?;
+        let upstream = PyString::new(py, &self.inner.upstream).repr()?;
+        Ok(format!("RouteConfig(prefix={prefix}, upstream={upstream})"))
+    }
+}
+
+/// Looks whether the files of a route exist, for an exception with `errno` and `filename`; what
+/// is in them is judged by the proxy.
+fn check_files(route: &RouteConfig) -> PyResult<()> {
+    let files = [&route.tls_ca, &route.tls_client_cert, &route.tls_client_key];
+    for path in files.into_iter().flatten() {
+        fs::metadata(path).map_err(|error| path_error(&error, path))?;
+    }
+    Ok(())
+}
