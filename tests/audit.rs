@@ -178,3 +178,46 @@ async fn a_full_log_refuses_requests_and_loses_none() {
     assert_eq!(proxy.get("/api/x").await.status, 200);
     assert_eq!(proxy.only_record().sequence, 3);
 }
+
+#[tokio::test]
+async fn requests_sent_together_are_answered_in_order_and_recorded() {
+    let origin = Origin::hello().await;
+    let proxy = TestProxy::with_route(origin.addr).await;
+    let mut client = Connection::open(proxy.addr()).await;
+    let request = |path: &str| {
+        let head = format!("GET {path} HTTP/1.1\r\nHost: p\r\nAuthorization: Bearer");
+        format!("{head} {}\r\n\r\n", proxy.token)
+    };
+    client.send(request("/api/1") + &request("/nothing") + &request("/api/3")).await;
+    let mut statuses = Vec::new();
+    for _ in 0..3 {
+        statuses.push(client.reply().await.status);
+    }
+    assert_eq!(statuses, [200, 404, 200]);
+    assert_eq!(proxy.drain_audit().len(), 3);
+}
+
+#[tokio::test]
+async fn a_refused_head_request_leaves_its_connection_usable() {
+    let origin = Origin::hello().await;
+    let proxy = TestProxy::with_route(origin.addr).await;
+    let mut client = Connection::open(proxy.addr()).await;
+    client.send("HEAD /api/x HTTP/1.1\r\nHost: p\r\n\r\n").await;
+    let head = client.head().await;
+    assert!(head.starts_with("http/1.1 401") && head.contains("content-length: "), "{head}");
+    assert_eq!(proxy.only_record().outcome, Outcome::Refused);
+    client.send("GET /api/x HTTP/1.1\r\nHost: p\r\n\r\n").await;
+    assert_eq!(client.reply().await.status, 401);
+}
+
+#[tokio::test]
+async fn a_connection_too_many_is_answered_503() {
+    let limits = Limits { connections: 1, ..Limits::default() };
+    let proxy = TestProxy::start(ProxyConfig { limits, ..ProxyConfig::default() }).await;
+    let mut first = Connection::open(proxy.addr()).await;
+    first.send("GET / HTTP/1.1\r\nHost: p\r\n\r\n").await;
+    assert_eq!(first.reply().await.status, 401);
+    let reply = exchange(proxy.addr(), "GET / HTTP/1.1\r\nHost: p\r\n\r\n").await;
+    assert_eq!((reply.status, reply.code()), (503, "too_many_connections".into()));
+    assert_eq!(proxy.drain_audit().len(), 2);
+}

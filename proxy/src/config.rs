@@ -6,6 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use nix::sys::resource::{Resource, getrlimit};
+
 use crate::allowlist::{Allowlist, HostPattern, HostSet};
 use crate::preset;
 use crate::route::{Route, RouteTable};
@@ -67,7 +69,8 @@ pub struct Limits {
     pub head: Duration,
     /// From the first DNS query to the end of the TLS handshake. 10 s.
     pub connect: Duration,
-    /// From the end of a request to the response's head. 600 s: a model may think that long.
+    /// From the end of a request to the response's head, at least; at most twice that. 600 s: a
+    /// model may think that long.
     pub response_head: Duration,
     /// How long a body or a tunnel may rest without a byte, at least; it is cut after at most
     /// twice that. 600 s: longer than servers pause between the events of a stream.
@@ -75,9 +78,13 @@ pub struct Limits {
     /// How long an upstream connection is kept for reuse. 30 s: below the idle limits of common
     /// servers, so that a request seldom meets a connection that is being closed.
     pub pool_idle: Duration,
+    /// How many client connections may be open, idle ones included; more are answered 503.
+    /// 10,000, but at most two in five of the descriptors that the process may open, since an
+    /// exchange needs two.
+    pub connections: usize,
     /// How many records, of running and of finished exchanges, the audit log holds until they
-    /// are drained. When it is full, requests are refused rather than go unrecorded. 1,000,000,
-    /// at most some 500 MB.
+    /// are drained. When it is full, requests are refused rather than go unrecorded. 250,000:
+    /// some 100 MB, and at most 500 MB when every path is as long as is recorded.
     pub audit_records: usize,
     /// Worker threads, each with a runtime and connection pool of its own. The number of cores,
     /// at most 4: the work of a request is small, and more threads share less.
@@ -93,10 +100,17 @@ impl Default for Limits {
             response_head: Duration::from_mins(10),
             idle: Duration::from_mins(10),
             pool_idle: Duration::from_secs(30),
-            audit_records: 1_000_000,
+            connections: connections(),
+            audit_records: 250_000,
             workers: cores.min(4),
         }
     }
+}
+
+/// The default of [`Limits::connections`].
+fn connections() -> usize {
+    let (files, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((1024, 1024));
+    usize::try_from(files / 5 * 2).unwrap_or(usize::MAX).clamp(16, 10_000)
 }
 
 /// Where a credential goes on a request.
@@ -111,6 +125,18 @@ pub enum InjectMode {
     QueryParam,
     /// Into the header `inject_header`, as HTTP Basic credentials.
     BasicAuth,
+}
+
+impl InjectMode {
+    /// Its name as configurations spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Header => "HEADER",
+            Self::UrlPath => "URL_PATH",
+            Self::QueryParam => "QUERY_PARAM",
+            Self::BasicAuth => "BASIC_AUTH",
+        }
+    }
 }
 
 /// A path prefix of the proxy that leads to an upstream. Plain data; [`RouteConfig::check`]
@@ -306,6 +332,9 @@ fn patterns(field: &str, rules: &[String]) -> Result<Vec<HostPattern>, ConfigErr
     rules.iter().map(parse).collect()
 }
 
+/// Longer than anything here is waited for; longer still would overflow the clock.
+const LONGEST: Duration = Duration::from_hours(30 * 24);
+
 fn checked(limits: &Limits) -> Result<Limits, ConfigError> {
     for (field, value) in [
         ("limits.head", limits.head),
@@ -314,8 +343,9 @@ fn checked(limits: &Limits) -> Result<Limits, ConfigError> {
         ("limits.idle", limits.idle),
         ("limits.pool_idle", limits.pool_idle),
     ] {
-        if value.is_zero() {
-            return Err(ConfigError::new(field, "0", "it must be longer than nothing"));
+        if value.is_zero() || value > LONGEST {
+            let reason = "it must be longer than nothing and at most 30 days";
+            return Err(ConfigError::new(field, format!("{value:?}"), reason));
         }
     }
     for (field, value) in [("workers", limits.workers), ("audit_records", limits.audit_records)] {

@@ -113,7 +113,11 @@ pub(crate) fn route_names(
     };
     add(format!("{prefix}_API_KEY"), Carries::Token, "prefix");
     if let (None, Some(name)) = (&config.env_var, credential.locator().plain_name()) {
-        add(variable(name), Carries::Token, "credential_key");
+        // Not under a name that steers the process; the variable above does as well.
+        let name = variable(name);
+        if check_variable(&name).is_ok() {
+            add(name, Carries::Token, "credential_key");
+        }
     }
     for (field, name) in given {
         add(checked(field, name)?, Carries::Token, field);

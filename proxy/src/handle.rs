@@ -86,7 +86,7 @@ impl ProxyHandle {
                 let loading = load_credentials(&shared);
                 let Some(found) = shared.drain.run_until_cancelled(loading).await else { return };
                 let _ = ready.send(found);
-                server::accept(listener, queues, &shared.drain).await;
+                server::accept(listener, queues, &shared).await;
                 drain(&shared, &grace, &ended).await;
             }
         };

@@ -1,17 +1,19 @@
 //! Routes: path prefixes that lead to upstreams.
 
+mod credential;
+
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
 use globset::{GlobBuilder, GlobMatcher};
-use http::{HeaderName, Method};
-use nono_credentials::{Credential, Injection, Locator, ParseError, Pattern};
+use http::Method;
+use nono_credentials::Credential;
 use url::{Host, Url};
 
 use crate::address::{Class, Reach, classify, is_metadata_name};
-use crate::config::{ConfigError, InjectMode, RouteConfig};
+use crate::config::{ConfigError, RouteConfig};
 use crate::environment::Variable;
 use crate::target::{Scheme, Target, parse_host};
 use crate::tls::Tls;
@@ -64,7 +66,7 @@ impl Route {
         let (scheme, target, base) = parse_upstream(&config.upstream)?;
         let reach = reach(scheme, &target)
             .map_err(|reason| ConfigError::new("upstream", &config.upstream, reason))?;
-        let credential = parse_credential(config)?;
+        let credential = credential::parse(config)?;
         Ok(Self {
             variables: environment::route_names(id, config, credential.as_ref())?,
             rules: config
@@ -262,120 +264,6 @@ fn reach(scheme: Scheme, target: &Target) -> Result<Reach, &'static str> {
         }
         (Scheme::Http, _) => Ok(Reach::PrivateOnly),
         (Scheme::Https, _) => Ok(Reach::Named),
-    }
-}
-
-fn parse_credential(config: &RouteConfig) -> Result<Option<Credential>, ConfigError> {
-    let injection = parse_injection(config)?;
-    let Some(key) = &config.credential_key else {
-        return Ok(None);
-    };
-    let locator =
-        Locator::parse(key).map_err(|error| parse_error("credential_key", key, &error))?;
-    Ok(Some(Credential::new(locator, injection)))
-}
-
-fn parse_injection(config: &RouteConfig) -> Result<Injection, ConfigError> {
-    let mode = config.inject_mode;
-    reject_stray_options(config)?;
-    Ok(match mode {
-        InjectMode::Header => {
-            let name = parse_header(&config.inject_header)?;
-            let format = match &config.credential_format {
-                Some(text) => parse_pattern("credential_format", text)?,
-                None if name == http::header::AUTHORIZATION => {
-                    parse_pattern("credential_format", "Bearer {}")?
-                }
-                None => Pattern::bare(),
-            };
-            Injection::Header { name, format }
-        }
-        InjectMode::BasicAuth => {
-            Injection::BasicAuth { name: parse_header(&config.inject_header)? }
-        }
-        InjectMode::QueryParam => {
-            let name = required("query_param_name", config.query_param_name.as_ref(), mode)?;
-            let plain =
-                |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '~' | '$');
-            if name.is_empty() || !name.chars().all(plain) {
-                return Err(ConfigError::new(
-                    "query_param_name",
-                    name,
-                    "it is not a plain parameter name",
-                ));
-            }
-            Injection::QueryParam { name: name.clone() }
-        }
-        InjectMode::UrlPath => {
-            let text = required("path_pattern", config.path_pattern.as_ref(), mode)?;
-            let pattern = parse_pattern("path_pattern", text)?;
-            let replacement = match &config.path_replacement {
-                Some(text) => parse_pattern("path_replacement", text)?,
-                None => pattern.clone(),
-            };
-            Injection::UrlPath { pattern, replacement }
-        }
-    })
-}
-
-/// An option that has no effect where it stands is a misunderstanding, not a preference.
-fn reject_stray_options(config: &RouteConfig) -> Result<(), ConfigError> {
-    let mode = config.inject_mode;
-    for (field, value, home) in [
-        ("credential_format", &config.credential_format, InjectMode::Header),
-        ("path_pattern", &config.path_pattern, InjectMode::UrlPath),
-        ("path_replacement", &config.path_replacement, InjectMode::UrlPath),
-        ("query_param_name", &config.query_param_name, InjectMode::QueryParam),
-    ] {
-        let Some(value) = value else { continue };
-        if mode != home {
-            return Err(ConfigError::new(
-                field,
-                value,
-                format!("it has no effect with inject_mode {mode:?}"),
-            ));
-        }
-        if config.credential_key.is_none() {
-            return Err(ConfigError::new(
-                field,
-                value,
-                "it has no effect without `credential_key`",
-            ));
-        }
-    }
-    Ok(())
-}
-
-fn required<'a>(
-    field: &str,
-    value: Option<&'a String>,
-    mode: InjectMode,
-) -> Result<&'a String, ConfigError> {
-    value.ok_or_else(|| ConfigError::new(field, "None", format!("inject_mode {mode:?} needs it")))
-}
-
-fn parse_header(text: &str) -> Result<HeaderName, ConfigError> {
-    let wrong = |reason| ConfigError::new("inject_header", text, reason);
-    let name =
-        HeaderName::from_bytes(text.as_bytes()).map_err(|_| wrong("it is not a header name"))?;
-    if crate::headers::is_hop_by_hop(&name)
-        || matches!(name, http::header::HOST | http::header::CONTENT_LENGTH)
-    {
-        return Err(wrong("the proxy itself sets or removes this header"));
-    }
-    Ok(name)
-}
-
-fn parse_pattern(field: &str, text: &str) -> Result<Pattern, ConfigError> {
-    Pattern::parse(text).map_err(|error| parse_error(field, text, &error))
-}
-
-fn parse_error(field: &str, value: &str, error: &ParseError) -> ConfigError {
-    let shown = if matches!(error, ParseError::Secret) { "(not shown)" } else { value };
-    let mistake = ConfigError::new(field, shown, error.to_string());
-    match error {
-        ParseError::Invalid(_) | ParseError::Secret => mistake,
-        ParseError::Unsupported(_) => mistake.unsupported(),
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod framing;
 pub(crate) mod guard;
+mod overflow;
 
 use std::io;
 use std::net::SocketAddr;
@@ -24,9 +25,9 @@ use nix::sys::socket::{Shutdown, shutdown};
 use nono_audit::{Mode, Recorder};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder as RuntimeBuilder, Runtime};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::DropGuard;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
@@ -48,7 +49,12 @@ const BACKLOG: usize = 256;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// A connection on its way from the acceptor to a worker.
-type Accepted = (std::net::TcpStream, SocketAddr);
+pub(crate) struct Accepted {
+    stream: std::net::TcpStream,
+    peer: SocketAddr,
+    /// Its place among the connections that may be open.
+    socket: OwnedSemaphorePermit,
+}
 
 /// The acceptor's side of the workers, and their threads.
 type Workers = (Vec<mpsc::Sender<Accepted>>, Vec<JoinHandle<()>>);
@@ -101,19 +107,33 @@ pub(crate) fn spawn_workers(shared: &Arc<Shared>, done: &Arc<DropGuard>) -> io::
 pub(crate) async fn accept(
     listener: TcpListener,
     queues: Vec<mpsc::Sender<Accepted>>,
-    drain: &CancellationToken,
+    shared: &Arc<Shared>,
 ) {
+    let sockets = Arc::new(Semaphore::new(shared.settings.limits.connections));
     let mut next = queues.iter().cycle();
-    while let Some(accepted) = drain.run_until_cancelled(listener.accept()).await {
-        let handed = accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer)));
-        match (handed, next.next()) {
-            // The worker's queue is full or gone only when it is overwhelmed or ending.
-            (Ok(accepted), Some(queue)) => drop(queue.send(accepted).await),
-            _ => drop(timeout(ACCEPT_PAUSE, drain.cancelled()).await),
+    while let Some(accepted) = shared.drain.run_until_cancelled(listener.accept()).await {
+        match (accepted, next.next()) {
+            (Ok((stream, peer)), Some(queue)) => match Arc::clone(&sockets).try_acquire_owned() {
+                Ok(socket) => deal(queue, stream, peer, socket).await,
+                Err(_) => overflow::turn_away(stream, peer, shared),
+            },
+            _ => drop(timeout(ACCEPT_PAUSE, shared.drain.cancelled()).await),
         }
     }
     // A forked child has a copy of the descriptor, which would keep the port open.
     let _ = shutdown(listener.as_raw_fd(), Shutdown::Both);
+}
+
+async fn deal(
+    queue: &mpsc::Sender<Accepted>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    socket: OwnedSemaphorePermit,
+) {
+    // Fails only when the system or the worker is ending.
+    if let Ok(stream) = stream.into_std() {
+        let _ = queue.send(Accepted { stream, peer, socket }).await;
+    }
 }
 
 /// The life of a worker.
@@ -129,8 +149,8 @@ async fn work(shared: Arc<Shared>, limit: Limit, mut accepted: mpsc::Receiver<Ac
             () = shared.drain.cancelled() => break,
             _ = sweeps.tick() => pool.sweep(),
             next = accepted.recv() => match next {
-                Some((stream, peer)) => {
-                    tasks.spawn(serve(Arc::clone(&shared), stack.clone(), stream, peer));
+                Some(accepted) => {
+                    tasks.spawn(serve(Arc::clone(&shared), stack.clone(), accepted));
                 }
                 None => break,
             },
@@ -141,12 +161,8 @@ async fn work(shared: Arc<Shared>, limit: Limit, mut accepted: mpsc::Receiver<Ac
 }
 
 /// Serves the requests of one connection.
-async fn serve<S: HttpService>(
-    shared: Arc<Shared>,
-    stack: S,
-    stream: std::net::TcpStream,
-    peer: SocketAddr,
-) {
+async fn serve<S: HttpService>(shared: Arc<Shared>, stack: S, accepted: Accepted) {
+    let Accepted { stream, peer, socket: _socket } = accepted;
     let Ok(stream) = TcpStream::from_std(stream) else {
         return;
     };

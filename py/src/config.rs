@@ -59,7 +59,7 @@ impl PyProxyConfig {
         intercept_parent_ca_pems=None, allow_all_hosts=false, denied_hosts=Vec::new(),
         require_auth=true, head_timeout_secs=60.0, connect_timeout_secs=10.0,
         response_timeout_secs=600.0, idle_timeout_secs=600.0,
-        audit_records=1_000_000, workers=None,
+        audit_records=250_000, workers=None,
     ))]
     #[expect(clippy::too_many_arguments, reason = "the keyword arguments of the Python class")]
     #[expect(clippy::needless_pass_by_value, reason = "extracted from Python arguments")]
@@ -97,9 +97,9 @@ impl PyProxyConfig {
             connect: time_limit("connect_timeout_secs", connect_timeout_secs)?,
             response_head: time_limit("response_timeout_secs", response_timeout_secs)?,
             idle: time_limit("idle_timeout_secs", idle_timeout_secs)?,
-            pool_idle: defaults.pool_idle,
             audit_records,
             workers: workers.unwrap_or(defaults.workers),
+            ..defaults
         };
         let inner = ProxyConfig {
             allowed_hosts: allowed_hosts.unwrap_or_default(),

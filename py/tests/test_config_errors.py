@@ -30,7 +30,7 @@ def test_defaults_are_those_documented() -> None:
     assert (config.denied_hosts, config.require_auth) == ([], True)
     assert (config.head_timeout_secs, config.connect_timeout_secs) == (60, 10)
     assert (config.response_timeout_secs, config.idle_timeout_secs) == (600, 600)
-    assert config.audit_records == 1_000_000
+    assert config.audit_records == 250_000
     assert 1 <= config.workers <= 4
 
 

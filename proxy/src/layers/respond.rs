@@ -106,19 +106,28 @@ fn respond(error: &Error, recorder: &Recorder) -> Response<Body> {
     response
 }
 
-/// The bytes of the answer to what cannot be understood as a request; they end the connection.
+/// The bytes of the answer to what cannot be understood as a request.
 pub(crate) fn malformed(status: u16, reason: &'static str, recorder: Option<&Recorder>) -> Bytes {
-    let row = Row::malformed(status, reason);
+    last_words(&Row::malformed(status, reason), recorder)
+}
+
+/// The bytes of the answer to a connection for which there is no place.
+pub(crate) fn no_socket(recorder: Option<&Recorder>) -> Bytes {
+    last_words(&Row::no_socket(), recorder)
+}
+
+/// A whole response that ends its connection, with its record.
+fn last_words(row: &Row, recorder: Option<&Recorder>) -> Bytes {
     let request_id = recorder.map(Recorder::id).unwrap_or_default();
     let mut head = format!(
         "HTTP/1.1 {}\r\ncontent-type: application/json\r\nconnection: close\r\nproxy-status: {}\r\n",
         row.status,
-        proxy_status(&row),
+        proxy_status(row),
     );
-    let body = json_body(&row, request_id);
+    let body = json_body(row, request_id);
     let _ = write!(head, "content-length: {}\r\n\r\n{body}", body.len());
     if let Some(recorder) = recorder {
-        note(&row, recorder);
+        note(row, recorder);
         recorder.note(|record| record.status = Some(row.status.as_u16()));
         recorder.finish(row.outcome);
     }

@@ -255,7 +255,7 @@ class ProxyConfig:
         connect_timeout_secs: float = 10.0,
         response_timeout_secs: float = 600.0,
         idle_timeout_secs: float = 600.0,
-        audit_records: int = 1_000_000,
+        audit_records: int = 250_000,
         workers: int | None = None,
     ) -> ProxyConfig: ...
     @property

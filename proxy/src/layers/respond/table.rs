@@ -53,6 +53,18 @@ impl Row {
         }
     }
 
+    /// The row of a connection for which there is no place.
+    pub(super) fn no_socket() -> Self {
+        Self {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            code: "too_many_connections",
+            category: Category::OverLimit,
+            message: "as many connections are open as may be".into(),
+            hint: Some("close idle connections, or raise the limit on open files".into()),
+            outcome: Outcome::Refused,
+        }
+    }
+
     /// The row of bytes that are no request, with a status that the guard chose.
     pub(super) fn malformed(status: u16, reason: &'static str) -> Self {
         Self {
