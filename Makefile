@@ -8,10 +8,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test setup check-format check-lint test-rust test-doc check-doc test-python \
-	develop bench fmt clean
+	develop bench bench-quick bench-parts bench-instructions bench-setup fmt clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.maturin ## build the package, and let an agent use an API whose key it cannot find
 	@rm -rf $(WHEELS)
@@ -50,8 +50,20 @@ test-python: develop ## Python: lints, types, stub and tests
 develop: $(VENV)/.maturin ## build the package with the tests' profile and install it into .venv
 	@cd py && VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --quiet --extras test >/dev/null
 
-bench: ## run the benchmarks
-	cargo bench --workspace
+bench: bench-setup ## measure the proxy beside nginx, HAProxy and others, into benches/report (25 minutes)
+	@$(PYTHON) benches/run.py
+
+bench-quick: bench-setup ## the same in three minutes, into benches/out
+	@$(PYTHON) benches/run.py --quick
+
+bench-parts: ## measure the parts: rules, paths, tokens, redaction, layers
+	cargo bench -p nono-benches
+
+bench-instructions: bench-setup ## count the instructions of a request
+	@$(PYTHON) benches/instructions.py
+
+bench-setup: $(VENV)/.maturin ## build and install what the benchmarks need, or say what is missing
+	@BIN=$(BIN) benches/setup
 
 fmt: develop ## format all code
 	cargo fmt --all

@@ -50,6 +50,10 @@ mod upstream;
 
 mod error;
 
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod bench;
+
 pub use config::{ConfigError, InjectMode, Limits, ProxyConfig, RouteConfig};
 pub use error::StartError;
 pub use handle::{Diagnostic, ProxyHandle};

@@ -1,0 +1,169 @@
+//! An upstream that costs little. It answers only those who show the real key, so a proxy that
+//! forgot to inject it cannot look fast.
+//!
+//! | path                          | answer                                                   |
+//! |-------------------------------|----------------------------------------------------------|
+//! | `/small`                      | some 120 bytes                                           |
+//! | `/sink`                       | how many bytes the body had, once it has ended           |
+//! | `/bulk?bytes=N`               | N bytes                                                  |
+//! | `/events?count=N&every_us=T`  | N events, one every T, each with the time of its sending |
+
+use std::convert::Infallible;
+use std::net::{Ipv4Addr, TcpListener};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bench_support::{Arguments, Failure, answer};
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Request, Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde_json::json;
+use tokio::runtime::Builder;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+
+/// What `/small` answers: as long as a short API response.
+const SMALL: &str = r#"{"id":"bench-0001","object":"list","data":[{"id":"small","object":"model","created":1700000000}],"more":false}"#;
+
+/// What one write of `/bulk` has.
+static CHUNK: [u8; 256 * 1024] = [b'x'; 256 * 1024];
+
+/// Makes an event as long as those of LLM APIs.
+const PADDING: &str = "................................................................................";
+
+fn main() -> Result<(), Failure> {
+    let arguments = Arguments::parse(std::env::args().skip(1))?;
+    let key = HeaderValue::try_from(format!("Bearer {}", arguments.required::<String>("key")?))?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    listener.set_nonblocking(true)?;
+    answer(&json!({ "port": listener.local_addr()?.port() }))?;
+    let key = Arc::new(key);
+    let run = |listener| {
+        let key = Arc::clone(&key);
+        std::thread::spawn(move || serve(listener, &key))
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let running: Vec<_> =
+        (0..threads).map(|_| listener.try_clone().map(run)).collect::<Result<_, _>>()?;
+    for thread in running {
+        thread.join().map_err(|_| "a thread of the origin panicked")??;
+    }
+    Ok(())
+}
+
+/// One thread with its runtime: takes its share of the connections.
+fn serve(listener: TcpListener, key: &Arc<HeaderValue>) -> Result<(), Failure> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        loop {
+            let (stream, _) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            let key = Arc::clone(key);
+            let service = service_fn(move |request| respond(request, Arc::clone(&key)));
+            // A client that leaves ends its connection and nothing else.
+            tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+        }
+    })
+}
+
+async fn respond(
+    request: Request<Incoming>,
+    key: Arc<HeaderValue>,
+) -> Result<Response<Payload>, Infallible> {
+    let is_known = request.headers().get(AUTHORIZATION) == Some(&*key);
+    let status = if is_known { StatusCode::OK } else { StatusCode::UNAUTHORIZED };
+    let number = |name: &str| {
+        let query = request.uri().query().unwrap_or_default();
+        let pair = query.split('&').filter_map(|pair| pair.split_once('='));
+        pair.filter(|(key, _)| *key == name).find_map(|(_, value)| value.parse().ok()).unwrap_or(0)
+    };
+    let mut kind = "application/json";
+    let payload = match request.uri().path() {
+        _ if !is_known => Payload::whole("{}"),
+        "/events" => {
+            kind = "text/event-stream";
+            Payload::events(number("count"), Duration::from_micros(number("every_us").max(1)))
+        }
+        "/bulk" => Payload::Bulk { left: number("bytes") },
+        "/sink" => match count(request.into_body()).await {
+            Ok(bytes) => Payload::whole(format!("{{\"bytes\":{bytes}}}")),
+            Err(_) => Payload::whole("{}"),
+        },
+        _ => Payload::whole(SMALL),
+    };
+    let mut response = Response::new(payload);
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+async fn count(mut body: Incoming) -> Result<usize, hyper::Error> {
+    let mut bytes = 0;
+    while let Some(frame) = body.frame().await {
+        bytes += frame?.data_ref().map_or(0, Bytes::len);
+    }
+    Ok(bytes)
+}
+
+/// The body of a response.
+enum Payload {
+    Whole(Option<Bytes>),
+    Bulk { left: u64 },
+    Events { left: u64, ticks: Interval },
+}
+
+impl Payload {
+    fn whole(text: impl Into<Bytes>) -> Self {
+        Self::Whole(Some(text.into()))
+    }
+
+    fn events(count: u64, every: Duration) -> Self {
+        let mut ticks = interval_at(Instant::now(), every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self::Events { left: count, ticks }
+    }
+}
+
+impl Body for Payload {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let bytes = match &mut *self {
+            Self::Whole(bytes) => bytes.take(),
+            Self::Bulk { left: 0 } | Self::Events { left: 0, .. } => None,
+            Self::Bulk { left } => {
+                let length = usize::try_from(*left).unwrap_or(CHUNK.len()).min(CHUNK.len());
+                *left -= length as u64;
+                Some(Bytes::from_static(&CHUNK[..length]))
+            }
+            Self::Events { left, ticks } => {
+                ready!(ticks.poll_tick(cx));
+                *left -= 1;
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                Some(format!("data: {:019} {PADDING}\n\n", now.as_nanos()).into())
+            }
+        };
+        Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Self::Bulk { left } => SizeHint::with_exact(*left),
+            Self::Events { .. } => SizeHint::default(),
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! The proxy in a process of its own, as the package runs it: every feature on that is on by
+//! default. Prints its port and token; ends when its standard input does.
+//!
+//! ```text
+//! bench-proxy --route api=http://127.0.0.1:8080 --key env://BENCH_KEY --allow 127.0.0.1:8081
+//! ```
+
+use std::io::Read as _;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+
+use bench_support::{Arguments, Failure, answer};
+use nono_proxy::{Limits, ProxyConfig, ProxyHandle, RouteConfig};
+use serde_json::json;
+
+/// How often the records are taken out, as a program that ships them would.
+const DRAIN_MS: u64 = 100;
+
+fn main() -> Result<(), Failure> {
+    let arguments = Arguments::parse(std::env::args().skip(1))?;
+    let every: u64 = arguments.optional("drain-ms")?.unwrap_or(DRAIN_MS);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let handle = runtime.block_on(ProxyHandle::start(config(&arguments)?))?;
+    if let Some(found) = handle.diagnostics().first() {
+        return Err(found.message.clone().into());
+    }
+    let variables = handle.env_vars();
+    let token = variables.iter().find(|(name, _)| name == "NONO_PROXY_TOKEN");
+    let (_, token) = token.ok_or("the proxy names no token")?;
+    answer(&json!({ "port": handle.addr().port(), "token": token }))?;
+
+    let (open, end) = channel::<()>();
+    std::thread::spawn(move || {
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        drop(open);
+    });
+    while end.recv_timeout(Duration::from_millis(every)) == Err(RecvTimeoutError::Timeout) {
+        drop(handle.drain_audit());
+    }
+    runtime.block_on(handle.shutdown(Duration::ZERO));
+    Ok(())
+}
+
+fn config(arguments: &Arguments) -> Result<ProxyConfig, Failure> {
+    let route = |text: &String| {
+        let (prefix, upstream) = text.split_once('=').ok_or("--route is prefix=url")?;
+        Ok::<_, Failure>(RouteConfig {
+            prefix: prefix.into(),
+            upstream: upstream.into(),
+            credential_key: arguments.optional("key")?,
+            tls_ca: arguments.optional("ca")?.filter(|_| upstream.starts_with("https")),
+            ..RouteConfig::default()
+        })
+    };
+    let mut limits = Limits::default();
+    if let Some(workers) = arguments.optional("workers")? {
+        limits.workers = workers;
+    }
+    Ok(ProxyConfig {
+        allowed_hosts: arguments.all("allow").to_vec(),
+        routes: arguments.all("route").iter().map(route).collect::<Result<_, _>>()?,
+        // The default is below what the widest runs open at once.
+        max_connections: arguments.optional("places")?.unwrap_or(20_000),
+        limits,
+        ..ProxyConfig::default()
+    })
+}

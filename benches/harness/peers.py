@@ -1,0 +1,171 @@
+"""What is measured: the origins, this proxy, and what does the same work.
+
+A peer that is not installed is left out, and the report says so.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from .process import Process, free_port
+
+BENCHES = Path(__file__).resolve().parent.parent
+ROOT = BENCHES.parent
+OUT = BENCHES / "out"
+PROGRAMS = ROOT / "target" / "release"
+# Virtual environments with this package and with the reference package; `benches/setup` makes them.
+OURS = ROOT / "target" / "bench-ours" / "bin" / "python"
+REFERENCE = ROOT / "target" / "bench-reference" / "bin" / "python"
+
+KEY = "sk-real-0123456789abcdef"
+PEER_TOKEN = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+# As many workers as this proxy runs by default.
+WORKERS = min(os.cpu_count() or 1, 4)
+
+
+@dataclass
+class Peer:
+    """Something to send load to."""
+
+    name: str
+    port: int
+    process: Process | None = None
+    token: str = KEY
+    # Where small answers, small answers by TLS, and streams are.
+    plain: str = "/"
+    tls: str | None = None
+    streams: str = "/"
+    # Whether tunnels are opened by CONNECT.
+    connects: bool = False
+
+    @property
+    def header(self) -> str:
+        return f"Authorization: Bearer {self.token}"
+
+
+class Site:
+    """The origins, and the peers in front of them."""
+
+    def __init__(self) -> None:
+        shutil.rmtree(OUT / "run", ignore_errors=True)
+        self.out = OUT / "run"
+        self.out.mkdir(parents=True)
+        self._certificate()
+        self.streams = Process(
+            [str(PROGRAMS / "bench-origin"), "--key", KEY], self.out / "origin.log"
+        )
+        self.stream_port = self.streams.answer()["port"]
+        self.plain_port, self.tls_port = free_port(), free_port()
+        self.values = {
+            "user": "user root;" if os.geteuid() == 0 else "",
+            "cores": os.cpu_count() or 1,
+            "out": self.out,
+            "key": KEY,
+            "token": PEER_TOKEN,
+            "origin": self.plain_port,
+            "tls_origin": self.tls_port,
+            "stream_origin": self.stream_port,
+        }
+        self._start("nginx-origin", "nginx", self.plain_port, tls_port=self.tls_port)
+
+    def bare(self, kind: str) -> Peer:
+        """The origin without anything in front of it."""
+        ports = {"plain": self.plain_port, "tls": self.tls_port, "streams": self.stream_port}
+        return Peer("direct", ports[kind], tls="/")
+
+    def peer(self, name: str) -> Peer:
+        """Starts the peer called `name`."""
+        if name == "nono":
+            return self._package(name, [str(PROGRAMS / "bench-proxy")])
+        if name == "reference":
+            return self._package(
+                name, [str(REFERENCE), str(BENCHES / "peers" / "python_proxy.py")]
+            )
+        port = free_port()
+        common = {"token": PEER_TOKEN, "plain": "/api/", "tls": "/tls/", "streams": "/streams/"}
+        if name.startswith("nginx"):
+            workers = 1 if name == "nginx-1" else WORKERS
+            process = self._start("nginx-proxy", "nginx", port, name=name, workers=workers)
+            return Peer(name, port, process, **common)
+        if name == "squid":
+            process = self._start("squid", "squid", port)
+            return Peer(name, port, process, connects=True)
+        relay = free_port()
+        process = self._start("haproxy", "haproxy", port, workers=WORKERS, relay_port=relay)
+        if name == "haproxy-relay":
+            return Peer(name, relay, process)
+        return Peer(name, port, process, **common)
+
+    def _package(self, name: str, command: list[str]) -> Peer:
+        origins = {
+            "api": f"http://127.0.0.1:{self.plain_port}",
+            "tls": f"https://localhost:{self.tls_port}",
+            "streams": f"http://127.0.0.1:{self.stream_port}",
+        }
+        for prefix, url in origins.items():
+            command = [*command, "--route", f"{prefix}={url}"]
+        command += ["--key", "env://BENCH_KEY", "--ca", str(self.out / "ca.pem")]
+        command += ["--allow", f"127.0.0.1:{self.stream_port}"]
+        process = Process(command, self.out / f"{name}.log", env={"BENCH_KEY": KEY})
+        found = process.answer()
+        return Peer(
+            name,
+            found["port"],
+            process,
+            token=found["token"],
+            plain="/api/",
+            tls="/tls/",
+            streams="/streams/",
+            connects=True,
+        )
+
+    def _start(self, template: str, program: str, port: int, **more: object) -> Process:
+        values = {"name": template, **self.values, **more, "port": port}
+        source = next((BENCHES / "peers").glob(f"{template}.c*"))
+        text = source.read_text()
+        for key, value in values.items():
+            text = text.replace(f"@{key}@", str(value))
+        config = self.out / f"{values['name']}{source.suffix}"
+        config.write_text(text)
+        command = {
+            "nginx": ["nginx", "-p", str(self.out), "-e", "stderr", "-c", str(config)],
+            "haproxy": ["haproxy", "-db", "-f", str(config)],
+            "squid": ["squid", "-N", "-f", str(config)],
+        }[program]
+        return Process(command, self.out / f"{values['name']}.log", port)
+
+    def _certificate(self) -> None:
+        """A certificate for the TLS origin, signed by an authority made for this run."""
+        new = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+        new += ["-nodes", "-days", "2"]
+        names = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+        names += ["-addext", "basicConstraints=critical,CA:FALSE"]
+        for command in (
+            [*new, "-subj", "/CN=bench authority", "-keyout", "ca.key", "-out", "ca.pem"],
+            [*new, "-subj", "/CN=bench origin", *names, "-CA", "ca.pem", "-CAkey", "ca.key"]
+            + ["-keyout", "origin.key", "-out", "origin.pem"],
+        ):
+            subprocess.run(command, cwd=self.out, check=True, capture_output=True)
+
+
+def missing() -> dict[str, str]:
+    """What is not installed, and what is left out for it. Ends when nothing can be measured."""
+    needed = [name for name in ("nginx", "openssl", "wrk") if not shutil.which(name)]
+    built = [PROGRAMS / f"bench-{name}" for name in ("proxy", "origin", "load")]
+    needed += [str(path) for path in built if not path.exists()]
+    if needed:
+        sys.exit(f"needed and not there: {', '.join(needed)}; see `make bench-setup`")
+    lost = {name: "its columns" for name in ("haproxy", "squid") if not shutil.which(name)}
+    lost["haproxy-relay"] = "its columns"
+    if "haproxy" not in lost:
+        del lost["haproxy-relay"]
+    if not REFERENCE.exists():
+        lost["reference"] = "its columns"
+    if not OURS.exists():
+        lost["nono_py"] = "the Python part"
+    return lost

@@ -1,0 +1,2 @@
+//! What the parts cost: rules, paths, tokens, redaction, and the layers of the stack.
+fn main() {}

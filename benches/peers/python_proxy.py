@@ -1,0 +1,57 @@
+"""A proxy of the Python package, with the arguments of `bench-proxy`: this project's package or
+the reference package, whose interfaces are the same as far as is used here.
+
+Prints its port and token; ends when its standard input does. With `--drain N` it instead sends
+N requests through itself with the command after `--load` and prints what taking the records
+out costs.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--route", action="append", default=[])
+    parser.add_argument("--allow", action="append", default=[])
+    parser.add_argument("--key")
+    parser.add_argument("--ca")
+    parser.add_argument("--drain", type=int)
+    parser.add_argument("--load")
+    arguments = parser.parse_args()
+
+    from nono_py import ProxyConfig, RouteConfig, start_proxy
+
+    routes = []
+    for text in arguments.route:
+        prefix, upstream = text.split("=", 1)
+        options = {"tls_ca": arguments.ca} if upstream.startswith("https") else {}
+        routes.append(RouteConfig(prefix, upstream, credential_key=arguments.key, **options))
+    config = ProxyConfig(allowed_hosts=arguments.allow, routes=routes, max_connections=20_000)
+    proxy = start_proxy(config)
+    token = proxy.env_vars()["NONO_PROXY_TOKEN"]
+    if arguments.drain:
+        drain(proxy, token, arguments)
+    else:
+        print(json.dumps({"port": proxy.port, "token": token}), flush=True)
+        sys.stdin.read()
+    proxy.shutdown()
+
+
+def drain(proxy: object, token: str, arguments: argparse.Namespace) -> None:
+    """Prints the microseconds per record of `drain_audit_events`."""
+    command = [arguments.load, "requests", "--port", str(proxy.port), "--path", "/api/small"]
+    command += ["--header", f"Authorization: Bearer {token}"]
+    command += ["--requests", str(arguments.drain // 8), "--connections", "8"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    begun = time.perf_counter()
+    events = proxy.drain_audit_events()
+    seconds = time.perf_counter() - begun
+    print(json.dumps({"events": len(events), "us": seconds / len(events) * 1e6}))
+
+
+if __name__ == "__main__":
+    main()

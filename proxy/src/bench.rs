@@ -1,0 +1,104 @@
+//! The parts that `benches/parts.rs` measures, behind the feature `bench`. Nobody else may use
+//! this: it changes with what it opens.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, Request};
+use tower::ServiceExt as _;
+
+use crate::allowlist::{HostPattern, HostSet};
+use crate::body::Body;
+use crate::config::{ConfigError, ProxyConfig, Settings};
+use crate::exchange::{Arrival, Peer};
+use crate::layers::limit::Limit;
+use crate::leaf::{Leaf, Worker};
+use crate::path;
+use crate::server::guard::Gate;
+use crate::stack::{Shared, stack};
+use crate::target::{Target, parse_host};
+use crate::upstream::Upstream;
+
+/// A set of host rules.
+#[derive(Debug)]
+pub struct Hosts(HostSet);
+
+impl Hosts {
+    /// The set of those of `rules` that are rules.
+    pub fn new(rules: &[String]) -> Self {
+        Self(HostSet::new(rules.iter().filter_map(|rule| HostPattern::parse(rule).ok())))
+    }
+
+    /// Whether `host` may be reached, parsing included.
+    pub fn allow(&self, host: &str) -> bool {
+        parse_host(host).is_some_and(|host| self.0.matches(&Target::new(host, 443)).is_some())
+    }
+}
+
+/// Whether `path` has one meaning only.
+pub fn is_plain(path: &str) -> bool {
+    path::ambiguity(path).is_none()
+}
+
+/// A session token.
+#[derive(Debug)]
+pub struct Token(crate::token::Token);
+
+impl Token {
+    /// A new token.
+    ///
+    /// # Errors
+    /// No random numbers.
+    pub fn new() -> Result<Self, std::io::Error> {
+        crate::token::Token::generate().map(Self).map_err(std::io::Error::other)
+    }
+
+    /// What a client shows.
+    pub fn bearer(&self) -> String {
+        format!("Bearer {}", self.0.expose())
+    }
+
+    /// Whether `value` carries it.
+    pub fn is_in(&self, value: &HeaderValue) -> bool {
+        self.0.is_in(value)
+    }
+}
+
+/// Runs requests through the whole stack without sockets, up to the layer that refuses them;
+/// returns their statuses. Each batch must fit in the audit channel, which is emptied after it.
+///
+/// # Errors
+/// `config` is wrong.
+pub fn stack_runner(
+    config: &ProxyConfig,
+) -> Result<(String, impl AsyncFnMut(&[Request<()>]) -> Vec<u16> + use<>), ConfigError> {
+    let settings = Settings::parse(config)?;
+    let (sender, records) = nono_audit::channel(settings.limits.audit_records, "bench");
+    let token = crate::token::Token::generate()
+        .map_err(|error| ConfigError::new("token", "", error.to_string()))?;
+    let bearer = format!("Bearer {}", token.expose());
+    let shared = Arc::new(Shared::new(settings, config.bind, token, sender));
+    let worker = Worker {
+        shared: Arc::clone(&shared),
+        upstream: Upstream::new(config.limits.clone()),
+        tasks: tokio_util::task::TaskTracker::new(),
+    };
+    let stack = stack(&shared, Limit::new(config.max_connections), Leaf::new(worker));
+    let peer = Arc::new(Peer { address: "127.0.0.1:9".into(), gate: Gate::default() });
+    let run = async move |requests: &[Request<()>]| {
+        let mut statuses = Vec::with_capacity(requests.len());
+        for request in requests {
+            let mut arrived = Request::new(Body::empty());
+            *arrived.method_mut() = request.method().clone();
+            *arrived.uri_mut() = request.uri().clone();
+            arrived.headers_mut().clone_from(request.headers());
+            let arrival = Arrival { request: arrived, peer: Arc::clone(&peer) };
+            match stack.clone().oneshot(arrival).await {
+                Ok(response) => statuses.push(response.status().as_u16()),
+                Err(never) => match never {},
+            }
+        }
+        drop(records.drain());
+        statuses
+    };
+    Ok((bearer, run))
+}
