@@ -134,9 +134,9 @@ async fn an_upstream_that_dies_in_the_middle_is_visible_to_the_client_and_record
     let (stream, _) = listener.accept().await.unwrap();
     let mut upstream = Connection::from(stream);
     upstream.head().await;
-    upstream.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n").await;
+    upstream.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nhello\n\r\n").await;
     client.head().await;
-    assert_eq!(client.chunk().await.unwrap(), b"hello");
+    assert_eq!(client.chunk().await.unwrap(), b"hello\n");
     drop(upstream);
     assert!(client.rest().await.is_empty(), "cut, without the chunk that ends a body");
     let record = records(&proxy, 1).await.remove(0);

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// What happened in one exchange: a request and its response, a tunnel, or a refusal.
 ///
@@ -59,106 +59,132 @@ pub struct Record {
     pub client: Option<Arc<str>>,
 }
 
+/// Defines an enum whose variants each have a word, by which they are serialised.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$about:meta])* $variant:ident = $word:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum $name {
+            $($(#[$about])* $variant,)*
+        }
+
+        impl $name {
+            /// The word that stands for it in a record.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)*
+                }
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+    };
+}
+
+words! {
 /// How a client reached the proxy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Mode {
+Mode {
     /// A `CONNECT` tunnel.
-    Connect,
+    Connect = "connect",
     /// A request to a route, or a forwarded plain `http` request (those have no `route_id`).
-    Reverse,
+    Reverse = "reverse",
+}
 }
 
+words! {
 /// Whether an exchange was let through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Decision {
+Decision {
     /// It was.
-    Allow,
+    Allow = "allow",
     /// It was not.
-    Deny,
+    Deny = "deny",
+}
 }
 
+words! {
 /// Where the session token was found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AuthMechanism {
+AuthMechanism {
     /// In `Proxy-Authorization`.
-    ProxyAuthorization,
+    ProxyAuthorization = "proxy_authorization",
     /// In the header where an SDK carries its API key.
-    PhantomHeader,
+    PhantomHeader = "phantom_header",
     /// In the path.
-    PhantomPath,
+    PhantomPath = "phantom_path",
     /// In the query.
-    PhantomQuery,
+    PhantomQuery = "phantom_query",
+}
 }
 
+words! {
 /// Whether the session token was right.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AuthOutcome {
+AuthOutcome {
     /// It was.
-    Succeeded,
+    Succeeded = "succeeded",
     /// It was missing or wrong.
-    Failed,
+    Failed = "failed",
     /// It was missing or wrong, but the proxy asks nobody for it.
-    NotRequired,
+    NotRequired = "not_required",
+}
 }
 
+words! {
 /// Where a route's credential is put.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum InjectionMode {
+InjectionMode {
     /// In a header, after a format.
-    Header,
+    Header = "header",
     /// In the path, in place of the session token.
-    UrlPath,
+    UrlPath = "url_path",
     /// In a query parameter.
-    QueryParam,
+    QueryParam = "query_param",
     /// In a header, as HTTP Basic credentials.
-    BasicAuth,
+    BasicAuth = "basic_auth",
+}
 }
 
+words! {
 /// Kinds of refusals and failures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DenialCategory {
+DenialCategory {
     /// The session token was missing or wrong.
-    AuthenticationFailed,
+    AuthenticationFailed = "authentication_failed",
     /// The route's endpoint rules do not allow the request.
-    EndpointPolicy,
+    EndpointPolicy = "endpoint_policy",
     /// The route's credential is not available.
-    ManagedCredentialUnavailable,
+    ManagedCredentialUnavailable = "managed_credential_unavailable",
     /// The host or its address is not allowed.
-    HostDenied,
+    HostDenied = "host_denied",
     /// The upstream could not be reached.
-    UpstreamConnectFailed,
+    UpstreamConnectFailed = "upstream_connect_failed",
     /// A tunnel or forward to an upstream that only its route may reach.
-    ConnectBypassesL7,
+    ConnectBypassesL7 = "connect_bypasses_l7",
     /// The request was malformed or ambiguous.
-    InvalidRequest,
+    InvalidRequest = "invalid_request",
     /// No route has the request's prefix.
-    UnknownRoute,
+    UnknownRoute = "unknown_route",
     /// A limit of the proxy was reached.
-    OverLimit,
+    OverLimit = "over_limit",
     /// The upstream was reached but did not answer properly.
-    UpstreamFailed,
+    UpstreamFailed = "upstream_failed",
+}
 }
 
+words! {
 /// How an exchange ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
+Outcome {
     /// The whole response was handed over, or both sides closed the tunnel.
-    Complete,
+    Complete = "complete",
     /// The client left before that.
-    ClientAbort,
+    ClientAbort = "client_abort",
     /// The upstream left before that.
-    UpstreamAbort,
+    UpstreamAbort = "upstream_abort",
     /// A time limit passed.
-    Timeout,
+    Timeout = "timeout",
     /// The proxy was shut down.
-    Shutdown,
+    Shutdown = "shutdown",
     /// The proxy itself answered.
-    Refused,
+    Refused = "refused",
+}
 }

@@ -83,6 +83,11 @@ impl Recorder {
         self.bytes_in.fetch_add(n, Ordering::Relaxed);
     }
 
+    /// The bytes received from the client so far.
+    pub fn bytes_in(&self) -> u64 {
+        self.bytes_in.load(Ordering::Relaxed)
+    }
+
     /// Counts `n` bytes sent to the client.
     pub fn add_bytes_out(&self, n: u64) {
         self.bytes_out.fetch_add(n, Ordering::Relaxed);

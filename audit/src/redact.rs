@@ -1,5 +1,8 @@
 //! What may never be recorded: credentials in a path or query.
 
+/// The longest path that is recorded, in bytes; what is longer is cut, and ends in `…`.
+const PATH_LIMIT: usize = 1024;
+
 /// What stands in a record where a credential stood in the request.
 pub const REDACTED: &str = "[redacted]";
 
@@ -42,7 +45,16 @@ pub fn path_and_query(path_and_query: &str, token: &str, also: &[impl AsRef<str>
             separator = '&';
         }
     }
+    cut(&mut out, PATH_LIMIT);
     out
+}
+
+/// Shortens `text` to at most `limit` bytes and an ellipsis.
+pub fn cut(text: &mut String, limit: usize) {
+    if text.len() > limit {
+        text.truncate(text.floor_char_boundary(limit));
+        text.push('…');
+    }
 }
 
 fn redact_pair(pair: &str, token: &str, also: &[impl AsRef<str>]) -> String {
@@ -81,6 +93,12 @@ mod tests {
     #[test]
     fn named_parameters_are_removed() {
         assert_eq!(path_and_query("/x?pin=1&a", "", &["pin"]), "/x?pin=[redacted]&a");
+    }
+
+    #[test]
+    fn a_long_path_is_cut() {
+        let seen = path_and_query(&format!("/{}", "ä".repeat(5000)), "", &NONE);
+        assert!(seen.len() <= super::PATH_LIMIT + 3 && seen.ends_with('…'));
     }
 
     #[test]

@@ -10,6 +10,12 @@ pub enum ParseError {
     /// The text does not have the form it should have.
     #[error("{0}")]
     Invalid(String),
+    /// A key stands where the name of its place should.
+    #[error(
+        "it looks like a key itself; keep the key in the keyring, a variable or a file, and \
+         name that place here"
+    )]
+    Secret,
     /// The form is known but this version cannot serve it.
     #[error("{0}")]
     Unsupported(String),

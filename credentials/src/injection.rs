@@ -124,7 +124,8 @@ fn header(name: &HeaderName, value: Vec<u8>) -> Result<Rendered, &'static str> {
     Ok(Rendered::Header(name.clone(), value))
 }
 
-fn escape(secret: &Secret) -> EscapedSecret {
+/// The secret as it may stand in a URL.
+pub(crate) fn escape(secret: &Secret) -> EscapedSecret {
     let mut text = Zeroizing::new(String::with_capacity(secret.expose().len() * 3));
     text.extend(percent_encode(secret.expose(), UNRESERVED));
     EscapedSecret(text)

@@ -26,7 +26,7 @@ mod secret;
 mod source;
 mod store;
 
-pub use credential::Credential;
+pub use credential::{Credential, Loaded};
 pub use error::{Error, ParseError};
 pub use injection::{EscapedSecret, Injection, Rendered};
 pub use locator::Locator;

@@ -12,6 +12,27 @@ const KEYRING_SERVICE: &str = "nono";
 const PLANNED: [&str; 7] =
     ["op", "bw", "cmd", "vault", "apple-password", "apple-passwords", "oauth2"];
 
+/// How the keys of common services begin. One of these in the place of a reference is a mistake
+/// that would publish the key.
+const KEY_BEGINNINGS: [&str; 16] = [
+    "sk-",
+    "sk_",
+    "pk-",
+    "rk_",
+    "gsk_",
+    "xai-",
+    "AIza",
+    "ghp_",
+    "gho_",
+    "ghs_",
+    "github_pat_",
+    "glpat-",
+    "hf_",
+    "xoxb-",
+    "AKIA",
+    "Bearer ",
+];
+
 /// Where a credential is kept. Configuration, not a secret: it may be shown.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Locator {
@@ -36,6 +57,9 @@ impl Locator {
     /// [`ParseError::Invalid`] when the text is malformed or its scheme unknown,
     /// [`ParseError::Unsupported`] when the scheme is known but not built yet.
     pub fn parse(text: &str) -> Result<Self, ParseError> {
+        if KEY_BEGINNINGS.iter().any(|beginning| text.starts_with(beginning)) {
+            return Err(ParseError::Secret);
+        }
         match text.split_once("://") {
             None => keyring(KEYRING_SERVICE, text),
             Some(("keyring", rest)) => match rest.split_once('/') {
@@ -125,6 +149,13 @@ mod tests {
         ] {
             assert_eq!(Locator::parse(text).unwrap(), place, "{text}");
         }
+    }
+
+    #[test]
+    fn a_key_in_the_place_of_a_reference_is_refused_and_not_shown() {
+        let error = Locator::parse("sk-proj-REAL").unwrap_err();
+        assert!(matches!(error, ParseError::Secret));
+        assert!(!error.to_string().contains("REAL"));
     }
 
     #[test]

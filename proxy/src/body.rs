@@ -3,14 +3,18 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http_body::{Frame, SizeHint};
+use http::HeaderMap;
+use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use nono_audit::{Outcome, Recorder};
 
 use crate::exchange::Peer;
+use crate::idle::Idle;
 use crate::layers::limit::Place;
+use crate::scrub::Scrubber;
 use crate::upstream::Lease;
 
 /// A body on its way. An enum and not a boxed trait object, so that a frame costs no virtual
@@ -25,7 +29,7 @@ pub(crate) struct Body {
     /// The upstream connection that the body comes from; back to the pool when it ends.
     lease: Option<Lease>,
     /// Lets the connection's next request in when the body ends.
-    peer: Option<Arc<Peer>>,
+    peer: Option<Waiting>,
     /// What the record says when this body ended as it should.
     outcome: Outcome,
 }
@@ -34,7 +38,19 @@ pub(crate) struct Body {
 enum Source {
     Empty,
     Full(Bytes),
-    Incoming(Incoming),
+    Incoming(Stream),
+}
+
+/// A body that hyper reads from a socket.
+#[derive(Debug)]
+struct Stream {
+    incoming: Incoming,
+    /// Ends it when nothing comes for too long.
+    idle: Option<Idle>,
+    /// Takes secrets out of it.
+    scrubber: Option<Scrubber>,
+    /// Trailers that came while the scrubber still held bytes, which go first.
+    trailers: Option<HeaderMap>,
 }
 
 #[derive(Debug)]
@@ -58,16 +74,31 @@ impl Drop for ResponseTap {
     }
 }
 
+/// The connection that waits for a body's end; it goes on however the body ends.
+#[derive(Debug)]
+struct Waiting(Arc<Peer>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.gate.release();
+    }
+}
+
+/// Why a body ended before its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyError {
+    /// The connection that it came from failed.
+    #[error(transparent)]
+    Connection(#[from] hyper::Error),
+    /// Nothing came for too long.
+    #[error("nothing came for too long")]
+    Idle,
+}
+
 impl Body {
     fn new(source: Source) -> Self {
-        Self {
-            source,
-            tap: Tap::None,
-            place: None,
-            lease: None,
-            peer: None,
-            outcome: Outcome::Complete,
-        }
+        let outcome = Outcome::Complete;
+        Self { source, tap: Tap::None, place: None, lease: None, peer: None, outcome }
     }
 
     /// No bytes.
@@ -82,7 +113,8 @@ impl Body {
 
     /// The body of a message that hyper reads from a socket.
     pub(crate) fn incoming(incoming: Incoming) -> Self {
-        Self::new(Source::Incoming(incoming))
+        let stream = Stream { incoming, idle: None, scrubber: None, trailers: None };
+        Self::new(Source::Incoming(stream))
     }
 
     /// The empty body of the response that opens a tunnel.
@@ -90,9 +122,33 @@ impl Body {
         Self { tap: Tap::Tunnel, ..Self::empty() }
     }
 
+    /// As the body of a response to `HEAD`, which has only a length; returns it.
+    pub(crate) fn take_for_head(&mut self) -> Option<u64> {
+        let length = self.size_hint().exact();
+        if matches!(self.source, Source::Full(_)) {
+            self.source = Source::Empty;
+        }
+        length
+    }
+
+    /// Ends the body when nothing comes for `limit`.
+    pub(crate) fn limit_idle(&mut self, limit: Duration) {
+        if let Source::Incoming(stream) = &mut self.source {
+            stream.idle = Some(Idle::new(limit));
+        }
+    }
+
+    /// Takes secrets out of the body.
+    pub(crate) fn scrub(&mut self, scrubber: Option<Scrubber>) {
+        if let Source::Incoming(stream) = &mut self.source {
+            stream.scrubber = scrubber;
+        }
+    }
+
     /// Holds the exchange's place until the body ends.
     pub(crate) fn hold_place(&mut self, place: Option<Place>) {
         self.place = place;
+        self.settle_if_done();
     }
 
     /// Holds the upstream connection until the body ends.
@@ -119,7 +175,7 @@ impl Body {
         if matches!(self.tap, Tap::Tunnel) {
             peer.gate.switch();
         } else {
-            self.peer = Some(peer);
+            self.peer = Some(Waiting(peer));
             self.settle_if_done();
         }
         self
@@ -137,7 +193,7 @@ impl Body {
     /// is written to the socket: whoever has the whole response finds its record in the log,
     /// the place free and the connection in the pool.
     fn settle_if_done(&mut self) {
-        if http_body::Body::is_end_stream(self) {
+        if self.is_end_stream() {
             self.settle(self.outcome);
         }
     }
@@ -147,9 +203,7 @@ impl Body {
             tap.0.finish(outcome);
         }
         self.place = None;
-        if let Some(peer) = self.peer.take() {
-            peer.gate.release();
-        }
+        self.peer = None;
         match self.lease.take() {
             Some(lease) if outcome == Outcome::Complete => lease.give_back(),
             _ => {}
@@ -159,20 +213,21 @@ impl Body {
 
 impl http_body::Body for Body {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
         let polled = match &mut this.source {
             Source::Empty => Poll::Ready(None),
-            Source::Full(_) => match std::mem::replace(&mut this.source, Source::Empty) {
-                Source::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
-                _ => Poll::Ready(None),
-            },
-            Source::Incoming(incoming) => Pin::new(incoming).poll_frame(cx),
+            Source::Full(bytes) => {
+                let bytes = std::mem::take(bytes);
+                this.source = Source::Empty;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Source::Incoming(stream) => stream.poll_frame(cx),
         };
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
@@ -181,7 +236,8 @@ impl http_body::Body for Body {
                 }
                 this.settle_if_done();
             }
-            Poll::Ready(Some(Err(_))) => this.settle(Outcome::UpstreamAbort),
+            Poll::Ready(Some(Err(BodyError::Connection(_)))) => this.settle(Outcome::UpstreamAbort),
+            Poll::Ready(Some(Err(BodyError::Idle))) => this.settle(Outcome::Timeout),
             Poll::Ready(None) => this.settle(this.outcome),
             Poll::Pending => {}
         }
@@ -192,7 +248,7 @@ impl http_body::Body for Body {
         match &self.source {
             Source::Empty => true,
             Source::Full(bytes) => bytes.is_empty(),
-            Source::Incoming(incoming) => incoming.is_end_stream(),
+            Source::Incoming(stream) => stream.is_end(),
         }
     }
 
@@ -200,7 +256,78 @@ impl http_body::Body for Body {
         match &self.source {
             Source::Empty => SizeHint::with_exact(0),
             Source::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Source::Incoming(incoming) => incoming.size_hint(),
+            // Scrubbing keeps the length.
+            Source::Incoming(stream) => stream.incoming.size_hint(),
+        }
+    }
+}
+
+impl Stream {
+    fn is_end(&self) -> bool {
+        let is_holding = self.scrubber.as_ref().is_some_and(Scrubber::is_holding);
+        self.incoming.is_end_stream() && !is_holding && self.trailers.is_none()
+    }
+
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(trailers) = self.trailers.take() {
+            return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+        }
+        loop {
+            let frame = match Pin::new(&mut self.incoming).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => frame,
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error.into()))),
+                Poll::Ready(None) => return Poll::Ready(self.rest().map(Ok)),
+                Poll::Pending => return self.poll_idle(cx),
+            };
+            if let Some(idle) = &mut self.idle {
+                idle.progress();
+            }
+            if let Some(frame) = self.scrubbed(frame) {
+                return Poll::Ready(Some(Ok(frame)));
+            }
+        }
+    }
+
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut self.idle {
+            Some(idle) => idle.poll(cx).map(|()| Some(Err(BodyError::Idle))),
+            None => Poll::Pending,
+        }
+    }
+
+    /// What the scrubber still holds at the end.
+    fn rest(&mut self) -> Option<Frame<Bytes>> {
+        let scrubber = self.scrubber.as_mut().filter(|scrubber| scrubber.is_holding())?;
+        Some(Frame::data(scrubber.finish()))
+    }
+
+    /// The frame without secrets; `None` when all of it is held back.
+    fn scrubbed(&mut self, frame: Frame<Bytes>) -> Option<Frame<Bytes>> {
+        let Some(scrubber) = &mut self.scrubber else { return Some(frame) };
+        match frame.into_data() {
+            Ok(data) => {
+                let mut data = scrubber.push(data);
+                // A sized body ends with this frame; there is no later one for what is held.
+                if self.incoming.is_end_stream() && scrubber.is_holding() {
+                    let held = scrubber.finish();
+                    data = [data, held].concat().into();
+                }
+                (!data.is_empty()).then(|| Frame::data(data))
+            }
+            Err(frame) => {
+                let mut trailers = frame.into_trailers().ok()?;
+                scrubber.trailers(&mut trailers);
+                match self.rest() {
+                    Some(rest) => {
+                        self.trailers = Some(trailers);
+                        Some(rest)
+                    }
+                    None => Some(Frame::trailers(trailers)),
+                }
+            }
         }
     }
 }

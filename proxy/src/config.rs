@@ -69,8 +69,8 @@ pub struct Limits {
     pub connect: Duration,
     /// From the end of a request to the response's head. 600 s: a model may think that long.
     pub response_head: Duration,
-    /// How long a body or a tunnel may pass no byte either way. 600 s, like the wait for a
-    /// response: a stream may pause as long as a model may think.
+    /// How long a body or a tunnel may rest without a byte, at least; it is cut after at most
+    /// twice that. 600 s: longer than servers pause between the events of a stream.
     pub idle: Duration,
     /// How long an upstream connection is kept for reuse. 30 s: below the idle limits of common
     /// servers, so that a request seldom meets a connection that is being closed.

@@ -69,6 +69,8 @@ pub(crate) enum Upstream {
     Unreachable(String),
     /// It did not accept a connection in time.
     ConnectTimeout,
+    /// The client's body failed before its end.
+    RequestCut,
     /// It did not answer in time.
     ResponseTimeout,
     /// It ended the connection before it answered, or its answer is not HTTP.

@@ -1,34 +1,53 @@
 //! Sends a request to its upstream and hands the response back, streaming both ways.
 
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
-use http::header::{HOST, HeaderValue};
-use http::uri::PathAndQuery;
-use http::{Request, StatusCode, Uri, Version};
+use http::{Request, Response, StatusCode, Version};
 use hyper::ext::on_informational;
 use hyper_util::rt::TokioIo;
+use nono_audit::Recorder;
 
 use crate::body::Body;
-use crate::error::{Refusal, Upstream as Failure};
-use crate::exchange::{Exchange, Peer, Ready, Way};
+use crate::error::{Error, Upstream as Failure};
+use crate::exchange::{Exchange, Peer, Ready};
 use crate::headers::{asks_upgrade, strip_hop_by_hop, strip_switching};
+use crate::idle::Idle;
 use crate::layers::Answer;
 use crate::leaf::Worker;
-use crate::target::Scheme;
+use crate::route::Route;
+use crate::scrub::{self, Scrubber};
 use crate::upstream::Destination;
 
 /// Sends `exchange` upstream.
 ///
 /// # Errors
-/// [`crate::error::Error::Upstream`] when no response comes, `Refused` when the name resolves
-/// to an address that may not be reached.
+/// [`Error::Upstream`] when no response comes, [`Error::Refused`] when the name resolves to an
+/// address that may not be reached.
 pub(crate) async fn send(worker: &Worker, exchange: Exchange<Ready>) -> Answer {
     let Exchange { mut request, recorder, peer, place, stage: Ready { way, reach } } = exchange;
     let client = asks_upgrade(request.headers()).then(|| hyper::upgrade::on(&mut request));
-    relay_interim(&mut request, peer);
-    address(&mut request, &way)?;
-    let mut response = worker.upstream.send(&Destination::new(way, reach), request).await?;
+    let limits = &worker.shared.settings.limits;
+    request.body_mut().limit_idle(limits.idle);
+    let destination = Destination::new(way, reach, client.is_some())?;
+    relay_interim(&mut request, &peer, destination.route());
+
+    let mut response = {
+        let mut patience = Patience::new(limits.response_head);
+        let mut sending = pin!(worker.upstream.send(&destination, request));
+        poll_fn(|cx| match sending.as_mut().poll(cx) {
+            Poll::Ready(sent) => Poll::Ready(sent),
+            Poll::Pending if peer.gate.poll_flooded(cx).is_ready() => Poll::Ready(Err(flooded())),
+            Poll::Pending => patience.poll(cx, &recorder).map(|()| Err(late())),
+        })
+        .await?
+    };
     *response.version_mut() = Version::HTTP_11;
+    response.body_mut().limit_idle(limits.idle);
+    scrub(&destination, &mut response);
     match (response.status(), client) {
         (StatusCode::SWITCHING_PROTOCOLS, Some(client)) => {
             let server = hyper::upgrade::on(&mut response).await;
@@ -48,41 +67,67 @@ pub(crate) async fn send(worker: &Worker, exchange: Exchange<Ready>) -> Answer {
     }
 }
 
-/// Makes the request one for the end of `way`: its `Host`, and the target in origin-form.
-fn address(request: &mut Request<Body>, way: &Way) -> Result<(), Refusal> {
-    let scheme = match way {
-        Way::Route(route) => route.scheme,
-        Way::Tunnel(_) | Way::Forward(_) => Scheme::Http,
-    };
-    // The host that was judged, whatever the client's Host said.
-    let host = HeaderValue::try_from(way.target().host_field(scheme))
-        .map_err(|_| Refusal::Malformed("its host cannot stand in a Host field"))?;
-    request.headers_mut().insert(HOST, host);
-    // An empty path is `/` (RFC 9112 §3.2.1).
-    let target = request.uri().path_and_query().cloned();
-    *request.uri_mut() = Uri::from(target.unwrap_or_else(|| PathAndQuery::from_static("/")));
-    *request.version_mut() = Version::HTTP_11;
-    Ok(())
+/// Takes the route's secret out of a response that echoes it.
+fn scrub(destination: &Destination, response: &mut Response<Body>) {
+    if let Some(route) = destination.route() {
+        scrub::headers(route, response.headers_mut());
+        scrub::reason(route, response);
+        let scrubber = Scrubber::new(route, response.headers());
+        response.body_mut().scrub(scrubber);
+    }
 }
 
 /// Passes interim responses on (RFC 9110 §15.2), but for `100 Continue`, which the client gets
 /// as soon as its body is asked for; and not to HTTP/1.0, which does not know them.
-fn relay_interim(request: &mut Request<Body>, peer: Arc<Peer>) {
-    if request.version() != Version::HTTP_11 {
-        return;
-    }
+fn relay_interim(request: &mut Request<Body>, peer: &Arc<Peer>, route: Option<&Arc<Route>>) {
+    let knows_interim = request.version() == Version::HTTP_11;
+    let (peer, route) = (Arc::clone(peer), route.cloned());
     on_informational(request, move |interim| {
-        if interim.status() == StatusCode::CONTINUE {
-            return;
-        }
-        let mut head = format!("HTTP/1.1 {}\r\n", interim.status()).into_bytes();
-        for (name, value) in interim.headers() {
-            head.extend_from_slice(name.as_str().as_bytes());
-            head.extend_from_slice(b": ");
-            head.extend_from_slice(value.as_bytes());
+        let mut head = Vec::new();
+        if knows_interim && interim.status() != StatusCode::CONTINUE {
+            head.extend_from_slice(format!("HTTP/1.1 {}\r\n", interim.status()).as_bytes());
+            for (name, value) in interim.headers() {
+                head.extend_from_slice(name.as_str().as_bytes());
+                head.extend_from_slice(b": ");
+                head.extend_from_slice(value.as_bytes());
+                head.extend_from_slice(b"\r\n");
+            }
             head.extend_from_slice(b"\r\n");
         }
-        head.extend_from_slice(b"\r\n");
-        peer.gate.interim(&head);
+        match &route {
+            Some(route) => peer.gate.interim(&scrub::bytes(route, head)),
+            None => peer.gate.interim(&head),
+        }
     });
+}
+
+/// Waits for a response's head; while the client still uploads, the time does not run.
+struct Patience {
+    idle: Idle,
+    uploaded: u64,
+}
+
+impl Patience {
+    fn new(limit: Duration) -> Self {
+        Self { idle: Idle::new(limit), uploaded: 0 }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, recorder: &Recorder) -> Poll<()> {
+        let uploaded = recorder.bytes_in();
+        if uploaded != self.uploaded {
+            self.uploaded = uploaded;
+            self.idle.progress();
+        }
+        self.idle.poll(cx)
+    }
+}
+
+/// For an upstream that does not answer.
+fn late() -> Error {
+    Failure::ResponseTimeout.into()
+}
+
+/// For an upstream that sends interim responses without end.
+fn flooded() -> Error {
+    Failure::BadResponse("it sent too many interim responses".into()).into()
 }

@@ -83,7 +83,9 @@ impl ProxyHandle {
                     return;
                 };
                 // Dropped by a `start` that was cancelled; its handle's drop ends this too.
-                let _ = ready.send(load_credentials(&shared).await);
+                let loading = load_credentials(&shared);
+                let Some(found) = shared.drain.run_until_cancelled(loading).await else { return };
+                let _ = ready.send(found);
                 server::accept(listener, queues, &shared.drain).await;
                 drain(&shared, &grace, &ended).await;
             }

@@ -1,6 +1,7 @@
 //! Header fields that belong to one connection and end here (RFC 9110 §7.6.1), and the few that
 //! are said anew on the next one.
 
+use http::Version;
 use http::header::{
     CONNECTION, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
     TRANSFER_ENCODING, UPGRADE,
@@ -41,11 +42,12 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
 
 /// Strips a request, but says again what the proxy passes on itself: that the client takes
 /// trailers, and that it asks for a WebSocket. Other upgrades are ignored, as a server may
-/// (RFC 9110 §7.8).
-pub(crate) fn strip_request(headers: &mut HeaderMap) {
+/// (RFC 9110 §7.8), and must in HTTP/1.0.
+pub(crate) fn strip_request(headers: &mut HeaderMap, version: Version) {
     let has = |name, token: &str| tokens(headers, name).any(|t| t.eq_ignore_ascii_case(token));
     let takes_trailers = has(&TE, "trailers");
-    let asks_websocket = has(&CONNECTION, "upgrade") && has(&UPGRADE, "websocket");
+    let asks_websocket =
+        version == Version::HTTP_11 && has(&CONNECTION, "upgrade") && has(&UPGRADE, "websocket");
     strip_hop_by_hop(headers);
     if takes_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -92,7 +94,7 @@ mod tests {
         for (name, value) in fields {
             headers.append(*name, value.parse().unwrap());
         }
-        strip_request(&mut headers);
+        strip_request(&mut headers, http::Version::HTTP_11);
         headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect()
     }
 

@@ -45,8 +45,9 @@ impl Worker {
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let cut = self.shared.cut.clone();
+        let idle = self.shared.settings.limits.idle;
         self.tasks.spawn(async move {
-            tunnel::run(client, server, &recorder, &cut).await;
+            tunnel::run(client, server, &recorder, idle, &cut).await;
             drop(place);
         });
     }

@@ -27,6 +27,7 @@ mod stack;
 
 mod body;
 mod exchange;
+mod idle;
 mod layers;
 
 mod address;
@@ -43,6 +44,7 @@ mod token;
 mod connect;
 mod forward;
 mod leaf;
+mod scrub;
 mod tunnel;
 mod upstream;
 

@@ -8,20 +8,20 @@ use std::sync::Arc;
 use globset::{GlobBuilder, GlobMatcher};
 use http::{HeaderName, Method};
 use nono_credentials::{Credential, Injection, Locator, ParseError, Pattern};
-use rustls::ClientConfig;
 use url::{Host, Url};
 
 use crate::address::{Class, Reach, classify, is_metadata_name};
 use crate::config::{ConfigError, InjectMode, RouteConfig};
 use crate::environment::Variable;
 use crate::target::{Scheme, Target, parse_host};
+use crate::tls::Tls;
+use crate::upstream::End;
 use crate::{environment, path, tls};
 
 /// A path prefix, the upstream it leads to, and the credential put on the way.
 pub(crate) struct Route {
     /// The prefix without slashes around it: the route's name in records and messages.
     pub(crate) id: Arc<str>,
-    pub(crate) scheme: Scheme,
     pub(crate) target: Target,
     /// The target's host, as records name it.
     pub(crate) host: Arc<str>,
@@ -35,7 +35,9 @@ pub(crate) struct Route {
     pub(crate) variables: Vec<Variable>,
     rules: Vec<EndpointRule>,
     /// How to speak TLS to the upstream; `None` for plain http.
-    pub(crate) tls: Option<Arc<ClientConfig>>,
+    pub(crate) tls: Option<Tls>,
+    /// What the upstream is called in requests to it.
+    pub(crate) end: End,
 }
 
 /// One pair of `endpoint_rules`.
@@ -72,7 +74,8 @@ impl Route {
                 .collect::<Result<_, _>>()?,
             tls: tls::client_config(config, scheme)?,
             id: id.into(),
-            scheme,
+            end: End::new(scheme, &target)
+                .map_err(|reason| ConfigError::new("upstream", &config.upstream, reason))?,
             host: target.host().to_string().into(),
             target,
             reach,
@@ -368,9 +371,10 @@ fn parse_pattern(field: &str, text: &str) -> Result<Pattern, ConfigError> {
 }
 
 fn parse_error(field: &str, value: &str, error: &ParseError) -> ConfigError {
-    let mistake = ConfigError::new(field, value, error.to_string());
+    let shown = if matches!(error, ParseError::Secret) { "(not shown)" } else { value };
+    let mistake = ConfigError::new(field, shown, error.to_string());
     match error {
-        ParseError::Invalid(_) => mistake,
+        ParseError::Invalid(_) | ParseError::Secret => mistake,
         ParseError::Unsupported(_) => mistake.unsupported(),
     }
 }

@@ -9,6 +9,7 @@ pub(crate) mod guard;
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 use std::thread::{Builder as ThreadBuilder, JoinHandle};
 use std::time::Duration;
@@ -19,6 +20,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use nix::sys::socket::{Shutdown, shutdown};
 use nono_audit::{Mode, Recorder};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder as RuntimeBuilder, Runtime};
@@ -110,12 +112,14 @@ pub(crate) async fn accept(
             _ => drop(timeout(ACCEPT_PAUSE, drain.cancelled()).await),
         }
     }
+    // A forked child has a copy of the descriptor, which would keep the port open.
+    let _ = shutdown(listener.as_raw_fd(), Shutdown::Both);
 }
 
 /// The life of a worker.
 async fn work(shared: Arc<Shared>, limit: Limit, mut accepted: mpsc::Receiver<Accepted>) {
     let tasks = TaskTracker::new();
-    let upstream = Upstream::new(shared.settings.limits.clone());
+    let upstream = Upstream::new(&shared.settings.limits);
     let pool = upstream.pool();
     let worker = Worker { shared: Arc::clone(&shared), upstream, tasks: tasks.clone() };
     let stack = stack(&shared, limit, Leaf::new(worker));
@@ -153,7 +157,7 @@ async fn serve<S: HttpService>(
         let (shared, peer) = (Arc::clone(&shared), Arc::clone(&peer));
         Box::new(move |malformed| refuse(&shared, &peer, malformed))
     };
-    let guard = Guard::new(stream, Arc::clone(&peer), refuse, shared.settings.limits.head);
+    let guard = Guard::new(stream, Arc::clone(&peer), refuse, &shared.settings.limits);
     let service = service_fn(|request: Request<Incoming>| {
         let arrival = Arrival { request: request.map(Body::incoming), peer: Arc::clone(&peer) };
         let answered = stack.clone().oneshot(arrival);

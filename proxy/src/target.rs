@@ -1,7 +1,7 @@
 //! Where a request wants to go: scheme, host and port, parsed once and in one spelling.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use http::uri::{Authority, Uri};
 use url::Host;
@@ -126,8 +126,8 @@ pub(crate) fn parse_host(text: &str) -> Option<Host<String>> {
     if text.contains('%') {
         return None;
     }
-    if let Ok(ip) = text.parse::<std::net::Ipv6Addr>() {
-        return Some(Host::Ipv6(ip));
+    if let Ok(ip) = text.parse::<Ipv6Addr>() {
+        return Some(from_ipv6(ip));
     }
     let text = text.strip_suffix('.').unwrap_or(text);
     let host = Host::parse(text).ok()?;
@@ -138,8 +138,14 @@ pub(crate) fn parse_host(text: &str) -> Option<Host<String>> {
         {
             None
         }
+        Host::Ipv6(ip) => Some(from_ipv6(*ip)),
         _ => Some(host),
     }
+}
+
+/// An IPv4 address in the clothes of IPv6 reaches what the IPv4 address reaches.
+fn from_ipv6(ip: Ipv6Addr) -> Host<String> {
+    ip.to_ipv4_mapped().map_or(Host::Ipv6(ip), Host::Ipv4)
 }
 
 #[cfg(test)]
@@ -159,6 +165,7 @@ mod tests {
             ("0x7f.1:80", "127.0.0.1:80"),
             ("0251.0376.0251.0376", "169.254.169.254:443"),
             ("[::1]:80", "[::1]:80"),
+            ("[::ffff:8.8.8.8]:80", "8.8.8.8:80"),
         ] {
             assert_eq!(target(given).as_deref(), Some(canonical), "{given}");
         }

@@ -32,11 +32,20 @@ fn system_roots() -> &'static RootCertStore {
     })
 }
 
+/// How to speak TLS to one upstream.
+#[derive(Debug)]
+pub(crate) struct Tls {
+    /// HTTP/2 where the upstream offers it, else HTTP/1.1.
+    pub(crate) any: Arc<ClientConfig>,
+    /// HTTP/1.1 alone, for what HTTP/2 cannot carry.
+    pub(crate) http1: Arc<ClientConfig>,
+}
+
 /// The TLS side of a route; `None` for a plain http upstream.
 pub(crate) fn client_config(
     config: &RouteConfig,
     scheme: Scheme,
-) -> Result<Option<Arc<ClientConfig>>, ConfigError> {
+) -> Result<Option<Tls>, ConfigError> {
     if scheme == Scheme::Http {
         return match [&config.tls_ca, &config.tls_client_cert, &config.tls_client_key] {
             [None, None, None] => Ok(None),
@@ -83,7 +92,12 @@ pub(crate) fn client_config(
             ));
         }
     };
-    Ok(Some(Arc::new(client)))
+    let offering = |protocols: &[&[u8]]| {
+        let mut client = client.clone();
+        client.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        Arc::new(client)
+    };
+    Ok(Some(Tls { any: offering(&[b"h2", b"http/1.1"]), http1: offering(&[b"http/1.1"]) }))
 }
 
 fn certificates(field: &str, file: &Path) -> Result<Vec<CertificateDer<'static>>, ConfigError> {

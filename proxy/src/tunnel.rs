@@ -1,83 +1,161 @@
 //! Relays bytes both ways until both sides have closed; a side that closes early leaves the
 //! other one open.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use nono_audit::{Outcome, Recorder};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional_with_sizes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::CancellationToken;
 
-/// Bytes buffered in each direction: with fewer, bulk transfers slow down.
-const BUFFER: usize = 64 * 1024;
+use crate::idle::Idle;
 
-/// Runs the tunnel and ends its record.
+/// The buffer of one direction at first: most tunnels carry little, and there can be many.
+const SMALL: usize = 16 * 1024;
+
+/// Its size once so many bytes have passed: bulk transfers need fewer, larger calls.
+const LARGE: usize = 256 * 1024;
+
+/// Runs the tunnel and ends its record. It is cut when nothing passes for `idle`.
 pub(crate) async fn run<T>(
     client: OnUpgrade,
     mut server: T,
     recorder: &Recorder,
+    idle: Duration,
     cut: &CancellationToken,
 ) where
     T: AsyncRead + AsyncWrite + Unpin,
 {
     // What the client sent right behind its request is in the upgraded stream's buffer.
-    let Ok(client) = client.await else {
-        return recorder.finish(Outcome::ClientAbort);
-    };
-    let mut client = Counted { io: TokioIo::new(client), recorder };
-    let copied = cut
-        .run_until_cancelled(copy_bidirectional_with_sizes(
-            &mut client,
-            &mut server,
-            BUFFER,
-            BUFFER,
-        ))
-        .await;
-    recorder.finish(match copied {
-        Some(Ok(_)) => Outcome::Complete,
-        Some(Err(_)) => Outcome::UpstreamAbort,
-        None => Outcome::Shutdown,
+    let Ok(client) = client.await else { return recorder.finish(Outcome::ClientAbort) };
+    let mut client = TokioIo::new(client);
+    let (mut up, mut down) = (Flow::new(), Flow::new());
+    let mut idle = Idle::new(idle);
+    let relayed = poll_fn(|cx| {
+        let sent = up.poll(cx, &mut client, &mut server, |n| recorder.add_bytes_in(n));
+        let received = down.poll(cx, &mut server, &mut client, |n| recorder.add_bytes_out(n));
+        if up.take_progress() | down.take_progress() {
+            idle.progress();
+        }
+        match (sent, received) {
+            (Poll::Ready(Err(Failed::Reading)), _) | (_, Poll::Ready(Err(Failed::Writing))) => {
+                Poll::Ready(Outcome::ClientAbort)
+            }
+            (Poll::Ready(Err(Failed::Writing)), _) | (_, Poll::Ready(Err(Failed::Reading))) => {
+                Poll::Ready(Outcome::UpstreamAbort)
+            }
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(Outcome::Complete),
+            _ => idle.poll(cx).map(|()| Outcome::Timeout),
+        }
     });
+    recorder.finish(cut.run_until_cancelled(relayed).await.unwrap_or(Outcome::Shutdown));
 }
 
-/// The client's side, counting what passes.
-struct Counted<'a, T> {
-    io: T,
-    recorder: &'a Recorder,
+/// The side of a direction that failed.
+#[derive(Debug, Clone, Copy)]
+enum Failed {
+    Reading,
+    Writing,
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Counted<'_, T> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
+/// One direction.
+struct Flow {
+    buffer: Box<[u8]>,
+    /// The part of the buffer that was read and is not yet written.
+    filled: std::ops::Range<usize>,
+    passed: u64,
+    has_progressed: bool,
+    needs_flush: bool,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    /// The reading side has closed; the writing side is being told.
+    Closing,
+    Closed,
+}
+
+impl Flow {
+    fn new() -> Self {
+        Self {
+            buffer: vec![0; SMALL].into_boxed_slice(),
+            filled: 0..0,
+            passed: 0,
+            has_progressed: false,
+            needs_flush: false,
+            state: State::Open,
+        }
+    }
+
+    fn take_progress(&mut self) -> bool {
+        std::mem::take(&mut self.has_progressed)
+    }
+
+    /// Moves what there is; ready when `from` has closed and `to` has been told.
+    fn poll<R, W>(
+        &mut self,
         cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
-        self.recorder.add_bytes_in((buf.filled().len() - before) as u64);
+        from: &mut R,
+        to: &mut W,
+        count: impl Fn(u64),
+    ) -> Poll<Result<(), Failed>>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        while self.state == State::Open {
+            while !self.filled.is_empty() {
+                let bytes = &self.buffer[self.filled.clone()];
+                let written = match ready!(Pin::new(&mut *to).poll_write(cx, bytes)) {
+                    Ok(written) if written > 0 => written,
+                    _ => return Poll::Ready(Err(Failed::Writing)),
+                };
+                self.filled.start += written;
+                self.note(written, &count);
+            }
+            let Poll::Ready(read) = self.poll_fill(cx, from) else {
+                if std::mem::take(&mut self.needs_flush) {
+                    let flushed = ready!(Pin::new(&mut *to).poll_flush(cx));
+                    flushed.map_err(|_| Failed::Writing)?;
+                }
+                return Poll::Pending;
+            };
+            if read.map_err(|_| Failed::Reading)? == 0 {
+                self.state = State::Closing;
+            }
+        }
+        if self.state == State::Closing {
+            ready!(Pin::new(&mut *to).poll_shutdown(cx)).map_err(|_| Failed::Writing)?;
+            self.state = State::Closed;
+        }
         Poll::Ready(Ok(()))
     }
-}
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Counted<'_, T> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.io).poll_write(cx, bytes))?;
-        self.recorder.add_bytes_out(written as u64);
-        Poll::Ready(Ok(written))
+    fn poll_fill<R>(&mut self, cx: &mut Context<'_>, from: &mut R) -> Poll<io::Result<usize>>
+    where
+        R: AsyncRead + Unpin,
+    {
+        if self.passed > LARGE as u64 && self.buffer.len() == SMALL {
+            self.buffer = vec![0; LARGE].into_boxed_slice();
+        }
+        let mut buffer = ReadBuf::new(&mut self.buffer);
+        ready!(Pin::new(from).poll_read(cx, &mut buffer))?;
+        let read = buffer.filled().len();
+        self.filled = 0..read;
+        Poll::Ready(Ok(read))
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+    fn note(&mut self, written: usize, count: &impl Fn(u64)) {
+        self.has_progressed = true;
+        self.needs_flush = true;
+        self.passed += written as u64;
+        count(written as u64);
     }
 }

@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use nono_proxy::ProxyHandle;
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyList, PyTuple};
 
 use crate::arguments::{EnvArgument, check_variable_name};
 use crate::audit;
@@ -74,19 +74,20 @@ impl PyProxyHandle {
     }
 
     /// Take the records gathered since the last call, oldest first.
-    fn drain_audit_events(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+    fn drain_audit_events<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let records = py.detach(|| self.inner.drain_audit());
         audit::events(py, &records)
     }
 
     /// What the proxy found amiss when it started, as dictionaries.
-    fn diagnostics(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        audit::to_python(py, &self.diagnostics_json()?)
+    fn diagnostics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        audit::diagnostics(py, self.inner.diagnostics())
     }
 
     /// What the proxy found amiss when it started, as a JSON array.
     fn diagnostics_json(&self) -> PyResult<String> {
-        audit::to_json(&self.inner.diagnostics())
+        serde_json::to_string(self.inner.diagnostics())
+            .map_err(|error| PyRuntimeError::new_err(format!("cannot serialise: {error}")))
     }
 
     /// Stop accepting, let what is under way end within `timeout` seconds, then cut the rest.

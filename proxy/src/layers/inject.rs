@@ -124,13 +124,13 @@ fn inject(
     if route.strips_credentials {
         slots.clear(&mut exchange.request)?;
     }
-    let rendered = credential.and_then(|credential| credential.ready());
-    if let Some(rendered) = rendered {
+    let loaded = credential.and_then(Credential::ready);
+    if let Some(loaded) = loaded {
         // One that the client brought itself would decide, for some servers, whose account it is.
         if slots.are_taken(&exchange.request) {
             return Err(Refusal::ForeignCredential.into());
         }
-        put(&mut exchange.request, rendered, token)?;
+        put(&mut exchange.request, loaded.rendered(), token)?;
         exchange.recorder.note(|record| record.managed_credential_active = Some(true));
     }
     Ok(exchange.advance(ready_stage))

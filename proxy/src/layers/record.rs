@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use http::header::CONTENT_LENGTH;
 use http::{Method, Request, Response};
 use nono_audit::{Mode, Outcome, Recorder, redact};
 use pin_project_lite::pin_project;
@@ -54,6 +55,7 @@ where
             return RecordFuture::Refused { response: Some(respond::log_full()) };
         };
         let form = Form::of(&request, self.shared.addr);
+        let is_head = *request.method() == Method::HEAD;
         let recorder = Arc::new(open(&self.shared, permit, form, &request));
         recorder.note(|record| record.client = Some(Arc::clone(&peer.address)));
         request.body_mut().tap_request(Arc::clone(&recorder));
@@ -64,7 +66,7 @@ where
             place: None,
             stage: Received { form },
         };
-        RecordFuture::Running { inner: self.inner.call(exchange), recorder }
+        RecordFuture::Running { is_head, inner: self.inner.call(exchange), recorder }
     }
 }
 
@@ -96,7 +98,9 @@ fn method_name(method: &Method) -> Cow<'static, str> {
             return Cow::Borrowed(known);
         }
     }
-    Cow::Owned(method.to_string())
+    let mut name = method.to_string();
+    redact::cut(&mut name, 32);
+    Cow::Owned(name)
 }
 
 pin_project! {
@@ -104,7 +108,7 @@ pin_project! {
     #[project = RecordFutureProj]
     pub(crate) enum RecordFuture<F> {
         Refused { response: Option<Response<Body>> },
-        Running { #[pin] inner: F, recorder: Arc<Recorder> },
+        Running { is_head: bool, #[pin] inner: F, recorder: Arc<Recorder> },
     }
 }
 
@@ -121,10 +125,17 @@ where
                 let answer = || Response::new(Body::answer("", Outcome::Refused));
                 Poll::Ready(Ok(response.take().unwrap_or_else(answer)))
             }
-            RecordFutureProj::Running { inner, recorder } => {
+            RecordFutureProj::Running { is_head, inner, recorder } => {
                 let mut response = ready!(inner.poll(cx))?;
                 let status = response.status().as_u16();
                 recorder.note(|record| record.status = Some(status));
+                if *is_head
+                    && let Some(length) = response.body_mut().take_for_head()
+                    && !response.headers().contains_key(CONTENT_LENGTH)
+                    && length > 0
+                {
+                    response.headers_mut().insert(CONTENT_LENGTH, length.into());
+                }
                 response.body_mut().tap_response(Arc::clone(recorder));
                 Poll::Ready(Ok(response))
             }

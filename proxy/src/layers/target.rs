@@ -39,7 +39,8 @@ impl Step<Authenticated> for FindTarget {
             });
         }
         // Before the credential is put on, so that `Connection: authorization` cannot take it off.
-        strip_request(exchange.request.headers_mut());
+        let version = exchange.request.version();
+        strip_request(exchange.request.headers_mut(), version);
         Ok(exchange.advance(|_| Addressed { asked }))
     }
 }

@@ -63,9 +63,13 @@ pub(crate) enum Chunks {
 /// # Errors
 /// [`Malformed`] as soon as that is certain.
 pub(crate) fn head(bytes: &[u8]) -> Result<Option<Head>, Malformed> {
-    // Empty lines before a request are skipped, as RFC 9112 §2.2 advises.
-    let skipped = bytes.chunks(2).take_while(|pair| *pair == b"\r\n").count() * 2;
+    // An empty line before a request is skipped, as RFC 9112 §2.2 advises; one, since some
+    // clients send it, and not endlessly many.
+    let skipped = if bytes.starts_with(b"\r\n") { 2 } else { 0 };
     let text = &bytes[skipped..];
+    if text.starts_with(b"\r\n") {
+        return Err(bad("it begins with empty lines"));
+    }
     let Some(length) = memchr::memmem::find(text, b"\r\n\r\n").map(|at| at + 4) else {
         check_partial(text)?;
         return Ok(None);

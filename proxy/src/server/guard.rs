@@ -8,7 +8,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -18,7 +18,9 @@ use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use crate::config::Limits;
 use crate::exchange::Peer;
+use crate::idle::Idle;
 
 use super::framing::{self, Framing, HEAD_LIMIT, Malformed};
 
@@ -33,9 +35,14 @@ pub(crate) struct Gate {
     phase: AtomicU8,
     /// Interim responses that wait to be written before the next bytes of the library's.
     interim: Mutex<BytesMut>,
-    /// The connection's task.
+    /// How many came for the request that runs.
+    interims: AtomicU32,
+    /// The connection's task, which also runs its exchange.
     waker: AtomicWaker,
 }
+
+/// The most interim responses to one request.
+const INTERIM_LIMIT: u32 = 32;
 
 /// Between exchanges.
 const IDLE: u8 = 0;
@@ -45,9 +52,12 @@ const BUSY: u8 = 1;
 const SWITCHED: u8 = 2;
 
 impl Gate {
-    /// The response has ended.
+    /// The response has ended; a request that waits behind it comes next.
     pub(crate) fn release(&self) {
-        let _ = self.phase.compare_exchange(BUSY, IDLE, Ordering::AcqRel, Ordering::Relaxed);
+        let busy = self.phase.compare_exchange(BUSY, IDLE, Ordering::AcqRel, Ordering::Relaxed);
+        if busy.is_ok() {
+            self.waker.wake();
+        }
     }
 
     /// The connection stops being HTTP with this response.
@@ -57,11 +67,24 @@ impl Gate {
 
     /// Writes `head` to the client before the response that is due.
     pub(crate) fn interim(&self, head: &[u8]) {
-        self.lock_interim().extend_from_slice(head);
+        if self.interims.fetch_add(1, Ordering::Relaxed) < INTERIM_LIMIT {
+            self.lock_interim().extend_from_slice(head);
+        }
         self.waker.wake();
     }
 
+    /// Ready when more interim responses came for the request that runs than are passed on.
+    pub(crate) fn poll_flooded(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.waker.register(cx.waker());
+        if self.interims.load(Ordering::Relaxed) > INTERIM_LIMIT {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+
     fn occupy(&self) {
+        self.interims.store(0, Ordering::Relaxed);
         self.phase.store(BUSY, Ordering::Release);
     }
 
@@ -93,6 +116,8 @@ pub(crate) struct Guard<T> {
     timer: Pin<Box<Sleep>>,
     /// When waiting for the current head began.
     since: Instant,
+    /// Cuts a client that does not take what is written to it.
+    patience: Idle,
     /// Whether `since` must be set anew once the exchange is over.
     was_busy: bool,
 }
@@ -113,8 +138,8 @@ enum State {
 }
 
 impl<T> Guard<T> {
-    /// Guards `io`; each head may take up to `limit`, idle time before it included.
-    pub(crate) fn new(io: T, peer: Arc<Peer>, refuse: Refuse, limit: Duration) -> Self {
+    /// Guards `io`; each head may take up to its limit, idle time before it included.
+    pub(crate) fn new(io: T, peer: Arc<Peer>, refuse: Refuse, limits: &Limits) -> Self {
         let since = Instant::now();
         Self {
             io,
@@ -123,9 +148,10 @@ impl<T> Guard<T> {
             state: State::Head,
             held: BytesMut::new(),
             interim: BytesMut::new(),
-            limit,
-            timer: Box::pin(tokio::time::sleep_until(since + limit)),
+            limit: limits.head,
+            timer: Box::pin(tokio::time::sleep_until(since + limits.head)),
             since,
+            patience: Idle::new(limits.idle),
             was_busy: false,
         }
     }
@@ -171,6 +197,11 @@ impl<T: AsyncRead + Unpin> Guard<T> {
     /// While an exchange runs, only notices that the client leaves; that ends the exchange.
     fn poll_busy(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.peer.gate.waker.register(cx.waker());
+        if self.peer.gate.phase() != BUSY {
+            // Released between the look and the registration.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         // Past this bound a client that sends ahead is not read from, and so not noticed.
         while self.held.len() <= HEAD_LIMIT {
             if !ready!(self.poll_hold(cx, out))? {
@@ -326,6 +357,22 @@ impl<T: AsyncRead + Unpin> AsyncRead for Guard<T> {
 }
 
 impl<T: AsyncWrite + Unpin> Guard<T> {
+    /// The result of a write; an error when the client has taken nothing for too long.
+    fn unless_stuck(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        match written {
+            Poll::Ready(_) => self.patience.progress(),
+            Poll::Pending => ready!(self.patience.poll(cx)),
+        }
+        match written {
+            Poll::Pending => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            done @ Poll::Ready(_) => done,
+        }
+    }
+
     /// Writes the interim responses that wait.
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.interim.is_empty() {
@@ -346,7 +393,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<T> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_interim(cx))?;
-        Pin::new(&mut self.io).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.io).poll_write(cx, bytes);
+        self.unless_stuck(cx, written)
     }
 
     fn poll_write_vectored(
@@ -355,7 +403,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<T> {
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_interim(cx))?;
-        Pin::new(&mut self.io).poll_write_vectored(cx, bytes)
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, bytes);
+        self.unless_stuck(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -1,20 +1,23 @@
-//! Opens connections: resolve, judge, dial (Happy Eyeballs), TLS, HTTP/1.1, all within one limit.
+//! Opens connections: resolve, judge, dial (Happy Eyeballs), TLS, HTTP, all within one limit.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::client::conn::http1;
+use hyper::client::conn::{http1, http2};
+use hyper::rt::{Read, Write};
 use hyper_rustls::{FixedServerNameResolver, HttpsConnector};
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::{Connection as _, HttpConnector};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tower::Service;
 
+use super::Destination;
 use super::resolver::{ResolveError, Resolver};
-use super::{Destination, SendRequest};
+use super::sender::Sender;
 use crate::address::{Reach, classify};
 use crate::config::Limits;
 use crate::error::{Error, Refusal, Upstream as Failure};
@@ -22,6 +25,13 @@ use crate::target::{Scheme, Target};
 
 /// How long the first address family is tried alone (RFC 8305 §5 recommends 250 ms).
 const HEAD_START: Duration = Duration::from_millis(250);
+
+/// How much an HTTP/2 upstream may send ahead of what was passed on, per response and in all.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
+
+/// The longest response head over HTTP/2, as its fields' sizes are counted there.
+const HEADER_LIST_LIMIT: u32 = 64 * 1024;
 
 /// See the module.
 #[derive(Debug)]
@@ -45,34 +55,27 @@ impl Connector {
         }
     }
 
-    /// Opens a connection that speaks HTTP/1.1 to the end of `to`.
-    pub(super) async fn connect(&self, to: &Destination) -> Result<SendRequest, Error> {
-        let (target, reach, tls) = match to {
-            Destination::Route(route) => (&route.target, route.reach, route.tls.as_ref()),
-            Destination::Open(target, reach) => (target, *reach, None),
-        };
-        match timeout(self.limit, self.handshake(target, reach, tls)).await {
+    /// Opens a connection that speaks HTTP to the end of `to`.
+    pub(super) async fn connect(&self, to: &Destination) -> Result<Sender, Error> {
+        match timeout(self.limit, self.handshake(to)).await {
             Ok(connected) => connected,
             Err(_) => Err(Failure::ConnectTimeout.into()),
         }
     }
 
-    async fn handshake(
-        &self,
-        target: &Target,
-        reach: Reach,
-        tls: Option<&Arc<ClientConfig>>,
-    ) -> Result<SendRequest, Error> {
-        let mut tcp = self.tcp(target, reach)?;
-        match tls {
-            None => {
-                let uri = uri(target, Scheme::Http)?;
-                speak_http(tcp.call(uri).await.map_err(|error| explain(&error))?).await
-            }
+    async fn handshake(&self, to: &Destination) -> Result<Sender, Error> {
+        let mut tcp = self.tcp(to.target(), to.reach())?;
+        let uri = to.uri().clone();
+        match to.tls() {
+            None => speak_http1(tcp.call(uri).await.map_err(|error| explain(&error))?).await,
             Some(tls) => {
-                let uri = uri(target, Scheme::Https)?;
-                let mut https = over_tls(tcp, target, tls)?;
-                speak_http(https.call(uri).await.map_err(|error| explain(&*error))?).await
+                let mut https = over_tls(tcp, to.target(), tls)?;
+                let stream = https.call(uri).await.map_err(|error| explain(&*error))?;
+                if stream.connected().is_negotiated_h2() {
+                    speak_http2(stream).await
+                } else {
+                    speak_http1(stream).await
+                }
             }
         }
     }
@@ -107,16 +110,36 @@ fn over_tls(
     Ok(HttpsConnector::new(tcp, Arc::clone(tls), true, resolver))
 }
 
-async fn speak_http<T>(io: T) -> Result<SendRequest, Error>
+async fn speak_http1<T>(io: T) -> Result<Sender, Error>
 where
-    T: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+    T: Read + Write + Unpin + Send + 'static,
 {
-    let (sender, connection) =
-        http1::handshake(io).await.map_err(|error| Failure::BadResponse(error.to_string()))?;
+    let (sender, connection) = http1::handshake(io).await.map_err(no_http)?;
     // Ends when the sender is dropped or the upstream closes. Its error reaches the request
     // that it hits; between requests there is nobody to tell.
     tokio::spawn(connection.with_upgrades());
-    Ok(sender)
+    Ok(Sender::Http1(sender))
+}
+
+async fn speak_http2<T>(io: T) -> Result<Sender, Error>
+where
+    T: Read + Write + Unpin + Send + 'static,
+{
+    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(HEADER_LIST_LIMIT)
+        .handshake(io)
+        .await
+        .map_err(no_http)?;
+    tokio::spawn(connection);
+    Ok(Sender::Http2(sender))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the shape that `map_err` takes")]
+fn no_http(error: hyper::Error) -> Error {
+    Failure::BadResponse(error.to_string()).into()
 }
 
 fn uri(target: &Target, scheme: Scheme) -> Result<http::Uri, Refusal> {

@@ -4,62 +4,39 @@
 //! [`Upstream::send`] and [`Upstream::dial`].
 
 mod connector;
+mod destination;
 mod pool;
 mod resolver;
+mod sender;
 
 use std::sync::Arc;
 
 use http::{Request, Response};
-use hyper::client::conn::http1;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 
 use crate::address::Reach;
 use crate::body::Body;
 use crate::config::Limits;
 use crate::error::{Error, Upstream as Failure};
-use crate::exchange::Way;
-use crate::route::Route;
 use crate::target::Target;
 
 use connector::Connector;
+pub(crate) use destination::{Destination, End};
 pub(crate) use pool::Lease;
 use pool::Pool;
-
-/// A requests's sender on one upstream connection.
-type SendRequest = http1::SendRequest<Body>;
-
-/// Where a request is sent.
-#[derive(Debug)]
-pub(crate) enum Destination {
-    /// To the upstream of a route.
-    Route(Arc<Route>),
-    /// To a host that the client named.
-    Open(Target, Reach),
-}
-
-impl Destination {
-    /// The end of `way`, within `reach`.
-    pub(crate) fn new(way: Way, reach: Reach) -> Self {
-        match way {
-            Way::Route(route) => Self::Route(route),
-            Way::Tunnel(target) | Way::Forward(target) => Self::Open(target, reach),
-        }
-    }
-}
+use sender::Sender;
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Upstream {
     connector: Connector,
     pool: Arc<Pool>,
-    limits: Limits,
 }
 
 impl Upstream {
     /// An upstream side without connections yet.
-    pub(crate) fn new(limits: Limits) -> Self {
-        Self { connector: Connector::new(&limits), pool: Pool::new(limits.pool_idle), limits }
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self { connector: Connector::new(limits), pool: Pool::new(limits.pool_idle) }
     }
 
     /// The connections that wait for reuse.
@@ -72,13 +49,14 @@ impl Upstream {
     /// # Errors
     /// [`Error::Upstream`], or [`Error::Refused`] for an address outside `reach`.
     pub(crate) async fn dial(&self, target: &Target, reach: Reach) -> Result<TcpStream, Error> {
-        self.connector.dial(target, reach).await
+        Box::pin(self.connector.dial(target, reach)).await
     }
 
     /// Sends `request`, on a connection that waits in the pool or on a new one.
     ///
     /// # Errors
-    /// As [`Upstream::dial`]; and when the upstream does not answer properly or in time.
+    /// As [`Upstream::dial`]; and when the upstream does not answer properly. Waits for an answer
+    /// without limit.
     pub(crate) async fn send(
         &self,
         to: &Destination,
@@ -89,25 +67,48 @@ impl Upstream {
             let is_reused = reused.is_some();
             let mut sender = match reused {
                 Some(sender) => sender,
-                None => self.connector.connect(to).await?,
+                // Boxed: connecting is rare, and its state would make every request large.
+                None => Box::pin(self.connect(to)).await?,
             };
-            let sent = timeout(self.limits.response_head, sender.try_send_request(request)).await;
-            match sent {
-                Ok(Ok(response)) => {
+            match sender.send(to, request).await {
+                Ok(response) => {
                     let mut response = response.map(Body::incoming);
-                    let lease = Lease::new(&self.pool, to, sender);
-                    response.body_mut().hold_lease(lease);
+                    if let Sender::Http1(sender) = sender {
+                        response.body_mut().hold_lease(Lease::new(&self.pool, to, sender));
+                    }
                     return Ok(response);
                 }
-                Ok(Err(mut failed)) => match failed.take_message() {
+                Err(mut failed) => match failed.take_message() {
                     // Closed while it waited; nothing of the request was written.
                     Some(unsent) if is_reused => request = unsent,
-                    _ => return Err(Failure::BadResponse(failed.error().to_string()).into()),
+                    _ => return Err(explain(failed.error()).into()),
                 },
-                Err(_) => return Err(Failure::ResponseTimeout.into()),
             }
         }
     }
+
+    /// Opens a connection, and shares it if it can be.
+    async fn connect(&self, to: &Destination) -> Result<Sender, Error> {
+        let sender = self.connector.connect(to).await?;
+        if let Sender::Http2(sender) = &sender {
+            self.pool.share(to, sender.clone());
+        }
+        Ok(sender)
+    }
+}
+
+fn explain(error: &hyper::Error) -> Failure {
+    if error.is_user() {
+        // The request's body failed, which only the client can have caused.
+        return Failure::RequestCut;
+    }
+    let mut reason = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        reason = format!("{reason}: {error}");
+        cause = error.source();
+    }
+    Failure::BadResponse(reason)
 }
 
 impl From<Failure> for Error {

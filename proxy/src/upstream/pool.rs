@@ -10,7 +10,11 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 
-use super::{Destination, SendRequest};
+use hyper::client::conn::{http1, http2};
+
+use super::Destination;
+use super::sender::Sender;
+use crate::body::Body;
 use crate::target::Target;
 
 /// Which connections may serve which requests: those of a route serve that route alone, so
@@ -24,39 +28,50 @@ enum Key {
 impl Key {
     fn of(to: &Destination) -> Self {
         match to {
-            Destination::Route(route) => Self::Route(Arc::clone(&route.id)),
-            Destination::Open(target, _) => Self::Open(target.clone()),
+            Destination::Route { route, .. } => Self::Route(Arc::clone(&route.id)),
+            Destination::Open { target, .. } => Self::Open(target.clone()),
         }
     }
 }
 
+/// The connections to one upstream.
+#[derive(Default)]
+struct Connections {
+    idle: Vec<Idle>,
+    /// The one that speaks HTTP/2, which many exchanges use at once.
+    shared: Option<http2::SendRequest<Body>>,
+}
+
 struct Idle {
-    sender: SendRequest,
+    sender: http1::SendRequest<Body>,
     since: Instant,
 }
 
 /// See the module.
 pub(crate) struct Pool {
-    idle: Mutex<HashMap<Key, Vec<Idle>>>,
+    connections: Mutex<HashMap<Key, Connections>>,
     limit: Duration,
 }
 
 impl Pool {
     /// An empty pool whose connections wait for at most `limit`.
     pub(super) fn new(limit: Duration) -> Arc<Self> {
-        Arc::new(Self { idle: Mutex::new(HashMap::new()), limit })
+        Arc::new(Self { connections: Mutex::new(HashMap::new()), limit })
     }
 
     /// Takes a connection that is ready for a request to `to`.
-    pub(super) async fn take(&self, to: &Destination) -> Option<SendRequest> {
+    pub(super) async fn take(&self, to: &Destination) -> Option<Sender> {
         let key = Key::of(to);
+        if let Some(shared) = self.shared(&key, to) {
+            return Some(Sender::Http2(shared));
+        }
         while let Some(mut idle) = self.pop(&key) {
             if idle.since.elapsed() > self.limit || idle.sender.is_closed() {
                 continue;
             }
             if let Some(ready) = idle.sender.ready().now_or_never() {
                 if ready.is_ok() {
-                    return Some(idle.sender);
+                    return Some(Sender::Http1(idle.sender));
                 }
                 continue;
             }
@@ -64,32 +79,47 @@ impl Pool {
             // its request did, and then it will not be ready soon.
             tokio::task::yield_now().await;
             if let Some(Ok(())) = idle.sender.ready().now_or_never() {
-                return Some(idle.sender);
+                return Some(Sender::Http1(idle.sender));
             }
         }
         None
     }
 
-    /// Closes the connections that have waited too long.
+    /// Lets further requests to `to` use a connection too.
+    pub(super) fn share(&self, to: &Destination, sender: http2::SendRequest<Body>) {
+        self.lock().entry(Key::of(to)).or_default().shared = Some(sender);
+    }
+
+    /// Closes the connections that have waited too long. A shared one is closed by its upstream
+    /// or when it fails.
     pub(crate) fn sweep(&self) {
-        self.lock().retain(|_, idle| {
+        self.lock().retain(|_, Connections { idle, shared }| {
             idle.retain(|idle| idle.since.elapsed() <= self.limit && !idle.sender.is_closed());
-            !idle.is_empty()
+            shared.take_if(|shared| shared.is_closed());
+            !idle.is_empty() || shared.is_some()
         });
     }
 
+    fn shared(&self, key: &Key, to: &Destination) -> Option<http2::SendRequest<Body>> {
+        let needs_http1 = matches!(to, Destination::Route { needs_http1: true, .. });
+        let mut connections = self.lock();
+        let shared = &mut connections.get_mut(key)?.shared;
+        shared.take_if(|shared| shared.is_closed());
+        shared.clone().filter(|_| !needs_http1)
+    }
+
     fn pop(&self, key: &Key) -> Option<Idle> {
-        self.lock().get_mut(key)?.pop()
+        self.lock().get_mut(key)?.idle.pop()
     }
 
-    fn push(&self, key: Key, sender: SendRequest) {
+    fn push(&self, key: Key, sender: http1::SendRequest<Body>) {
         let idle = Idle { sender, since: Instant::now() };
-        self.lock().entry(key).or_default().push(idle);
+        self.lock().entry(key).or_default().idle.push(idle);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Vec<Idle>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Connections>> {
         // Every change is one call on the map; a panic cannot leave it half-made.
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -104,11 +134,15 @@ impl fmt::Debug for Pool {
 pub(crate) struct Lease {
     pool: Arc<Pool>,
     key: Key,
-    sender: SendRequest,
+    sender: http1::SendRequest<Body>,
 }
 
 impl Lease {
-    pub(super) fn new(pool: &Arc<Pool>, to: &Destination, sender: SendRequest) -> Self {
+    pub(super) fn new(
+        pool: &Arc<Pool>,
+        to: &Destination,
+        sender: http1::SendRequest<Body>,
+    ) -> Self {
         Self { pool: Arc::clone(pool), key: Key::of(to), sender }
     }
 

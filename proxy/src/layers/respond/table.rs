@@ -168,6 +168,8 @@ fn upstream(failure: &Upstream, Asked { host, port, .. }: &Asked) -> Row {
             format!("{host}:{port} did not accept in time")),
         Upstream::ResponseTimeout => (S::GATEWAY_TIMEOUT, "response_timeout", Category::UpstreamFailed, Outcome::Timeout,
             format!("{host}:{port} did not answer in time")),
+        Upstream::RequestCut => (S::BAD_REQUEST, "request_cut", Category::InvalidRequest, Outcome::ClientAbort,
+            "the request's body ended before its end, or is not framed as HTTP says".into()),
         Upstream::BadResponse(reason) => (S::BAD_GATEWAY, "upstream_failed", Category::UpstreamFailed, Outcome::UpstreamAbort,
             format!("{host}:{port} did not answer properly: {reason}")),
     };

@@ -1,0 +1,137 @@
+//! Takes an injected secret out of what an upstream sends back, wherever it echoes it.
+//!
+//! Every occurrence is overwritten with asterisks of the same length, so that a Content-Length
+//! stays true. A secret may be cut by the end of a chunk, so the end of each chunk is held back
+//! until the next: as much as a secret is long, but not beyond the last line ending or other
+//! control character, which no secret holds. So an event, which ends in line endings, is never
+//! delayed. What is held back must not depend on whether it looks like the secret: a client that
+//! can make its upstream echo guesses would read the secret from the delays.
+//!
+//! Not seen is what the upstream compresses or otherwise transforms, or sends in parts (`Range`).
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use http::Response;
+use http::header::{CONTENT_ENCODING, HeaderMap, HeaderValue};
+use hyper::ext::ReasonPhrase;
+use memchr::memmem;
+use nono_credentials::Loaded;
+
+use crate::route::Route;
+
+const MASK: u8 = b'*';
+
+/// Takes the secrets of one route out of one body.
+pub(crate) struct Scrubber {
+    route: Arc<Route>,
+    /// The end of what came so far.
+    held: BytesMut,
+    /// How much is held back at most.
+    reach: usize,
+}
+
+impl Scrubber {
+    /// A scrubber for the body of a response of `route` with these headers, if there is
+    /// anything to look for and it could be seen.
+    pub(crate) fn new(route: &Arc<Route>, headers: &HeaderMap) -> Option<Self> {
+        let is_plain = headers
+            .get(CONTENT_ENCODING)
+            .is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"));
+        let longest = needles(route).map(<[u8]>::len).max()?;
+        // Rounded, so that the delay does not tell the length either.
+        let reach = longest.next_multiple_of(64);
+        is_plain.then(|| Self { route: Arc::clone(route), held: BytesMut::new(), reach })
+    }
+
+    /// Takes the next chunk and returns what of it, and of what was held, can go on.
+    pub(crate) fn push(&mut self, chunk: Bytes) -> Bytes {
+        let mut whole = if self.held.is_empty() {
+            chunk
+        } else {
+            let mut joined = self.held.split();
+            joined.extend_from_slice(&chunk);
+            joined.freeze()
+        };
+        for needle in needles(&self.route) {
+            whole = mask(whole, needle);
+        }
+        let tail = &whole[whole.len().saturating_sub(self.reach)..];
+        let line_end = tail.iter().rposition(u8::is_ascii_control);
+        let kept = tail.len() - line_end.map_or(0, |at| at + 1);
+        self.held.extend_from_slice(&whole.split_off(whole.len() - kept));
+        whole
+    }
+
+    /// Takes the secrets out of trailers.
+    pub(crate) fn trailers(&self, trailers: &mut HeaderMap) {
+        headers(&self.route, trailers);
+    }
+
+    /// Whether something is held back.
+    pub(crate) fn is_holding(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// At the end of the body, what was held back: no secret after all.
+    pub(crate) fn finish(&mut self) -> Bytes {
+        self.held.split().freeze()
+    }
+}
+
+impl fmt::Debug for Scrubber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scrubber").field("held", &self.held.len()).finish_non_exhaustive()
+    }
+}
+
+/// Takes the secrets of `route` out of bytes that are whole.
+pub(crate) fn bytes(route: &Route, text: Vec<u8>) -> Bytes {
+    needles(route).fold(text.into(), mask)
+}
+
+/// Takes the secrets of `route` out of header or trailer values.
+pub(crate) fn headers(route: &Route, headers: &mut HeaderMap) {
+    for needle in needles(route) {
+        for value in headers.values_mut() {
+            if memmem::find(value.as_bytes(), needle).is_some() {
+                let masked = mask(Bytes::copy_from_slice(value.as_bytes()), needle);
+                // Asterisks are allowed in every value, so this does not fail.
+                *value = HeaderValue::from_maybe_shared(masked)
+                    .unwrap_or_else(|_| HeaderValue::from_static(""));
+            }
+        }
+    }
+}
+
+/// Drops a reason phrase that holds a secret of `route`; nothing depends on it.
+pub(crate) fn reason<B>(route: &Route, response: &mut Response<B>) {
+    let phrase = response.extensions().get::<ReasonPhrase>();
+    let has_secret = |needle| phrase.is_some_and(|p| memmem::find(p.as_bytes(), needle).is_some());
+    if needles(route).any(has_secret) {
+        response.extensions_mut().remove::<ReasonPhrase>();
+    }
+}
+
+fn needles(route: &Route) -> impl Iterator<Item = &[u8]> {
+    let loaded = route.credential.as_ref().and_then(|credential| credential.ready());
+    loaded.into_iter().flat_map(Loaded::needles)
+}
+
+/// Overwrites every occurrence of `needle`; copies only if there is one.
+fn mask(text: Bytes, needle: &[u8]) -> Bytes {
+    let Some(first) = memmem::find(&text, needle) else { return text };
+    let mut masked = BytesMut::from(&*text);
+    let mut at = Some(first);
+    while let Some(begin) = at {
+        let end = begin + needle.len();
+        masked[begin..end].fill(MASK);
+        at = memmem::find(&text[end..], needle).map(|next| end + next);
+    }
+    masked.freeze()
+}
+
+#[cfg(test)]
+#[path = "scrub/tests.rs"]
+mod tests;

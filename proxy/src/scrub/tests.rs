@@ -1,0 +1,88 @@
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use nono_credentials::Store;
+
+use super::{Scrubber, headers};
+use crate::config::RouteConfig;
+use crate::route::Route;
+
+const SECRET: &str = "sk-sksk-secret";
+
+/// A route whose credential is [`SECRET`], from a file of its own.
+async fn route() -> Arc<Route> {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("key");
+    std::fs::write(&file, SECRET).unwrap();
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(&file, private).unwrap();
+    let config = RouteConfig {
+        prefix: "/x".into(),
+        upstream: "https://x.example".into(),
+        credential_key: Some(format!("file://{}", file.display())),
+        ..RouteConfig::default()
+    };
+    let route = Route::parse(&config).unwrap();
+    route.credential.as_ref().unwrap().load(&Store::new()).await.unwrap();
+    Arc::new(route)
+}
+
+/// Scrubs `text` in pieces of `size`, and says how much was held back at most.
+fn scrub(route: &Arc<Route>, text: &str, size: usize) -> (String, usize) {
+    let mut scrubber = Scrubber::new(route, &HeaderMap::new()).unwrap();
+    let (mut out, mut most) = (Vec::new(), 0);
+    for piece in text.as_bytes().chunks(size) {
+        out.extend_from_slice(&scrubber.push(Bytes::copy_from_slice(piece)));
+        most = most.max(scrubber.held.len());
+    }
+    out.extend_from_slice(&scrubber.finish());
+    (String::from_utf8(out).unwrap(), most)
+}
+
+#[tokio::test]
+async fn every_occurrence_is_masked_however_the_body_is_cut() {
+    let route = route().await;
+    let stars = "*".repeat(SECRET.len());
+    for (text, clean) in [
+        (format!("a{SECRET}b{SECRET}"), format!("a{stars}b{stars}")),
+        (format!("sk-sk-{SECRET}"), format!("sk-sk-{stars}")),
+        (format!("sk-{SECRET}{SECRET}sk-"), format!("sk-{stars}{stars}sk-")),
+        ("sk-sksk-secre".into(), "sk-sksk-secre".into()),
+        ("nothing here".into(), "nothing here".into()),
+    ] {
+        for size in 1..=text.len() {
+            assert_eq!(scrub(&route, &text, size).0, clean, "{text} by {size}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_event_is_not_held_back() {
+    let route = route().await;
+    for event in ["data: {\"token\": 1}\n\n", "data: sk-s\n\n", "\n"] {
+        assert_eq!(scrub(&route, event, event.len()).1, 0, "{event:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_held_back_does_not_depend_on_the_secret() {
+    let route = route().await;
+    for (like, unlike) in [("sk-", "abc"), ("xsk-sksk-secre", "xab-abab-secrx"), ("\nsk", "\nab")] {
+        let held = |text: &str| scrub(&route, text, text.len()).1;
+        assert_eq!(held(like), held(unlike), "{like}");
+    }
+}
+
+#[tokio::test]
+async fn headers_are_masked_and_encoded_bodies_left_alone() {
+    let route = route().await;
+    let mut map = HeaderMap::new();
+    map.insert("x-echo", format!("Bearer {SECRET}").parse().unwrap());
+    map.insert("x-other", "kept".parse().unwrap());
+    headers(&route, &mut map);
+    assert_eq!(map["x-echo"], format!("Bearer {}", "*".repeat(SECRET.len())));
+    assert_eq!(map["x-other"], "kept");
+    map.insert("content-encoding", "gzip".parse().unwrap());
+    assert!(Scrubber::new(&route, &map).is_none());
+}

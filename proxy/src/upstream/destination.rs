@@ -1,0 +1,111 @@
+//! Where a request is sent, with what connecting and addressing need.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, Uri};
+use rustls::ClientConfig;
+
+use crate::address::Reach;
+use crate::error::Refusal;
+use crate::exchange::Way;
+use crate::route::Route;
+use crate::target::{Scheme, Target};
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) enum Destination {
+    /// The upstream of a route.
+    Route {
+        /// The route.
+        route: Arc<Route>,
+        /// Whether the request can only be sent over HTTP/1.1: it asks for an upgrade.
+        needs_http1: bool,
+    },
+    /// A host that the client named, over plain http.
+    Open { target: Target, reach: Reach, end: End },
+}
+
+/// How an upstream is called in requests to it.
+#[derive(Debug)]
+pub(crate) struct End {
+    /// The value of `Host`.
+    host: HeaderValue,
+    /// Scheme and authority.
+    uri: Uri,
+}
+
+impl End {
+    /// The end at `target`.
+    ///
+    /// # Errors
+    /// When the host cannot stand in a URL.
+    pub(crate) fn new(scheme: Scheme, target: &Target) -> Result<Self, &'static str> {
+        let wrong = "its host cannot stand in a URL";
+        let host = HeaderValue::try_from(target.host_field(scheme)).map_err(|_| wrong)?;
+        Ok(Self { host, uri: target.to_uri(scheme).ok_or(wrong)? })
+    }
+}
+
+impl Destination {
+    /// The end of `way`, within `reach`.
+    pub(crate) fn new(way: Way, reach: Reach, needs_http1: bool) -> Result<Self, Refusal> {
+        Ok(match way {
+            Way::Route(route) => Self::Route { route, needs_http1 },
+            Way::Tunnel(target) | Way::Forward(target) => {
+                let end = End::new(Scheme::Http, &target).map_err(Refusal::Malformed)?;
+                Self::Open { target, reach, end }
+            }
+        })
+    }
+
+    /// The route that leads here.
+    pub(crate) fn route(&self) -> Option<&Arc<Route>> {
+        match self {
+            Self::Route { route, .. } => Some(route),
+            Self::Open { .. } => None,
+        }
+    }
+
+    /// The host and port to dial.
+    pub(super) fn target(&self) -> &Target {
+        match self {
+            Self::Route { route, .. } => &route.target,
+            Self::Open { target, .. } => target,
+        }
+    }
+
+    /// The addresses that may be dialled.
+    pub(super) fn reach(&self) -> Reach {
+        match self {
+            Self::Route { route, .. } => route.reach,
+            Self::Open { reach, .. } => *reach,
+        }
+    }
+
+    /// How to speak TLS; `None` for plain http.
+    pub(super) fn tls(&self) -> Option<&Arc<ClientConfig>> {
+        match self {
+            Self::Route { route, needs_http1 } => {
+                route.tls.as_ref().map(|tls| if *needs_http1 { &tls.http1 } else { &tls.any })
+            }
+            Self::Open { .. } => None,
+        }
+    }
+
+    /// The value of `Host`.
+    pub(super) fn host(&self) -> &HeaderValue {
+        &self.end().host
+    }
+
+    /// Scheme and authority.
+    pub(super) fn uri(&self) -> &Uri {
+        &self.end().uri
+    }
+
+    fn end(&self) -> &End {
+        match self {
+            Self::Route { route, .. } => &route.end,
+            Self::Open { end, .. } => end,
+        }
+    }
+}
