@@ -50,6 +50,7 @@ async fn a_parameter_that_is_the_token_is_a_key_and_goes_no_further() {
     for (asked, sent) in [
         (format!("/header/x?key={token}"), "/x"),
         (format!("/header/x?key={token}&alt=sse"), "/x?alt=sse"),
+        (format!("http://{}/header/x?key={token}&b=2", proxy.addr()), "/x?b=2"),
         (format!("/header/x?a=1&key={token}&&b=2"), "/x?a=1&&b=2"),
         (format!("/header/x?{token}"), "/x"),
         (format!("/header/x?key={escaped}&a=%20"), "/x?a=%20"),

@@ -79,7 +79,7 @@ pub fn stack_runner(
     let shared = Arc::new(Shared::new(settings, config.bind, token, sender));
     let worker = Worker {
         shared: Arc::clone(&shared),
-        upstream: Upstream::new(config.limits.clone()),
+        upstream: Upstream::new(&config.limits),
         tasks: tokio_util::task::TaskTracker::new(),
     };
     let stack = stack(&shared, Limit::new(config.max_connections), Leaf::new(worker));

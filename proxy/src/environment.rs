@@ -229,3 +229,18 @@ fn java_options(addr: SocketAddr, direct: &str) -> String {
         write!(options, "-Dhttp.nonProxyHosts={direct} -Djdk.http.auth.tunneling.disabledSchemes=");
     options
 }
+
+#[cfg(test)]
+mod tests {
+    use super::java_options;
+
+    #[test]
+    fn java_is_told_of_addresses_as_it_writes_them() {
+        let options = java_options("[::1]:80".parse().unwrap(), "localhost,::1");
+        assert!(options.starts_with("-Dhttp.proxyHost=::1 -Dhttp.proxyPort=80 "), "{options}");
+        assert!(options.contains("-Dhttp.nonProxyHosts=localhost|[::1] "), "{options}");
+        let options = java_options("127.0.0.1:80".parse().unwrap(), "");
+        assert!(options.contains("-Dhttps.proxyHost=127.0.0.1 "), "{options}");
+        assert!(options.contains("-Dhttp.nonProxyHosts= "), "{options}");
+    }
+}

@@ -176,7 +176,7 @@ impl PyProxyConfig {
         self.inner.limits.response_head.as_secs_f64()
     }
 
-    /// How long a body or tunnel may pass no byte.
+    /// How long a body or tunnel may pass no byte; it is cut by twice that.
     #[getter]
     fn idle_timeout_secs(&self) -> f64 {
         self.inner.limits.idle.as_secs_f64()

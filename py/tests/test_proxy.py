@@ -1,6 +1,7 @@
 """`start_proxy` and `ProxyHandle`."""
 
 import asyncio
+import http.client
 import json
 import os
 import signal
@@ -179,6 +180,19 @@ class TestOptions:
             config = ProxyConfig(routes=[route], response_timeout_secs=0.05, require_auth=False)
             with start_proxy(config) as proxy:
                 assert post(proxy, None, "/api") == 504
+
+    def test_a_stream_that_rests_is_cut(self, route: RouteConfig, origin: Origin) -> None:
+        with start_proxy(ProxyConfig(routes=[route], idle_timeout_secs=0.05)) as proxy:
+            client = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=20)
+            login = {"Authorization": f"Bearer {proxy.env_vars()['NONO_PROXY_TOKEN']}"}
+            client.request("POST", "/openai/x", b'{"stream":true}', login)
+            origin.tokens.release()
+            with client.getresponse() as reply, pytest.raises(http.client.IncompleteRead):
+                reply.read()
+            client.close()
+            origin.tokens.release(10)
+            (record,) = events(proxy)
+        assert (record["status"], record["outcome"]) == (200, "timeout")
 
 
 class TestDiagnostics:

@@ -78,11 +78,8 @@ impl Authenticate {
         let in_proxy_header = take_token(headers, &PROXY_AUTHORIZATION, token);
         let in_key_header =
             key_headers.iter().fold(false, |found, name| take_token(headers, name, token) | found);
-        if in_proxy_header && form != Form::Route {
-            return Ok(Some(AuthMechanism::ProxyAuthorization));
-        }
         if form != Form::Route {
-            return Ok(None);
+            return Ok(in_proxy_header.then_some(AuthMechanism::ProxyAuthorization));
         }
         let in_query = take_from_query(request.uri_mut(), token)?;
         Ok(if in_proxy_header {
@@ -110,29 +107,19 @@ fn take_token(headers: &mut HeaderMap, name: &HeaderName, token: &Token) -> bool
 
 /// Whether a query parameter is the token; all that are, are removed.
 fn take_from_query(uri: &mut Uri, token: &Token) -> Result<bool, Refusal> {
-    let Some(query) = uri.query() else { return Ok(false) };
+    let query = uri.query().unwrap_or_default();
     let is_token = |pair: &str| {
         let value = pair.split_once('=').map_or(pair, |(_, value)| value);
         token.is(&Cow::from(percent_decode_str(value)))
     };
-    let mut found = false;
-    let mut rest = String::with_capacity(query.len());
-    for pair in query.split('&') {
-        if is_token(pair) {
-            found = true;
-            continue;
-        }
-        if !rest.is_empty() {
-            rest.push('&');
-        }
-        rest.push_str(pair);
+    if !query.split('&').any(is_token) {
+        return Ok(false);
     }
-    if found {
-        let mark = if rest.is_empty() { "" } else { "?" };
-        let whole = format!("{}{mark}{rest}", uri.path());
-        *uri = with_path(uri, whole)?;
-    }
-    Ok(found)
+    let rest: Vec<_> = query.split('&').filter(|pair| !is_token(pair)).collect();
+    let mark = if rest.is_empty() { "" } else { "?" };
+    let whole = format!("{}{mark}{}", uri.path(), rest.join("&"));
+    *uri = with_path(uri, whole)?;
+    Ok(true)
 }
 
 /// `uri` with another path and query.

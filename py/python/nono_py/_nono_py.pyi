@@ -295,7 +295,7 @@ class ProxyConfig:
 
     @property
     def idle_timeout_secs(self) -> float:
-        """How long a body or tunnel may pass no byte."""
+        """How long a body or tunnel may pass no byte; it is cut by twice that."""
 
     @property
     def audit_records(self) -> int:
