@@ -96,11 +96,15 @@ impl PyRouteConfig {
         let arguments = PyDict::new(cls.py());
         arguments.set_item("prefix", preset.prefix)?;
         arguments.set_item("upstream", preset.upstream)?;
-        arguments.set_item("inject_header", preset.inject_header)?;
         arguments.set_item("base_url_vars", preset.base_url_vars)?;
         if credential_key.is_some() {
             arguments.set_item("credential_key", credential_key)?;
             arguments.set_item("key_vars", preset.key_vars)?;
+            // Another mode may have no header.
+            let has_mode = overrides.map(|given| given.contains("inject_mode")).transpose()?;
+            if has_mode != Some(true) {
+                arguments.set_item("inject_header", preset.inject_header)?;
+            }
         }
         if let Some(overrides) = overrides {
             arguments.update(overrides.as_mapping())?;

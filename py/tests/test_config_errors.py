@@ -40,17 +40,15 @@ def test_everything_can_be_read_back(tmp_path: Path) -> None:
         "https://api.example",
         "env://KEY",
         InjectMode.QUERY_PARAM,
-        "X-Key",
-        None,
-        None,
-        None,
-        "key",
-        "API_KEY",
-        [("GET", "/v1/**")],
+        query_param_name="key",
+        env_var="API_KEY",
+        endpoint_rules=[("GET", "/v1/**")],
     )
-    assert (made.credential_key, made.inject_mode) == ("env://KEY", InjectMode.QUERY_PARAM)
-    assert (made.inject_header, made.query_param_name, made.env_var) == ("X-Key", "key", "API_KEY")
+    header = RouteConfig("/h", "https://api.example", "env://KEY", InjectMode.HEADER, "X-Key")
+    assert header.inject_header == "X-Key"
+    assert (made.query_param_name, made.env_var) == ("key", "API_KEY")
     assert made.endpoint_rules == [("GET", "/v1/**")]
+    assert (made.credential_key, made.inject_mode) == ("env://KEY", InjectMode.QUERY_PARAM)
     config = ProxyConfig(["a.example"], [made], bind_addr="::1", bind_port=8080, max_connections=3)
     assert config.routes == [made]
     assert (config.bind_addr, config.bind_port, config.max_connections) == ("::1", 8080, 3)
