@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from pathlib import Path
 
 from .peers import PROGRAMS, Peer
 
@@ -35,7 +36,8 @@ def _run(command: list[str], limit: float) -> str:
         command, capture_output=True, text=True, timeout=limit, start_new_session=True
     )
     if done.returncode != 0:
-        raise RuntimeError(f"{' '.join(command)}: {(done.stderr or done.stdout).strip()}")
+        # Not the whole command: a token is in it.
+        raise RuntimeError(f"{Path(command[0]).name}: {(done.stderr or done.stdout).strip()}")
     return done.stdout
 
 

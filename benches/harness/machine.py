@@ -33,9 +33,7 @@ def describe() -> dict[str, object]:
         "haproxy": _first(["haproxy", "-v"], r"version ([\d.]+)"),
         "squid": _first(["squid", "-v"], r"Version ([\d.]+)"),
         "wrk": _first(["wrk", "-v"], r"wrk \S*?([\d.]{3,})"),
-        "reference": _first(
-            [str(REFERENCE), "-m", "pip", "show", "nono-py"], r"Version: ([\d.]+)"
-        ),
+        "reference": _first([str(REFERENCE), "-m", "pip", "show", "nono-py"], r"Version: ([\d.]+)"),
         "size of bench-proxy": f"{(PROGRAMS / 'bench-proxy').stat().st_size / 1e6:.1f} MB",
     }
 

@@ -73,6 +73,12 @@ class Process:
             total += next(int(line.split()[1]) for line in text.splitlines() if "Pss:" in line)
         return total / 1024
 
+    def finish(self, seconds: float) -> None:
+        """Ends its input and waits for it to end by itself."""
+        self.popen.stdin.close()
+        self.popen.wait(timeout=seconds)
+        self.stop()
+
     def stop(self) -> None:
         """Ends it and all of its session."""
         if self in Process.running:

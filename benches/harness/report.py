@@ -68,7 +68,12 @@ def _markdown(name: str, data: dict, scenarios: list[Scenario], has_plot: bool) 
 def _goals(rows: list[dict]) -> list[str]:
     if not rows:
         return []
-    lines = ["## Goals", "", "| what | against | is | floor | goal | |", "|---|---|--:|--:|--:|---|"]
+    lines = [
+        "## Goals",
+        "",
+        "| what | against | is | floor | goal | |",
+        "|---|---|--:|--:|--:|---|",
+    ]
     for row in rows:
         unit = "" if row["against"] == "absolute" else "x"
         noisy = ", noisy" if row["noisy"] else ""

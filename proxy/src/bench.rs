@@ -70,13 +70,11 @@ impl Token {
 /// `config` is wrong.
 pub fn stack_runner(
     config: &ProxyConfig,
-) -> Result<(String, impl AsyncFnMut(&[Request<()>]) -> Vec<u16> + use<>), ConfigError> {
+    token: Token,
+) -> Result<impl AsyncFnMut(&[Request<()>]) -> Vec<u16> + use<>, ConfigError> {
     let settings = Settings::parse(config)?;
     let (sender, records) = nono_audit::channel(settings.limits.audit_records, "bench");
-    let token = crate::token::Token::generate()
-        .map_err(|error| ConfigError::new("token", "", error.to_string()))?;
-    let bearer = format!("Bearer {}", token.expose());
-    let shared = Arc::new(Shared::new(settings, config.bind, token, sender));
+    let shared = Arc::new(Shared::new(settings, config.bind, token.0, sender));
     let worker = Worker {
         shared: Arc::clone(&shared),
         upstream: Upstream::new(config.limits.clone()),
@@ -100,5 +98,5 @@ pub fn stack_runner(
         drop(records.drain());
         statuses
     };
-    Ok((bearer, run))
+    Ok(run)
 }
