@@ -14,7 +14,7 @@ def wrk(peer: Peer, url: str, connections: int, seconds: int) -> dict[str, float
     """Small GETs in a closed loop."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "--timeout", "10s"]
     out = _run([*command, "-H", peer.header, url], seconds + 30)
-    if "Non-2xx" in out or "Socket errors" in out and _failures(out):
+    if "Non-2xx" in out or ("Socket errors" in out and _failures(out)):
         raise RuntimeError(f"{peer.name}: requests failed:\n{out}")
     done = int(re.search(r"(\d+) requests in", out)[1])
     elapsed = _seconds(re.search(r"requests in ([\d.]+\w+)", out)[1])

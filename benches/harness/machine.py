@@ -19,7 +19,7 @@ def describe() -> dict[str, object]:
     changed = _first(["git", "status", "--porcelain", "--untracked-files=no"], r".+")
     commit = _first(["git", "rev-parse", "--short=12", "HEAD"], r"\w+")
     return {
-        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "commit": f"{commit} with changes" if changed else commit,
         "processor": cpu[1] if cpu else platform.machine(),
         "cores": os.cpu_count(),

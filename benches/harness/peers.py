@@ -147,12 +147,12 @@ class Site:
         """A certificate for the TLS origin, signed by an authority made for this run."""
         new = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
         new += ["-nodes", "-days", "2"]
-        names = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-        names += ["-addext", "basicConstraints=critical,CA:FALSE"]
+        leaf = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+        leaf += ["-addext", "basicConstraints=critical,CA:FALSE", "-CA", "ca.pem"]
+        leaf += ["-CAkey", "ca.key", "-keyout", "origin.key", "-out", "origin.pem"]
         for command in (
             [*new, "-subj", "/CN=bench authority", "-keyout", "ca.key", "-out", "ca.pem"],
-            [*new, "-subj", "/CN=bench origin", *names, "-CA", "ca.pem", "-CAkey", "ca.key"]
-            + ["-keyout", "origin.key", "-out", "origin.pem"],
+            [*new, "-subj", "/CN=bench origin", *leaf],
         ):
             subprocess.run(command, cwd=self.out, check=True, capture_output=True)
 

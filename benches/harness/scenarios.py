@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -282,10 +283,9 @@ class Bench:
     ) -> None:
         if warm and not scenario.cells:
             for peer in peers:
-                try:
+                # The first round will say what is wrong.
+                with contextlib.suppress(RuntimeError, subprocess.CalledProcessError):
                     run(peer)
-                except (RuntimeError, subprocess.CalledProcessError):
-                    pass  # The first round will say what is wrong.
         alternate(scenario, name, peers, self.settings.rounds, run, self.progress)
 
     def _through(self, peer: Peer) -> Peer:
