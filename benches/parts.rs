@@ -4,7 +4,6 @@
 //! is refused further in has passed all before. What passes all of them needs an upstream and is
 //! measured over loopback, where the kernel's share is most of it.
 
-use std::cell::RefCell;
 use std::hint::black_box;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -104,7 +103,7 @@ fn layers(criterion: &mut Criterion) -> Result<(), Failure> {
     };
     let token = Token::new()?;
     let bearer = token.bearer();
-    let run = RefCell::new(stack_runner(&config, token)?);
+    let run = stack_runner(&config, token)?;
     let runtime = runtime()?;
     let mut group = criterion.benchmark_group("layers");
     group.throughput(Throughput::Elements(BATCH as u64));
@@ -123,7 +122,7 @@ fn layers(criterion: &mut Criterion) -> Result<(), Failure> {
                 .body(())
         };
         let requests = (0..BATCH).map(|_| request()).collect::<Result<Vec<_>, _>>()?;
-        let batch = || runtime.block_on(async { (run.borrow_mut())(&requests).await });
+        let batch = || runtime.block_on(run(&requests));
         if batch().iter().any(|found| *found != status) {
             return Err(format!("{case}: not answered {status}").into());
         }

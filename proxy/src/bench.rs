@@ -71,7 +71,7 @@ impl Token {
 pub fn stack_runner(
     config: &ProxyConfig,
     token: Token,
-) -> Result<impl AsyncFnMut(&[Request<()>]) -> Vec<u16> + use<>, ConfigError> {
+) -> Result<impl AsyncFn(&[Request<()>]) -> Vec<u16> + use<>, ConfigError> {
     let settings = Settings::parse(config)?;
     let (sender, records) = nono_audit::channel(settings.limits.audit_records, "bench");
     let shared = Arc::new(Shared::new(settings, config.bind, token.0, sender));
