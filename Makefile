@@ -42,7 +42,7 @@ check-doc: ## Rust: the documentation itself
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace --document-private-items
 
 test-python: develop ## Python: lints, types, stub and tests
-	cd py && $(BIN)/ruff check && $(BIN)/ruff format --check
+	cd py && $(BIN)/ruff check . ../benches && $(BIN)/ruff format --check . ../benches
 	cd py && $(BIN)/python -m mypy
 	cd py && $(BIN)/python -m mypy.stubtest nono_py
 	cd py && $(BIN)/python -m pytest
@@ -67,7 +67,7 @@ bench-setup: $(VENV)/.maturin ## build and install what the benchmarks need, or 
 
 fmt: develop ## format all code
 	cargo fmt --all
-	cd py && $(BIN)/ruff check --fix --quiet && $(BIN)/ruff format
+	cd py && $(BIN)/ruff check --fix --quiet . ../benches && $(BIN)/ruff format . ../benches
 
 clean: ## remove what was built and installed here
 	rm -rf $(VENV) target

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import argparse
+import resource
 import signal
 import sys
 
@@ -33,6 +34,9 @@ def main() -> None:
     settings = QUICK if arguments.quick else FULL
     # Also when it is told to end, nothing is left running.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # The widest runs hold more connections than most systems allow a process at first.
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     about = machine.describe()
     found = []
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from pathlib import Path
 
 from .peers import PROGRAMS, Peer
 
@@ -13,7 +14,7 @@ def wrk(peer: Peer, url: str, connections: int, seconds: int) -> dict[str, float
     """Small GETs in a closed loop."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "--timeout", "10s"]
     out = _run([*command, "-H", peer.header, url], seconds + 30)
-    if "Non-2xx" in out or "Socket errors" in out and _failures(out):
+    if "Non-2xx" in out or ("Socket errors" in out and _failures(out)):
         raise RuntimeError(f"{peer.name}: requests failed:\n{out}")
     done = int(re.search(r"(\d+) requests in", out)[1])
     elapsed = _seconds(re.search(r"requests in ([\d.]+\w+)", out)[1])
@@ -35,7 +36,8 @@ def _run(command: list[str], limit: float) -> str:
         command, capture_output=True, text=True, timeout=limit, start_new_session=True
     )
     if done.returncode != 0:
-        raise RuntimeError(f"{' '.join(command)}: {(done.stderr or done.stdout).strip()}")
+        # Not the whole command: a token is in it.
+        raise RuntimeError(f"{Path(command[0]).name}: {(done.stderr or done.stdout).strip()}")
     return done.stdout
 
 

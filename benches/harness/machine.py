@@ -19,7 +19,7 @@ def describe() -> dict[str, object]:
     changed = _first(["git", "status", "--porcelain", "--untracked-files=no"], r".+")
     commit = _first(["git", "rev-parse", "--short=12", "HEAD"], r"\w+")
     return {
-        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "commit": f"{commit} with changes" if changed else commit,
         "processor": cpu[1] if cpu else platform.machine(),
         "cores": os.cpu_count(),
@@ -33,9 +33,7 @@ def describe() -> dict[str, object]:
         "haproxy": _first(["haproxy", "-v"], r"version ([\d.]+)"),
         "squid": _first(["squid", "-v"], r"Version ([\d.]+)"),
         "wrk": _first(["wrk", "-v"], r"wrk \S*?([\d.]{3,})"),
-        "reference": _first(
-            [str(REFERENCE), "-m", "pip", "show", "nono-py"], r"Version: ([\d.]+)"
-        ),
+        "reference": _first([str(REFERENCE), "-m", "pip", "show", "nono-py"], r"Version: ([\d.]+)"),
         "size of bench-proxy": f"{(PROGRAMS / 'bench-proxy').stat().st_size / 1e6:.1f} MB",
     }
 

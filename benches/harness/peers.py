@@ -56,10 +56,9 @@ class Site:
         self.out = OUT / "run"
         self.out.mkdir(parents=True)
         self._certificate()
-        self.streams = Process(
-            [str(PROGRAMS / "bench-origin"), "--key", KEY], self.out / "origin.log"
-        )
-        self.stream_port = self.streams.answer()["port"]
+        self.stream_port = self._origin("streams")
+        # One that no route leads to: a route's upstream cannot be reached by a tunnel.
+        self.tunnel_port = self._origin("tunnels")
         self.plain_port, self.tls_port = free_port(), free_port()
         self.values = {
             "user": "user root;" if os.geteuid() == 0 else "",
@@ -70,22 +69,26 @@ class Site:
             "origin": self.plain_port,
             "tls_origin": self.tls_port,
             "stream_origin": self.stream_port,
+            "tunnel_origin": self.tunnel_port,
         }
         self._start("nginx-origin", "nginx", self.plain_port, tls_port=self.tls_port)
+
+    def _origin(self, name: str) -> int:
+        command = [str(PROGRAMS / "bench-origin"), "--key", KEY]
+        return Process(command, self.out / f"origin-{name}.log").answer()["port"]
 
     def bare(self, kind: str) -> Peer:
         """The origin without anything in front of it."""
         ports = {"plain": self.plain_port, "tls": self.tls_port, "streams": self.stream_port}
+        ports["tunnels"] = self.tunnel_port
         return Peer("direct", ports[kind], tls="/")
 
     def peer(self, name: str) -> Peer:
         """Starts the peer called `name`."""
         if name == "nono":
-            return self._package(name, [str(PROGRAMS / "bench-proxy")])
+            return self.package(name, [str(PROGRAMS / "bench-proxy")])
         if name == "reference":
-            return self._package(
-                name, [str(REFERENCE), str(BENCHES / "peers" / "python_proxy.py")]
-            )
+            return self.package(name, [str(REFERENCE), str(BENCHES / "peers" / "python_proxy.py")])
         port = free_port()
         common = {"token": PEER_TOKEN, "plain": "/api/", "tls": "/tls/", "streams": "/streams/"}
         if name.startswith("nginx"):
@@ -101,7 +104,8 @@ class Site:
             return Peer(name, relay, process)
         return Peer(name, port, process, **common)
 
-    def _package(self, name: str, command: list[str]) -> Peer:
+    def package(self, name: str, command: list[str]) -> Peer:
+        """Starts a proxy that takes the arguments of `bench-proxy`."""
         origins = {
             "api": f"http://127.0.0.1:{self.plain_port}",
             "tls": f"https://localhost:{self.tls_port}",
@@ -110,7 +114,7 @@ class Site:
         for prefix, url in origins.items():
             command = [*command, "--route", f"{prefix}={url}"]
         command += ["--key", "env://BENCH_KEY", "--ca", str(self.out / "ca.pem")]
-        command += ["--allow", f"127.0.0.1:{self.stream_port}"]
+        command += ["--allow", f"127.0.0.1:{self.tunnel_port}"]
         process = Process(command, self.out / f"{name}.log", env={"BENCH_KEY": KEY})
         found = process.answer()
         return Peer(
@@ -143,12 +147,12 @@ class Site:
         """A certificate for the TLS origin, signed by an authority made for this run."""
         new = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
         new += ["-nodes", "-days", "2"]
-        names = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-        names += ["-addext", "basicConstraints=critical,CA:FALSE"]
+        leaf = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+        leaf += ["-addext", "basicConstraints=critical,CA:FALSE", "-CA", "ca.pem"]
+        leaf += ["-CAkey", "ca.key", "-keyout", "origin.key", "-out", "origin.pem"]
         for command in (
             [*new, "-subj", "/CN=bench authority", "-keyout", "ca.key", "-out", "ca.pem"],
-            [*new, "-subj", "/CN=bench origin", *names, "-CA", "ca.pem", "-CAkey", "ca.key"]
-            + ["-keyout", "origin.key", "-out", "origin.pem"],
+            [*new, "-subj", "/CN=bench origin", *leaf],
         ):
             subprocess.run(command, cwd=self.out, check=True, capture_output=True)
 

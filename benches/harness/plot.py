@@ -76,6 +76,10 @@ def _panel(scenario: Scenario, metric: str, left: int, top: int) -> list[str]:
                 f'text-anchor="middle">{show(value)}</text>'
             )
         middle = x + bar * len(COLOURS) / 2
-        parts.append(f'<text x="{middle:.1f}" y="{bottom + 14}" text-anchor="middle">{cell.name}</text>')
-    parts.append(f'<line x1="{left}" y1="{bottom}" x2="{left + WIDTH}" y2="{bottom}" stroke="#999"/>')
+        parts.append(
+            f'<text x="{middle:.1f}" y="{bottom + 14}" text-anchor="middle">{cell.name}</text>'
+        )
+    parts.append(
+        f'<line x1="{left}" y1="{bottom}" x2="{left + WIDTH}" y2="{bottom}" stroke="#999"/>'
+    )
     return parts

@@ -7,6 +7,7 @@ how the workers of a server are found, to add up what they use.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -15,6 +16,7 @@ import socket
 import subprocess
 import time
 from pathlib import Path
+from typing import ClassVar
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -22,7 +24,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 class Process:
     """A running process and its children, found by their session."""
 
-    running: list[Process] = []
+    running: ClassVar[list[Process]] = []
 
     def __init__(
         self,
@@ -33,7 +35,7 @@ class Process:
         quiet: bool = False,
     ):
         self.log = log
-        with open(log, "wb") as errors:
+        with log.open("wb") as errors:
             self.popen = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
@@ -73,6 +75,12 @@ class Process:
             total += next(int(line.split()[1]) for line in text.splitlines() if "Pss:" in line)
         return total / 1024
 
+    def finish(self, seconds: float) -> None:
+        """Ends its input and waits for it to end by itself."""
+        self.popen.stdin.close()
+        self.popen.wait(timeout=seconds)
+        self.stop()
+
     def stop(self) -> None:
         """Ends it and all of its session."""
         if self in Process.running:
@@ -82,10 +90,8 @@ class Process:
             self.popen.stdin.close()
         for name in (signal.SIGTERM, signal.SIGKILL):
             for pid in members:
-                try:
+                with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, name)
-                except ProcessLookupError:
-                    pass
             try:
                 self.popen.wait(timeout=5)
             except subprocess.TimeoutExpired:
@@ -101,7 +107,7 @@ class Process:
 
     def _members(self) -> list[int]:
         session = str(self.popen.pid)
-        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+        pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
         return [pid for pid in pids if (fields := _stat(pid)) and fields[3] == session]
 
     def _await_port(self, port: int) -> None:

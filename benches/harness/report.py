@@ -54,6 +54,7 @@ def _markdown(name: str, data: dict, scenarios: list[Scenario], has_plot: bool) 
         "the peer.",
         "",
     ]
+    lines += _noise(scenarios)
     if has_plot:
         lines += [f"![requests per second and processor time]({name}.svg)", ""]
     lines += _goals(data["goals"])
@@ -65,10 +66,23 @@ def _markdown(name: str, data: dict, scenarios: list[Scenario], has_plot: bool) 
     return "\n".join(lines) + "\n"
 
 
+def _noise(scenarios: list[Scenario]) -> list[str]:
+    """Says so when the run as a whole is not one to believe."""
+    rows = [is_noisy(c, s.metrics[0]) for s in scenarios for c in s.cells if c.samples]
+    if sum(rows) * 4 <= len(rows):
+        return []
+    return [f"**This run is noisy**: {sum(rows)} of {len(rows)} rows. Repeat it at rest.", ""]
+
+
 def _goals(rows: list[dict]) -> list[str]:
     if not rows:
         return []
-    lines = ["## Goals", "", "| what | against | is | floor | goal | |", "|---|---|--:|--:|--:|---|"]
+    lines = [
+        "## Goals",
+        "",
+        "| what | against | is | floor | goal | |",
+        "|---|---|--:|--:|--:|---|",
+    ]
     for row in rows:
         unit = "" if row["against"] == "absolute" else "x"
         noisy = ", noisy" if row["noisy"] else ""

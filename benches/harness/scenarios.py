@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -112,7 +113,9 @@ class Bench:
             return wrk(peer, url, connections, seconds)
 
         for width in widths:
-            self._cell(scenario, f"c={width}", peers, lambda p, w=width: run(p, w, self.settings.seconds))
+            self._cell(
+                scenario, f"c={width}", peers, lambda p, w=width: run(p, w, self.settings.seconds)
+            )
         self._stop(peers)
         return scenario
 
@@ -166,7 +169,7 @@ class Bench:
             "squid asks for no token.",
             ["GB/s", "CPU s/GB", "MB"],
         )
-        peers = self._peers(scenario, "streams", ["nono", "squid", "haproxy-relay", "reference"])
+        peers = self._peers(scenario, "tunnels", ["nono", "squid", "haproxy-relay", "reference"])
         size = self.settings.bulk_bytes
 
         def bulk(peer: Peer) -> dict[str, float]:
@@ -185,7 +188,7 @@ class Bench:
             "A new connection, tunnel and small GET each time; c at once.",
             ["req/s", "CPU s/100k", "p50 ms", "MB"],
         )
-        peers = self._peers(scenario, "streams", ["nono", "squid", "haproxy-relay", "reference"])
+        peers = self._peers(scenario, "tunnels", ["nono", "squid", "haproxy-relay", "reference"])
         for width in self.settings.setups:
             options = ["--connections", width, "--seconds", self.settings.seconds]
 
@@ -280,10 +283,9 @@ class Bench:
     ) -> None:
         if warm and not scenario.cells:
             for peer in peers:
-                try:
+                # The first round will say what is wrong.
+                with contextlib.suppress(RuntimeError, subprocess.CalledProcessError):
                     run(peer)
-                except (RuntimeError, subprocess.CalledProcessError):
-                    pass  # The first round will say what is wrong.
         alternate(scenario, name, peers, self.settings.rounds, run, self.progress)
 
     def _through(self, peer: Peer) -> Peer:
@@ -293,7 +295,7 @@ class Bench:
     def _tunnel(self, peer: Peer) -> list[object]:
         if not peer.connects:
             return []
-        target = f"127.0.0.1:{self.site.stream_port}"
+        target = f"127.0.0.1:{self.site.tunnel_port}"
         show = f"Proxy-Authorization: Bearer {peer.token}"
         return ["--connect", target, "--connect-header", show]
 

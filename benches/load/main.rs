@@ -30,7 +30,7 @@ fn main() -> Result<(), Failure> {
     let arguments = Arguments::parse(words)?;
     let plan = Plan::new(&arguments)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let found = runtime.block_on(timeout(LIMIT, async {
+    let run = async {
         match mode.as_str() {
             "requests" => requests::run(plan, &arguments).await,
             "events" => events::run(plan, &arguments).await,
@@ -39,7 +39,8 @@ fn main() -> Result<(), Failure> {
             "idle" => idle::run(&plan, &arguments).await,
             _ => Err(format!("{mode:?} is not a mode").into()),
         }
-    }))??;
+    };
+    let found = runtime.block_on(async { timeout(LIMIT, run).await })??;
     answer(&found)
 }
 

@@ -42,17 +42,25 @@ pub(crate) async fn run(plan: Plan, arguments: &Arguments) -> Result<Value, Fail
         let mut took = Vec::new();
         while !until.is_over(took.len()) {
             let begun = Instant::now();
-            let mut open = match connection.take() {
-                Some(open) => open,
-                None => Connection::open(&plan, None).await?,
-            };
-            let (may_follow, _) = open.exchange(&plan).await?;
+            let (open, may_follow) = again(&plan, connection.take()).await?;
             took.push(micros(begun));
             connection = may_follow.then_some(open);
         }
         Ok(took)
     })
     .await
+}
+
+/// Asks on `kept`, or on a new connection when there is none or the server has closed it unsaid.
+async fn again(plan: &Plan, kept: Option<Connection>) -> Result<(Connection, bool), Failure> {
+    if let Some(mut open) = kept
+        && let Ok((may_follow, _)) = open.exchange(plan).await
+    {
+        return Ok((open, may_follow));
+    }
+    let mut open = Connection::open(plan, None).await?;
+    let (may_follow, _) = open.exchange(plan).await?;
+    Ok((open, may_follow))
 }
 
 /// A new connection for each request.

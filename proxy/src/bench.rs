@@ -71,13 +71,11 @@ impl Token {
 #[expect(clippy::type_complexity, reason = "what it returns has no name")]
 pub fn stack_runner(
     config: &ProxyConfig,
-) -> Result<(String, impl AsyncFnMut(&[Request<()>]) -> Vec<u16> + use<>), ConfigError> {
+    token: Token,
+) -> Result<impl AsyncFn(&[Request<()>]) -> Vec<u16> + use<>, ConfigError> {
     let settings = Settings::parse(config)?;
     let (sender, records) = nono_audit::channel(settings.limits.audit_records, "bench");
-    let token = crate::token::Token::generate()
-        .map_err(|error| ConfigError::new("token", "", error.to_string()))?;
-    let bearer = format!("Bearer {}", token.expose());
-    let shared = Arc::new(Shared::new(settings, config.bind, token, sender));
+    let shared = Arc::new(Shared::new(settings, config.bind, token.0, sender));
     let worker = Worker {
         shared: Arc::clone(&shared),
         upstream: Upstream::new(&config.limits),
@@ -101,5 +99,5 @@ pub fn stack_runner(
         drop(records.drain());
         statuses
     };
-    Ok((bearer, run))
+    Ok(run)
 }
