@@ -75,7 +75,7 @@ def test_every_option_can_be_read_back() -> None:
 
 
 @pytest.mark.parametrize("field", ["head", "connect", "response", "idle"])
-@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), 1e300])
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), 30 * 86_400 + 1])
 def test_a_time_limit_is_a_time(field: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"{field}_timeout_secs"):
         ProxyConfig(**{f"{field}_timeout_secs": value})  # type: ignore[arg-type]
