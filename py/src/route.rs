@@ -96,11 +96,15 @@ impl PyRouteConfig {
         let arguments = PyDict::new(cls.py());
         arguments.set_item("prefix", preset.prefix)?;
         arguments.set_item("upstream", preset.upstream)?;
-        arguments.set_item("inject_header", preset.inject_header)?;
         arguments.set_item("base_url_vars", preset.base_url_vars)?;
         if credential_key.is_some() {
             arguments.set_item("credential_key", credential_key)?;
             arguments.set_item("key_vars", preset.key_vars)?;
+            let mode = overrides.map(|given| given.get_item("inject_mode")).transpose()?.flatten();
+            // With another mode the credential goes elsewhere, and this header means nothing.
+            if mode.is_none_or(|mode| mode.extract().is_ok_and(InjectArgument::is_header)) {
+                arguments.set_item("inject_header", preset.inject_header)?;
+            }
         }
         if let Some(overrides) = overrides {
             arguments.update(overrides.as_mapping())?;

@@ -40,7 +40,7 @@ def test_everything_can_be_read_back(tmp_path: Path) -> None:
         "https://api.example",
         "env://KEY",
         InjectMode.QUERY_PARAM,
-        "X-Key",
+        "Authorization",
         None,
         None,
         None,
@@ -49,7 +49,8 @@ def test_everything_can_be_read_back(tmp_path: Path) -> None:
         [("GET", "/v1/**")],
     )
     assert (made.credential_key, made.inject_mode) == ("env://KEY", InjectMode.QUERY_PARAM)
-    assert (made.inject_header, made.query_param_name, made.env_var) == ("X-Key", "key", "API_KEY")
+    assert (made.query_param_name, made.env_var) == ("key", "API_KEY")
+    assert route(credential_key="env://KEY", inject_header="X-Key").inject_header == "X-Key"
     assert made.endpoint_rules == [("GET", "/v1/**")]
     config = ProxyConfig(["a.example"], [made], bind_addr="::1", bind_port=8080, max_connections=3)
     assert config.routes == [made]

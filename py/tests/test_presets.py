@@ -103,6 +103,8 @@ def test_without_a_credential_the_client_brings_its_own() -> None:
     route = preset("openai", credential_key=None)
     assert (route.credential_key, route.key_vars) == (None, [])
     assert environment(route) == dict.fromkeys(["OPENAI_BASE_URL", "OPENAI_API_BASE"], "/openai")
+    route = preset("anthropic", credential_key=None)
+    assert environment(route) == {"ANTHROPIC_BASE_URL": "/anthropic"}
 
 
 def test_a_forgotten_credential_is_an_error() -> None:
