@@ -36,7 +36,8 @@ const SMALL: &str = r#"{"id":"bench-0001","object":"list","data":[{"id":"small",
 static CHUNK: [u8; 256 * 1024] = [b'x'; 256 * 1024];
 
 /// Makes an event as long as those of LLM APIs.
-const PADDING: &str = "................................................................................";
+const PADDING: &str =
+    "................................................................................";
 
 fn main() -> Result<(), Failure> {
     let arguments = Arguments::parse(std::env::args().skip(1))?;

@@ -19,13 +19,11 @@ enum Until {
 
 impl Until {
     fn new(arguments: &Arguments) -> Result<Self, Failure> {
-        Ok(match arguments.optional("requests")? {
-            Some(number) => Self::Number(number),
-            None => {
-                let seconds = Duration::try_from_secs_f64(arguments.required("seconds")?)?;
-                Self::Time(Instant::now() + seconds)
-            }
-        })
+        if let Some(number) = arguments.optional("requests")? {
+            return Ok(Self::Number(number));
+        }
+        let seconds = Duration::try_from_secs_f64(arguments.required("seconds")?)?;
+        Ok(Self::Time(Instant::now() + seconds))
     }
 
     fn is_over(self, done: usize) -> bool {

@@ -68,6 +68,7 @@ impl Token {
 ///
 /// # Errors
 /// `config` is wrong.
+#[expect(clippy::type_complexity, reason = "what it returns has no name")]
 pub fn stack_runner(
     config: &ProxyConfig,
 ) -> Result<(String, impl AsyncFnMut(&[Request<()>]) -> Vec<u16> + use<>), ConfigError> {

@@ -40,18 +40,15 @@ def test_everything_can_be_read_back(tmp_path: Path) -> None:
         "https://api.example",
         "env://KEY",
         InjectMode.QUERY_PARAM,
-        "Authorization",
-        None,
-        None,
-        None,
-        "key",
-        "API_KEY",
-        [("GET", "/v1/**")],
+        query_param_name="key",
+        env_var="API_KEY",
+        endpoint_rules=[("GET", "/v1/**")],
     )
-    assert (made.credential_key, made.inject_mode) == ("env://KEY", InjectMode.QUERY_PARAM)
+    header = RouteConfig("/h", "https://api.example", "env://KEY", InjectMode.HEADER, "X-Key")
+    assert header.inject_header == "X-Key"
     assert (made.query_param_name, made.env_var) == ("key", "API_KEY")
-    assert route(credential_key="env://KEY", inject_header="X-Key").inject_header == "X-Key"
     assert made.endpoint_rules == [("GET", "/v1/**")]
+    assert (made.credential_key, made.inject_mode) == ("env://KEY", InjectMode.QUERY_PARAM)
     config = ProxyConfig(["a.example"], [made], bind_addr="::1", bind_port=8080, max_connections=3)
     assert config.routes == [made]
     assert (config.bind_addr, config.bind_port, config.max_connections) == ("::1", 8080, 3)
@@ -76,7 +73,7 @@ def test_every_option_can_be_read_back() -> None:
 
 
 @pytest.mark.parametrize("field", ["head", "connect", "response", "idle"])
-@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), 30 * 86_400 + 1])
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), 1e300])
 def test_a_time_limit_is_a_time(field: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"{field}_timeout_secs"):
         ProxyConfig(**{f"{field}_timeout_secs": value})  # type: ignore[arg-type]
