@@ -15,6 +15,7 @@ pub struct Authority {
 
 /// A certificate with its private key.
 pub struct Identity {
+    protocols: Vec<Vec<u8>>,
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 }
@@ -50,6 +51,7 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         Identity {
+            protocols: Vec::new(),
             chain: vec![certificate.der().clone()],
             key: PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
         }
@@ -57,13 +59,22 @@ impl Authority {
 }
 
 impl Identity {
+    /// Offers HTTP/2 and HTTP/1.1 by ALPN.
+    #[must_use]
+    pub fn with_http2(mut self) -> Self {
+        self.protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        self
+    }
+
     pub(crate) fn server_config(self) -> ServerConfig {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        ServerConfig::builder_with_provider(provider)
+        let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
             .with_single_cert(self.chain, self.key)
-            .unwrap()
+            .unwrap();
+        config.alpn_protocols = self.protocols;
+        config
     }
 }

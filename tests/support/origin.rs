@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, Response, Version};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
@@ -28,6 +28,8 @@ pub struct Seen {
     pub method: String,
     /// The request-target as it was on the wire.
     pub target: String,
+    /// The version of HTTP.
+    pub version: Version,
     /// The header fields.
     pub headers: HeaderMap,
     /// The whole body.
@@ -115,23 +117,27 @@ impl Origin {
         T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
         F: Fn(&Seen) -> Reaction + Send + Sync + 'static,
     {
-        let service = service_fn(|request: Request<Incoming>| async {
-            let (head, body) = request.into_parts();
-            let Ok(body) = body.collect().await else {
-                return Err("the request was cut");
-            };
-            let seen = Seen {
-                method: head.method.to_string(),
-                target: head.uri.to_string(),
-                headers: head.headers,
-                body: body.to_bytes(),
-            };
-            let reaction = react(&seen);
-            self.seen.lock().unwrap().push(seen);
-            Ok(reaction)
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (origin, react) = (self.clone(), Arc::clone(&react));
+            async move {
+                let (head, body) = request.into_parts();
+                let Ok(body) = body.collect().await else { return Err("the request was cut") };
+                let seen = Seen {
+                    method: head.method.to_string(),
+                    target: head.uri.to_string(),
+                    version: head.version,
+                    headers: head.headers,
+                    body: body.to_bytes(),
+                };
+                let reaction = react(&seen);
+                origin.seen.lock().unwrap().push(seen);
+                Ok(reaction)
+            }
         });
         // A client that leaves is part of some tests.
-        let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+        let _ = auto::Builder::new(TokioExecutor::new())
+            .serve_connection(TokioIo::new(stream), service)
+            .await;
     }
 
     /// A TCP server that sends every byte back, with half-close.

@@ -1,0 +1,106 @@
+//! What upstreams speak and send back: HTTP/2 where they offer it, and no key that they echo.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
+
+use std::time::Duration;
+
+use http::{Response, Version};
+use http_body_util::{BodyExt, Full};
+use nono_audit::Outcome;
+use nono_proxy::{Limits, ProxyConfig, RouteConfig};
+use support::{Authority, Connection, Origin, REAL_KEY, Seen, TestProxy, route};
+use tokio::net::TcpListener;
+
+#[tokio::test]
+async fn http2_is_spoken_where_the_upstream_offers_it_and_shares_a_connection() {
+    let authority = Authority::new();
+    let identity = authority.identity(&["localhost"]).with_http2();
+    let origin = Origin::start(Some(identity), |seen: &Seen| {
+        Response::new(Full::from(format!("got {}", seen.body.len())).boxed())
+    })
+    .await;
+    let config = RouteConfig {
+        upstream: format!("https://localhost:{}/v1", origin.addr.port()),
+        tls_ca: Some(authority.pem_file()),
+        ..route("/api", origin.addr)
+    };
+    let limits = Limits { workers: 1, ..Limits::default() };
+    let config = ProxyConfig { routes: vec![config], limits, ..ProxyConfig::default() };
+    let proxy = TestProxy::start(config).await;
+    assert_eq!(proxy.get("/api/x?y=1").await.text(), "got 0");
+    let replies = (0..20).map(|_| proxy.get("/api/x"));
+    for reply in futures_util::future::join_all(replies).await {
+        assert_eq!(reply.status, 200);
+    }
+    let seen = origin.seen();
+    assert_eq!(seen[0].target, format!("https://localhost:{}/v1/x?y=1", origin.addr.port()));
+    assert!(seen.iter().all(|seen| seen.version == Version::HTTP_2));
+    assert_eq!(seen[0].header("authorization"), format!("Bearer {REAL_KEY}"));
+    assert_eq!(origin.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_key_that_the_upstream_echoes_is_overwritten() {
+    let origin = Origin::start(None, |seen: &Seen| {
+        let echoed = seen.header("authorization").to_owned();
+        let response = Response::builder().header("x-echo", &echoed);
+        response.body(Full::from(format!("you sent {echoed}, I think")).boxed()).unwrap()
+    })
+    .await;
+    let proxy = TestProxy::with_route(origin.addr).await;
+    let reply = proxy.get("/api/x").await;
+    let stars = "*".repeat(REAL_KEY.len());
+    assert_eq!(reply.text(), format!("you sent Bearer {stars}, I think"));
+    assert!(reply.head.contains(&format!("x-echo: bearer {stars}")), "{}", reply.head);
+}
+
+#[tokio::test]
+async fn a_key_that_is_echoed_in_two_chunks_or_in_interim_heads_is_overwritten() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = TestProxy::with_route(listener.local_addr().unwrap()).await;
+    let mut client = Connection::open(proxy.addr()).await;
+    let head = "GET /api/x HTTP/1.1\r\nHost: p\r\nAuthorization: Bearer";
+    client.send(format!("{head} {}\r\n\r\n", proxy.token)).await;
+    let mut upstream = Connection::from(listener.accept().await.unwrap().0);
+    upstream.head().await;
+    let (first, second) = REAL_KEY.split_at(10);
+    upstream.send(format!("HTTP/1.1 103 Early Hints\r\nLink: <{REAL_KEY}>\r\n\r\n")).await;
+    let early = client.head().await;
+    assert!(early.starts_with("http/1.1 103") && !early.contains(REAL_KEY), "{early}");
+    upstream.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+    upstream.send(format!("{:x}\r\na\n{first}\r\n", first.len() + 2)).await;
+    client.head().await;
+    assert_eq!(client.chunk().await.unwrap(), b"a\n");
+    upstream.send(format!("{:x}\r\n{second}\n\r\n0\r\n\r\n", second.len() + 1)).await;
+    let rest = client.chunk().await.unwrap();
+    assert_eq!(rest, format!("{}\n", "*".repeat(REAL_KEY.len())).as_bytes());
+    assert_eq!(client.chunk().await, None);
+}
+
+#[tokio::test]
+async fn an_upstream_that_does_not_answer_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let limits = Limits { response_head: Duration::from_millis(100), ..Limits::default() };
+    let routes = vec![route("/api", listener.local_addr().unwrap())];
+    let proxy = TestProxy::start(ProxyConfig { routes, limits, ..ProxyConfig::default() }).await;
+    let (reply, held) = tokio::join!(proxy.get("/api/x"), listener.accept());
+    assert_eq!((reply.status, reply.code()), (504, "response_timeout".into()));
+    assert_eq!(proxy.only_record().outcome, Outcome::Timeout);
+    drop(held);
+}
+
+#[tokio::test]
+async fn an_upstream_that_stops_in_the_middle_is_cut_and_seen_to_be() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let limits = Limits { idle: Duration::from_millis(100), ..Limits::default() };
+    let routes = vec![route("/api", listener.local_addr().unwrap())];
+    let proxy = TestProxy::start(ProxyConfig { routes, limits, ..ProxyConfig::default() }).await;
+    let mut client = Connection::open(proxy.addr()).await;
+    let head = "GET /api/x HTTP/1.1\r\nHost: p\r\nAuthorization: Bearer";
+    client.send(format!("{head} {}\r\n\r\n", proxy.token)).await;
+    let mut upstream = Connection::from(listener.accept().await.unwrap().0);
+    upstream.head().await;
+    upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf\n").await;
+    client.head().await;
+    assert_eq!(client.rest().await, b"half\n");
+    assert_eq!(proxy.only_record().outcome, Outcome::Timeout);
+}
