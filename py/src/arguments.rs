@@ -13,8 +13,8 @@ use pyo3::types::{PyBytes, PyMapping, PyString};
 const LOADER_PREFIXES: [&str; 2] = ["LD_", "DYLD_"];
 const LOADER_NAMES: [&str; 2] = ["LIBPATH", "SHLIB_PATH"];
 
-/// A hundred years; a limit that is longer is none.
-const MAX_SECONDS: f64 = 100.0 * 365.0 * 86_400.0;
+/// Thirty days: what the proxy takes at most, said here with the name that Python knows.
+const MAX_SECONDS: f64 = 30.0 * 86_400.0;
 
 /// A `str`, `bytes` or `os.PathLike`, as the operating system will see it.
 #[derive(Debug, Clone)]
@@ -71,7 +71,7 @@ impl FromPyObject<'_, '_> for EnvArgument {
 /// A time limit of `value` seconds.
 ///
 /// # Errors
-/// `ValueError`, naming `field`: it is zero, negative, or more than a clock can count.
+/// `ValueError`, naming `field`: it is zero, negative, or longer than a proxy waits.
 pub(crate) fn time_limit(field: &str, value: f64) -> PyResult<Duration> {
     if value > 0.0 && value <= MAX_SECONDS {
         return Ok(Duration::from_secs_f64(value).max(Duration::from_nanos(1)));

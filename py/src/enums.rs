@@ -37,6 +37,12 @@ impl FromPyObject<'_, '_> for AccessArgument {
     }
 }
 
+impl InjectArgument {
+    pub(crate) fn is_header(self) -> bool {
+        self.0 == InjectMode::Header
+    }
+}
+
 impl FromPyObject<'_, '_> for InjectArgument {
     type Error = PyErr;
 

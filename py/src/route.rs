@@ -100,9 +100,9 @@ impl PyRouteConfig {
         if credential_key.is_some() {
             arguments.set_item("credential_key", credential_key)?;
             arguments.set_item("key_vars", preset.key_vars)?;
-            // Another mode may have no header.
-            let has_mode = overrides.map(|given| given.contains("inject_mode")).transpose()?;
-            if has_mode != Some(true) {
+            let mode = overrides.map(|given| given.get_item("inject_mode")).transpose()?.flatten();
+            // With another mode the credential goes elsewhere, and this header means nothing.
+            if mode.is_none_or(|mode| mode.extract().is_ok_and(InjectArgument::is_header)) {
                 arguments.set_item("inject_header", preset.inject_header)?;
             }
         }

@@ -99,10 +99,17 @@ def test_overrides_win() -> None:
     assert environment(route) == bases | {"G_API_KEY": "token", "MY_KEY": "token"}
 
 
+def test_the_header_is_kept_for_the_mode_that_it_belongs_to() -> None:
+    assert preset("anthropic", inject_mode=InjectMode.HEADER).inject_header == "x-api-key"
+    assert preset("anthropic", inject_mode=InjectMode.BASIC_AUTH).inject_header == "Authorization"
+
+
 def test_without_a_credential_the_client_brings_its_own() -> None:
     route = preset("openai", credential_key=None)
     assert (route.credential_key, route.key_vars) == (None, [])
     assert environment(route) == dict.fromkeys(["OPENAI_BASE_URL", "OPENAI_API_BASE"], "/openai")
+    route = preset("anthropic", credential_key=None)
+    assert environment(route) == {"ANTHROPIC_BASE_URL": "/anthropic"}
 
 
 def test_a_forgotten_credential_is_an_error() -> None:
