@@ -23,18 +23,30 @@ use crate::exchange::Peer;
 use super::framing::{self, Framing, HEAD_LIMIT, Malformed};
 
 /// How much is read and thrown away, and for how long, before a connection whose request was
-/// refused is closed: closing with unread bytes would destroy the answer on its way.
-const LINGER_BYTES: usize = 1024 * 1024;
+/// refused is closed: closing with unread bytes would destroy the answer on its way. Some
+/// clients read only when they have written all.
+const LINGER_BYTES: usize = 64 * 1024 * 1024;
 const LINGER: Duration = Duration::from_secs(2);
 
 /// What the guard and the exchanges of one connection tell each other.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
     phase: AtomicU8,
+    /// Why the body of the request that was passed on has no end.
+    fault: Mutex<Option<Fault>>,
     /// Interim responses that wait to be written before the next bytes of the library's.
     interim: Mutex<BytesMut>,
     /// The connection's task.
     waker: AtomicWaker,
+}
+
+/// Why a request's body has no end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Its framing is none.
+    Malformed(Malformed),
+    /// The client left, or closed its sending side.
+    Left,
 }
 
 /// Between exchanges.
@@ -48,6 +60,17 @@ impl Gate {
     /// The response has ended.
     pub(crate) fn release(&self) {
         let _ = self.phase.compare_exchange(BUSY, IDLE, Ordering::AcqRel, Ordering::Relaxed);
+        // The next head may be held already, and then nothing more comes from the socket.
+        self.waker.wake();
+    }
+
+    /// Why the body of the running request has no end, if so.
+    pub(crate) fn fault(&self) -> Option<Fault> {
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn blame(&self, fault: Fault) {
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
     }
 
     /// The connection stops being HTTP with this response.
@@ -108,6 +131,8 @@ enum State {
     Refused { answer: Bytes },
     /// Throwing away what still comes, until the client has read the answer.
     Lingering { left: usize },
+    /// A body turned out to be malformed; the library is told that it ended.
+    Broken,
     /// Nothing more comes.
     Ended,
 }
@@ -244,15 +269,20 @@ impl<T: AsyncRead + Unpin> Guard<T> {
         } else if passed == 0 {
             ready!(Pin::new(&mut self.io).poll_read(cx, out))?;
             if out.filled().len() == before {
+                self.peer.gate.blame(Fault::Left);
                 self.state = State::Ended;
                 return Poll::Ready(Ok(()));
             }
         }
-        let Ok(taken) = body.advance(&out.filled()[body_begins..]) else {
-            // The library sees a body that ends too early, and its request fails.
-            out.set_filled(body_begins);
-            self.state = State::Ended;
-            return Poll::Ready(Ok(()));
+        let taken = match body.advance(&out.filled()[body_begins..]) {
+            Ok(taken) => taken,
+            Err(malformed) => {
+                // The library sees a body that ends too early, and its request fails.
+                self.peer.gate.blame(Fault::Malformed(malformed));
+                out.set_filled(body_begins);
+                self.state = State::Broken;
+                return Poll::Ready(Ok(()));
+            }
         };
         let surplus = &out.filled()[body_begins + taken..];
         if !surplus.is_empty() {
@@ -299,7 +329,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Guard<T> {
                 State::Passing { .. } => {
                     let before = out.filled().len();
                     ready!(this.poll_pass(cx, out))?;
-                    let is_ended = matches!(this.state, State::Ended);
+                    let is_ended = matches!(this.state, State::Ended | State::Broken);
                     if is_ended || out.filled().len() > before {
                         return Poll::Ready(Ok(()));
                     }
@@ -317,7 +347,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Guard<T> {
                     return Poll::Ready(Ok(()));
                 }
                 // To the library the client has closed; the answer follows in `poll_shutdown`.
-                State::Refused { .. } | State::Lingering { .. } | State::Ended => {
+                State::Refused { .. } | State::Lingering { .. } | State::Broken | State::Ended => {
                     return Poll::Ready(Ok(()));
                 }
             }
@@ -376,7 +406,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<T> {
                     answer.advance(written);
                 }
                 // The rest of a request that was answered before its end, or refused.
-                State::Refused { .. } | State::Passing { .. } => {
+                State::Refused { .. } | State::Passing { .. } | State::Broken => {
                     ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
                     this.timer.as_mut().reset(Instant::now() + LINGER);
                     this.state = State::Lingering { left: LINGER_BYTES };
