@@ -11,7 +11,7 @@ mod paths;
 
 use proptest::prelude::{ProptestConfig, Strategy, TestCaseError};
 use proptest::test_runner::TestRunner;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Runtime};
 
 /// Runs `check` on `cases` values of `strategy`, all on one runtime, so that proxies and origins
 /// made outside serve every case.
@@ -29,5 +29,5 @@ where
 }
 
 fn runtime() -> Runtime {
-    Runtime::new().expect("a runtime")
+    Builder::new_current_thread().enable_all().build().expect("a runtime")
 }

@@ -47,6 +47,10 @@ mod upstream;
 
 mod error;
 
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzz;
+
 pub use config::{ConfigError, InjectMode, Limits, ProxyConfig, RouteConfig};
 pub use error::StartError;
 pub use handle::{Diagnostic, ProxyHandle};

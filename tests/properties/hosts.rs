@@ -1,5 +1,7 @@
 //! Hosts: the one that was judged is the one that is dialled, however it is spelled.
 
+use std::cell::Cell;
+
 use nono_proxy::ProxyConfig;
 use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, prop_oneof};
 use support::{Connection, TestProxy, Wire};
@@ -9,15 +11,15 @@ use crate::{for_all, runtime};
 /// Spellings of 127.0.0.1, and of hosts that only look like it.
 fn spelling() -> impl Strategy<Value = String> {
     let number = prop_oneof![
-        Just127::part(127),
-        Just127::part(0),
-        Just127::part(1),
-        (0_u32..=300).prop_flat_map(Just127::part),
+        Number::part(127),
+        Number::part(0),
+        Number::part(1),
+        (0_u32..=300).prop_flat_map(Number::part),
     ];
     prop_oneof![
         4 => proptest::collection::vec(number, 1..5).prop_map(|parts| parts.join(".")),
-        2 => Just127::part(0x7f00_0001),
-        1 => any::<u32>().prop_flat_map(Just127::part),
+        2 => Number::part(0x7f00_0001),
+        1 => any::<u32>().prop_flat_map(Number::part),
         2 => proptest::sample::select(vec![
             "[::1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[::127.0.0.1]", "[0:0:0:0:0:0:0:1]",
             "localhost", "LOCALHOST.", "LocalHost", "localhost..", "127.0.0.1.", "127.0.0.1.evil",
@@ -28,9 +30,9 @@ fn spelling() -> impl Strategy<Value = String> {
     ]
 }
 
-struct Just127;
+struct Number;
 
-impl Just127 {
+impl Number {
     /// A number in one of the bases in which parsers of addresses read one.
     fn part(value: u32) -> impl Strategy<Value = String> {
         proptest::sample::select(vec![
@@ -46,11 +48,11 @@ impl Just127 {
 #[test]
 fn a_tunnel_leads_to_the_host_that_its_rule_names_or_nowhere() {
     let runtime = runtime();
-    let (wire, proxy) = runtime.block_on(async {
-        (Wire::bind().await, TestProxy::with_hosts(&["127.0.0.1"]).await)
-    });
+    let (wire, proxy) = runtime
+        .block_on(async { (Wire::bind().await, TestProxy::with_hosts(&["127.0.0.1"]).await) });
     let (port, token) = (wire.addr.port(), proxy.proxy_authorization());
-    for_all(&runtime, 400, &spelling(), async |host| {
+    let reached = Cell::new(0);
+    for_all(&runtime, 600, &spelling(), async |host| {
         let target = format!("{host}:{port}");
         let mut client = Connection::open(proxy.addr()).await;
         client.send(format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{token}\r\n")).await;
@@ -62,6 +64,7 @@ fn a_tunnel_leads_to_the_host_that_its_rule_names_or_nowhere() {
             prop_assert_eq!(upstream.exactly(4).await, b"ping");
             let url = url::Url::parse(&format!("http://{target}/")).unwrap();
             prop_assert_eq!(url.host_str(), Some("127.0.0.1"), "{}", host);
+            reached.set(reached.get() + 1);
             drop((client, upstream));
         } else {
             prop_assert!([400, 403].contains(&status), "{host}: {status}");
@@ -72,6 +75,7 @@ fn a_tunnel_leads_to_the_host_that_its_rule_names_or_nowhere() {
         }
         Ok(())
     });
+    assert!(reached.get() > 20, "only {} of the spellings", reached.get());
 }
 
 #[test]
@@ -81,7 +85,7 @@ fn a_forward_names_the_host_that_was_judged() {
         (Wire::bind().await.ok(), TestProxy::with_hosts(&["127.0.0.1", "localhost"]).await)
     });
     let (port, token) = (origin.addr.port(), proxy.proxy_authorization());
-    for_all(&runtime, 400, &spelling(), async |host| {
+    for_all(&runtime, 600, &spelling(), async |host| {
         let mut client = Connection::open(proxy.addr()).await;
         let head = format!("GET http://{host}:{port}/ HTTP/1.1\r\nHost: {host}:{port}\r\n{token}");
         client.send(head + "Connection: close\r\n\r\n").await;
@@ -97,6 +101,7 @@ fn a_forward_names_the_host_that_was_judged() {
         }
         Ok(())
     });
+    assert!(origin.requests().len() > 20, "only {} of the spellings", origin.requests().len());
 }
 
 #[test]

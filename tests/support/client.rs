@@ -83,6 +83,11 @@ impl Connection {
         self.stream.shutdown().await.unwrap();
     }
 
+    /// As [`Connection::finish`], whether or not the other side is still there.
+    pub async fn try_finish(&mut self) {
+        let _ = self.stream.shutdown().await;
+    }
+
     /// Reads one response with its body.
     pub async fn reply(&mut self) -> Reply {
         let head = self.head().await;

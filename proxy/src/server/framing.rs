@@ -301,5 +301,8 @@ fn chunk_size(line: &[u8]) -> Result<u64, Malformed> {
 }
 
 #[cfg(test)]
+#[path = "framing/agreement.rs"]
+mod agreement;
+#[cfg(test)]
 #[path = "framing/tests.rs"]
 mod tests;
