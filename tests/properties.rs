@@ -1,6 +1,11 @@
 //! What holds for all inputs and not for examples alone, shown end to end: a proxy judges what
 //! an origin receives, and answers whatever comes.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests fail by panicking"
+)]
 
 #[path = "properties/bytes.rs"]
 mod bytes;
@@ -24,7 +29,7 @@ where
     let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
     let ran = TestRunner::new(config).run(strategy, |value| runtime.block_on(check(value)));
     if let Err(error) = ran {
-        std::panic::panic_any(error.to_string());
+        panic!("{error}");
     }
 }
 

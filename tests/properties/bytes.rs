@@ -1,6 +1,7 @@
 //! Bytes on the socket: whatever they are, an answer or an end, in time; however they are cut, the
 //! same requests.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use nono_proxy::Limits;
@@ -133,12 +134,12 @@ fn request() -> impl Strategy<Value = (String, String, Vec<u8>)> {
             |bytes: &[u8]| bytes.iter().map(|byte| char::from(byte % 128)).collect::<String>();
         let content = text(&body).into_bytes();
         if chunk == 0 {
-            head += &format!("Content-Length: {}\r\n\r\n", body.len());
+            write!(head, "Content-Length: {}\r\n\r\n", body.len()).unwrap();
             framed += &text(&body);
         } else {
             head += "Transfer-Encoding: chunked\r\n\r\n";
             for piece in body.chunks(chunk) {
-                framed += &format!("{:x}\r\n{}\r\n", piece.len(), text(piece));
+                write!(framed, "{:x}\r\n{}\r\n", piece.len(), text(piece)).unwrap();
             }
             framed += "0\r\n\r\n";
         }
