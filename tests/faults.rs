@@ -99,6 +99,29 @@ async fn connections_that_say_nothing_keep_nobody_out() {
     }
 }
 
+const WAYS_AROUND: &[(&str, u16)] = &[
+    ("/rule/secret#/../public/x", 400),
+    ("/rule/public/x#/../../secret", 400),
+    ("/rule/public/..\\secret", 400),
+    ("/rule/public/..;/secret", 400),
+    ("/rule/public/%2e%2e/secret", 400),
+    ("/rule/public/%2e%2e%2fsecret", 400),
+    ("/rule/public/%252e%252e/secret", 400),
+    ("/rule/public/%c0%ae%c0%ae/secret", 400),
+    ("/rule/secret?/public/x", 403),
+    ("/rule/PUBLIC/x", 403),
+    ("/rule//public/x", 403),
+    ("/star/v1/a/b", 403),
+    ("/star/v1/a%2fb", 400),
+    ("/base/../admin", 400),
+    ("/base/%2e%2e/admin", 400),
+    ("/base/..", 400),
+    ("/base/.%2E/admin", 400),
+    ("/baserule/../x", 400),
+    ("/baserule/%2e%2e/x", 400),
+    ("/baserule/v1/x", 403),
+];
+
 #[tokio::test]
 async fn rules_and_base_paths_hold_against_every_known_way_around_them() {
     let origin = Wire::bind().await.ok();
@@ -114,29 +137,8 @@ async fn rules_and_base_paths_hold_against_every_known_way_around_them() {
         base("/baserule", ruled("/baserule", origin.addr, ("GET", "/x"))),
     ])
     .await;
-    for (path, status) in [
-        ("/rule/secret#/../public/x", 400),
-        ("/rule/public/x#/../../secret", 400),
-        ("/rule/public/..\\secret", 400),
-        ("/rule/public/..;/secret", 400),
-        ("/rule/public/%2e%2e/secret", 400),
-        ("/rule/public/%2e%2e%2fsecret", 400),
-        ("/rule/public/%252e%252e/secret", 400),
-        ("/rule/public/%c0%ae%c0%ae/secret", 400),
-        ("/rule/secret?/public/x", 403),
-        ("/rule/PUBLIC/x", 403),
-        ("/rule//public/x", 403),
-        ("/star/v1/a/b", 403),
-        ("/star/v1/a%2fb", 400),
-        ("/base/../admin", 400),
-        ("/base/%2e%2e/admin", 400),
-        ("/base/..", 400),
-        ("/base/.%2E/admin", 400),
-        ("/baserule/../x", 400),
-        ("/baserule/%2e%2e/x", 400),
-        ("/baserule/v1/x", 403),
-    ] {
-        assert_eq!(proxy.get(path).await.status, status, "{path}");
+    for (path, status) in WAYS_AROUND {
+        assert_eq!(proxy.get(path).await.status, *status, "{path}");
     }
     assert!(origin.requests().is_empty());
     for (path, arrives) in [

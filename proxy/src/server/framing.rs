@@ -252,19 +252,26 @@ impl Chunks {
                 Self::Trailers { section, fields } => {
                     section.push(rest[0]);
                     at += 1;
-                    if section == b"\r\n" || section.ends_with(b"\r\n\r\n") {
-                        check_trailers(section)?;
+                    if is_end(section, fields)? {
                         return Ok((at, true));
-                    }
-                    *fields += usize::from(section.ends_with(b"\n"));
-                    if section.len() > TRAILER_LIMIT || *fields > FIELD_LIMIT {
-                        return Err(Malformed { status: 431, reason: "its trailers are too long" });
                     }
                 }
             }
         }
         Ok((at, false))
     }
+}
+
+/// Whether a trailer section, come so far, is whole; counts its `fields`.
+fn is_end(section: &[u8], fields: &mut usize) -> Result<bool, Malformed> {
+    if section == b"\r\n" || section.ends_with(b"\r\n\r\n") {
+        return check_trailers(section).map(|()| true);
+    }
+    *fields += usize::from(section.ends_with(b"\n"));
+    if section.len() > TRAILER_LIMIT || *fields > FIELD_LIMIT {
+        return Err(Malformed { status: 431, reason: "its trailers are too long" });
+    }
+    Ok(false)
 }
 
 /// Trailers are fields, and none of those that only a head may have (RFC 9110 §6.5.1): what was

@@ -172,6 +172,27 @@ impl<T> Guard<T> {
         false
     }
 
+    /// The library sees a body that ends too early, and its request fails.
+    fn break_off(&mut self, fault: Fault) {
+        self.peer.gate.blame(fault);
+        self.state = match fault {
+            Fault::Malformed(_) => State::Broken,
+            Fault::Left => State::Ended,
+        };
+    }
+
+    /// Passes on the head that is held, as far as there is room; true when it is through.
+    fn pass_head(&mut self, out: &mut ReadBuf<'_>) -> bool {
+        let State::Passing { ready, .. } = self.state else {
+            return true;
+        };
+        let left = ready - self.pass_held(ready, out);
+        if let State::Passing { ready, .. } = &mut self.state {
+            *ready = left;
+        }
+        left == 0
+    }
+
     /// Passes on what is held, as far as there is room.
     fn pass_held(&mut self, most: usize, out: &mut ReadBuf<'_>) -> usize {
         let taken = most.min(self.held.len()).min(out.remaining());
@@ -242,23 +263,14 @@ impl<T: AsyncRead + Unpin> Guard<T> {
 
     /// Passes on the bytes of one request and keeps what follows.
     fn poll_pass(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let State::Passing { ready: head, .. } = self.state else {
-            return Poll::Ready(Ok(()));
-        };
         let before = out.filled().len();
-        let passed = self.pass_held(head, out);
-        if passed < head {
-            self.state = match std::mem::replace(&mut self.state, State::Ended) {
-                State::Passing { body, .. } => State::Passing { ready: head - passed, body },
-                other => other,
-            };
+        if !self.pass_head(out) {
             return Poll::Ready(Ok(()));
         }
-        let State::Passing { ready, body } = &mut self.state else {
+        let body_begins = out.filled().len();
+        let State::Passing { body, .. } = &mut self.state else {
             return Poll::Ready(Ok(()));
         };
-        *ready = 0;
-        let body_begins = before + passed;
         if *body == Framing::Done {
             return Poll::Ready(Ok(()));
         }
@@ -266,21 +278,18 @@ impl<T: AsyncRead + Unpin> Guard<T> {
             let taken = self.held.len().min(out.remaining());
             out.put_slice(&self.held[..taken]);
             self.held.advance(taken);
-        } else if passed == 0 {
+        } else if body_begins == before {
             ready!(Pin::new(&mut self.io).poll_read(cx, out))?;
             if out.filled().len() == before {
-                self.peer.gate.blame(Fault::Left);
-                self.state = State::Ended;
+                self.break_off(Fault::Left);
                 return Poll::Ready(Ok(()));
             }
         }
         let taken = match body.advance(&out.filled()[body_begins..]) {
             Ok(taken) => taken,
             Err(malformed) => {
-                // The library sees a body that ends too early, and its request fails.
-                self.peer.gate.blame(Fault::Malformed(malformed));
                 out.set_filled(body_begins);
-                self.state = State::Broken;
+                self.break_off(Fault::Malformed(malformed));
                 return Poll::Ready(Ok(()));
             }
         };
