@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test setup check-format check-lint test-rust test-doc check-doc test-python \
-	develop bench bench-quick bench-parts bench-instructions bench-setup fmt clean
+	develop fuzz bench bench-quick bench-parts bench-instructions bench-setup fmt clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,11 @@ test-python: develop ## Python: lints, types, stub and tests
 
 develop: $(VENV)/.maturin ## build the package with the tests' profile and install it into .venv
 	@cd py && VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --quiet --extras test >/dev/null
+
+fuzz: ## feed the parsers random input, 10 seconds each (with cargo-fuzz: see tests/fuzz)
+	@for target in target host_rule path head; do \
+		cargo run --quiet --target-dir target --manifest-path tests/fuzz/Cargo.toml --bin $$target 10 || exit 1; \
+	done
 
 bench: bench-setup ## measure the proxy beside nginx, HAProxy and others, into benches/report (25 minutes)
 	@$(PYTHON) benches/run.py

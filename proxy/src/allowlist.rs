@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use url::Host;
 
 use crate::address::Reach;
-use crate::target::{Target, parse_host};
+use crate::target::{Target, parse_host, parse_port};
 
 /// One rule: a host, `*.domain`, or an IP address, each with or without `:port`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,9 +65,9 @@ fn split_port(text: &str) -> Result<(&str, Option<u16>), &'static str> {
     else {
         return Ok((text, None));
     };
-    match port.parse::<u16>() {
-        Ok(port) if port != 0 => Ok((host, Some(port))),
-        _ => Err("its port is not a number from 1 to 65535"),
+    match parse_port(port) {
+        Some(port) => Ok((host, Some(port))),
+        None => Err("its port is not a number from 1 to 65535"),
     }
 }
 
@@ -216,6 +216,9 @@ mod tests {
             "a..b",
             "a.example:0",
             "a.example:x",
+            "a.example:+80",
+            "[::1].",
+            "a.example..",
             "user@a.example",
             "*.1.2.3.4",
             "[::1",

@@ -68,7 +68,6 @@ impl Token {
 ///
 /// # Errors
 /// `config` is wrong.
-#[expect(clippy::type_complexity, reason = "what it returns has no name")]
 pub fn stack_runner(
     config: &ProxyConfig,
     token: Token,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{Request, Response, StatusCode, Version};
 use hyper::ext::on_informational;
 use hyper_util::rt::TokioIo;
@@ -45,6 +46,7 @@ pub(crate) async fn send(worker: &Worker, exchange: Exchange<Ready>) -> Answer {
         })
         .await?
     };
+    check_framing(&response)?;
     *response.version_mut() = Version::HTTP_11;
     response.body_mut().limit_idle(limits.idle);
     scrub(&destination, &mut response);
@@ -65,6 +67,16 @@ pub(crate) async fn send(worker: &Worker, exchange: Exchange<Ready>) -> Answer {
             Ok(response)
         }
     }
+}
+
+/// Refuses a response whose end two clients could see in different places (RFC 9112 §6.3).
+fn check_framing(response: &Response<Body>) -> Result<(), Failure> {
+    let headers = response.headers();
+    if headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH) {
+        let reason = "it sent both Content-Length and Transfer-Encoding";
+        return Err(Failure::BadResponse(reason.into()));
+    }
+    Ok(())
 }
 
 /// Takes the route's secret out of a response that echoes it.

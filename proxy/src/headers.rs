@@ -30,7 +30,7 @@ pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     if headers.contains_key(CONNECTION) {
         let named: Vec<HeaderName> =
-            tokens(headers, &CONNECTION).filter_map(|name| name.parse().ok()).collect();
+            tokens(headers, &CONNECTION).filter_map(|name| name.try_into().ok()).collect();
         for name in named {
             headers.remove(name);
         }
@@ -44,10 +44,10 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
 /// trailers, and that it asks for a WebSocket. Other upgrades are ignored, as a server may
 /// (RFC 9110 §7.8), and must in HTTP/1.0.
 pub(crate) fn strip_request(headers: &mut HeaderMap, version: Version) {
-    let has = |name, token: &str| tokens(headers, name).any(|t| t.eq_ignore_ascii_case(token));
-    let takes_trailers = has(&TE, "trailers");
+    let has = |name, token: &[u8]| tokens(headers, name).any(|t| t.eq_ignore_ascii_case(token));
+    let takes_trailers = has(&TE, b"trailers");
     let asks_websocket =
-        version == Version::HTTP_11 && has(&CONNECTION, "upgrade") && has(&UPGRADE, "websocket");
+        version == Version::HTTP_11 && has(&CONNECTION, b"upgrade") && has(&UPGRADE, b"websocket");
     strip_hop_by_hop(headers);
     if takes_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -77,10 +77,10 @@ fn set_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
     headers.insert(UPGRADE, protocol);
 }
 
-/// The members of a list field.
-fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
-    let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).map(str::trim)
+/// The members of a list field; as bytes, so that one that is no word hides none of the others.
+fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+    let values = headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
+    values.flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
 }
 
 #[cfg(test)]

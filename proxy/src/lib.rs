@@ -53,6 +53,9 @@ mod error;
 #[cfg(feature = "bench")]
 #[doc(hidden)]
 pub mod bench;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzz;
 
 pub use config::{ConfigError, InjectMode, Limits, ProxyConfig, RouteConfig};
 pub use error::StartError;

@@ -4,7 +4,7 @@
 //! One acceptor rather than a listener per worker: the load is even also with few connections,
 //! and no other process of the same user can join the port and receive session tokens.
 
-mod framing;
+pub(crate) mod framing;
 pub(crate) mod guard;
 mod overflow;
 

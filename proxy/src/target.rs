@@ -54,10 +54,10 @@ impl Target {
             return None;
         }
         // Not `Authority::port`, which has none for a port that is too large.
-        let port = match text.strip_prefix(authority.host())?.strip_prefix(':') {
-            Some(digits) if !digits.is_empty() => digits.parse().ok()?,
+        let port = match text.strip_prefix(authority.host())? {
             // `host:` with an empty port has the default one (RFC 3986 §3.2.3).
-            _ => default_port?,
+            "" | ":" => default_port?,
+            rest => parse_port(rest.strip_prefix(':')?)?,
         };
         Some(Self::new(parse_host(authority.host())?, port)).filter(|target| target.port != 0)
     }
@@ -120,6 +120,12 @@ fn reaches(ip: IpAddr, bound: IpAddr) -> bool {
         || (bound.is_unspecified() && ip.is_loopback())
 }
 
+/// Parses a port from 1 to 65535: digits alone, since `+80` is a number to the standard parser.
+pub(crate) fn parse_port(text: &str) -> Option<u16> {
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|port| is_number && *port != 0)
+}
+
 /// Parses a host into its canonical spelling; `[::1]` and `::1` alike.
 pub(crate) fn parse_host(text: &str) -> Option<Host<String>> {
     // `%` could be an escape or an IPv6 zone; both have readings that another parser may not share.
@@ -129,7 +135,12 @@ pub(crate) fn parse_host(text: &str) -> Option<Host<String>> {
     if let Ok(ip) = text.parse::<Ipv6Addr>() {
         return Some(from_ipv6(ip));
     }
-    let text = text.strip_suffix('.').unwrap_or(text);
+    // One dot at the end; the parser below would take off another one. None behind brackets.
+    let text = match text.strip_suffix('.') {
+        Some(rest) if rest.ends_with(['.', ']']) => return None,
+        Some(rest) => rest,
+        None => text,
+    };
     let host = Host::parse(text).ok()?;
     match &host {
         Host::Domain(name)
@@ -175,7 +186,20 @@ mod tests {
 
     #[test]
     fn what_names_no_single_place_is_refused() {
-        for bad in ["user@host", "a..b", "host:0", "host:99999", "fe80::1%25eth0", "", "a b", "."] {
+        for bad in [
+            "user@host",
+            "a..b",
+            "host:0",
+            "host:99999",
+            "host:+80",
+            "[::1].:80",
+            "[::1].",
+            "0x7f..",
+            "fe80::1%25eth0",
+            "",
+            "a b",
+            ".",
+        ] {
             assert_eq!(target(bad), None, "{bad}");
         }
     }

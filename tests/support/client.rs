@@ -8,8 +8,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::Message;
+
 /// Longer than any answer takes; a test that meets it has found a hang.
-const HANG: Duration = Duration::from_secs(20);
+pub(crate) const HANG: Duration = Duration::from_secs(20);
 
 /// A connection on which a test says byte for byte what is sent.
 pub struct Connection {
@@ -70,9 +72,20 @@ impl Connection {
         self.stream.write_all(bytes.as_ref()).await.unwrap();
     }
 
+    /// Sends bytes as they are; false when the other side takes no more.
+    pub async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        let sent = timeout(HANG, self.stream.write_all(bytes.as_ref())).await;
+        sent.expect("the other side does not read").is_ok()
+    }
+
     /// Closes the sending side.
     pub async fn finish(&mut self) {
         self.stream.shutdown().await.unwrap();
+    }
+
+    /// As [`Connection::finish`], whether or not the other side is still there.
+    pub async fn try_finish(&mut self) {
+        let _ = self.stream.shutdown().await;
     }
 
     /// Reads one response with its body.
@@ -95,6 +108,29 @@ impl Connection {
         String::from_utf8(head).unwrap().to_lowercase()
     }
 
+    /// Reads one message, framing included, exactly as it is.
+    pub async fn message(&mut self) -> Message {
+        self.try_message().await.expect("closed before a head")
+    }
+
+    /// As [`Connection::message`]; `None` when the other side closes before a head.
+    pub async fn try_message(&mut self) -> Option<Message> {
+        let head = self.try_until(b"\r\n\r\n").await?;
+        let (mut message, _) = Message::split(&head)?;
+        if let Some(length) = message.values("content-length").first() {
+            message.body = self.exactly(length.parse().unwrap()).await;
+        } else if !message.values("transfer-encoding").is_empty() {
+            message.body = self.chunked_as_is().await;
+        }
+        Some(message)
+    }
+
+    /// Reads a head alone, exactly as it is.
+    pub async fn only_head(&mut self) -> Message {
+        let head = self.until(b"\r\n\r\n").await;
+        Message::split(&head).unwrap().0
+    }
+
     /// Reads one chunk of a chunked body; `None` at its end.
     pub async fn chunk(&mut self) -> Option<Vec<u8>> {
         let line = String::from_utf8(self.until(b"\r\n").await).unwrap();
@@ -112,6 +148,29 @@ impl Connection {
         self.buffer.drain(..length).collect()
     }
 
+    /// Reads and drops `length` bytes and whatever came with the last of them.
+    pub async fn exactly_any(&mut self, length: usize) {
+        let mut left = length.saturating_sub(self.buffer.len());
+        self.buffer.clear();
+        while left > 0 {
+            assert!(self.fill().await, "closed with {left} bytes to come");
+            left = left.saturating_sub(self.buffer.len());
+            self.buffer.clear();
+        }
+    }
+
+    /// Reads and drops everything up to `end`.
+    pub async fn drop_until(&mut self, end: &[u8]) {
+        self.until(end).await;
+    }
+
+    /// Waits until there is something to read, or the other side closes.
+    pub async fn wait(&mut self) {
+        if self.buffer.is_empty() {
+            self.fill().await;
+        }
+    }
+
     /// Reads all that comes until the other side closes.
     pub async fn rest(&mut self) -> Vec<u8> {
         while self.fill().await {}
@@ -126,12 +185,39 @@ impl Connection {
         body
     }
 
+    async fn chunked_as_is(&mut self) -> Vec<u8> {
+        let mut body = Vec::new();
+        loop {
+            let line = self.until(b"\r\n").await;
+            let digits = std::str::from_utf8(&line).unwrap().trim().split(';').next().unwrap();
+            let size = usize::from_str_radix(digits, 16).unwrap();
+            body.extend(line);
+            if size == 0 {
+                break;
+            }
+            body.extend(self.exactly(size + 2).await);
+        }
+        while !body.ends_with(b"\r\n\r\n") {
+            body.extend(self.until(b"\r\n").await);
+        }
+        body
+    }
+
     async fn until(&mut self, end: &[u8]) -> Vec<u8> {
+        let found = self.try_until(end).await;
+        found.unwrap_or_else(|| {
+            panic!("closed after {:?}", String::from_utf8_lossy(&self.buffer));
+        })
+    }
+
+    async fn try_until(&mut self, end: &[u8]) -> Option<Vec<u8>> {
         loop {
             if let Some(at) = self.buffer.windows(end.len()).position(|window| window == end) {
-                return self.buffer.drain(..at + end.len()).collect();
+                return Some(self.buffer.drain(..at + end.len()).collect());
             }
-            assert!(self.fill().await, "closed after {:?}", String::from_utf8_lossy(&self.buffer));
+            if !self.fill().await {
+                return None;
+            }
         }
     }
 

@@ -4,6 +4,7 @@
 #![allow(
     clippy::expect_used,
     clippy::missing_panics_doc,
+    clippy::panic,
     clippy::unwrap_used,
     missing_debug_implementations,
     reason = "fixtures of tests, which fail by panicking"
@@ -11,11 +12,15 @@
 
 mod ca;
 mod client;
+mod message;
 mod origin;
 mod proxy;
 pub mod sandboxed;
+mod wire;
 
 pub use ca::{Authority, Identity};
 pub use client::{Connection, Reply, exchange};
+pub use message::Message;
 pub use origin::{Origin, Reaction, Seen};
 pub use proxy::{KEY_VARIABLE, REAL_KEY, TestProxy, route};
+pub use wire::{Heard, Wire};

@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::ops::Deref;
 
 use nono_audit::Record;
-use nono_proxy::{ProxyConfig, ProxyHandle, RouteConfig};
+use nono_proxy::{Limits, ProxyConfig, ProxyHandle, RouteConfig};
 
+use crate::client::HANG;
 use crate::{Reply, exchange};
 
 /// The key that clients must never see.
@@ -30,6 +31,12 @@ impl TestProxy {
         Self { handle, token: token.unwrap().1 }
     }
 
+    /// As [`TestProxy::with_route`], with `limits`.
+    pub async fn with_limits(origin: SocketAddr, limits: Limits) -> Self {
+        let routes = vec![route("/api", origin)];
+        Self::start(ProxyConfig { routes, limits, ..ProxyConfig::default() }).await
+    }
+
     /// Starts a proxy with one route, `/api`, to `origin`, with the real key as its credential.
     pub async fn with_route(origin: SocketAddr) -> Self {
         let routes = vec![route("/api", origin)];
@@ -46,6 +53,31 @@ impl TestProxy {
     pub async fn get(&self, path: &str) -> Reply {
         let head = format!("GET {path} HTTP/1.1\r\nHost: proxy\r\nAuthorization: Bearer");
         exchange(self.addr(), &format!("{head} {}\r\n\r\n", self.token)).await
+    }
+
+    /// The head of a request to a route, begun with `line` and the session token, without its
+    /// end: `GET /api/x`.
+    pub fn begin(&self, line: &str) -> String {
+        format!("{line} HTTP/1.1\r\nHost: proxy\r\nAuthorization: Bearer {}\r\n", self.token)
+    }
+
+    /// As [`TestProxy::begin`], of a plain http request to `origin` through the proxy.
+    pub fn begin_forward(&self, method: &str, origin: SocketAddr, path: &str) -> String {
+        let token = self.proxy_authorization();
+        format!("{method} http://{origin}{path} HTTP/1.1\r\nHost: {origin}\r\n{token}")
+    }
+
+    /// The records so far, once there are `count`; they are written by other threads.
+    pub async fn records(&self, count: usize) -> Vec<Record> {
+        let mut records = Vec::new();
+        let wait = async {
+            while records.len() < count {
+                records.extend(self.handle.drain_audit());
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(HANG, wait).await.expect("a record is missing");
+        records
     }
 
     /// The field with which clients of tunnels and forwards show the token.

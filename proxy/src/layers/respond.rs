@@ -25,7 +25,9 @@ use tower::{Layer, Service};
 
 use crate::body::Body;
 use crate::error::{Error, Refusal};
-use crate::exchange::{Exchange, Received};
+use crate::exchange::{Exchange, Peer, Received};
+use crate::server::framing::Malformed;
+use crate::server::guard::Fault;
 
 use table::Row;
 
@@ -63,8 +65,8 @@ where
     }
 
     fn call(&mut self, exchange: Exchange<Received>) -> Self::Future {
-        let recorder = Arc::clone(&exchange.recorder);
-        RespondFuture { inner: self.inner.call(exchange), recorder }
+        let (recorder, peer) = (Arc::clone(&exchange.recorder), Arc::clone(&exchange.peer));
+        RespondFuture { inner: self.inner.call(exchange), recorder, peer }
     }
 }
 
@@ -74,6 +76,7 @@ pin_project! {
         #[pin]
         inner: F,
         recorder: Arc<Recorder>,
+        peer: Arc<Peer>,
     }
 }
 
@@ -86,12 +89,19 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let answered = ready!(this.inner.poll(cx));
-        Poll::Ready(Ok(answered.unwrap_or_else(|error| respond(&error, this.recorder))))
+        Poll::Ready(Ok(answered.unwrap_or_else(|error| respond(&error, this.recorder, this.peer))))
     }
 }
 
-fn respond(error: &Error, recorder: &Recorder) -> Response<Body> {
-    let row = Row::of(error, recorder);
+fn respond(error: &Error, recorder: &Recorder, peer: &Peer) -> Response<Body> {
+    let row = match (error, peer.gate.fault()) {
+        // A request that the client did not send whole fails at the upstream, but not for it.
+        (Error::Upstream(_), Some(Fault::Malformed(Malformed { status, reason }))) => {
+            Row::malformed(status, reason)
+        }
+        (Error::Upstream(_), Some(Fault::Left)) => Row::cut(),
+        _ => Row::of(error, recorder),
+    };
     note(&row, recorder);
     let mut response = render(&row, recorder.id());
     let challenge = match error {

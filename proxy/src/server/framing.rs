@@ -5,6 +5,11 @@
 
 use std::num::NonZeroU64;
 
+use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST};
+
+use crate::headers::is_hop_by_hop;
+use crate::layers::authenticate::KEY_HEADERS;
+
 /// The longest request line that is read.
 pub(crate) const LINE_LIMIT: usize = 32 * 1024;
 
@@ -16,7 +21,7 @@ const FIELD_LIMIT: usize = 100;
 
 /// The longest chunk-size line, extensions included; and the longest trailer section.
 const CHUNK_LINE_LIMIT: usize = 256;
-const TRAILER_LIMIT: usize = 16 * 1024;
+const TRAILER_LIMIT: usize = 8 * 1024;
 
 /// What is wrong with a request, and the status that says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +60,7 @@ pub(crate) enum Chunks {
     /// In a chunk, or in the line ending behind it (the last two bytes).
     Data { left: u64 },
     /// In the trailer section.
-    Trailers { section: Vec<u8> },
+    Trailers { section: Vec<u8>, fields: usize },
 }
 
 /// Reads the head at the start of `bytes`; `None` if it is not whole yet.
@@ -71,13 +76,12 @@ pub(crate) fn head(bytes: &[u8]) -> Result<Option<Head>, Malformed> {
         return Err(bad("it begins with empty lines"));
     }
     let Some(length) = memchr::memmem::find(text, b"\r\n\r\n").map(|at| at + 4) else {
+        check_length(bytes.len())?;
         check_partial(text)?;
         return Ok(None);
     };
     check_lines(&text[..length])?;
-    if length > HEAD_LIMIT {
-        return Err(Malformed { status: 431, reason: "its head is too long" });
-    }
+    check_length(skipped + length)?;
     let mut fields = [httparse::EMPTY_HEADER; FIELD_LIMIT];
     let mut request = httparse::Request::new(&mut fields);
     match request.parse(&text[..length]) {
@@ -86,18 +90,19 @@ pub(crate) fn head(bytes: &[u8]) -> Result<Option<Head>, Malformed> {
         Err(error) => return Err(explain(error)),
     }
     // The library's own parser of targets, which is stricter than that of heads.
-    if request.path.is_none_or(|path| http::Uri::try_from(path).is_err()) {
+    // It would leave out a fragment silently.
+    if request.path.is_none_or(|path| path.contains('#') || http::Uri::try_from(path).is_err()) {
         return Err(bad("its target is not one"));
     }
     let body = body(&request)?;
+    if request.method == Some("CONNECT") && body != Framing::Done {
+        return Err(bad("it is CONNECT and has a body, which is not defined"));
+    }
     Ok(Some(Head { length: skipped + length, body }))
 }
 
 /// Judges a head that is not whole: is it too long already, or no head at all?
 fn check_partial(text: &[u8]) -> Result<(), Malformed> {
-    if text.len() > HEAD_LIMIT {
-        return Err(Malformed { status: 431, reason: "its head is too long" });
-    }
     if memchr::memchr(b'\n', text).unwrap_or(text.len()) > LINE_LIMIT {
         return Err(Malformed { status: 414, reason: "its request line is too long" });
     }
@@ -106,6 +111,14 @@ fn check_partial(text: &[u8]) -> Result<(), Malformed> {
         return Err(bad("it is TLS; the proxy itself speaks plain http"));
     }
     check_lines(text)
+}
+
+/// The empty lines before a head count too.
+fn check_length(length: usize) -> Result<(), Malformed> {
+    if length > HEAD_LIMIT {
+        return Err(Malformed { status: 431, reason: "its head is too long" });
+    }
+    Ok(())
 }
 
 /// Every line ends in CR LF, and neither stands anywhere else; no NUL.
@@ -235,18 +248,15 @@ impl Chunks {
                     }
                     if line.ends_with(b"\n") {
                         *self = match chunk_size(line)? {
-                            0 => Self::Trailers { section: b"\r\n".to_vec() },
+                            0 => Self::Trailers { section: Vec::new(), fields: 0 },
                             size => Self::Data { left: size + 2 },
                         };
                     }
                 }
-                Self::Trailers { section } => {
+                Self::Trailers { section, fields } => {
                     section.push(rest[0]);
                     at += 1;
-                    if section.len() > TRAILER_LIMIT {
-                        return Err(Malformed { status: 431, reason: "its trailers are too long" });
-                    }
-                    if section.ends_with(b"\r\n\r\n") {
+                    if is_end(section, fields)? {
                         return Ok((at, true));
                     }
                 }
@@ -254,6 +264,39 @@ impl Chunks {
         }
         Ok((at, false))
     }
+}
+
+/// Whether a trailer section, come so far, is whole; counts its `fields`.
+fn is_end(section: &[u8], fields: &mut usize) -> Result<bool, Malformed> {
+    if section == b"\r\n" || section.ends_with(b"\r\n\r\n") {
+        return check_trailers(section).map(|()| true);
+    }
+    *fields += usize::from(section.ends_with(b"\n"));
+    if section.len() > TRAILER_LIMIT || *fields > FIELD_LIMIT {
+        return Err(Malformed { status: 431, reason: "its trailers are too long" });
+    }
+    Ok(false)
+}
+
+/// Trailers are fields, and none of those that only a head may have (RFC 9110 §6.5.1): what was
+/// judged there is not said again behind the body.
+fn check_trailers(section: &[u8]) -> Result<(), Malformed> {
+    check_lines(section)?;
+    let mut fields = [httparse::EMPTY_HEADER; FIELD_LIMIT];
+    let Ok(httparse::Status::Complete((_, fields))) = httparse::parse_headers(section, &mut fields)
+    else {
+        return Err(bad("its trailers are not header fields"));
+    };
+    let is_of_head = |name: &str| {
+        let name = name.parse().unwrap_or(HOST);
+        is_hop_by_hop(&name)
+            || KEY_HEADERS.contains(&name)
+            || [HOST, CONTENT_LENGTH, COOKIE, EXPECT].contains(&name)
+    };
+    if fields.iter().any(|field| is_of_head(field.name)) {
+        return Err(bad("a trailer is a field that only a head may have"));
+    }
+    Ok(())
 }
 
 /// The size in a chunk's line: hexadecimal digits, then nothing or extensions.
@@ -268,6 +311,9 @@ fn chunk_size(line: &[u8]) -> Result<u64, Malformed> {
     u64::from_str_radix(digits, 16).map_err(|_| wrong)
 }
 
+#[cfg(test)]
+#[path = "framing/agreement.rs"]
+mod agreement;
 #[cfg(test)]
 #[path = "framing/tests.rs"]
 mod tests;

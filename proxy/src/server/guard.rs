@@ -25,14 +25,17 @@ use crate::idle::Idle;
 use super::framing::{self, Framing, HEAD_LIMIT, Malformed};
 
 /// How much is read and thrown away, and for how long, before a connection whose request was
-/// refused is closed: closing with unread bytes would destroy the answer on its way.
-const LINGER_BYTES: usize = 1024 * 1024;
+/// refused is closed: closing with unread bytes would destroy the answer on its way. Some
+/// clients read only when they have written all.
+const LINGER_BYTES: usize = 64 * 1024 * 1024;
 const LINGER: Duration = Duration::from_secs(2);
 
 /// What the guard and the exchanges of one connection tell each other.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
     phase: AtomicU8,
+    /// Why the body of the request that was passed on has no end.
+    fault: Mutex<Option<Fault>>,
     /// Interim responses that wait to be written before the next bytes of the library's.
     interim: Mutex<BytesMut>,
     /// How many came for the request that runs.
@@ -43,6 +46,15 @@ pub(crate) struct Gate {
 
 /// The most interim responses to one request.
 const INTERIM_LIMIT: u32 = 32;
+
+/// Why a request's body has no end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Its framing is none.
+    Malformed(Malformed),
+    /// The client left, or closed its sending side.
+    Left,
+}
 
 /// Between exchanges.
 const IDLE: u8 = 0;
@@ -58,6 +70,15 @@ impl Gate {
         if busy.is_ok() {
             self.waker.wake();
         }
+    }
+
+    /// Why the body of the running request has no end, if so.
+    pub(crate) fn fault(&self) -> Option<Fault> {
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn blame(&self, fault: Fault) {
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
     }
 
     /// The connection stops being HTTP with this response.
@@ -133,6 +154,8 @@ enum State {
     Refused { answer: Bytes },
     /// Throwing away what still comes, until the client has read the answer.
     Lingering { left: usize },
+    /// A body turned out to be malformed; the library is told that it ended.
+    Broken,
     /// Nothing more comes.
     Ended,
 }
@@ -171,6 +194,27 @@ impl<T> Guard<T> {
             self.timer.as_mut().reset(due);
         }
         false
+    }
+
+    /// The library sees a body that ends too early, and its request fails.
+    fn break_off(&mut self, fault: Fault) {
+        self.peer.gate.blame(fault);
+        self.state = match fault {
+            Fault::Malformed(_) => State::Broken,
+            Fault::Left => State::Ended,
+        };
+    }
+
+    /// Passes on the head that is held, as far as there is room; true when it is through.
+    fn pass_head(&mut self, out: &mut ReadBuf<'_>) -> bool {
+        let State::Passing { ready, .. } = self.state else {
+            return true;
+        };
+        let left = ready - self.pass_held(ready, out);
+        if let State::Passing { ready, .. } = &mut self.state {
+            *ready = left;
+        }
+        left == 0
     }
 
     /// Passes on what is held, as far as there is room.
@@ -248,23 +292,14 @@ impl<T: AsyncRead + Unpin> Guard<T> {
 
     /// Passes on the bytes of one request and keeps what follows.
     fn poll_pass(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let State::Passing { ready: head, .. } = self.state else {
-            return Poll::Ready(Ok(()));
-        };
         let before = out.filled().len();
-        let passed = self.pass_held(head, out);
-        if passed < head {
-            self.state = match std::mem::replace(&mut self.state, State::Ended) {
-                State::Passing { body, .. } => State::Passing { ready: head - passed, body },
-                other => other,
-            };
+        if !self.pass_head(out) {
             return Poll::Ready(Ok(()));
         }
-        let State::Passing { ready, body } = &mut self.state else {
+        let body_begins = out.filled().len();
+        let State::Passing { body, .. } = &mut self.state else {
             return Poll::Ready(Ok(()));
         };
-        *ready = 0;
-        let body_begins = before + passed;
         if *body == Framing::Done {
             return Poll::Ready(Ok(()));
         }
@@ -272,18 +307,20 @@ impl<T: AsyncRead + Unpin> Guard<T> {
             let taken = self.held.len().min(out.remaining());
             out.put_slice(&self.held[..taken]);
             self.held.advance(taken);
-        } else if passed == 0 {
+        } else if body_begins == before {
             ready!(Pin::new(&mut self.io).poll_read(cx, out))?;
             if out.filled().len() == before {
-                self.state = State::Ended;
+                self.break_off(Fault::Left);
                 return Poll::Ready(Ok(()));
             }
         }
-        let Ok(taken) = body.advance(&out.filled()[body_begins..]) else {
-            // The library sees a body that ends too early, and its request fails.
-            out.set_filled(body_begins);
-            self.state = State::Ended;
-            return Poll::Ready(Ok(()));
+        let taken = match body.advance(&out.filled()[body_begins..]) {
+            Ok(taken) => taken,
+            Err(malformed) => {
+                out.set_filled(body_begins);
+                self.break_off(Fault::Malformed(malformed));
+                return Poll::Ready(Ok(()));
+            }
         };
         let surplus = &out.filled()[body_begins + taken..];
         if !surplus.is_empty() {
@@ -330,7 +367,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Guard<T> {
                 State::Passing { .. } => {
                     let before = out.filled().len();
                     ready!(this.poll_pass(cx, out))?;
-                    let is_ended = matches!(this.state, State::Ended);
+                    let is_ended = matches!(this.state, State::Ended | State::Broken);
                     if is_ended || out.filled().len() > before {
                         return Poll::Ready(Ok(()));
                     }
@@ -348,7 +385,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Guard<T> {
                     return Poll::Ready(Ok(()));
                 }
                 // To the library the client has closed; the answer follows in `poll_shutdown`.
-                State::Refused { .. } | State::Lingering { .. } | State::Ended => {
+                State::Refused { .. } | State::Lingering { .. } | State::Broken | State::Ended => {
                     return Poll::Ready(Ok(()));
                 }
             }
@@ -425,7 +462,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<T> {
                     answer.advance(written);
                 }
                 // The rest of a request that was answered before its end, or refused.
-                State::Refused { .. } | State::Passing { .. } => {
+                State::Refused { .. } | State::Passing { .. } | State::Broken => {
                     ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
                     this.timer.as_mut().reset(Instant::now() + LINGER);
                     this.state = State::Lingering { left: LINGER_BYTES };

@@ -77,6 +77,12 @@ impl Row {
         }
     }
 
+    /// The row of a request whose body the client did not send to its end.
+    pub(super) fn cut() -> Self {
+        let outcome = Outcome::ClientAbort;
+        Self { outcome, ..Self::malformed(400, "its body ends too early") }
+    }
+
     /// The error type of RFC 9209 §2.3 that fits best.
     pub(super) fn proxy_status(&self) -> &'static str {
         match (self.code, self.category) {

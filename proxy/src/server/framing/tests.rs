@@ -120,6 +120,26 @@ fn the_end_of_a_chunked_body_is_found_however_it_is_cut() {
 }
 
 #[test]
+fn trailers_are_fields_and_bounded_ones() {
+    let many = format!("0\r\n{}\r\n", "a: b\r\n".repeat(101));
+    let long = format!("0\r\na: {}\r\n\r\n", "b".repeat(9000));
+    for (text, status) in [
+        ("0\r\nX-Api-Key: a\r\n\r\n", 400),
+        ("0\r\ncontent-length: 3\r\n\r\n", 400),
+        ("0\r\nno field\r\n\r\n", 400),
+        ("0\r\na: b\nc: d\r\n\r\n", 400),
+        ("0\r\na: b\r\n c\r\n\r\n", 400),
+        (&*many, 431),
+        (&*long, 431),
+    ] {
+        for size in [1, 7, text.len()] {
+            let error = consume(&mut chunked(), text.as_bytes(), size).unwrap_err();
+            assert_eq!(error.status, status, "{text:?}");
+        }
+    }
+}
+
+#[test]
 fn chunks_that_are_none_are_refused() {
     let long = format!("5;{}\r\n", "x".repeat(300));
     for text in

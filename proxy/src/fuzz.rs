@@ -1,0 +1,40 @@
+//! The parsers of what clients and users write, as plain functions for the fuzz targets. Not part
+//! of the interface of this crate: only with the feature `fuzzing`, and free to change.
+
+use crate::allowlist::{HostPattern, HostSet};
+use crate::target::Target;
+use crate::{path, server::framing};
+
+/// The canonical `host:port` of an authority.
+pub fn target(authority: &str) -> Option<String> {
+    let authority = authority.parse().ok()?;
+    Some(Target::from_authority(&authority, Some(443))?.to_string())
+}
+
+/// Whether `rule` lets `authority` through; `None` if either is not one.
+pub fn host_rule(rule: &str, authority: &str) -> Option<bool> {
+    let rules = HostSet::new([HostPattern::parse(rule).ok()?]);
+    let target = Target::from_authority(&authority.parse().ok()?, Some(443))?;
+    Some(rules.matches(&target).is_some())
+}
+
+/// Why a path is refused, if it is.
+pub fn ambiguity(path: &str) -> Option<&'static str> {
+    path::ambiguity(path)
+}
+
+/// How many bytes the request at the start of `bytes` has, when its body comes in pieces of
+/// `size`; `None` if it is not whole.
+///
+/// # Errors
+/// The status with which it is refused.
+pub fn request(bytes: &[u8], size: usize) -> Result<Option<usize>, u16> {
+    let Some(head) = framing::head(bytes).map_err(|malformed| malformed.status)? else {
+        return Ok(None);
+    };
+    let (mut length, mut body) = (head.length, head.body);
+    for piece in bytes.get(length..).unwrap_or_default().chunks(size.max(1)) {
+        length += body.advance(piece).map_err(|malformed| malformed.status)?;
+    }
+    Ok((body == framing::Framing::Done).then_some(length))
+}

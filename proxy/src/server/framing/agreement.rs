@@ -1,0 +1,117 @@
+//! Where this module ends a request, the HTTP library ends it too.
+
+use std::convert::Infallible;
+use std::sync::Mutex;
+
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::{Bytes, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, prop_oneof};
+use proptest::test_runner::{Config, TestRunner};
+use tokio::io::AsyncWriteExt as _;
+
+use super::{Framing, head};
+
+/// Follows a request; whoever takes it for a part of that, or a part of that for it, is seen.
+const MARKER: &[u8] = b"GET /marker HTTP/1.1\r\nHost: m\r\n\r\n";
+
+fn lines() -> impl Strategy<Value = Vec<u8>> {
+    let known = [
+        "POST / HTTP/1.1\r\n",
+        "GET /a HTTP/1.0\r\n",
+        "PUT /a?b HTTP/1.1\r\n",
+        "Host: x\r\n",
+        "Content-Length: 0\r\n",
+        "Content-Length: 5\r\n",
+        "content-length:07 \r\n",
+        "X: y\r\n",
+        "Content-Length: 3, 3\r\n",
+        "Transfer-Encoding: chunked\r\n",
+        "transfer-encoding: CHUNKED\r\n",
+        "Transfer-Encoding: chunked, chunked\r\n",
+        "Transfer-Encoding:\tchunked\r\n",
+        "X:\r\n",
+        "Connection: keep-alive\r\n",
+        "Expect: 100-continue\r\n",
+        "\r\n",
+        "\r\n",
+        "0\r\n\r\n",
+        "5\r\nhello\r\n",
+        "3;a=b\r\nabc\r\n",
+        "00\r\n",
+        "A: b\r\n",
+        "hello",
+        "GET / HTTP/1.1\r\n",
+    ];
+    prop_oneof![
+        19 => proptest::sample::select(known.to_vec()).prop_map(|text| text.as_bytes().to_vec()),
+        1 => proptest::collection::vec(any::<u8>(), 0..6),
+    ]
+}
+
+/// A request line and a Host, which nearly every request has, and then anything.
+fn requests() -> impl Strategy<Value = Vec<u8>> {
+    let start = proptest::sample::select(vec!["POST / HTTP/1.1\r\nHost: x\r\n", ""]);
+    let framing = proptest::sample::select(vec![
+        "",
+        "Content-Length: 5\r\n\r\nhello",
+        "Transfer-Encoding: chunked\r\n\r\n",
+    ]);
+    (start, framing, proptest::collection::vec(lines(), 0..8)).prop_map(|(start, framing, rest)| {
+        [start.as_bytes(), framing.as_bytes(), &rest.concat()].concat()
+    })
+}
+
+/// The length of the request at the start of `bytes`, if it is a whole one.
+fn length(bytes: &[u8]) -> Option<usize> {
+    let found = head(bytes).ok()??;
+    let mut body = found.body;
+    let taken = body.advance(&bytes[found.length..]).ok()?;
+    (body == Framing::Done).then_some(found.length + taken)
+}
+
+/// The paths of the requests that the library finds in `bytes`.
+async fn library(bytes: &[u8]) -> Vec<String> {
+    let found = Mutex::new(Vec::new());
+    let service = service_fn(async |request: Request<Incoming>| {
+        let path = request.uri().path().to_owned();
+        if request.into_body().collect().await.is_ok() {
+            found.lock().unwrap().push(path);
+        }
+        Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
+    });
+    let (mut client, server) = tokio::io::duplex(1024 * 1024);
+    client.write_all(bytes).await.unwrap();
+    client.shutdown().await.unwrap();
+    let connection =
+        http1::Builder::new().half_close(true).serve_connection(TokioIo::new(server), service);
+    // Its error, if any, is in what it did not find.
+    let _ = connection.await;
+    found.into_inner().unwrap()
+}
+
+#[test]
+fn the_library_ends_every_request_where_it_is_ended_here() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let config = Config { cases: 2000, failure_persistence: None, ..Config::default() };
+    let whole = std::cell::Cell::new(0);
+    let ran = TestRunner::new(config).run(&requests(), |bytes| {
+        let Some(length) = length(&bytes) else { return Ok(()) };
+        whole.set(whole.get() + 1);
+        let followed = [&bytes[..length], MARKER].concat();
+        let found = runtime.block_on(library(&followed));
+        let is_last =
+            found.len() == 1 && bytes[..length].windows(8).any(|part| part == b"HTTP/1.0");
+        if !is_last {
+            prop_assert_eq!(found.len(), 2, "{:?}", String::from_utf8_lossy(&followed));
+            prop_assert_eq!(&found[1], "/marker");
+        }
+        prop_assert!(found[0] != "/marker");
+        Ok(())
+    });
+    ran.unwrap();
+    assert!(whole.get() > 200, "only {} whole requests", whole.get());
+}
