@@ -3,7 +3,7 @@
 
 use nono_audit::{Decision, DenialCategory, Mode, Outcome};
 use nono_proxy::ProxyConfig;
-use support::{Connection, Origin, Reply, TestProxy, exchange, route};
+use support::{Connection, Origin, Reply, TestProxy, exchange, isolated_async, route};
 
 fn head(target: &str, fields: &str) -> String {
     format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{fields}\r\n")
@@ -87,55 +87,61 @@ async fn the_token_in_an_api_key_header_does_not_open_a_tunnel() {
     assert_eq!(exchange(proxy.addr(), &head("127.0.0.1:9", &fields)).await.status, 407);
 }
 
-#[tokio::test]
-async fn hosts_that_no_rule_allows_are_refused_with_the_rule_that_would() {
-    let proxy = TestProxy::with_hosts(&["allowed.example", "*.wild.example"]).await;
-    for (target, host) in [
-        ("other.example:443", "other.example"),
-        ("wild.example:443", "wild.example"),
-        ("127.0.0.1:80", "127.0.0.1"),
-        ("[::1]:80", "[::1]"),
-        ("2130706433:80", "127.0.0.1"),
-    ] {
-        let reply = connect(&proxy, target).await;
-        assert_eq!((reply.status, reply.code()), (403, "host_not_allowed".into()), "{target}");
-        let hint = reply.json()["hint"].as_str().unwrap().to_owned();
-        assert!(hint.contains(&format!("\"{host}:")), "{hint}");
-    }
-    for record in proxy.drain_audit() {
-        assert_eq!(record.denial_category, Some(DenialCategory::HostDenied));
-        assert_eq!((record.decision, record.outcome), (Decision::Deny, Outcome::Refused));
-    }
+#[test]
+fn hosts_that_no_rule_allows_are_refused_with_the_rule_that_would() {
+    isolated_async("hosts_that_no_rule_allows_are_refused_with_the_rule_that_would", async {
+        let proxy = TestProxy::with_hosts(&["allowed.example", "*.wild.example"]).await;
+        for (target, host) in [
+            ("other.example:443", "other.example"),
+            ("wild.example:443", "wild.example"),
+            ("127.0.0.1:80", "127.0.0.1"),
+            ("[::1]:80", "[::1]"),
+            ("2130706433:80", "127.0.0.1"),
+        ] {
+            let reply = connect(&proxy, target).await;
+            assert_eq!((reply.status, reply.code()), (403, "host_not_allowed".into()), "{target}");
+            let hint = reply.json()["hint"].as_str().unwrap().to_owned();
+            assert!(hint.contains(&format!("\"{host}:")), "{hint}");
+        }
+        for record in proxy.drain_audit() {
+            assert_eq!(record.denial_category, Some(DenialCategory::HostDenied));
+            assert_eq!((record.decision, record.outcome), (Decision::Deny, Outcome::Refused));
+        }
+    });
 }
 
-#[tokio::test]
-async fn addresses_that_no_rule_names_are_not_reached_through_allow_all() {
-    let config = ProxyConfig { allow_all_hosts: true, ..ProxyConfig::default() };
-    let proxy = TestProxy::start(config).await;
-    for target in [
-        "127.0.0.1:80",
-        "localhost:80",
-        "[::1]:80",
-        "10.0.0.1:80",
-        "0.0.0.0:80",
-        "2130706433:80",
-        "169.254.169.254:80",
-        "0xa9fea9fe:80",
-        "[::ffff:169.254.169.254]:80",
-        "[fe80::1]:80",
-        "metadata.google.internal:80",
-    ] {
-        let reply = connect(&proxy, target).await;
-        assert_eq!((reply.status, reply.code()), (403, "address_refused".into()), "{target}");
-    }
+#[test]
+fn addresses_that_no_rule_names_are_not_reached_through_allow_all() {
+    isolated_async("addresses_that_no_rule_names_are_not_reached_through_allow_all", async {
+        let config = ProxyConfig { allow_all_hosts: true, ..ProxyConfig::default() };
+        let proxy = TestProxy::start(config).await;
+        for target in [
+            "127.0.0.1:80",
+            "localhost:80",
+            "[::1]:80",
+            "10.0.0.1:80",
+            "0.0.0.0:80",
+            "2130706433:80",
+            "169.254.169.254:80",
+            "0xa9fea9fe:80",
+            "[::ffff:169.254.169.254]:80",
+            "[fe80::1]:80",
+            "metadata.google.internal:80",
+        ] {
+            let reply = connect(&proxy, target).await;
+            assert_eq!((reply.status, reply.code()), (403, "address_refused".into()), "{target}");
+        }
+    });
 }
 
-#[tokio::test]
-async fn metadata_is_not_reached_even_where_a_rule_names_it() {
-    let proxy = TestProxy::with_hosts(&["169.254.169.254", "metadata.google.internal"]).await;
-    for target in ["169.254.169.254:80", "metadata.google.internal:80"] {
-        assert_eq!(connect(&proxy, target).await.code(), "address_refused", "{target}");
-    }
+#[test]
+fn metadata_is_not_reached_even_where_a_rule_names_it() {
+    isolated_async("metadata_is_not_reached_even_where_a_rule_names_it", async {
+        let proxy = TestProxy::with_hosts(&["169.254.169.254", "metadata.google.internal"]).await;
+        for target in ["169.254.169.254:80", "metadata.google.internal:80"] {
+            assert_eq!(connect(&proxy, target).await.code(), "address_refused", "{target}");
+        }
+    });
 }
 
 #[tokio::test]

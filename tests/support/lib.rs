@@ -5,6 +5,7 @@
     clippy::expect_used,
     clippy::missing_panics_doc,
     clippy::panic,
+    clippy::print_stderr,
     clippy::unwrap_used,
     missing_debug_implementations,
     reason = "fixtures of tests, which fail by panicking"
@@ -12,6 +13,7 @@
 
 mod ca;
 mod client;
+mod isolation;
 mod message;
 mod origin;
 mod proxy;
@@ -20,6 +22,7 @@ mod wire;
 
 pub use ca::{Authority, Identity};
 pub use client::{Connection, Reply, exchange};
+pub use isolation::{isolated, isolated_async};
 pub use message::Message;
 pub use origin::{Origin, Reaction, Seen};
 pub use proxy::{KEY_VARIABLE, REAL_KEY, TestProxy, route};
