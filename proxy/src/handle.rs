@@ -6,9 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use nono_audit::{Receiver, Record};
-use serde::Serialize;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{ProxyConfig, Settings};
 use crate::environment;
 use crate::error::StartError;
-use crate::route::Route;
+use crate::prepare::{Diagnostic, prepare};
 use crate::server::{self, Prepared};
 use crate::stack::Shared;
 use crate::token::Token;
@@ -35,23 +33,6 @@ pub struct ProxyHandle {
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Where the threads are; a forked child has a copy of the handle but not of them.
     process: u32,
-}
-
-/// Something that a proxy found at start and that will fail requests.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Diagnostic {
-    /// What it is: `credential_not_found` or `credential_unavailable`.
-    pub code: &'static str,
-    /// How bad it is: `warning`.
-    pub severity: &'static str,
-    /// The route concerned.
-    pub route_prefix: String,
-    /// Where its credential is kept.
-    pub credential_ref: String,
-    /// What happened, in words.
-    pub message: String,
-    /// What to do about it, where that is known.
-    pub hint: Option<String>,
 }
 
 impl ProxyHandle {
@@ -75,7 +56,7 @@ impl ProxyHandle {
             shared.drain.cancel();
         })?;
         drop(done);
-        let (ready, loaded) = oneshot::channel();
+        let (ready, prepared) = oneshot::channel();
         let task = {
             let (shared, grace, ended) = (Arc::clone(&shared), Arc::clone(&grace), ended.clone());
             async move {
@@ -83,8 +64,8 @@ impl ProxyHandle {
                     return;
                 };
                 // Dropped by a `start` that was cancelled; its handle's drop ends this too.
-                let loading = load_credentials(&shared);
-                let Some(found) = shared.drain.run_until_cancelled(loading).await else { return };
+                let preparing = prepare(&shared);
+                let Some(found) = shared.drain.run_until_cancelled(preparing).await else { return };
                 let _ = ready.send(found);
                 server::accept(listener, queues, &shared).await;
                 drain(&shared, &grace, &ended).await;
@@ -100,8 +81,8 @@ impl ProxyHandle {
             threads: Mutex::new(threads),
             process: std::process::id(),
         };
-        handle.diagnostics =
-            loaded.await.map_err(|_| std::io::Error::other("the listener was lost"))?;
+        let lost = |_| std::io::Error::other("the listener was lost");
+        handle.diagnostics = prepared.await.map_err(lost)??;
         Ok(handle)
     }
 
@@ -188,26 +169,6 @@ fn listen(bind: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
 fn session() -> Result<String, std::io::Error> {
     let random = getrandom::u64().map_err(std::io::Error::other)?;
     Ok(format!("{random:016x}"))
-}
-
-/// Loads the credentials of all routes at once.
-async fn load_credentials(shared: &Shared) -> Vec<Diagnostic> {
-    let load = async |route: &Arc<Route>| {
-        let credential = route.credential.as_ref()?;
-        let error = credential.load(&shared.store).await.err()?;
-        Some(Diagnostic {
-            code: error.code(),
-            severity: "warning",
-            route_prefix: route.id.to_string(),
-            credential_ref: credential.locator().to_string(),
-            message: error.to_string(),
-            hint: error.hint().map(str::to_owned),
-        })
-    };
-    let mut found: Vec<_> =
-        join_all(shared.settings.routes.iter().map(load)).await.into_iter().flatten().collect();
-    found.sort_by(|a, b| a.route_prefix.cmp(&b.route_prefix));
-    found
 }
 
 /// Waits for the workers to finish what runs, for as long as they may, then cuts the rest.

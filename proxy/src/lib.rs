@@ -22,6 +22,7 @@
 
 mod config;
 mod handle;
+mod prepare;
 mod server;
 mod stack;
 
@@ -59,4 +60,5 @@ pub mod fuzz;
 
 pub use config::{ConfigError, InjectMode, Limits, ProxyConfig, RouteConfig};
 pub use error::StartError;
-pub use handle::{Diagnostic, ProxyHandle};
+pub use handle::ProxyHandle;
+pub use prepare::Diagnostic;

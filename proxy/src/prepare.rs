@@ -1,0 +1,85 @@
+//! What happens between the listening and the first request: credentials are loaded, and what
+//! only the network can tell of the configuration is found out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{join, join_all};
+use serde::Serialize;
+use tokio::net::lookup_host;
+use tokio::time::timeout;
+use url::Host;
+
+use crate::address::{Reach, classify};
+use crate::config::ConfigError;
+use crate::route::Route;
+use crate::stack::Shared;
+
+/// How long a name is looked up for; one that does not answer is judged when it is asked for.
+const LOOKUP: Duration = Duration::from_secs(2);
+
+/// Something that a proxy found at start and that will fail requests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Diagnostic {
+    /// What it is: `credential_not_found` or `credential_unavailable`.
+    pub code: &'static str,
+    /// How bad it is: `warning`.
+    pub severity: &'static str,
+    /// The route concerned.
+    pub route_prefix: String,
+    /// Where its credential is kept.
+    pub credential_ref: String,
+    /// What happened, in words.
+    pub message: String,
+    /// What to do about it, where that is known.
+    pub hint: Option<String>,
+}
+
+/// Prepares a proxy for its first request; all of it at once.
+///
+/// # Errors
+/// A route leads over plain http to a public address.
+pub(crate) async fn prepare(shared: &Shared) -> Result<Vec<Diagnostic>, ConfigError> {
+    let routes = || shared.settings.routes.iter();
+    let loading = join_all(routes().map(|route| load(shared, route)));
+    let judging = join_all(routes().map(judge_plain));
+    let (loaded, judged) = join(loading, judging).await;
+    judged.into_iter().collect::<Result<(), _>>()?;
+    let mut found: Vec<_> = loaded.into_iter().flatten().collect();
+    found.sort_by(|a, b| a.route_prefix.cmp(&b.route_prefix));
+    Ok(found)
+}
+
+/// Loads the credential of a route; says why not, if it cannot.
+async fn load(shared: &Shared, route: &Arc<Route>) -> Option<Diagnostic> {
+    let credential = route.credential.as_ref()?;
+    let error = credential.load(&shared.store).await.err()?;
+    Some(Diagnostic {
+        code: error.code(),
+        severity: "warning",
+        route_prefix: route.id.to_string(),
+        credential_ref: credential.locator().to_string(),
+        message: error.to_string(),
+        hint: error.hint().map(str::to_owned),
+    })
+}
+
+/// Refuses a plain http upstream whose name leads to where plain http may not go. Every request
+/// judges the name again; this is to tell the mistake early.
+async fn judge_plain(route: &Arc<Route>) -> Result<(), ConfigError> {
+    let (Reach::PrivateOnly, Host::Domain(name)) = (route.reach, route.target.host()) else {
+        return Ok(());
+    };
+    let Ok(Ok(addresses)) = timeout(LOOKUP, lookup_host((name.as_str(), 0))).await else {
+        return Ok(());
+    };
+    for address in addresses {
+        if !route.reach.permits(classify(address.ip())) {
+            let upstream = format!("http://{}", route.target);
+            let reason = "its name leads to a public address, where plain http would send the \
+                          credential unprotected; use https";
+            return Err(ConfigError::new("upstream", upstream, reason));
+        }
+    }
+    Ok(())
+}
