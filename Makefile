@@ -50,7 +50,7 @@ test-python: develop ## Python: lints, types, stub and tests
 develop: $(VENV)/.maturin ## build the package with the tests' profile and install it into .venv
 	@cd py && VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --quiet --extras test >/dev/null
 
-bench: bench-setup ## measure the proxy beside nginx, HAProxy and others, into benches/report (25 minutes)
+bench: bench-setup ## measure the proxy beside nginx, HAProxy and others, into benches/report (half an hour)
 	@$(PYTHON) benches/run.py
 
 bench-quick: bench-setup ## the same in three minutes, into benches/out
