@@ -55,7 +55,7 @@ fuzz: ## feed the parsers random input, 10 seconds each (with cargo-fuzz: see te
 		cargo run --quiet --target-dir target --manifest-path tests/fuzz/Cargo.toml --bin $$target 10 || exit 1; \
 	done
 
-bench: bench-setup ## measure the proxy beside nginx, HAProxy and others, into benches/report (25 minutes)
+bench: bench-setup ## measure the proxy beside nginx, HAProxy and others, into benches/report (half an hour)
 	@$(PYTHON) benches/run.py
 
 bench-quick: bench-setup ## the same in three minutes, into benches/out

@@ -22,6 +22,9 @@ PROGRAMS = ROOT / "target" / "release"
 OURS = ROOT / "target" / "bench-ours" / "bin" / "python"
 REFERENCE = ROOT / "target" / "bench-reference" / "bin" / "python"
 
+# Where Debian keeps servers, which is not on everybody's path.
+os.environ["PATH"] += ":/usr/sbin"
+
 KEY = "sk-real-0123456789abcdef"
 PEER_TOKEN = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 # As many workers as this proxy runs by default.
