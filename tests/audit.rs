@@ -57,7 +57,7 @@ async fn a_refusal_has_the_id_of_its_record() {
     );
     let reply = exchange(proxy.addr(), &request).await;
     let record = proxy.only_record();
-    assert_eq!(reply.json()["request_id"], record.id.as_str());
+    assert_eq!(reply.json()["request_id"], record.id.to_string());
     assert_eq!(record.status, Some(reply.status));
     assert_eq!(record.reason.as_deref(), reply.json()["message"].as_str());
 }

@@ -216,7 +216,7 @@ async fn whatever_is_wrong_is_answered_and_recorded() {
         let record = proxy.records(1).await.remove(0);
         assert_eq!((record.status, record.denial_category), (Some(status), category), "{line}");
         if category.is_some() {
-            assert_eq!(reply.json()["request_id"], record.id.as_str());
+            assert_eq!(reply.json()["request_id"], record.id.to_string());
         }
     }
     assert_eq!(origin.requests()[0].line(), "GET /?x=1 HTTP/1.1");

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::Record;
+use crate::{Record, RecordId};
 
 /// Makes a channel that holds up to `capacity` records, counting those whose exchange is still
 /// running. `session` is the prefix of every record's `id`.
@@ -79,8 +79,8 @@ pub struct Permit {
 
 impl Permit {
     /// The id for this exchange's record.
-    pub fn id(&self) -> String {
-        format!("{}-{}", self.shared.session, self.number)
+    pub fn id(&self) -> RecordId {
+        RecordId { session: Arc::clone(&self.shared.session), number: self.number }
     }
 
     /// Whether the sender was closed.
@@ -109,7 +109,7 @@ impl Drop for Permit {
 
 struct Shared {
     capacity: usize,
-    session: Box<str>,
+    session: Arc<str>,
     /// Places in use: exchanges that run, and records not yet drained.
     taken: AtomicUsize,
     opened: AtomicU64,

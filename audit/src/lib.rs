@@ -24,5 +24,6 @@ pub mod redact;
 pub use channel::{Permit, Receiver, Sender, channel};
 pub use record::{
     AuthMechanism, AuthOutcome, Decision, DenialCategory, InjectionMode, Mode, Outcome, Record,
+    RecordId,
 };
 pub use recorder::Recorder;

@@ -1,6 +1,7 @@
 //! The record of one exchange, and the words it may use.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
@@ -46,7 +47,7 @@ pub struct Record {
     /// Position in the log of this proxy: 0, 1, 2, … without gaps, in the order of endings.
     pub sequence: u64,
     /// Identifies the exchange; the `request_id` of a refusal's body is the same.
-    pub id: String,
+    pub id: RecordId,
     /// How the exchange ended.
     pub outcome: Outcome,
     /// From the request's head to the end of the exchange, in milliseconds.
@@ -57,6 +58,25 @@ pub struct Record {
     pub bytes_out: u64,
     /// The client's socket address.
     pub client: Option<Arc<str>>,
+}
+
+/// The id of an exchange: its proxy's session and its number there. Text only when it is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RecordId {
+    pub(crate) session: Arc<str>,
+    pub(crate) number: u64,
+}
+
+impl fmt::Display for RecordId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.session, self.number)
+    }
+}
+
+impl Serialize for RecordId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
 }
 
 /// Defines an enum whose variants each have a word, by which they are serialised.

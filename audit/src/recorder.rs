@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use crate::{Decision, Mode, Outcome, Permit, Record};
+use crate::{Decision, Mode, Outcome, Permit, Record, RecordId};
 
 /// Gathers what is learned of one exchange and sends its [`Record`] once: at [`finish`], or,
 /// if nobody finished it, when it is dropped.
@@ -16,7 +16,7 @@ use crate::{Decision, Mode, Outcome, Permit, Record};
 /// [closed]: crate::Sender::close
 #[derive(Debug)]
 pub struct Recorder {
-    id: String,
+    id: RecordId,
     began: Instant,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
@@ -62,7 +62,7 @@ impl Recorder {
     }
 
     /// The id of this exchange's record.
-    pub fn id(&self) -> &str {
+    pub fn id(&self) -> &RecordId {
         &self.id
     }
 

@@ -69,7 +69,12 @@ fn redact_pair(pair: &str, token: &str, also: &[impl AsRef<str>]) -> String {
 }
 
 fn without(text: &str, token: &str) -> String {
-    if token.is_empty() { text.to_owned() } else { text.replace(token, REDACTED) }
+    // Most paths are shorter than a token.
+    if token.is_empty() || text.len() < token.len() {
+        text.to_owned()
+    } else {
+        text.replace(token, REDACTED)
+    }
 }
 
 fn is_credential_name(name: &str) -> bool {

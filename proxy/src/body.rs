@@ -50,7 +50,7 @@ struct Stream {
     /// Takes secrets out of it.
     scrubber: Option<Scrubber>,
     /// Trailers that came while the scrubber still held bytes, which go first.
-    trailers: Option<HeaderMap>,
+    trailers: Option<Box<HeaderMap>>,
 }
 
 #[derive(Debug)]
@@ -273,7 +273,7 @@ impl Stream {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Some(trailers) = self.trailers.take() {
-            return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+            return Poll::Ready(Some(Ok(Frame::trailers(*trailers))));
         }
         loop {
             let frame = match Pin::new(&mut self.incoming).poll_frame(cx) {
@@ -309,12 +309,9 @@ impl Stream {
         let Some(scrubber) = &mut self.scrubber else { return Some(frame) };
         match frame.into_data() {
             Ok(data) => {
-                let mut data = scrubber.push(data);
-                // A sized body ends with this frame; there is no later one for what is held.
-                if self.incoming.is_end_stream() && scrubber.is_holding() {
-                    let held = scrubber.finish();
-                    data = [data, held].concat().into();
-                }
+                // A sized body ends with its last frame; there is no later one for what is held.
+                let is_last = self.incoming.is_end_stream();
+                let data = if is_last { scrubber.last(data) } else { scrubber.push(data) };
                 (!data.is_empty()).then(|| Frame::data(data))
             }
             Err(frame) => {
@@ -322,7 +319,7 @@ impl Stream {
                 scrubber.trailers(&mut trailers);
                 match self.rest() {
                     Some(rest) => {
-                        self.trailers = Some(trailers);
+                        self.trailers = Some(Box::new(trailers));
                         Some(rest)
                     }
                     None => Some(Frame::trailers(trailers)),

@@ -16,7 +16,7 @@ use crate::body::Body;
 use crate::error::{Error, Upstream as Failure};
 use crate::exchange::{Exchange, Peer, Ready};
 use crate::headers::{asks_upgrade, strip_hop_by_hop, strip_switching};
-use crate::idle::Idle;
+use crate::idle::{Idle, Timer};
 use crate::layers::Answer;
 use crate::leaf::Worker;
 use crate::route::Route;
@@ -37,14 +37,16 @@ pub(crate) async fn send(worker: &Worker, exchange: Exchange<Ready>) -> Answer {
     relay_interim(&mut request, &peer, destination.route());
 
     let mut response = {
-        let mut patience = Patience::new(limits.response_head);
+        let timer = peer.gate.timer().take();
+        let mut patience = Patience::new(limits.response_head, timer);
         let mut sending = pin!(worker.upstream.send(&destination, request));
         poll_fn(|cx| match sending.as_mut().poll(cx) {
             Poll::Ready(sent) => Poll::Ready(sent),
             Poll::Pending if peer.gate.poll_flooded(cx).is_ready() => Poll::Ready(Err(flooded())),
             Poll::Pending => patience.poll(cx, &recorder).map(|()| Err(late())),
         })
-        .await?
+        .await
+        .inspect(|_| *peer.gate.timer() = patience.idle.into_timer())?
     };
     check_framing(&response)?;
     *response.version_mut() = Version::HTTP_11;
@@ -120,8 +122,8 @@ struct Patience {
 }
 
 impl Patience {
-    fn new(limit: Duration) -> Self {
-        Self { idle: Idle::new(limit), uploaded: 0 }
+    fn new(limit: Duration, timer: Option<Timer>) -> Self {
+        Self { idle: Idle::with_timer(limit, timer), uploaded: 0 }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, recorder: &Recorder) -> Poll<()> {

@@ -60,9 +60,6 @@ impl ProxyHandle {
         let task = {
             let (shared, grace, ended) = (Arc::clone(&shared), Arc::clone(&grace), ended.clone());
             async move {
-                let Ok(listener) = tokio::net::TcpListener::from_std(listener) else {
-                    return;
-                };
                 // Dropped by a `start` that was cancelled; its handle's drop ends this too.
                 let preparing = prepare(&shared);
                 let Some(found) = shared.drain.run_until_cancelled(preparing).await else { return };

@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
+/// A timer in the runtime's wheel; to make one and take it off costs more than to reuse it.
+pub(crate) type Timer = Pin<Box<Sleep>>;
+
 /// Fires when there was no progress for at least its limit, and at most twice that.
 #[derive(Debug)]
 pub(crate) struct Idle {
     limit: Duration,
     /// Made at the first wait; many bodies never wait.
-    timer: Option<Pin<Box<Sleep>>>,
+    timer: Option<Timer>,
     has_progressed: bool,
 }
 
@@ -20,6 +23,17 @@ impl Idle {
     /// A limit that starts to run when it is first polled.
     pub(crate) fn new(limit: Duration) -> Self {
         Self { limit, timer: None, has_progressed: false }
+    }
+
+    /// As [`Idle::new`], with a timer that another has used: what it waits for may be near, so
+    /// its first firing does not count.
+    pub(crate) fn with_timer(limit: Duration, timer: Option<Timer>) -> Self {
+        Self { limit, has_progressed: timer.is_some(), timer }
+    }
+
+    /// Its timer, for another.
+    pub(crate) fn into_timer(self) -> Option<Timer> {
+        self.timer
     }
 
     /// Something happened.

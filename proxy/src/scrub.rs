@@ -47,6 +47,16 @@ impl Scrubber {
 
     /// Takes the next chunk and returns what of it, and of what was held, can go on.
     pub(crate) fn push(&mut self, chunk: Bytes) -> Bytes {
+        let mut whole = self.last(chunk);
+        let tail = &whole[whole.len().saturating_sub(self.reach)..];
+        let line_end = tail.iter().rposition(u8::is_ascii_control);
+        let kept = tail.len() - line_end.map_or(0, |at| at + 1);
+        self.held.extend_from_slice(&whole.split_off(whole.len() - kept));
+        whole
+    }
+
+    /// Takes the last chunk and returns it with what was held.
+    pub(crate) fn last(&mut self, chunk: Bytes) -> Bytes {
         let mut whole = if self.held.is_empty() {
             chunk
         } else {
@@ -57,10 +67,6 @@ impl Scrubber {
         for needle in needles(&self.route) {
             whole = mask(whole, needle);
         }
-        let tail = &whole[whole.len().saturating_sub(self.reach)..];
-        let line_end = tail.iter().rposition(u8::is_ascii_control);
-        let kept = tail.len() - line_end.map_or(0, |at| at + 1);
-        self.held.extend_from_slice(&whole.split_off(whole.len() - kept));
         whole
     }
 
@@ -95,7 +101,7 @@ pub(crate) fn bytes(route: &Route, text: Vec<u8>) -> Bytes {
 pub(crate) fn headers(route: &Route, headers: &mut HeaderMap) {
     for needle in needles(route) {
         for value in headers.values_mut() {
-            if memmem::find(value.as_bytes(), needle).is_some() {
+            if value.len() >= needle.len() && memmem::find(value.as_bytes(), needle).is_some() {
                 let masked = mask(Bytes::copy_from_slice(value.as_bytes()), needle);
                 // Asterisks are allowed in every value, so this does not fail.
                 *value = HeaderValue::from_maybe_shared(masked)

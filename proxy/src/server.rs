@@ -10,7 +10,6 @@ mod overflow;
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 use std::thread::{Builder as ThreadBuilder, JoinHandle};
 use std::time::Duration;
@@ -21,9 +20,11 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use nix::sys::socket::{Shutdown, shutdown};
 use nono_audit::{Mode, Recorder};
-use tokio::net::{TcpListener, TcpStream};
+use rustix::net::{Shutdown, SocketFlags, acceptfrom_with, shutdown};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::net::TcpStream;
 use tokio::runtime::{Builder as RuntimeBuilder, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
@@ -105,13 +106,16 @@ pub(crate) fn spawn_workers(shared: &Arc<Shared>, done: &Arc<DropGuard>) -> io::
 
 /// Accepts until the proxy drains.
 pub(crate) async fn accept(
-    listener: TcpListener,
+    listener: std::net::TcpListener,
     queues: Vec<mpsc::Sender<Accepted>>,
     shared: &Arc<Shared>,
 ) {
     let sockets = Arc::new(Semaphore::new(shared.settings.limits.connections));
     let mut next = queues.iter().cycle();
-    while let Some(accepted) = shared.drain.run_until_cancelled(listener.accept()).await {
+    // The runtime's own listener would register each connection here before its worker does.
+    #[expect(deprecated, reason = "its successor is unsafe; a listener's descriptor is its own")]
+    let Ok(listener) = AsyncFd::with_interest(listener, Interest::READABLE) else { return };
+    while let Some(accepted) = shared.drain.run_until_cancelled(accept_one(&listener)).await {
         match (accepted, next.next()) {
             (Ok((stream, peer)), Some(queue)) => match Arc::clone(&sockets).try_acquire_owned() {
                 Ok(socket) => deal(queue, stream, peer, socket).await,
@@ -121,19 +125,32 @@ pub(crate) async fn accept(
         }
     }
     // A forked child has a copy of the descriptor, which would keep the port open.
-    let _ = shutdown(listener.as_raw_fd(), Shutdown::Both);
+    let _ = shutdown(&listener, Shutdown::Both);
+}
+
+async fn accept_one(
+    listener: &AsyncFd<std::net::TcpListener>,
+) -> io::Result<(std::net::TcpStream, SocketAddr)> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    loop {
+        let mut ready = listener.readable().await?;
+        let accepted = ready.try_io(|listener| Ok(acceptfrom_with(listener.get_ref(), flags)?));
+        if let Ok(accepted) = accepted {
+            let (socket, peer) = accepted?;
+            let peer = peer.ok_or(io::ErrorKind::NotConnected)?.try_into();
+            return Ok((socket.into(), peer.map_err(io::Error::from)?));
+        }
+    }
 }
 
 async fn deal(
     queue: &mpsc::Sender<Accepted>,
-    stream: TcpStream,
+    stream: std::net::TcpStream,
     peer: SocketAddr,
     socket: OwnedSemaphorePermit,
 ) {
-    // Fails only when the system or the worker is ending.
-    if let Ok(stream) = stream.into_std() {
-        let _ = queue.send(Accepted { stream, peer, socket }).await;
-    }
+    // Fails only when the worker is ending.
+    let _ = queue.send(Accepted { stream, peer, socket }).await;
 }
 
 /// The life of a worker.

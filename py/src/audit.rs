@@ -1,15 +1,35 @@
 //! Records and diagnostics as Python dictionaries.
 
-use nono_audit::{AuthMechanism, AuthOutcome, DenialCategory, InjectionMode, Record};
+use std::collections::HashMap;
+use std::marker::PhantomData;
+
+use nono_audit::Record;
 use nono_proxy::Diagnostic;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList};
+use pyo3::types::{PyDict, PyList, PyString};
 
 /// Records as a list of dictionaries, keys in the order of the record's fields.
 pub(crate) fn events<'py>(py: Python<'py>, records: &[Record]) -> PyResult<Bound<'py, PyList>> {
-    let events = records.iter().map(|record| event(py, record)).collect::<PyResult<Vec<_>>>()?;
+    let mut words = Words { py, known: HashMap::new(), _records: PhantomData };
+    let events =
+        records.iter().map(|record| event(&mut words, record)).collect::<PyResult<Vec<_>>>()?;
     PyList::new(py, events)
+}
+
+/// The strings that records share, such as hosts and the names of outcomes: each made once.
+struct Words<'py, 'a> {
+    py: Python<'py>,
+    /// By address and length: what records share lies in one place.
+    known: HashMap<(*const u8, usize), Bound<'py, PyString>>,
+    _records: PhantomData<&'a str>,
+}
+
+impl<'py, 'a> Words<'py, 'a> {
+    fn get(&mut self, word: &'a str) -> Bound<'py, PyString> {
+        let known = self.known.entry((word.as_ptr(), word.len()));
+        known.or_insert_with(|| PyString::new(self.py, word)).clone()
+    }
 }
 
 /// Sets `dict[name]` to the field of that name, for each, with keys that are made only once.
@@ -19,31 +39,32 @@ macro_rules! set {
     };
 }
 
-fn event<'py>(py: Python<'py>, record: &Record) -> PyResult<Bound<'py, PyDict>> {
+fn event<'py, 'a>(words: &mut Words<'py, 'a>, record: &'a Record) -> PyResult<Bound<'py, PyDict>> {
+    let py = words.py;
     let dict = PyDict::new(py);
     set! { py, dict,
         timestamp_unix_ms: record.timestamp_unix_ms,
-        mode: record.mode.as_str(),
-        decision: record.decision.as_str(),
-        target: &*record.target,
+        mode: words.get(record.mode.as_str()),
+        decision: words.get(record.decision.as_str()),
+        target: words.get(&record.target),
         port: record.port,
-        method: record.method.as_deref(),
+        method: record.method.as_deref().map(|word| words.get(word)),
         path: record.path.as_deref(),
         status: record.status,
         reason: record.reason.as_deref(),
-        route_id: record.route_id.as_deref(),
-        auth_mechanism: record.auth_mechanism.map(AuthMechanism::as_str),
-        auth_outcome: record.auth_outcome.map(AuthOutcome::as_str),
+        route_id: record.route_id.as_deref().map(|word| words.get(word)),
+        auth_mechanism: record.auth_mechanism.map(|word| words.get(word.as_str())),
+        auth_outcome: record.auth_outcome.map(|word| words.get(word.as_str())),
         managed_credential_active: record.managed_credential_active,
-        injection_mode: record.injection_mode.map(InjectionMode::as_str),
-        denial_category: record.denial_category.map(DenialCategory::as_str),
+        injection_mode: record.injection_mode.map(|word| words.get(word.as_str())),
+        denial_category: record.denial_category.map(|word| words.get(word.as_str())),
         sequence: record.sequence,
-        id: &record.id,
-        outcome: record.outcome.as_str(),
+        id: record.id.to_string(),
+        outcome: words.get(record.outcome.as_str()),
         duration_ms: record.duration_ms,
         bytes_in: record.bytes_in,
         bytes_out: record.bytes_out,
-        client: record.client.as_deref(),
+        client: record.client.as_deref().map(|word| words.get(word)),
     }
     Ok(dict)
 }

@@ -103,7 +103,7 @@ fn respond(error: &Error, recorder: &Recorder, peer: &Peer) -> Response<Body> {
         _ => Row::of(error, recorder),
     };
     note(&row, recorder);
-    let mut response = render(&row, recorder.id());
+    let mut response = render(&row, &recorder.id().to_string());
     let challenge = match error {
         Error::Refused(Refusal::NoProxyToken) => Some((PROXY_AUTHENTICATE, "Basic realm=\"nono\"")),
         Error::Refused(Refusal::NoRouteToken) => Some((WWW_AUTHENTICATE, "Bearer realm=\"nono\"")),
@@ -128,13 +128,13 @@ pub(crate) fn no_socket(recorder: Option<&Recorder>) -> Bytes {
 
 /// A whole response that ends its connection, with its record.
 fn last_words(row: &Row, recorder: Option<&Recorder>) -> Bytes {
-    let request_id = recorder.map(Recorder::id).unwrap_or_default();
+    let request_id = recorder.map(|recorder| recorder.id().to_string()).unwrap_or_default();
     let mut head = format!(
         "HTTP/1.1 {}\r\ncontent-type: application/json\r\nconnection: close\r\nproxy-status: {}\r\n",
         row.status,
         proxy_status(row),
     );
-    let body = json_body(row, request_id);
+    let body = json_body(row, &request_id);
     let _ = write!(head, "content-length: {}\r\n\r\n{body}", body.len());
     if let Some(recorder) = recorder {
         note(row, recorder);

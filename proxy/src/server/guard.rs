@@ -20,7 +20,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::config::Limits;
 use crate::exchange::Peer;
-use crate::idle::Idle;
+use crate::idle::{Idle, Timer};
 
 use super::framing::{self, Framing, HEAD_LIMIT, Malformed};
 
@@ -40,6 +40,8 @@ pub(crate) struct Gate {
     interim: Mutex<BytesMut>,
     /// How many came for the request that runs.
     interims: AtomicU32,
+    /// The timer that waits for responses, between two exchanges.
+    timer: Mutex<Option<Timer>>,
     /// The connection's task, which also runs its exchange.
     waker: AtomicWaker,
 }
@@ -92,6 +94,11 @@ impl Gate {
             self.lock_interim().extend_from_slice(head);
         }
         self.waker.wake();
+    }
+
+    /// Where a timer waits for the next exchange.
+    pub(crate) fn timer(&self) -> MutexGuard<'_, Option<Timer>> {
+        self.timer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ready when more interim responses came for the request that runs than are passed on.

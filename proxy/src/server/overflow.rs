@@ -21,13 +21,14 @@ static ANSWERS: Semaphore = Semaphore::const_new(64);
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Answers 503 and closes.
-pub(super) fn turn_away(mut stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>) {
+pub(super) fn turn_away(stream: std::net::TcpStream, peer: SocketAddr, shared: &Arc<Shared>) {
     let recorder = shared.audit.try_reserve().map(|permit| Recorder::open(permit, Mode::Reverse));
     if let Some(recorder) = &recorder {
         recorder.note(|record| record.client = Some(peer.to_string().into()));
     }
     let answer = respond::no_socket(recorder.as_ref());
     let Ok(place) = ANSWERS.try_acquire() else { return };
+    let Ok(mut stream) = TcpStream::from_std(stream) else { return };
     tokio::spawn(async move {
         let told = async {
             stream.write_all(&answer).await?;

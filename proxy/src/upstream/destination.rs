@@ -22,7 +22,12 @@ pub(crate) enum Destination {
         needs_http1: bool,
     },
     /// A host that the client named, over plain http.
-    Open { target: Target, reach: Reach, end: End },
+    Open {
+        target: Target,
+        reach: Reach,
+        /// Boxed, since most requests go to routes and need none of their own.
+        end: Box<End>,
+    },
 }
 
 /// How an upstream is called in requests to it.
@@ -53,7 +58,7 @@ impl Destination {
             Way::Route(route) => Self::Route { route, needs_http1 },
             Way::Tunnel(target) | Way::Forward(target) => {
                 let end = End::new(Scheme::Http, &target).map_err(Refusal::Malformed)?;
-                Self::Open { target, reach, end }
+                Self::Open { target, reach, end: Box::new(end) }
             }
         })
     }
