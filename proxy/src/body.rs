@@ -57,7 +57,7 @@ struct Stream {
 enum Tap {
     None,
     /// From the client.
-    Request(Arc<Recorder>),
+    Request(Arc<Recorder>, Arc<Peer>),
     /// To the client.
     Response(ResponseTap),
     /// To the client, but the exchange goes on after it as a tunnel, which ends the record.
@@ -157,9 +157,11 @@ impl Body {
         self.settle_if_done();
     }
 
-    /// Counts this request body into `recorder`.
-    pub(crate) fn tap_request(&mut self, recorder: Arc<Recorder>) {
-        self.tap = Tap::Request(recorder);
+    /// Counts this request body into `recorder`, and tells `peer` when it has ended.
+    pub(crate) fn tap_request(&mut self, recorder: Arc<Recorder>, peer: Arc<Peer>) {
+        peer.gate.set_uploading(true);
+        self.tap = Tap::Request(recorder, peer);
+        self.settle_if_done();
     }
 
     /// Counts this response body into `recorder` and ends the record with it.
@@ -183,7 +185,7 @@ impl Body {
 
     fn count(&self, bytes: u64) {
         match &self.tap {
-            Tap::Request(recorder) => recorder.add_bytes_in(bytes),
+            Tap::Request(recorder, _) => recorder.add_bytes_in(bytes),
             Tap::Response(tap) => tap.0.add_bytes_out(bytes),
             Tap::None | Tap::Tunnel => {}
         }
@@ -199,8 +201,10 @@ impl Body {
     }
 
     fn settle(&mut self, outcome: Outcome) {
-        if let Tap::Response(tap) = &self.tap {
-            tap.0.finish(outcome);
+        match &self.tap {
+            Tap::Response(tap) => tap.0.finish(outcome),
+            Tap::Request(_, peer) => peer.gate.set_uploading(false),
+            Tap::None | Tap::Tunnel => {}
         }
         self.place = None;
         self.peer = None;

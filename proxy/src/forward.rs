@@ -39,7 +39,7 @@ pub(crate) async fn send(worker: &Worker, exchange: Exchange<Ready>) -> Answer {
     let mut response = {
         let timer = peer.gate.timer().take();
         let mut patience = Patience::new(limits.response_head, timer);
-        let mut sending = pin!(worker.upstream.send(&destination, request));
+        let mut sending = pin!(worker.upstream.send(&destination, request, &peer));
         poll_fn(|cx| match sending.as_mut().poll(cx) {
             Poll::Ready(sent) => Poll::Ready(sent),
             Poll::Pending if peer.gate.poll_flooded(cx).is_ready() => Poll::Ready(Err(flooded())),

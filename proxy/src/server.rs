@@ -113,7 +113,7 @@ pub(crate) async fn accept(
     let sockets = Arc::new(Semaphore::new(shared.settings.limits.connections));
     let mut next = queues.iter().cycle();
     // The runtime's own listener would register each connection here before its worker does.
-    #[expect(deprecated, reason = "its successor is unsafe; a listener's descriptor is its own")]
+    #[expect(deprecated, reason = "safe code has nothing else; a listener's descriptor is its own")]
     let Ok(listener) = AsyncFd::with_interest(listener, Interest::READABLE) else { return };
     while let Some(accepted) = shared.drain.run_until_cancelled(accept_one(&listener)).await {
         match (accepted, next.next()) {

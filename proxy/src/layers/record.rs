@@ -58,7 +58,7 @@ where
         let is_head = *request.method() == Method::HEAD;
         let recorder = Arc::new(open(&self.shared, permit, form, &request));
         recorder.note(|record| record.client = Some(Arc::clone(&peer.address)));
-        request.body_mut().tap_request(Arc::clone(&recorder));
+        request.body_mut().tap_request(Arc::clone(&recorder), Arc::clone(&peer));
         let exchange = Exchange {
             request,
             recorder: Arc::clone(&recorder),

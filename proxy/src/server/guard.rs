@@ -8,7 +8,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -40,6 +40,8 @@ pub(crate) struct Gate {
     interim: Mutex<BytesMut>,
     /// How many came for the request that runs.
     interims: AtomicU32,
+    /// Whether the body of the request that runs is still being passed on.
+    is_uploading: AtomicBool,
     /// The timer that waits for responses, between two exchanges.
     timer: Mutex<Option<Timer>>,
     /// The connection's task, which also runs its exchange.
@@ -94,6 +96,16 @@ impl Gate {
             self.lock_interim().extend_from_slice(head);
         }
         self.waker.wake();
+    }
+
+    /// Notes whether the request that runs has more of its body to come.
+    pub(crate) fn set_uploading(&self, is_uploading: bool) {
+        self.is_uploading.store(is_uploading, Ordering::Relaxed);
+    }
+
+    /// Whether the request that runs has more of its body to come.
+    pub(crate) fn is_uploading(&self) -> bool {
+        self.is_uploading.load(Ordering::Relaxed)
     }
 
     /// Where a timer waits for the next exchange.

@@ -17,7 +17,7 @@ use tower::Service;
 
 use super::Destination;
 use super::resolver::{ResolveError, Resolver};
-use super::sender::Sender;
+use super::sender::{Connection, Sender};
 use crate::address::{Reach, classify};
 use crate::config::Limits;
 use crate::error::{Error, Refusal, Upstream as Failure};
@@ -117,8 +117,8 @@ where
     let (sender, connection) = http1::handshake(io).await.map_err(no_http)?;
     // Ends when the sender is dropped or the upstream closes. Its error reaches the request
     // that it hits; between requests there is nobody to tell.
-    tokio::spawn(connection.with_upgrades());
-    Ok(Sender::Http1(sender))
+    let task = tokio::spawn(connection.with_upgrades()).abort_handle();
+    Ok(Sender::Http1(Connection { sender, task }))
 }
 
 async fn speak_http2<T>(io: T) -> Result<Sender, Error>

@@ -18,6 +18,7 @@ use crate::address::Reach;
 use crate::body::Body;
 use crate::config::Limits;
 use crate::error::{Error, Upstream as Failure};
+use crate::exchange::Peer;
 use crate::target::Target;
 
 use connector::Connector;
@@ -61,6 +62,7 @@ impl Upstream {
         &self,
         to: &Destination,
         mut request: Request<Body>,
+        peer: &Arc<Peer>,
     ) -> Result<Response<Body>, Error> {
         loop {
             let reused = self.pool.take(to).await;
@@ -73,8 +75,9 @@ impl Upstream {
             match sender.send(to, request).await {
                 Ok(response) => {
                     let mut response = response.map(Body::incoming);
-                    if let Sender::Http1(sender) = sender {
-                        response.body_mut().hold_lease(Lease::new(&self.pool, to, sender));
+                    if let Sender::Http1(connection) = sender {
+                        let lease = Lease::new(&self.pool, to, connection, peer);
+                        response.body_mut().hold_lease(lease);
                     }
                     return Ok(response);
                 }

@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 
 use super::Destination;
-use super::sender::Sender;
+use super::sender::{Connection, Sender};
 use crate::body::Body;
+use crate::exchange::Peer;
 use crate::target::Target;
 
 /// Which connections may serve which requests: those of a route serve that route alone, so
@@ -43,7 +44,7 @@ struct Connections {
 }
 
 struct Idle {
-    sender: http1::SendRequest<Body>,
+    connection: Connection,
     since: Instant,
 }
 
@@ -66,20 +67,20 @@ impl Pool {
             return Some(Sender::Http2(shared));
         }
         while let Some(mut idle) = self.pop(&key) {
-            if idle.since.elapsed() > self.limit || idle.sender.is_closed() {
+            let sender = &mut idle.connection.sender;
+            if idle.since.elapsed() > self.limit || sender.is_closed() {
                 continue;
             }
-            if let Some(ready) = idle.sender.ready().now_or_never() {
+            if let Some(ready) = sender.ready().now_or_never() {
                 if ready.is_ok() {
-                    return Some(Sender::Http1(idle.sender));
+                    return Some(Sender::Http1(idle.connection));
                 }
                 continue;
             }
-            // Its task has not run since the last response ended; or that response ended before
-            // its request did, and then it will not be ready soon.
+            // Its task has not run since the last response ended.
             tokio::task::yield_now().await;
-            if let Some(Ok(())) = idle.sender.ready().now_or_never() {
-                return Some(Sender::Http1(idle.sender));
+            if let Some(Ok(())) = sender.ready().now_or_never() {
+                return Some(Sender::Http1(idle.connection));
             }
         }
         None
@@ -94,7 +95,9 @@ impl Pool {
     /// or when it fails.
     pub(crate) fn sweep(&self) {
         self.lock().retain(|_, Connections { idle, shared }| {
-            idle.retain(|idle| idle.since.elapsed() <= self.limit && !idle.sender.is_closed());
+            idle.retain(|idle| {
+                idle.since.elapsed() <= self.limit && !idle.connection.sender.is_closed()
+            });
             shared.take_if(|shared| shared.is_closed());
             !idle.is_empty() || shared.is_some()
         });
@@ -112,8 +115,8 @@ impl Pool {
         self.lock().get_mut(key)?.idle.pop()
     }
 
-    fn push(&self, key: Key, sender: http1::SendRequest<Body>) {
-        let idle = Idle { sender, since: Instant::now() };
+    fn push(&self, key: Key, connection: Connection) {
+        let idle = Idle { connection, since: Instant::now() };
         self.lock().entry(key).or_default().idle.push(idle);
     }
 
@@ -129,27 +132,46 @@ impl fmt::Debug for Pool {
     }
 }
 
-/// A connection in use: given back when its response ended well, closed when it is dropped.
+/// A connection in use: given back when its exchange ended well, cut when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Lease {
     pool: Arc<Pool>,
     key: Key,
-    sender: http1::SendRequest<Body>,
+    /// Empty once it was given back.
+    connection: Option<Connection>,
+    /// Whose exchange it serves.
+    peer: Arc<Peer>,
 }
 
 impl Lease {
     pub(super) fn new(
         pool: &Arc<Pool>,
         to: &Destination,
-        sender: http1::SendRequest<Body>,
+        connection: Connection,
+        peer: &Arc<Peer>,
     ) -> Self {
-        Self { pool: Arc::clone(pool), key: Key::of(to), sender }
+        let key = Key::of(to);
+        Self { pool: Arc::clone(pool), key, connection: Some(connection), peer: Arc::clone(peer) }
     }
 
-    /// Puts the connection back into its pool.
-    pub(crate) fn give_back(self) {
-        if !self.sender.is_closed() {
-            self.pool.push(self.key, self.sender);
+    /// Puts the connection back into its pool, unless the request is still on its way there:
+    /// then it would be ready late or never, and would hold the client's upload up.
+    pub(crate) fn give_back(mut self) {
+        if self.peer.gate.is_uploading() {
+            return;
+        }
+        if let Some(connection) = self.connection.take()
+            && !connection.sender.is_closed()
+        {
+            self.pool.push(self.key.clone(), connection);
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(connection) = &self.connection {
+            connection.task.abort();
         }
     }
 }

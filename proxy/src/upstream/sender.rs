@@ -7,14 +7,24 @@ use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 
+use tokio::task::AbortHandle;
+
 use super::Destination;
 use crate::body::Body;
+
+/// A connection over HTTP/1.1.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) sender: http1::SendRequest<Body>,
+    /// The task that drives it, and that may still be sending a request whose response is over.
+    pub(super) task: AbortHandle,
+}
 
 /// See the module.
 #[derive(Debug)]
 pub(super) enum Sender {
     /// Serves one exchange at a time.
-    Http1(http1::SendRequest<Body>),
+    Http1(Connection),
     /// Shared by many exchanges.
     Http2(http2::SendRequest<Body>),
 }
@@ -28,9 +38,9 @@ impl Sender {
         mut request: Request<Body>,
     ) -> impl Future<Output = Sent> + use<> {
         match self {
-            Self::Http1(sender) => {
+            Self::Http1(connection) => {
                 address_http1(to, &mut request);
-                Either::Left(sender.try_send_request(request))
+                Either::Left(connection.sender.try_send_request(request))
             }
             Self::Http2(sender) => {
                 address_http2(to, &mut request);
