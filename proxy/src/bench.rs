@@ -13,7 +13,7 @@ use crate::exchange::{Arrival, Peer};
 use crate::layers::limit::Limit;
 use crate::leaf::{Leaf, Worker};
 use crate::path;
-use crate::server::guard::Gate;
+use crate::server::gate::Gate;
 use crate::stack::{Shared, stack};
 use crate::target::{Target, parse_host};
 use crate::upstream::Upstream;

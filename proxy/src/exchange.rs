@@ -15,7 +15,7 @@ use crate::address::Reach;
 use crate::body::Body;
 use crate::layers::limit::Place;
 use crate::route::Route;
-use crate::server::guard::Gate;
+use crate::server::gate::Gate;
 use crate::target::Target;
 
 /// A request as it came from a client's connection.

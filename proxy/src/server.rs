@@ -5,6 +5,7 @@
 //! and no other process of the same user can join the port and receive session tokens.
 
 pub(crate) mod framing;
+pub(crate) mod gate;
 pub(crate) mod guard;
 mod overflow;
 
@@ -41,7 +42,8 @@ use crate::stack::{HttpService, Shared, stack};
 use crate::upstream::Upstream;
 
 use framing::Malformed;
-use guard::{Gate, Guard, Refuse};
+use gate::Gate;
+use guard::{Guard, Refuse};
 
 /// Connections accepted but not yet taken by their worker; more wait in the kernel's queue.
 const BACKLOG: usize = 256;

@@ -66,6 +66,10 @@ impl PyProxyHandle {
             let name = text("name", name)?;
             check_variable_name(&name)?;
             let value = text(&format!("value of '{name}'"), value)?;
+            if value.contains('\0') {
+                let message = format!("extra_env: the value of '{name}' holds a NUL");
+                return Err(PyValueError::new_err(message));
+            }
             merged.insert(name, value);
         }
         merged.extend(self.inner.env_vars());

@@ -277,3 +277,8 @@ class TestEnd:
                 proxy.shutdown(timeout=60)
             origin.tokens.release(10)
             timer.join()
+
+
+def test_extra_variables_that_no_program_can_have_are_refused() -> None:
+    with start_proxy(ProxyConfig()) as proxy, pytest.raises(ValueError, match="'A' holds a NUL"):
+        proxy.sandbox_env([("A", "b\0c")])

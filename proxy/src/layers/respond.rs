@@ -27,7 +27,7 @@ use crate::body::Body;
 use crate::error::{Error, Refusal};
 use crate::exchange::{Exchange, Peer, Received};
 use crate::server::framing::Malformed;
-use crate::server::guard::Fault;
+use crate::server::gate::Fault;
 
 use table::Row;
 

@@ -8,135 +8,26 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use crate::config::Limits;
 use crate::exchange::Peer;
-use crate::idle::{Idle, Timer};
+use crate::idle::Idle;
 
 use super::framing::{self, Framing, HEAD_LIMIT, Malformed};
+use super::gate::{BUSY, Fault, IDLE};
 
 /// How much is read and thrown away, and for how long, before a connection whose request was
 /// refused is closed: closing with unread bytes would destroy the answer on its way. Some
 /// clients read only when they have written all.
 const LINGER_BYTES: usize = 64 * 1024 * 1024;
 const LINGER: Duration = Duration::from_secs(2);
-
-/// What the guard and the exchanges of one connection tell each other.
-#[derive(Debug, Default)]
-pub(crate) struct Gate {
-    phase: AtomicU8,
-    /// Why the body of the request that was passed on has no end.
-    fault: Mutex<Option<Fault>>,
-    /// Interim responses that wait to be written before the next bytes of the library's.
-    interim: Mutex<BytesMut>,
-    /// How many came for the request that runs.
-    interims: AtomicU32,
-    /// Whether the body of the request that runs is still being passed on.
-    is_uploading: AtomicBool,
-    /// The timer that waits for responses, between two exchanges.
-    timer: Mutex<Option<Timer>>,
-    /// The connection's task, which also runs its exchange.
-    waker: AtomicWaker,
-}
-
-/// The most interim responses to one request.
-const INTERIM_LIMIT: u32 = 32;
-
-/// Why a request's body has no end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fault {
-    /// Its framing is none.
-    Malformed(Malformed),
-    /// The client left, or closed its sending side.
-    Left,
-}
-
-/// Between exchanges.
-const IDLE: u8 = 0;
-/// A request was passed on; its response has not ended.
-const BUSY: u8 = 1;
-/// The connection is a tunnel now.
-const SWITCHED: u8 = 2;
-
-impl Gate {
-    /// The response has ended; a request that waits behind it comes next.
-    pub(crate) fn release(&self) {
-        let busy = self.phase.compare_exchange(BUSY, IDLE, Ordering::AcqRel, Ordering::Relaxed);
-        if busy.is_ok() {
-            self.waker.wake();
-        }
-    }
-
-    /// Why the body of the running request has no end, if so.
-    pub(crate) fn fault(&self) -> Option<Fault> {
-        *self.fault.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn blame(&self, fault: Fault) {
-        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
-    }
-
-    /// The connection stops being HTTP with this response.
-    pub(crate) fn switch(&self) {
-        self.phase.store(SWITCHED, Ordering::Release);
-    }
-
-    /// Writes `head` to the client before the response that is due.
-    pub(crate) fn interim(&self, head: &[u8]) {
-        if self.interims.fetch_add(1, Ordering::Relaxed) < INTERIM_LIMIT {
-            self.lock_interim().extend_from_slice(head);
-        }
-        self.waker.wake();
-    }
-
-    /// Notes whether the request that runs has more of its body to come.
-    pub(crate) fn set_uploading(&self, is_uploading: bool) {
-        self.is_uploading.store(is_uploading, Ordering::Relaxed);
-    }
-
-    /// Whether the request that runs has more of its body to come.
-    pub(crate) fn is_uploading(&self) -> bool {
-        self.is_uploading.load(Ordering::Relaxed)
-    }
-
-    /// Where a timer waits for the next exchange.
-    pub(crate) fn timer(&self) -> MutexGuard<'_, Option<Timer>> {
-        self.timer.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Ready when more interim responses came for the request that runs than are passed on.
-    pub(crate) fn poll_flooded(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.waker.register(cx.waker());
-        if self.interims.load(Ordering::Relaxed) > INTERIM_LIMIT {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
-    }
-
-    fn occupy(&self) {
-        self.interims.store(0, Ordering::Relaxed);
-        self.phase.store(BUSY, Ordering::Release);
-    }
-
-    fn phase(&self) -> u8 {
-        self.phase.load(Ordering::Acquire)
-    }
-
-    fn lock_interim(&self) -> MutexGuard<'_, BytesMut> {
-        // A panic cannot leave it half-written: every change is one call.
-        self.interim.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// Makes the record of a malformed request and the bytes of the answer to it.
 pub(crate) type Refuse = Box<dyn Fn(Malformed) -> Bytes + Send>;
@@ -259,7 +150,7 @@ impl<T: AsyncRead + Unpin> Guard<T> {
 
     /// While an exchange runs, only notices that the client leaves; that ends the exchange.
     fn poll_busy(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.peer.gate.waker.register(cx.waker());
+        self.peer.gate.register(cx);
         if self.peer.gate.phase() != BUSY {
             // Released between the look and the registration.
             cx.waker().wake_by_ref();
