@@ -89,7 +89,7 @@ pub fn stack_runner(
             *arrived.method_mut() = request.method().clone();
             *arrived.uri_mut() = request.uri().clone();
             arrived.headers_mut().clone_from(request.headers());
-            let arrival = Arrival { request: arrived, peer: Arc::clone(&peer) };
+            let arrival = Arrival { request: Box::new(arrived), peer: Arc::clone(&peer) };
             match stack.clone().oneshot(arrival).await {
                 Ok(response) => statuses.push(response.status().as_u16()),
                 Err(never) => match never {},

@@ -14,6 +14,6 @@ use crate::leaf::Worker;
 pub(crate) async fn open(worker: &Worker, exchange: Exchange<Ready>) -> Answer {
     let Exchange { mut request, recorder, place, stage: Ready { way, reach }, .. } = exchange;
     let server = worker.upstream.dial(way.target(), reach).await?;
-    worker.relay(hyper::upgrade::on(&mut request), server, recorder, place);
+    worker.relay(hyper::upgrade::on(&mut *request), server, recorder, place);
     Ok(Response::new(Body::tunnel()))
 }

@@ -21,8 +21,8 @@ use crate::target::Target;
 /// A request as it came from a client's connection.
 #[derive(Debug)]
 pub(crate) struct Arrival {
-    /// The request.
-    pub(crate) request: Request<Body>,
+    /// The request. Boxed, since it is handed on a dozen times on its way.
+    pub(crate) request: Box<Request<Body>>,
     /// The connection that it came on.
     pub(crate) peer: Arc<Peer>,
 }
@@ -39,7 +39,7 @@ pub(crate) struct Peer {
 /// A request on its way inward, with what has been established of it.
 #[derive(Debug)]
 pub(crate) struct Exchange<Stage> {
-    pub(crate) request: Request<Body>,
+    pub(crate) request: Box<Request<Body>>,
     pub(crate) recorder: Arc<Recorder>,
     pub(crate) peer: Arc<Peer>,
     /// Held until the exchange ends; the leaf hands it to the body or tunnel.

@@ -30,7 +30,7 @@ use crate::upstream::Destination;
 /// address that may not be reached.
 pub(crate) async fn send(worker: &Worker, exchange: Exchange<Ready>) -> Answer {
     let Exchange { mut request, recorder, peer, place, stage: Ready { way, reach } } = exchange;
-    let client = asks_upgrade(request.headers()).then(|| hyper::upgrade::on(&mut request));
+    let client = asks_upgrade(request.headers()).then(|| hyper::upgrade::on(&mut *request));
     let limits = &worker.shared.settings.limits;
     request.body_mut().limit_idle(limits.idle);
     let destination = Destination::new(way, reach, client.is_some())?;

@@ -194,7 +194,8 @@ async fn serve<S: HttpService>(shared: Arc<Shared>, stack: S, accepted: Accepted
     };
     let guard = Guard::new(stream, Arc::clone(&peer), refuse, &shared.settings.limits);
     let service = service_fn(|request: Request<Incoming>| {
-        let arrival = Arrival { request: request.map(Body::incoming), peer: Arc::clone(&peer) };
+        let arrival =
+            Arrival { request: Box::new(request.map(Body::incoming)), peer: Arc::clone(&peer) };
         let answered = stack.clone().oneshot(arrival);
         let peer = Arc::clone(&peer);
         async move { answered.await.map(|response| response.map(|body| body.guarded_by(peer))) }

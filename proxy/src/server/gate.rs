@@ -93,6 +93,11 @@ impl Gate {
         self.timer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether any came for the request that runs; most requests have none.
+    pub(super) fn has_interim(&self) -> bool {
+        self.interims.load(Ordering::Relaxed) > 0
+    }
+
     /// Ready when more interim responses came for the request that runs than are passed on.
     pub(crate) fn poll_flooded(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.waker.register(cx.waker());

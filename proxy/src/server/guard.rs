@@ -322,7 +322,7 @@ impl<T: AsyncWrite + Unpin> Guard<T> {
 
     /// Writes the interim responses that wait.
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.interim.is_empty() {
+        if self.interim.is_empty() && self.peer.gate.has_interim() {
             self.interim = self.peer.gate.lock_interim().split();
         }
         while !self.interim.is_empty() {

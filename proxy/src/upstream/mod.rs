@@ -61,7 +61,7 @@ impl Upstream {
     pub(crate) async fn send(
         &self,
         to: &Destination,
-        mut request: Request<Body>,
+        mut request: Box<Request<Body>>,
         peer: &Arc<Peer>,
     ) -> Result<Response<Body>, Error> {
         loop {
@@ -72,7 +72,7 @@ impl Upstream {
                 // Boxed: connecting is rare, and its state would make every request large.
                 None => Box::pin(self.connect(to)).await?,
             };
-            match sender.send(to, request).await {
+            match sender.send(to, *request).await {
                 Ok(response) => {
                     let mut response = response.map(Body::incoming);
                     if let Sender::Http1(connection) = sender {
@@ -83,7 +83,7 @@ impl Upstream {
                 }
                 Err(mut failed) => match failed.take_message() {
                     // Closed while it waited; nothing of the request was written.
-                    Some(unsent) if is_reused => request = unsent,
+                    Some(unsent) if is_reused => *request = unsent,
                     _ => return Err(explain(failed.error()).into()),
                 },
             }
