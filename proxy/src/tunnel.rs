@@ -7,19 +7,22 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::{Buf as _, BytesMut};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use nono_audit::{Outcome, Recorder};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::io::poll_read_buf;
 use tokio_util::sync::CancellationToken;
 
 use crate::idle::Idle;
 
 /// The buffer of one direction at first: most tunnels carry little, and there can be many.
-const SMALL: usize = 16 * 1024;
+const SMALL_BUFFER: usize = 16 * 1024;
 
 /// Its size once so many bytes have passed: bulk transfers need fewer, larger calls.
-const LARGE: usize = 256 * 1024;
+const LARGE_BUFFER: usize = 256 * 1024;
+const LARGE: u64 = LARGE_BUFFER as u64;
 
 /// Runs the tunnel and ends its record. It is cut when nothing passes for `idle`.
 pub(crate) async fn run<T>(
@@ -65,9 +68,8 @@ enum Failed {
 
 /// One direction.
 struct Flow {
-    buffer: Box<[u8]>,
-    /// The part of the buffer that was read and is not yet written.
-    filled: std::ops::Range<usize>,
+    /// What was read and is not yet written.
+    buffer: BytesMut,
     passed: u64,
     has_progressed: bool,
     needs_flush: bool,
@@ -85,8 +87,7 @@ enum State {
 impl Flow {
     fn new() -> Self {
         Self {
-            buffer: vec![0; SMALL].into_boxed_slice(),
-            filled: 0..0,
+            buffer: BytesMut::new(),
             passed: 0,
             has_progressed: false,
             needs_flush: false,
@@ -111,13 +112,12 @@ impl Flow {
         W: AsyncWrite + Unpin,
     {
         while self.state == State::Open {
-            while !self.filled.is_empty() {
-                let bytes = &self.buffer[self.filled.clone()];
-                let written = match ready!(Pin::new(&mut *to).poll_write(cx, bytes)) {
+            while !self.buffer.is_empty() {
+                let written = match ready!(Pin::new(&mut *to).poll_write(cx, &self.buffer)) {
                     Ok(written) if written > 0 => written,
                     _ => return Poll::Ready(Err(Failed::Writing)),
                 };
-                self.filled.start += written;
+                self.buffer.advance(written);
                 self.note(written, &count);
             }
             let Poll::Ready(read) = self.poll_fill(cx, from) else {
@@ -142,14 +142,10 @@ impl Flow {
     where
         R: AsyncRead + Unpin,
     {
-        if self.passed > LARGE as u64 && self.buffer.len() == SMALL {
-            self.buffer = vec![0; LARGE].into_boxed_slice();
-        }
-        let mut buffer = ReadBuf::new(&mut self.buffer);
-        ready!(Pin::new(from).poll_read(cx, &mut buffer))?;
-        let read = buffer.filled().len();
-        self.filled = 0..read;
-        Poll::Ready(Ok(read))
+        // The buffer is empty, so this takes its memory again, or more.
+        self.buffer.clear();
+        self.buffer.reserve(if self.passed > LARGE { LARGE_BUFFER } else { SMALL_BUFFER });
+        poll_read_buf(Pin::new(from), cx, &mut self.buffer)
     }
 
     fn note(&mut self, written: usize, count: &impl Fn(u64)) {
