@@ -1,6 +1,7 @@
 """Fixtures: a certificate authority, upstreams, a route with a key, and a place to run in."""
 
 import secrets
+import signal
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,12 @@ class Authority:
 
     file: Path
     context: ssl.SSLContext
+
+
+@pytest.fixture(autouse=True, scope="session")
+def interruptible() -> None:
+    """Let Ctrl-C interrupt: whoever starts the tests in the background has it ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
