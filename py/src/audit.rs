@@ -12,8 +12,13 @@ use pyo3::types::{PyDict, PyList, PyString};
 /// Records as a list of dictionaries, keys in the order of the record's fields.
 pub(crate) fn events<'py>(py: Python<'py>, records: &[Record]) -> PyResult<Bound<'py, PyList>> {
     let mut words = Words { py, known: HashMap::new(), _records: PhantomData };
-    let events =
-        records.iter().map(|record| event(&mut words, record)).collect::<PyResult<Vec<_>>>()?;
+    let mut events = Vec::<Bound<'py, PyDict>>::with_capacity(records.len());
+    for record in records {
+        // All have the same keys, so a copy of the first has room for them from the start.
+        let dict = events.first().map_or_else(|| Ok(PyDict::new(py)), PyDictMethods::copy)?;
+        fill(&dict, &mut words, record)?;
+        events.push(dict);
+    }
     PyList::new(py, events)
 }
 
@@ -39,9 +44,13 @@ macro_rules! set {
     };
 }
 
-fn event<'py, 'a>(words: &mut Words<'py, 'a>, record: &'a Record) -> PyResult<Bound<'py, PyDict>> {
+/// Sets every key of an event.
+fn fill<'py, 'a>(
+    dict: &Bound<'py, PyDict>,
+    words: &mut Words<'py, 'a>,
+    record: &'a Record,
+) -> PyResult<()> {
     let py = words.py;
-    let dict = PyDict::new(py);
     set! { py, dict,
         timestamp_unix_ms: record.timestamp_unix_ms,
         mode: words.get(record.mode.as_str()),
@@ -66,7 +75,7 @@ fn event<'py, 'a>(words: &mut Words<'py, 'a>, record: &'a Record) -> PyResult<Bo
         bytes_out: record.bytes_out,
         client: record.client.as_deref().map(|word| words.get(word)),
     }
-    Ok(dict)
+    Ok(())
 }
 
 /// Diagnostics as a list of dictionaries.
