@@ -1,7 +1,7 @@
 //! The recorder of one exchange: gathers, then sends exactly one record.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::{Decision, Mode, Outcome, Permit, Record, RecordId};
@@ -25,8 +25,8 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Opens the record of an exchange that begins now.
-    pub fn open(permit: Permit, mode: Mode) -> Self {
+    /// Opens the record of an exchange with `client` (its socket address) that begins now.
+    pub fn open(permit: Permit, mode: Mode, client: Arc<str>) -> Self {
         let id = permit.id();
         let record = Record {
             timestamp_unix_ms: unix_ms(),
@@ -50,7 +50,7 @@ impl Recorder {
             duration_ms: 0.0,
             bytes_in: 0,
             bytes_out: 0,
-            client: None,
+            client: Some(client),
         };
         Self {
             id,

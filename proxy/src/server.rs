@@ -215,9 +215,7 @@ async fn serve<S: HttpService>(shared: Arc<Shared>, stack: S, accepted: Accepted
 
 /// Records a request that cannot be understood, and answers it.
 fn refuse(shared: &Shared, peer: &Peer, malformed: Malformed) -> Bytes {
-    let recorder = shared.audit.try_reserve().map(|permit| Recorder::open(permit, Mode::Reverse));
-    if let Some(recorder) = &recorder {
-        recorder.note(|record| record.client = Some(Arc::clone(&peer.address)));
-    }
+    let open = |permit| Recorder::open(permit, Mode::Reverse, Arc::clone(&peer.address));
+    let recorder = shared.audit.try_reserve().map(open);
     respond::malformed(malformed.status, malformed.reason, recorder.as_ref())
 }

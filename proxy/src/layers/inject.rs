@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::future::{BoxFuture, Either};
-use http::uri::PathAndQuery;
 use http::{HeaderName, Request, Response, Uri};
 use nono_credentials::{Credential, EscapedSecret, Injection, Pattern, Rendered};
 use percent_encoding::percent_decode_str;
@@ -19,6 +18,7 @@ use crate::body::Body;
 use crate::error::{Error, Refusal};
 use crate::exchange::{Exchange, Permitted, Ready, Way};
 use crate::layers::Answer;
+use crate::layers::target::origin_form;
 use crate::route::Route;
 use crate::stack::Shared;
 
@@ -158,12 +158,13 @@ fn put(request: &mut Request<Body>, rendered: &Rendered, token: &str) -> Result<
         }
         Rendered::Query(name, value) => {
             let query = with_parameter(request.uri().query(), name, value);
-            set_target(request, request.uri().path().to_owned(), Some(query))
+            *request.uri_mut() = origin_form(request.uri().path().to_owned(), Some(&query))?;
+            Ok(())
         }
         Rendered::Path { pattern, replacement } => {
             let path = with_replacement(request.uri().path(), pattern, replacement, token)?;
-            let query = request.uri().query().map(str::to_owned);
-            set_target(request, path, query)
+            *request.uri_mut() = origin_form(path, request.uri().query())?;
+            Ok(())
         }
     }
 }
@@ -191,19 +192,4 @@ fn with_replacement(
         whole.replace_range(at..at + shown.len(), replacement.expose());
     }
     if whole.contains(token) || whole == path { Err(Refusal::TokenMisplaced) } else { Ok(whole) }
-}
-
-fn set_target(
-    request: &mut Request<Body>,
-    mut path: String,
-    query: Option<String>,
-) -> Result<(), Refusal> {
-    if let Some(query) = query {
-        path.push('?');
-        path.push_str(&query);
-    }
-    let target = PathAndQuery::try_from(path)
-        .map_err(|_| Refusal::Malformed("its path is not one of a URL"))?;
-    *request.uri_mut() = Uri::from(target);
-    Ok(())
 }

@@ -56,8 +56,10 @@ where
         };
         let form = Form::of(&request, self.shared.addr);
         let is_head = *request.method() == Method::HEAD;
-        let recorder = Arc::new(open(&self.shared, permit, form, &request));
-        recorder.note(|record| record.client = Some(Arc::clone(&peer.address)));
+        let client = Arc::clone(&peer.address);
+        let mode = if form == Form::Tunnel { Mode::Connect } else { Mode::Reverse };
+        let recorder = Arc::new(Recorder::open(permit, mode, client));
+        note(&self.shared, &recorder, form, &request);
         request.body_mut().tap_request(Arc::clone(&recorder), Arc::clone(&peer));
         let exchange = Exchange {
             request,
@@ -70,14 +72,8 @@ where
     }
 }
 
-fn open(
-    shared: &Shared,
-    permit: nono_audit::Permit,
-    form: Form,
-    request: &Request<Body>,
-) -> Recorder {
-    let mode = if form == Form::Tunnel { Mode::Connect } else { Mode::Reverse };
-    let recorder = Recorder::open(permit, mode);
+/// Notes what is asked for.
+fn note(shared: &Shared, recorder: &Recorder, form: Form, request: &Request<Body>) {
     recorder.note(|record| {
         record.method = Some(method_name(request.method()));
         if let Some(path) = request.uri().path_and_query()
@@ -88,7 +84,6 @@ fn open(
             record.path = Some(seen);
         }
     });
-    recorder
 }
 
 /// The method's name, without an allocation for the common ones.

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use http::uri::PathAndQuery;
 use http::{HeaderName, Request, Uri};
 use nono_audit::{InjectionMode, Recorder};
 use nono_credentials::{Credential, Injection};
@@ -11,6 +10,7 @@ use crate::body::Body;
 use crate::error::{Error, Refusal};
 use crate::exchange::{Addressed, Asked, Exchange, Routed, Way};
 use crate::layers::Step;
+use crate::layers::target::origin_form;
 use crate::route::{PathRefusal, Route};
 use crate::stack::Shared;
 use crate::target::Target;
@@ -95,15 +95,9 @@ fn injection_mode(credential: &Credential) -> InjectionMode {
 
 /// The upstream's path in place of the proxy's; the query stays as it is.
 fn rewrite(route: &Route, request: &Request<Body>, rest: &str) -> Result<Uri, Refusal> {
-    let mut path = route.path(request.method(), rest).map_err(|refusal| match refusal {
+    let path = route.path(request.method(), rest).map_err(|refusal| match refusal {
         PathRefusal::Ambiguous(reason) => Refusal::AmbiguousPath(reason),
         PathRefusal::NoRule => Refusal::NoEndpointRule,
     })?;
-    if let Some(query) = request.uri().query() {
-        path.push('?');
-        path.push_str(query);
-    }
-    PathAndQuery::try_from(path)
-        .map(Uri::from)
-        .map_err(|_| Refusal::Malformed("its path is not one of a URL"))
+    origin_form(path, request.uri().query())
 }

@@ -2,8 +2,8 @@
 //! (RFC 9112 §3.2). Fields of the client's connection end here.
 
 use http::header::HOST;
-use http::uri::{Authority, Scheme as UriScheme};
-use http::{Method, Request};
+use http::uri::{Authority, PathAndQuery, Scheme as UriScheme};
+use http::{Method, Request, Uri};
 
 use crate::body::Body;
 use crate::error::{Error, Refusal};
@@ -85,4 +85,15 @@ fn check_path(request: &Request<Body>) -> Result<(), Refusal> {
     } else {
         Err(Refusal::Malformed("its target is not a path"))
     }
+}
+
+/// A target in origin-form (RFC 9112 §3.2.1), as upstreams are asked for it.
+pub(super) fn origin_form(mut path: String, query: Option<&str>) -> Result<Uri, Refusal> {
+    if let Some(query) = query {
+        path.push('?');
+        path.push_str(query);
+    }
+    PathAndQuery::try_from(path)
+        .map(Uri::from)
+        .map_err(|_| Refusal::Malformed("its path is not one of a URL"))
 }

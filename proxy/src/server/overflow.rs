@@ -22,10 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Answers 503 and closes.
 pub(super) fn turn_away(stream: std::net::TcpStream, peer: SocketAddr, shared: &Arc<Shared>) {
-    let recorder = shared.audit.try_reserve().map(|permit| Recorder::open(permit, Mode::Reverse));
-    if let Some(recorder) = &recorder {
-        recorder.note(|record| record.client = Some(peer.to_string().into()));
-    }
+    let open = |permit| Recorder::open(permit, Mode::Reverse, peer.to_string().into());
+    let recorder = shared.audit.try_reserve().map(open);
     let answer = respond::no_socket(recorder.as_ref());
     let Ok(place) = ANSWERS.try_acquire() else { return };
     let Ok(mut stream) = TcpStream::from_std(stream) else { return };

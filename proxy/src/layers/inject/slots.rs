@@ -4,10 +4,10 @@ use http::{HeaderName, Request};
 use nono_credentials::{Credential, Injection};
 use percent_encoding::percent_decode_str;
 
-use super::set_target;
 use crate::body::Body;
 use crate::error::Refusal;
 use crate::layers::authenticate::GOOGLE_KEY;
+use crate::layers::target::origin_form;
 
 /// See the module.
 #[derive(Debug)]
@@ -40,7 +40,9 @@ impl<'a> Slots<'a> {
         }
         let rest: Vec<_> = query.split('&').filter(|pair| !self.names(pair)).collect();
         let rest = Some(rest.join("&")).filter(|rest| !rest.is_empty());
-        set_target(request, request.uri().path().to_owned(), rest)
+        let target = origin_form(request.uri().path().to_owned(), rest.as_deref())?;
+        *request.uri_mut() = target;
+        Ok(())
     }
 
     fn names(&self, pair: &str) -> bool {
