@@ -1,31 +1,16 @@
 //! One record for each exchange, however it ends.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use futures_util::stream;
 use http::Response;
 use http_body::Frame;
 use http_body_util::StreamBody;
 use http_body_util::combinators::BoxBody;
-use nono_audit::{Decision, DenialCategory, Outcome, Record};
+use nono_audit::{Decision, DenialCategory, Outcome};
 use nono_proxy::{Limits, ProxyConfig};
 use support::{Connection, Origin, REAL_KEY, TestProxy, exchange, route};
 use tokio::net::TcpListener;
-
-/// Records once there are `count` of them; they are written by other threads.
-async fn records(proxy: &TestProxy, count: usize) -> Vec<Record> {
-    let mut records = Vec::new();
-    let wait = async {
-        while records.len() < count {
-            records.extend(proxy.drain_audit());
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), wait).await.expect("a record is missing");
-    records
-}
 
 #[tokio::test]
 async fn a_request_leaves_one_record_by_the_time_its_response_is_whole() {
@@ -75,7 +60,7 @@ async fn what_is_not_http_leaves_a_record_too() {
         connection.send(bytes).await;
         let answer = String::from_utf8(connection.rest().await).unwrap();
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{bytes:?}: {answer}");
-        let record = records(&proxy, 1).await.remove(0);
+        let record = proxy.records(1).await.remove(0);
         assert_eq!(record.status, Some(status), "{bytes:?}");
         assert_eq!(record.denial_category, Some(DenialCategory::InvalidRequest));
     }
@@ -92,14 +77,13 @@ async fn a_client_that_leaves_before_the_answer_is_recorded_and_gives_its_place_
     let proxy = TestProxy::start(config).await;
     for _ in 0..3 {
         let mut client = Connection::open(proxy.addr()).await;
-        let head = "GET /api/x HTTP/1.1\r\nHost: p\r\nAuthorization: Bearer";
-        client.send(format!("{head} {}\r\n\r\n", proxy.token)).await;
+        client.send(proxy.begin("GET /api/x") + "\r\n").await;
         // The upstream has the request and does not answer.
         let (stream, _) = listener.accept().await.unwrap();
         let mut upstream = Connection::from(stream);
         upstream.head().await;
         drop(client);
-        let record = records(&proxy, 1).await.remove(0);
+        let record = proxy.records(1).await.remove(0);
         assert_eq!((record.outcome, record.status), (Outcome::ClientAbort, None));
         assert!(upstream.rest().await.is_empty(), "the upstream connection is closed");
     }
@@ -114,12 +98,11 @@ async fn a_client_that_leaves_in_the_middle_of_a_response_is_recorded() {
     .await;
     let proxy = TestProxy::with_route(origin.addr).await;
     let mut client = Connection::open(proxy.addr()).await;
-    let head = "GET /api/x HTTP/1.1\r\nHost: p\r\nAuthorization: Bearer";
-    client.send(format!("{head} {}\r\n\r\n", proxy.token)).await;
+    client.send(proxy.begin("GET /api/x") + "\r\n").await;
     client.head().await;
     client.chunk().await.unwrap();
     drop(client);
-    let record = records(&proxy, 1).await.remove(0);
+    let record = proxy.records(1).await.remove(0);
     assert_eq!((record.outcome, record.status), (Outcome::ClientAbort, Some(200)));
     assert!(record.bytes_out >= 1024);
 }
@@ -129,8 +112,7 @@ async fn an_upstream_that_dies_in_the_middle_is_visible_to_the_client_and_record
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let proxy = TestProxy::with_route(listener.local_addr().unwrap()).await;
     let mut client = Connection::open(proxy.addr()).await;
-    let head = "GET /api/x HTTP/1.1\r\nHost: p\r\nAuthorization: Bearer";
-    client.send(format!("{head} {}\r\n\r\n", proxy.token)).await;
+    client.send(proxy.begin("GET /api/x") + "\r\n").await;
     let (stream, _) = listener.accept().await.unwrap();
     let mut upstream = Connection::from(stream);
     upstream.head().await;
@@ -139,7 +121,7 @@ async fn an_upstream_that_dies_in_the_middle_is_visible_to_the_client_and_record
     assert_eq!(client.chunk().await.unwrap(), b"hello\n");
     drop(upstream);
     assert!(client.rest().await.is_empty(), "cut, without the chunk that ends a body");
-    let record = records(&proxy, 1).await.remove(0);
+    let record = proxy.records(1).await.remove(0);
     assert_eq!(record.outcome, Outcome::UpstreamAbort);
 }
 
@@ -153,8 +135,7 @@ async fn over_the_limit_is_answered_503_and_recorded() {
     };
     let proxy = TestProxy::start(config).await;
     let mut holder = Connection::open(proxy.addr()).await;
-    let head = "GET /api/x HTTP/1.1\r\nHost: p\r\nAuthorization: Bearer";
-    holder.send(format!("{head} {}\r\n\r\n", proxy.token)).await;
+    holder.send(proxy.begin("GET /api/x") + "\r\n").await;
     let _upstream = listener.accept().await.unwrap();
     let reply = proxy.get("/api/x").await;
     assert_eq!((reply.status, reply.code()), (503, "over_limit".into()));
@@ -184,10 +165,7 @@ async fn requests_sent_together_are_answered_in_order_and_recorded() {
     let origin = Origin::hello().await;
     let proxy = TestProxy::with_route(origin.addr).await;
     let mut client = Connection::open(proxy.addr()).await;
-    let request = |path: &str| {
-        let head = format!("GET {path} HTTP/1.1\r\nHost: p\r\nAuthorization: Bearer");
-        format!("{head} {}\r\n\r\n", proxy.token)
-    };
+    let request = |path: &str| proxy.begin(&format!("GET {path}")) + "\r\n";
     client.send(request("/api/1") + &request("/nothing") + &request("/api/3")).await;
     let mut statuses = Vec::new();
     for _ in 0..3 {

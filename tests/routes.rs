@@ -231,8 +231,7 @@ async fn each_event_of_a_stream_leaves_when_it_arrives() {
     .await;
     let proxy = TestProxy::with_route(origin.addr).await;
     let mut connection = Connection::open(proxy.addr()).await;
-    let head = "GET /api/x HTTP/1.1\r\nHost: proxy\r\nAuthorization: Bearer";
-    connection.send(format!("{head} {}\r\n\r\n", proxy.token)).await;
+    connection.send(proxy.begin("GET /api/x") + "\r\n").await;
     let head = connection.head().await;
     assert!(head.contains("text/event-stream"), "{head}");
     for event in ["data: one\n\n", "data: two\n\n"] {

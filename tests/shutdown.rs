@@ -16,8 +16,7 @@ async fn with_running_request() -> (TestProxy, Connection, Connection) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let proxy = TestProxy::with_route(listener.local_addr().unwrap()).await;
     let mut client = Connection::open(proxy.addr()).await;
-    let head = "GET /api/x HTTP/1.1\r\nHost: p\r\nAuthorization: Bearer";
-    client.send(format!("{head} {}\r\n\r\n", proxy.token)).await;
+    client.send(proxy.begin("GET /api/x") + "\r\n").await;
     let (stream, _) = listener.accept().await.unwrap();
     let mut upstream = Connection::from(stream);
     upstream.head().await;

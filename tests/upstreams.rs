@@ -58,8 +58,7 @@ async fn a_key_that_is_echoed_in_two_chunks_or_in_interim_heads_is_overwritten()
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let proxy = TestProxy::with_route(listener.local_addr().unwrap()).await;
     let mut client = Connection::open(proxy.addr()).await;
-    let head = "GET /api/x HTTP/1.1\r\nHost: p\r\nAuthorization: Bearer";
-    client.send(format!("{head} {}\r\n\r\n", proxy.token)).await;
+    client.send(proxy.begin("GET /api/x") + "\r\n").await;
     let mut upstream = Connection::from(listener.accept().await.unwrap().0);
     upstream.head().await;
     let (first, second) = REAL_KEY.split_at(10);
@@ -80,8 +79,7 @@ async fn a_key_that_is_echoed_in_two_chunks_or_in_interim_heads_is_overwritten()
 async fn an_upstream_that_does_not_answer_is_given_up() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let limits = Limits { response_head: Duration::from_millis(100), ..Limits::default() };
-    let routes = vec![route("/api", listener.local_addr().unwrap())];
-    let proxy = TestProxy::start(ProxyConfig { routes, limits, ..ProxyConfig::default() }).await;
+    let proxy = TestProxy::with_limits(listener.local_addr().unwrap(), limits).await;
     let (reply, held) = tokio::join!(proxy.get("/api/x"), listener.accept());
     assert_eq!((reply.status, reply.code()), (504, "response_timeout".into()));
     assert_eq!(proxy.only_record().outcome, Outcome::Timeout);
@@ -92,11 +90,9 @@ async fn an_upstream_that_does_not_answer_is_given_up() {
 async fn an_upstream_that_stops_in_the_middle_is_cut_and_seen_to_be() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let limits = Limits { idle: Duration::from_millis(100), ..Limits::default() };
-    let routes = vec![route("/api", listener.local_addr().unwrap())];
-    let proxy = TestProxy::start(ProxyConfig { routes, limits, ..ProxyConfig::default() }).await;
+    let proxy = TestProxy::with_limits(listener.local_addr().unwrap(), limits).await;
     let mut client = Connection::open(proxy.addr()).await;
-    let head = "GET /api/x HTTP/1.1\r\nHost: p\r\nAuthorization: Bearer";
-    client.send(format!("{head} {}\r\n\r\n", proxy.token)).await;
+    client.send(proxy.begin("GET /api/x") + "\r\n").await;
     let mut upstream = Connection::from(listener.accept().await.unwrap().0);
     upstream.head().await;
     upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf\n").await;

@@ -39,8 +39,7 @@ impl TestProxy {
 
     /// Starts a proxy with one route, `/api`, to `origin`, with the real key as its credential.
     pub async fn with_route(origin: SocketAddr) -> Self {
-        let routes = vec![route("/api", origin)];
-        Self::start(ProxyConfig { routes, ..ProxyConfig::default() }).await
+        Self::with_limits(origin, Limits::default()).await
     }
 
     /// Starts a proxy that lets clients reach `hosts`.
@@ -51,8 +50,7 @@ impl TestProxy {
 
     /// A GET to a path of the proxy, with the session token as the API key.
     pub async fn get(&self, path: &str) -> Reply {
-        let head = format!("GET {path} HTTP/1.1\r\nHost: proxy\r\nAuthorization: Bearer");
-        exchange(self.addr(), &format!("{head} {}\r\n\r\n", self.token)).await
+        exchange(self.addr(), &(self.begin(&format!("GET {path}")) + "\r\n")).await
     }
 
     /// The head of a request to a route, begun with `line` and the session token, without its
