@@ -22,8 +22,6 @@ use crate::error::{not_implemented, sandbox_error};
 pub(crate) struct PyExecResult {
     stdout: Py<PyBytes>,
     stderr: Py<PyBytes>,
-    stdout_len: usize,
-    stderr_len: usize,
     exit_code: i32,
     timed_out: bool,
     truncated: bool,
@@ -35,8 +33,6 @@ impl PyExecResult {
         Self {
             stdout: PyBytes::new(py, &output.stdout).unbind(),
             stderr: PyBytes::new(py, &output.stderr).unbind(),
-            stdout_len: output.stdout.len(),
-            stderr_len: output.stderr.len(),
             exit_code: output.exit_code,
             timed_out: output.timed_out,
             truncated: output.truncated,
@@ -83,10 +79,13 @@ impl PyExecResult {
         self.duration.as_secs_f64()
     }
 
-    fn __repr__(&self) -> String {
-        let Self { exit_code, stdout_len, stderr_len, .. } = self;
+    fn __repr__(&self, py: Python<'_>) -> String {
+        let length = |bytes: &Py<PyBytes>| bytes.bind(py).as_bytes().len();
         format!(
-            "ExecResult(exit_code={exit_code}, stdout_len={stdout_len}, stderr_len={stderr_len})"
+            "ExecResult(exit_code={}, stdout_len={}, stderr_len={})",
+            self.exit_code,
+            length(&self.stdout),
+            length(&self.stderr)
         )
     }
 }
