@@ -32,8 +32,8 @@ const ROOT: [&str; 11] = [
     "tests",
 ];
 
-/// The files with unsafe code: the system calls of the sandbox, and those that its tests try.
-const SYSTEM_CALLS: [&str; 2] = ["sandbox/src/sys.rs", "tests/support/probe.rs"];
+/// Where unsafe code is: the system calls of the sandbox, and those that its tests try.
+const SYSTEM_CALLS: [&str; 2] = ["sandbox/src/sys/", "tests/support/probe.rs"];
 
 /// A second TLS or crypto library would double what has to be trusted.
 const BANNED: [&str; 4] = ["ring", "openssl", "openssl-sys", "native-tls"];
@@ -71,7 +71,7 @@ fn unsafe_code_is_where_system_calls_are() {
     // In two parts, or this line would be a finding.
     let keyword = concat!("un", "safe");
     for file in rust_files() {
-        let is_allowed = SYSTEM_CALLS.iter().any(|allowed| file == root().join(allowed));
+        let is_allowed = SYSTEM_CALLS.iter().any(|allowed| file.starts_with(root().join(allowed)));
         let source = fs::read_to_string(&file).expect("a readable source file");
         let found = source.lines().position(|line| {
             let code = line.split("//").next().unwrap_or_default();

@@ -1,5 +1,5 @@
 //! Runs a command: everything the child needs is made here, in the parent, before there is a
-//! child; then `sys.rs` starts it, and `collect.rs` stays with it to the end.
+//! child; then `sys` starts it, and `collect.rs` stays with it to the end.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::io;

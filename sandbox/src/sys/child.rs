@@ -1,5 +1,4 @@
-//! The only unsafe code of the crate: the start of a child that shares the parent's memory until
-//! it executes its program, and two questions to the kernel that no library asks.
+//! The start of a child that shares the parent's memory until it executes its program.
 //!
 //! A child made by `fork` would copy the page tables of the parent, which takes tens of
 //! milliseconds for one of some gigabytes. This one is made by `clone` with `CLONE_VM` and
@@ -13,11 +12,8 @@
 //! * No signal handler of the parent may run in it. All signals are blocked around `clone` and
 //!   unblocked only when no handler is left.
 
-#![expect(unsafe_code, reason = "system calls that no safe interface exists for")]
-
 use std::convert::Infallible;
-use std::ffi::{CStr, CString, c_char, c_int, c_long, c_ulong, c_void};
-use std::io;
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
@@ -25,19 +21,11 @@ use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use rustix::process::{WaitId, WaitIdOptions, getpid, waitid};
 use seccompiler::sock_filter;
 
+use super::process::{keep_capabilities, no_new_privileges};
+use super::signal::{SignalSet, reset_signal_actions, set_signal_mask};
+use super::stack::Stack;
+use super::{call, last_errno};
 use crate::error::Step;
-
-/// Bytes of the child's stack. It is a few call frames deep.
-const STACK: usize = 64 << 10;
-/// Bytes below the stack that fault; a multiple of every page size in use.
-const GUARD: usize = 64 << 10;
-/// Signals of the kernel, real-time ones included.
-const SIGNALS: usize = 64;
-/// The kernel's signal set: one bit per signal. `libc`'s is larger and hides two signals.
-type SignalSet = u64;
-/// The kernel's `struct sigaction` of all zeroes: default action, no flags, empty mask. Four words
-/// on every 64-bit platform.
-const DEFAULT_ACTION: [u64; 4] = [0; 4];
 
 /// One resource limit, soft and hard alike.
 #[derive(Clone, Copy, Debug)]
@@ -105,54 +93,6 @@ pub(crate) struct Failure {
     pub step: Step,
     /// The error number.
     pub errno: c_int,
-}
-
-/// The version of Landlock's interface that the kernel has.
-///
-/// # Errors
-///
-/// `ENOSYS` if it has none, `EOPNOTSUPP` if it is switched off.
-pub(crate) fn landlock_abi() -> io::Result<u32> {
-    const VERSION: usize = 1;
-    // SAFETY: with this flag the kernel takes no pointer; it wants both zero.
-    let version = unsafe { call(libc::SYS_landlock_create_ruleset, [0, 0, VERSION, 0]) };
-    version
-        .map_err(io::Error::from_raw_os_error)
-        .and_then(|abi| u32::try_from(abi).map_err(io::Error::other))
-}
-
-/// Whether the kernel says that the process has no other thread. False also if it will not say.
-pub(crate) fn is_only_thread() -> bool {
-    let thread = libc::CLONE_THREAD.unsigned_abs() as usize;
-    // SAFETY: the call takes flags only. A thread group of one is left as it is, and in any other
-    // the call fails: it never has an effect.
-    unsafe { call(libc::SYS_unshare, [thread, 0, 0, 0]) }.is_ok()
-}
-
-/// The exit status of a child that somebody else has waited for, in the form `wait` gives it:
-/// another part of the program waits for all its children, or ignores `SIGCHLD`.
-///
-/// # Errors
-///
-/// `EINVAL` or `ENOTTY` before Linux 6.15, which does not keep it.
-pub(crate) fn status_of_reaped(pidfd: BorrowedFd<'_>) -> io::Result<c_int> {
-    // `PIDFD_GET_INFO` and `PIDFD_INFO_EXIT` of `linux/pidfd.h`.
-    const GET_INFO: usize = 0xC040_FF0B;
-    const EXIT: u64 = 1 << 3;
-    let mut info = PidfdInfo { mask: EXIT, others: [0; 13], exit_status: 0 };
-    let pointer = ptr::from_mut(&mut info) as usize;
-    let arguments = [pidfd.as_raw_fd().unsigned_abs() as usize, GET_INFO, pointer, 0];
-    // SAFETY: `info` has the size that the request's number says, and lives through the call.
-    unsafe { call(libc::SYS_ioctl, arguments) }.map_err(io::Error::from_raw_os_error)?;
-    if info.mask & EXIT == 0 { Err(io::ErrorKind::NotFound.into()) } else { Ok(info.exit_status) }
-}
-
-/// The kernel's `struct pidfd_info` in its first version.
-#[repr(C)]
-struct PidfdInfo {
-    mask: u64,
-    others: [u32; 13],
-    exit_status: i32,
 }
 
 /// Starts a child and returns when it has begun to execute its program.
@@ -362,18 +302,6 @@ extern "C" fn child_main(launch: *mut c_void) -> c_int {
     1
 }
 
-/// Sets every signal to its default action, ignored ones too: a program expects to be ended by
-/// `SIGPIPE`, which Rust and Python ignore.
-fn reset_signal_actions() {
-    let action = ptr::from_ref(&DEFAULT_ACTION) as usize;
-    for signal in 1..=SIGNALS {
-        let arguments = [signal, action, 0, size_of::<SignalSet>()];
-        // SAFETY: `action` points to a kernel signal action; the old one is not asked for. The
-        // child's table of actions is its own copy. `SIGKILL` and `SIGSTOP` fail, as they should.
-        let _ = unsafe { call(libc::SYS_rt_sigaction, arguments) };
-    }
-}
-
 fn new_session() -> Result<(), c_int> {
     // SAFETY: takes nothing.
     unsafe { call(libc::SYS_setsid, [0; 4]) }.map(drop)
@@ -386,104 +314,7 @@ fn close_on_exec() -> Result<(), c_int> {
     unsafe { call(libc::SYS_close_range, [3, u32::MAX as usize, CLOEXEC, 0]) }.map(drop)
 }
 
-fn no_new_privileges() -> Result<(), c_int> {
-    let request = libc::PR_SET_NO_NEW_PRIVS as usize;
-    // SAFETY: takes numbers only.
-    unsafe { call(libc::SYS_prctl, [request, 1, 0, 0]) }.map(drop)
-}
-
-/// Gives up the calling thread's capabilities but for those in `kept`. Together with "no new
-/// privileges" this is for ever, for root too.
-///
-/// # Errors
-///
-/// None that the kernel is known to give.
-pub(crate) fn keep_capabilities(kept: u64) -> Result<(), c_int> {
-    // `_LINUX_CAPABILITY_VERSION_3` of `linux/capability.h`, of the calling thread.
-    let mut header = [0x2008_0522_u32, 0];
-    // Effective, permitted and inheritable, the low words and then the high ones.
-    let mut sets = [0_u32; 6];
-    let pointers = [ptr::from_mut(&mut header) as usize, ptr::from_mut(&mut sets) as usize, 0, 0];
-    // SAFETY: both point to memory of the size that this version has, which lives through the
-    // call.
-    unsafe { call(libc::SYS_capget, pointers) }?;
-    // Each half fits.
-    let [low, high] =
-        [kept & u64::from(u32::MAX), kept >> 32].map(|half| u32::try_from(half).unwrap_or(0));
-    let masks = [low, low, low, high, high, high];
-    for (set, mask) in sets.iter_mut().zip(masks) {
-        *set &= mask;
-    }
-    // SAFETY: as above; nothing is written.
-    unsafe { call(libc::SYS_capset, pointers) }.map(drop)
-}
-
-/// Sets the calling thread's mask and gives the old one.
-///
-/// By the system call: the library's function keeps two signals of its own from being blocked,
-/// whose handlers must not run in the child either.
-fn set_signal_mask(mask: SignalSet) -> Result<SignalSet, c_int> {
-    let mut old: SignalSet = 0;
-    let (new, before) = (ptr::from_ref(&mask) as usize, ptr::from_mut(&mut old) as usize);
-    let arguments = [libc::SIG_SETMASK as usize, new, before, size_of::<SignalSet>()];
-    // SAFETY: both point to signal sets of the size given, which live through the call.
-    unsafe { call(libc::SYS_rt_sigprocmask, arguments) }?;
-    Ok(old)
-}
-
-/// One system call.
-///
-/// # Safety
-///
-/// The arguments must be valid for the call, as its manual page demands.
-unsafe fn call(number: c_long, arguments: [usize; 4]) -> Result<usize, c_int> {
-    let [a, b, c, d] = arguments;
-    // SAFETY: upheld by the caller. A fifth argument of zero is what `prctl` wants and what the
-    // others ignore.
-    let result = unsafe { libc::syscall(number, a, b, c, d, 0 as c_ulong) };
-    usize::try_from(result).map_err(|_| last_errno())
-}
-
-/// The calling thread's `errno`. Neither allocates nor locks.
-fn last_errno() -> c_int {
-    io::Error::last_os_error().raw_os_error().unwrap_or(0)
-}
-
 /// C strings as C has them: pointers, with a null at the end.
 fn pointers(strings: &[CString]) -> Vec<*const c_char> {
     strings.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect()
-}
-
-/// Memory for the child to run on, with a guard below it.
-struct Stack {
-    base: *mut c_void,
-}
-
-impl Stack {
-    fn new() -> Result<Self, c_int> {
-        const FLAGS: c_int = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK;
-        // SAFETY: a new mapping at an address of the kernel's choice touches no other.
-        let base =
-            unsafe { libc::mmap(ptr::null_mut(), GUARD + STACK, libc::PROT_NONE, FLAGS, -1, 0) };
-        if base == libc::MAP_FAILED {
-            return Err(last_errno());
-        }
-        let stack = Self { base };
-        let usable = base.wrapping_byte_add(GUARD);
-        // SAFETY: the range is the upper part of the mapping made above, which nobody uses yet.
-        let status = unsafe { libc::mprotect(usable, STACK, libc::PROT_READ | libc::PROT_WRITE) };
-        if status == 0 { Ok(stack) } else { Err(last_errno()) }
-    }
-
-    /// The end of the memory: stacks grow down.
-    fn top(&self) -> *mut c_void {
-        self.base.wrapping_byte_add(GUARD + STACK)
-    }
-}
-
-impl Drop for Stack {
-    fn drop(&mut self) {
-        // SAFETY: the mapping is this object's own, and the child has left it by now.
-        let _ = unsafe { libc::munmap(self.base, GUARD + STACK) };
-    }
 }
