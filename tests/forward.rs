@@ -24,6 +24,45 @@ async fn an_allowed_host_gets_the_request_without_what_belongs_to_the_proxy() {
 }
 
 #[tokio::test]
+async fn every_slot_that_carries_the_token_is_emptied() {
+    let origin = Origin::hello().await;
+    let proxy = TestProxy::with_hosts(&["127.0.0.1"]).await;
+    let (addr, token) = (origin.addr, &proxy.token);
+    let escaped = format!("%{:x}{}", token.as_bytes()[0], &token[1..]);
+    let fields = format!(
+        "{}Authorization: Bearer {token}\r\nx-api-key: {token}\r\napi-key: {token}\r\n\
+         x-goog-api-key: Key {token}\r\n",
+        proxy.proxy_authorization()
+    );
+    let get = async |target: &str, fields: &str| {
+        let head = format!("GET http://{addr}{target} HTTP/1.1\r\nHost: {addr}\r\n{fields}\r\n");
+        exchange(proxy.addr(), &head).await
+    };
+    for (asked, sent) in [
+        (format!("/x?key={token}"), "/x"),
+        (format!("/x?a=1&key={escaped}&&b=%20"), "/x?a=1&&b=%20"),
+        (format!("?{token}"), "/"),
+    ] {
+        assert_eq!(get(&asked, &fields).await.status, 200, "{asked}");
+        let seen = origin.seen().pop().unwrap();
+        assert_eq!((&*seen.target, seen.headers.len()), (sent, 1), "{asked}: {seen:?}");
+    }
+    let arrived = origin.seen().len();
+    for target in [format!("/{token}/x"), format!("/x?next=/y%3Fkey%3D{token}")] {
+        let reply = get(&target, &fields).await;
+        assert_eq!((reply.status, reply.code()), (401, "token_misplaced".into()), "{target}");
+        assert!(reply.text().contains("Proxy-Authorization"), "{}", reply.text());
+    }
+    // None of these slots lets a forward through.
+    let theirs = format!("Authorization: Bearer {token}\r\n");
+    assert_eq!(get(&format!("/x?key={token}"), &theirs).await.status, 407);
+    assert_eq!(origin.seen().len(), arrived);
+    for record in proxy.drain_audit() {
+        assert!(!record.path.unwrap().contains(token.as_str()));
+    }
+}
+
+#[tokio::test]
 async fn several_requests_share_the_connections() {
     let origin = Origin::hello().await;
     let proxy = TestProxy::with_hosts(&["127.0.0.1"]).await;

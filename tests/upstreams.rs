@@ -7,25 +7,31 @@ use http::{Response, Version};
 use http_body_util::{BodyExt, Full};
 use nono_audit::Outcome;
 use nono_proxy::{Limits, ProxyConfig, RouteConfig};
-use support::{Authority, Connection, Origin, REAL_KEY, Seen, TestProxy, route};
+use support::{Authority, Connection, Origin, REAL_KEY, Seen, TestProxy, exchange, route};
 use tokio::net::TcpListener;
 
-#[tokio::test]
-async fn http2_is_spoken_where_the_upstream_offers_it_and_shares_a_connection() {
+/// An origin that offers HTTP/2, and a proxy with one worker whose route `/api` leads to `/v1`
+/// there.
+async fn over_http2(edit: impl FnOnce(RouteConfig) -> RouteConfig) -> (Origin, TestProxy) {
     let authority = Authority::new();
     let identity = authority.identity(&["localhost"]).with_http2();
     let origin = Origin::start(Some(identity), |seen: &Seen| {
         Response::new(Full::from(format!("got {}", seen.body.len())).boxed())
     })
     .await;
-    let config = RouteConfig {
+    let config = edit(RouteConfig {
         upstream: format!("https://localhost:{}/v1", origin.addr.port()),
         tls_ca: Some(authority.pem_file()),
         ..route("/api", origin.addr)
-    };
+    });
     let limits = Limits { workers: 1, ..Limits::default() };
     let config = ProxyConfig { routes: vec![config], limits, ..ProxyConfig::default() };
-    let proxy = TestProxy::start(config).await;
+    (origin, TestProxy::start(config).await)
+}
+
+#[tokio::test]
+async fn http2_is_spoken_where_the_upstream_offers_it_and_shares_a_connection() {
+    let (origin, proxy) = over_http2(|config| config).await;
     assert_eq!(proxy.get("/api/x?y=1").await.text(), "got 0");
     let replies = (0..20).map(|_| proxy.get("/api/x"));
     for reply in futures_util::future::join_all(replies).await {
@@ -36,6 +42,20 @@ async fn http2_is_spoken_where_the_upstream_offers_it_and_shares_a_connection() 
     assert!(seen.iter().all(|seen| seen.version == Version::HTTP_2));
     assert_eq!(seen[0].header("authorization"), format!("Bearer {REAL_KEY}"));
     assert_eq!(origin.connections(), 1);
+}
+
+#[tokio::test]
+async fn trailers_pass_over_http2_but_for_those_that_are_keys() {
+    let own = |config| RouteConfig { inject_header: "X-Own-Key".into(), ..config };
+    let (origin, proxy) = over_http2(own).await;
+    let head = proxy.begin("POST /api/x") + "Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n";
+    for (name, status) in [("X-Sum", 200), ("X-Own-Key", 400), ("Authorization", 400)] {
+        let reply = exchange(proxy.addr(), &format!("{head}{name}: theirs\r\n\r\n")).await;
+        assert_eq!(reply.status, status, "{name}");
+    }
+    let seen = origin.only();
+    assert_eq!((seen.version, seen.header("x-own-key")), (Version::HTTP_2, REAL_KEY));
+    assert_eq!(seen.trailers["x-sum"], "theirs");
 }
 
 #[tokio::test]

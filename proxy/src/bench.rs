@@ -77,7 +77,7 @@ pub fn stack_runner(
     let shared = Arc::new(Shared::new(settings, config.bind, token.0, sender));
     let worker = Worker {
         shared: Arc::clone(&shared),
-        upstream: Upstream::new(&config.limits),
+        upstream: Upstream::new(&config.limits, config.bind),
         tasks: tokio_util::task::TaskTracker::new(),
     };
     let stack = stack(&shared, Limit::new(config.max_connections), Leaf::new(worker));

@@ -56,7 +56,7 @@ pub(crate) enum Refusal {
     OwnListener,
     /// The request brings a credential where the route puts its own.
     ForeignCredential,
-    /// The session token came in a place that the route does not inject into.
+    /// The session token came in a place from which it cannot be taken off.
     TokenMisplaced,
 }
 

@@ -93,7 +93,7 @@ pub(crate) struct Received {
 }
 
 /// Stage: the client showed the session token, or need not. It has been removed from the headers
-/// and, of a request to a route, from the query.
+/// and the query.
 #[derive(Debug)]
 pub(crate) struct Authenticated {
     pub(crate) form: Form,

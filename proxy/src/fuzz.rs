@@ -2,6 +2,7 @@
 //! of the interface of this crate: only with the feature `fuzzing`, and free to change.
 
 use crate::allowlist::{HostPattern, HostSet};
+use crate::layers::authenticate::KEY_HEADERS;
 use crate::target::Target;
 use crate::{path, server::framing};
 
@@ -34,7 +35,7 @@ pub fn request(bytes: &[u8], size: usize) -> Result<Option<usize>, u16> {
     };
     let (mut length, mut body) = (head.length, head.body);
     for piece in bytes.get(length..).unwrap_or_default().chunks(size.max(1)) {
-        length += body.advance(piece).map_err(|malformed| malformed.status)?;
+        length += body.advance(piece, &KEY_HEADERS).map_err(|malformed| malformed.status)?;
     }
     Ok((body == framing::Framing::Done).then_some(length))
 }

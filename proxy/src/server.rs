@@ -15,13 +15,11 @@ use std::sync::Arc;
 use std::thread::{Builder as ThreadBuilder, JoinHandle};
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use nono_audit::{Mode, Recorder};
 use rustix::net::{Shutdown, SocketFlags, acceptfrom_with, shutdown};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -36,14 +34,12 @@ use tower::ServiceExt as _;
 use crate::body::Body;
 use crate::exchange::{Arrival, Peer};
 use crate::layers::limit::Limit;
-use crate::layers::respond;
 use crate::leaf::{Leaf, Worker};
 use crate::stack::{HttpService, Shared, stack};
 use crate::upstream::Upstream;
 
-use framing::Malformed;
 use gate::Gate;
-use guard::{Guard, Refuse};
+use guard::Guard;
 
 /// Connections accepted but not yet taken by their worker; more wait in the kernel's queue.
 const BACKLOG: usize = 256;
@@ -158,7 +154,7 @@ async fn deal(
 /// The life of a worker.
 async fn work(shared: Arc<Shared>, limit: Limit, mut accepted: mpsc::Receiver<Accepted>) {
     let tasks = TaskTracker::new();
-    let upstream = Upstream::new(&shared.settings.limits);
+    let upstream = Upstream::new(&shared.settings.limits, shared.addr);
     let pool = upstream.pool();
     let worker = Worker { shared: Arc::clone(&shared), upstream, tasks: tasks.clone() };
     let stack = stack(&shared, limit, Leaf::new(worker));
@@ -188,11 +184,7 @@ async fn serve<S: HttpService>(shared: Arc<Shared>, stack: S, accepted: Accepted
     // Events of a stream must not wait for more bytes; failing costs only latency.
     let _ = stream.set_nodelay(true);
     let peer = Arc::new(Peer { address: peer.to_string().into(), gate: Gate::default() });
-    let refuse: Refuse = {
-        let (shared, peer) = (Arc::clone(&shared), Arc::clone(&peer));
-        Box::new(move |malformed| refuse(&shared, &peer, malformed))
-    };
-    let guard = Guard::new(stream, Arc::clone(&peer), refuse, &shared.settings.limits);
+    let guard = Guard::new(stream, Arc::clone(&peer), Arc::clone(&shared));
     let service = service_fn(|request: Request<Incoming>| {
         let arrival =
             Arrival { request: Box::new(request.map(Body::incoming)), peer: Arc::clone(&peer) };
@@ -211,11 +203,4 @@ async fn serve<S: HttpService>(shared: Arc<Shared>, stack: S, accepted: Accepted
             shared.cut.run_until_cancelled(connection).await;
         }
     }
-}
-
-/// Records a request that cannot be understood, and answers it.
-fn refuse(shared: &Shared, peer: &Peer, malformed: Malformed) -> Bytes {
-    let open = |permit| Recorder::open(permit, Mode::Reverse, Arc::clone(&peer.address));
-    let recorder = shared.audit.try_reserve().map(open);
-    respond::malformed(malformed.status, malformed.reason, recorder.as_ref())
 }

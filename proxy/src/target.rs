@@ -1,7 +1,8 @@
 //! Where a request wants to go: scheme, host and port, parsed once and in one spelling.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use http::uri::{Authority, Uri};
 use url::Host;
@@ -81,13 +82,16 @@ impl Target {
         self.port
     }
 
-    /// Whether this is the proxy's own listener at `own`.
+    /// Whether this names the proxy's own listener at `own`. Other names may lead there too; that
+    /// is seen when they are resolved.
     pub(crate) fn is_listener(&self, own: SocketAddr) -> bool {
-        self.port == own.port()
-            && match &self.host {
-                Host::Domain(name) => name == "localhost" || name.ends_with(".localhost"),
-                _ => self.ip().is_some_and(|ip| reaches(ip, own.ip())),
+        match &self.host {
+            Host::Domain(name) => {
+                self.port == own.port() && (name == "localhost" || name.ends_with(".localhost"))
             }
+            Host::Ipv4(ip) => arrives_at((*ip, self.port).into(), own),
+            Host::Ipv6(ip) => arrives_at((*ip, self.port).into(), own),
+        }
     }
 
     /// The value of a `Host` field for this target under `scheme`.
@@ -112,12 +116,19 @@ impl fmt::Display for Target {
     }
 }
 
-/// Whether a connection to `ip` arrives at a listener bound to `bound`.
+/// Whether a connection to `address` arrives at a listener bound to `own`.
+pub(crate) fn arrives_at(address: SocketAddr, own: SocketAddr) -> bool {
+    address.port() == own.port() && reaches(address.ip().to_canonical(), own.ip().to_canonical())
+}
+
 fn reaches(ip: IpAddr, bound: IpAddr) -> bool {
-    let ip = ip.to_canonical();
-    ip == bound.to_canonical()
-        || ip.is_unspecified()
-        || (bound.is_unspecified() && ip.is_loopback())
+    ip == bound || ip.is_unspecified() || (bound.is_unspecified() && is_of_this_machine(ip))
+}
+
+/// Whether `ip` is one of this machine's own: the system binds to no others.
+fn is_of_this_machine(ip: IpAddr) -> bool {
+    let bound = UdpSocket::bind((ip, 0));
+    !bound.is_err_and(|error| error.kind() == ErrorKind::AddrNotAvailable)
 }
 
 /// Parses a port from 1 to 65535: digits alone, since `+80` is a number to the standard parser.

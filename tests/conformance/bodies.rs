@@ -1,7 +1,8 @@
 //! Bodies of requests: streamed both ways, continued when asked for, cut where they are wrong.
 
 use nono_audit::Outcome;
-use support::{Connection, TestProxy, Wire};
+use nono_proxy::{ProxyConfig, RouteConfig};
+use support::{Connection, TestProxy, Wire, route};
 
 const MIB: usize = 1024 * 1024;
 
@@ -134,9 +135,20 @@ async fn trailers_of_a_request_arrive() {
 #[tokio::test]
 async fn trailers_cannot_say_again_what_was_judged_in_the_head() {
     let wire = Wire::bind().await;
-    let proxy = TestProxy::with_route(wire.addr).await;
-    let names = ["Authorization", "x-api-key", "Host", "Content-Length", "Connection", "TE", "a b"];
-    for name in names {
+    let other = RouteConfig { inject_header: "X-Own-Key".into(), ..route("/other", wire.addr) };
+    let routes = vec![route("/api", wire.addr), other];
+    let proxy = TestProxy::start(ProxyConfig { routes, ..ProxyConfig::default() }).await;
+    for name in [
+        "Authorization",
+        "x-api-key",
+        "x-own-key",
+        "X-HTTP-Method-Override",
+        "Host",
+        "Content-Length",
+        "Connection",
+        "TE",
+        "a b",
+    ] {
         let mut client = Connection::open(proxy.addr()).await;
         let head = proxy.begin("POST /api/x") + "Transfer-Encoding: chunked\r\nTrailer: ";
         client.send(format!("{head}{name}\r\n\r\n1\r\na\r\n0\r\n")).await;

@@ -22,7 +22,7 @@ mod wire;
 
 pub use ca::{Authority, Identity};
 pub use client::{Connection, Reply, exchange};
-pub use isolation::{isolated, isolated_async};
+pub use isolation::{apart, isolated, isolated_async, isolated_with_hosts};
 pub use message::Message;
 pub use origin::{Origin, Reaction, Seen};
 pub use proxy::{KEY_VARIABLE, REAL_KEY, TestProxy, route};

@@ -34,6 +34,8 @@ pub struct Seen {
     pub headers: HeaderMap,
     /// The whole body.
     pub body: Bytes,
+    /// The trailer fields.
+    pub trailers: HeaderMap,
 }
 
 impl Seen {
@@ -122,12 +124,14 @@ impl Origin {
             async move {
                 let (head, body) = request.into_parts();
                 let Ok(body) = body.collect().await else { return Err("the request was cut") };
+                let trailers = body.trailers().cloned().unwrap_or_default();
                 let seen = Seen {
                     method: head.method.to_string(),
                     target: head.uri.to_string(),
                     version: head.version,
                     headers: head.headers,
                     body: body.to_bytes(),
+                    trailers,
                 };
                 let reaction = react(&seen);
                 origin.seen.lock().unwrap().push(seen);

@@ -78,10 +78,10 @@ impl Authenticate {
         let in_proxy_header = take_token(headers, &PROXY_AUTHORIZATION, token);
         let in_key_header =
             key_headers.iter().fold(false, |found, name| take_token(headers, name, token) | found);
+        let in_query = take_from_query(request.uri_mut(), token)?;
         if form != Form::Route {
             return Ok(in_proxy_header.then_some(AuthMechanism::ProxyAuthorization));
         }
-        let in_query = take_from_query(request.uri_mut(), token)?;
         Ok(if in_proxy_header {
             Some(AuthMechanism::ProxyAuthorization)
         } else if in_key_header {

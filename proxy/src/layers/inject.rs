@@ -63,7 +63,7 @@ where
                 return Either::Right(self.fetch_then_call(route, exchange));
             }
             Some(route) => inject(&self.shared, &route, exchange),
-            None => Ok(exchange.advance(ready_stage)),
+            None => pass(&self.shared, exchange),
         };
         Either::Left(match injected {
             Ok(exchange) => Either::Right(self.inner.call(exchange)),
@@ -96,7 +96,7 @@ where
     }
 }
 
-fn ready_stage(Permitted { way, reach, .. }: Permitted) -> Ready {
+fn ready_stage(Permitted { way, reach }: Permitted) -> Ready {
     Ready { way, reach }
 }
 
@@ -109,6 +109,12 @@ fn route_of(exchange: &Exchange<Permitted>) -> Option<Arc<Route>> {
 
 fn is_loaded(route: &Route) -> bool {
     route.credential.as_ref().is_none_or(|credential| credential.ready().is_some())
+}
+
+/// Lets a tunnel or forward through, which gets no credential.
+fn pass(shared: &Shared, exchange: Exchange<Permitted>) -> Result<Exchange<Ready>, Error> {
+    check_place(exchange.request.uri(), None, shared.token.expose())?;
+    Ok(exchange.advance(ready_stage))
 }
 
 /// Puts the loaded credential of `route` on the request.

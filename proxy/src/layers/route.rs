@@ -2,26 +2,19 @@
 
 use std::sync::Arc;
 
-use http::{HeaderName, Request, Uri};
+use http::{Request, Uri};
 use nono_audit::{InjectionMode, Recorder};
 use nono_credentials::{Credential, Injection};
 
 use crate::body::Body;
 use crate::error::{Error, Refusal};
 use crate::exchange::{Addressed, Asked, Exchange, Routed, Way};
+use crate::headers::METHOD_OVERRIDES;
 use crate::layers::Step;
 use crate::layers::target::origin_form;
 use crate::route::{PathRefusal, Route};
 use crate::stack::Shared;
 use crate::target::Target;
-
-/// Fields that make some servers take a request for one with another method. What the rules
-/// judged would not be what the server does.
-const METHOD_OVERRIDES: [HeaderName; 3] = [
-    HeaderName::from_static("x-http-method-override"),
-    HeaderName::from_static("x-http-method"),
-    HeaderName::from_static("x-method-override"),
-];
 
 /// See the module.
 #[derive(Debug, Clone)]

@@ -5,10 +5,10 @@
 
 use std::num::NonZeroU64;
 
+use http::HeaderName;
 use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST};
 
-use crate::headers::is_hop_by_hop;
-use crate::layers::authenticate::KEY_HEADERS;
+use crate::headers::{METHOD_OVERRIDES, is_hop_by_hop};
 
 /// The longest request line that is read.
 pub(crate) const LINE_LIMIT: usize = 32 * 1024;
@@ -202,11 +202,16 @@ fn sized(length: &[u8]) -> Result<Framing, Malformed> {
 }
 
 impl Framing {
-    /// Goes on over `bytes` of the body; returns how many of them belong to it.
+    /// Goes on over `bytes` of the body; returns how many of them belong to it. No trailer may be
+    /// one of `key_headers`.
     ///
     /// # Errors
     /// [`Malformed`] when a chunk is not one.
-    pub(crate) fn advance(&mut self, bytes: &[u8]) -> Result<usize, Malformed> {
+    pub(crate) fn advance(
+        &mut self,
+        bytes: &[u8],
+        key_headers: &[HeaderName],
+    ) -> Result<usize, Malformed> {
         match self {
             Self::Done => Ok(0),
             Self::Sized(left) => {
@@ -216,7 +221,7 @@ impl Framing {
                 Ok(usize::try_from(taken).unwrap_or(bytes.len()))
             }
             Self::Chunked(chunks) => {
-                let (taken, is_done) = chunks.advance(bytes)?;
+                let (taken, is_done) = chunks.advance(bytes, key_headers)?;
                 if is_done {
                     *self = Self::Done;
                 }
@@ -227,7 +232,11 @@ impl Framing {
 }
 
 impl Chunks {
-    fn advance(&mut self, bytes: &[u8]) -> Result<(usize, bool), Malformed> {
+    fn advance(
+        &mut self,
+        bytes: &[u8],
+        key_headers: &[HeaderName],
+    ) -> Result<(usize, bool), Malformed> {
         let mut at = 0;
         while at < bytes.len() {
             let rest = &bytes[at..];
@@ -257,6 +266,7 @@ impl Chunks {
                     section.push(rest[0]);
                     at += 1;
                     if is_end(section, fields)? {
+                        check_trailers(section, key_headers)?;
                         return Ok((at, true));
                     }
                 }
@@ -269,7 +279,7 @@ impl Chunks {
 /// Whether a trailer section, come so far, is whole; counts its `fields`.
 fn is_end(section: &[u8], fields: &mut usize) -> Result<bool, Malformed> {
     if section == b"\r\n" || section.ends_with(b"\r\n\r\n") {
-        return check_trailers(section).map(|()| true);
+        return Ok(true);
     }
     *fields += usize::from(section.ends_with(b"\n"));
     if section.len() > TRAILER_LIMIT || *fields > FIELD_LIMIT {
@@ -279,8 +289,8 @@ fn is_end(section: &[u8], fields: &mut usize) -> Result<bool, Malformed> {
 }
 
 /// Trailers are fields, and none of those that only a head may have (RFC 9110 §6.5.1): what was
-/// judged there is not said again behind the body.
-fn check_trailers(section: &[u8]) -> Result<(), Malformed> {
+/// judged there is not said again behind the body, where some servers would take it as well.
+fn check_trailers(section: &[u8], key_headers: &[HeaderName]) -> Result<(), Malformed> {
     check_lines(section)?;
     let mut fields = [httparse::EMPTY_HEADER; FIELD_LIMIT];
     let Ok(httparse::Status::Complete((_, fields))) = httparse::parse_headers(section, &mut fields)
@@ -290,7 +300,8 @@ fn check_trailers(section: &[u8]) -> Result<(), Malformed> {
     let is_of_head = |name: &str| {
         let name = name.parse().unwrap_or(HOST);
         is_hop_by_hop(&name)
-            || KEY_HEADERS.contains(&name)
+            || key_headers.contains(&name)
+            || METHOD_OVERRIDES.contains(&name)
             || [HOST, CONTENT_LENGTH, COOKIE, EXPECT].contains(&name)
     };
     if fields.iter().any(|field| is_of_head(field.name)) {

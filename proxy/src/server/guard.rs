@@ -13,12 +13,14 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
+use nono_audit::{Mode, Recorder};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-use crate::config::Limits;
 use crate::exchange::Peer;
 use crate::idle::Idle;
+use crate::layers::respond;
+use crate::stack::Shared;
 
 use super::framing::{self, Framing, HEAD_LIMIT, Malformed};
 use super::gate::{BUSY, Fault, IDLE};
@@ -29,20 +31,19 @@ use super::gate::{BUSY, Fault, IDLE};
 const LINGER_BYTES: usize = 64 * 1024 * 1024;
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Makes the record of a malformed request and the bytes of the answer to it.
-pub(crate) type Refuse = Box<dyn Fn(Malformed) -> Bytes + Send>;
+/// How long, once the proxy drains: its end must not wait for a client that does not listen.
+const LAST_LINGER: Duration = Duration::from_millis(200);
 
 /// See the module.
 pub(crate) struct Guard<T> {
     io: T,
+    shared: Arc<Shared>,
     peer: Arc<Peer>,
-    refuse: Refuse,
     state: State,
     /// Read from the socket, not yet passed on.
     held: BytesMut,
     /// Interim responses being written.
     interim: BytesMut,
-    limit: Duration,
     /// Wakes the connection at the earliest time at which its head can be late.
     timer: Pin<Box<Sleep>>,
     /// When waiting for the current head began.
@@ -72,31 +73,35 @@ enum State {
 
 impl<T> Guard<T> {
     /// Guards `io`; each head may take up to its limit, idle time before it included.
-    pub(crate) fn new(io: T, peer: Arc<Peer>, refuse: Refuse, limits: &Limits) -> Self {
+    pub(crate) fn new(io: T, peer: Arc<Peer>, shared: Arc<Shared>) -> Self {
+        let limits = &shared.settings.limits;
         let since = Instant::now();
         Self {
             io,
             peer,
-            refuse,
             state: State::Head,
             held: BytesMut::new(),
             interim: BytesMut::new(),
-            limit: limits.head,
             timer: Box::pin(tokio::time::sleep_until(since + limits.head)),
             since,
             patience: Idle::new(limits.idle),
             was_busy: false,
+            shared,
         }
     }
 
-    fn turn_away(&mut self, malformed: Malformed) {
-        self.state = State::Refused { answer: (self.refuse)(malformed) };
+    /// Records a request that cannot be understood; its answer is due.
+    fn turn_away(&mut self, Malformed { status, reason }: Malformed) {
+        let open = |permit| Recorder::open(permit, Mode::Reverse, Arc::clone(&self.peer.address));
+        let recorder = self.shared.audit.try_reserve().map(open);
+        let answer = respond::malformed(status, reason, recorder.as_ref());
+        self.state = State::Refused { answer };
     }
 
     /// Whether the time for the current head has passed. The timer is set anew only when it
     /// fires, not for every request.
     fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
-        let due = self.since + self.limit;
+        let due = self.since + self.shared.settings.limits.head;
         while self.timer.as_mut().poll(cx).is_ready() {
             if due <= Instant::now() {
                 return true;
@@ -224,7 +229,8 @@ impl<T: AsyncRead + Unpin> Guard<T> {
                 return Poll::Ready(Ok(()));
             }
         }
-        let taken = match body.advance(&out.filled()[body_begins..]) {
+        let came = &out.filled()[body_begins..];
+        let taken = match body.advance(came, &self.shared.key_headers) {
             Ok(taken) => taken,
             Err(malformed) => {
                 out.set_filled(body_begins);
@@ -244,6 +250,10 @@ impl<T: AsyncRead + Unpin> Guard<T> {
 
     /// Throws away what still comes, within bounds.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let last = Instant::now() + LAST_LINGER;
+        if self.shared.drain.is_cancelled() && self.timer.deadline() > last {
+            self.timer.as_mut().reset(last);
+        }
         let mut scratch = [0; 8 * 1024];
         loop {
             let State::Lingering { left } = &mut self.state else {

@@ -1,6 +1,7 @@
 //! Opens connections: resolve, judge, dial (Happy Eyeballs), TLS, HTTP, all within one limit.
 
 use std::error::Error as StdError;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,11 +38,13 @@ const HEADER_LIST_LIMIT: u32 = 64 * 1024;
 #[derive(Debug)]
 pub(super) struct Connector {
     limit: Duration,
+    /// The proxy's own listener.
+    own: SocketAddr,
 }
 
 impl Connector {
-    pub(super) fn new(limits: &Limits) -> Self {
-        Self { limit: limits.connect }
+    pub(super) fn new(limits: &Limits, own: SocketAddr) -> Self {
+        Self { limit: limits.connect, own }
     }
 
     /// Opens a plain TCP connection to `target`.
@@ -86,7 +89,11 @@ impl Connector {
         if target.ip().is_some_and(|ip| !reach.permits(classify(ip))) {
             return Err(Refusal::Address);
         }
-        let mut tcp = HttpConnector::new_with_resolver(Resolver(reach));
+        let mut tcp = HttpConnector::new_with_resolver(Resolver {
+            reach,
+            port: target.port(),
+            own: self.own,
+        });
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(self.limit));
@@ -153,6 +160,7 @@ fn explain(error: &(dyn StdError + 'static)) -> Error {
     while let Some(current) = cause {
         match current.downcast_ref::<ResolveError>() {
             Some(ResolveError::Forbidden) => return Refusal::Address.into(),
+            Some(ResolveError::OwnListener) => return Refusal::OwnListener.into(),
             Some(ResolveError::Unknown(_)) => return Failure::Unresolved.into(),
             None => {}
         }

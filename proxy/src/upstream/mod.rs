@@ -9,6 +9,7 @@ mod pool;
 mod resolver;
 mod sender;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::{Request, Response};
@@ -35,9 +36,9 @@ pub(crate) struct Upstream {
 }
 
 impl Upstream {
-    /// An upstream side without connections yet.
-    pub(crate) fn new(limits: &Limits) -> Self {
-        Self { connector: Connector::new(limits), pool: Pool::new(limits.pool_idle) }
+    /// An upstream side without connections yet, which never leads to the listener at `own`.
+    pub(crate) fn new(limits: &Limits, own: SocketAddr) -> Self {
+        Self { connector: Connector::new(limits, own), pool: Pool::new(limits.pool_idle) }
     }
 
     /// The connections that wait for reuse.

@@ -10,10 +10,18 @@ use hyper_util::client::legacy::connect::dns::Name;
 use tower::Service;
 
 use crate::address::{Reach, classify};
+use crate::target::arrives_at;
 
 /// See the module.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Resolver(pub(super) Reach);
+pub(super) struct Resolver {
+    /// What the addresses may be.
+    pub(super) reach: Reach,
+    /// The port that will be dialled.
+    pub(super) port: u16,
+    /// The proxy's own listener, which no name leads to.
+    pub(super) own: SocketAddr,
+}
 
 /// Why a name gave no addresses to dial.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +32,9 @@ pub(super) enum ResolveError {
     /// One of them may not be reached.
     #[error("the name has an address that may not be reached")]
     Forbidden,
+    /// One of them is the proxy's own.
+    #[error("the name leads to the proxy itself")]
+    OwnListener,
 }
 
 impl Service<Name> for Resolver {
@@ -36,10 +47,12 @@ impl Service<Name> for Resolver {
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        let Self(reach) = *self;
+        let Self { reach, port, own } = *self;
         Box::pin(async move {
-            // The port is set by the connector afterwards.
-            let found: Vec<_> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let found: Vec<_> = tokio::net::lookup_host((name.as_str(), port)).await?.collect();
+            if found.iter().any(|addr| arrives_at(*addr, own)) {
+                return Err(ResolveError::OwnListener);
+            }
             // One bad address refuses the name: to try the others would let whoever answers for
             // it probe which ones pass.
             if found.iter().all(|addr| reach.permits(classify(addr.ip()))) {

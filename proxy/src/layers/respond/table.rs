@@ -135,6 +135,8 @@ fn refused(refusal: Refusal, Asked { host, port, route }: &Asked) -> Row {
             "use the proxy URL of HTTP_PROXY in the environment that the proxy gave".into()),
         Refusal::NoRouteToken => ("the session token is missing or wrong".into(),
             "send NONO_PROXY_TOKEN of the environment that the proxy gave as the API key".into()),
+        Refusal::TokenMisplaced if route.is_empty() => ("the session token is in the URL, where the host would see it".into(),
+            "send it in Proxy-Authorization alone".into()),
         Refusal::TokenMisplaced => (format!("the session token is not where route /{route} puts its credential"),
             "send it as the SDK's API key".into()),
         Refusal::ForeignCredential => (format!("the request brings a credential of its own, but route /{route} puts its own on it"),
