@@ -304,6 +304,49 @@ fn only_the_port_of_the_proxy_is_open() {
 }
 
 #[test]
+fn ports_are_granted_one_by_one() {
+    let ((open, address), (closed, other)) = (server(), server());
+    let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
+    for is_blocked in [false, true] {
+        let mut caps = if is_blocked { blocked() } else { system() };
+        caps.allow_tcp_connect_port(port(&open)).unwrap();
+        assert_eq!(probe(&["connect", &address], &caps), "ok");
+        assert!(open.accept().is_ok());
+        assert_eq!(probe(&["connect", &other], &caps), DENIED);
+        assert_eq!(probe(&["bind", "127.0.0.1:0"], &caps), DENIED);
+        assert!(closed.accept().is_err());
+        // Other carriers of streams are closed; datagrams only with the network.
+        assert_eq!(probe(&["fastopen", "sendto", &other], &caps), NOT_PERMITTED);
+        assert_eq!(probe(&["socket", "2", "1", "262"], &caps), NOT_PERMITTED);
+        let datagram = if is_blocked { NOT_PERMITTED } else { "ok" };
+        assert_eq!(probe(&["socket", "2", "2", "0"], &caps), datagram);
+    }
+    drop(closed);
+    let mut caps = blocked();
+    caps.allow_bind_port(other.rsplit_once(':').unwrap().1.parse().unwrap()).unwrap();
+    assert_eq!(probe(&["bind", &other], &caps), "ok");
+    assert_eq!(probe(&["connect", &address], &caps), DENIED);
+    assert!(matches!(caps.allow_bind_port(0), Err(Error::PortZero)));
+}
+
+#[test]
+fn reading_can_be_granted_without_executing() {
+    let dir = tempdir().unwrap();
+    fs::copy("/bin/true", dir.path().join("true")).unwrap();
+    let program = path(&dir, "true");
+    let mut caps = system();
+    caps.allow_path_no_exec(dir.path(), Access::ReadWrite).unwrap();
+    assert!(!caps.fs_capabilities().last().unwrap().is_executable());
+    assert_eq!(probe(&["execute", &program], &caps), DENIED);
+    assert_eq!(probe(&["list", dir.path().to_str().unwrap()], &caps), "ok");
+    let mut caps = system();
+    caps.allow_file_no_exec(&program, Access::Read).unwrap();
+    assert_eq!(probe(&["execute", &program], &caps), DENIED);
+    caps.allow_file(&program, Access::Read).unwrap();
+    assert_eq!(probe(&["execute", &program], &caps), "ok");
+}
+
+#[test]
 fn fast_open_does_not_get_around_the_rules() {
     let (listener, address) = server();
     let caps = proxied(([127, 0, 0, 1], 9).into());

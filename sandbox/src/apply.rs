@@ -10,7 +10,7 @@ use crate::enforcement::{Enforcement, Support};
 use crate::error::{Error, Step};
 use crate::landlock::{Landlock, restrict};
 use crate::privilege::KEPT;
-use crate::{network, sys};
+use crate::{filter, sys};
 
 /// Restricts the calling process to `caps`, for ever: neither it nor any process it starts later
 /// gets anything back, and a second call can only take more away.
@@ -28,7 +28,7 @@ use crate::{network, sys};
 pub fn apply(caps: &CapabilitySet) -> Result<Enforcement, Error> {
     let landlock = Landlock::detect()?;
     let ruleset = landlock.ruleset(caps)?;
-    let filter = network::filter(caps.network())?;
+    let filter = filter::filter(caps)?;
     let others = other_threads()?;
     if others > 0 && !landlock.restricts_threads() {
         return Err(Error::OtherThreads { count: others });

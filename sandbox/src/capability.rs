@@ -12,6 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use crate::error::Error;
+use crate::network::{Network, Ports, Seal, UnixSocket};
 #[cfg(target_os = "linux")]
 use crate::own_proc::OwnPath;
 
@@ -58,6 +59,7 @@ pub struct FsCapability {
     original: PathBuf,
     resolved: PathBuf,
     access: Access,
+    is_executable: bool,
     is_file: bool,
     #[cfg(target_os = "linux")]
     handle: Arc<OwnedFd>,
@@ -81,6 +83,11 @@ impl FsCapability {
         self.access
     }
 
+    /// Whether what can be read can be executed too.
+    pub fn is_executable(&self) -> bool {
+        self.is_executable
+    }
+
     /// Whether one file is granted, and not a directory with what is beneath it.
     pub fn is_file(&self) -> bool {
         self.is_file
@@ -99,14 +106,11 @@ impl FsCapability {
     }
 
     fn open(path: &Path, access: Access) -> Result<Self, Error> {
-        let fail = |source: io::Error| match source.kind() {
-            io::ErrorKind::NotFound => Error::PathMissing { path: path.to_owned(), source },
-            _ => Error::Resolve { path: path.to_owned(), source },
-        };
-        let target = Target::open(path).map_err(fail)?;
+        let target = Target::open(path).map_err(|source| Error::resolve(path, source))?;
         Ok(Self {
             original: path.to_owned(),
             access,
+            is_executable: access.is_read(),
             is_file: !target.is_dir,
             #[cfg(target_os = "linux")]
             handle: Arc::new(target.handle),
@@ -124,16 +128,17 @@ impl Display for FsCapability {
 }
 
 /// What a path names now.
-struct Target {
-    resolved: PathBuf,
-    is_dir: bool,
+pub(crate) struct Target {
+    pub resolved: PathBuf,
+    pub is_dir: bool,
+    pub is_socket: bool,
     #[cfg(target_os = "linux")]
-    handle: OwnedFd,
+    pub handle: OwnedFd,
 }
 
 impl Target {
     #[cfg(target_os = "linux")]
-    fn open(path: &Path) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
         use rustix::fs::{FileType, Mode, OFlags, fstat, open, stat};
 
         let handle = open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
@@ -145,41 +150,56 @@ impl Target {
         if (opened.st_dev, opened.st_ino) != (named.st_dev, named.st_ino) {
             return Err(io::Error::other("the path changed while it was being resolved"));
         }
-        let is_dir = FileType::from_raw_mode(opened.st_mode).is_dir();
-        Ok(Self { resolved, is_dir, handle })
+        let kind = FileType::from_raw_mode(opened.st_mode);
+        Ok(Self { resolved, is_dir: kind.is_dir(), is_socket: kind.is_socket(), handle })
     }
 
     #[cfg(not(target_os = "linux"))]
-    fn open(path: &Path) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let resolved = path.canonicalize()?;
-        let is_dir = resolved.metadata()?.is_dir();
-        Ok(Self { resolved, is_dir })
+        let kind = resolved.metadata()?.file_type();
+        let is_socket = std::os::unix::fs::FileTypeExt::is_socket(&kind);
+        Ok(Self { resolved, is_dir: kind.is_dir(), is_socket })
     }
 }
 
-/// What the sandboxed process may say to whom.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Network {
-    /// No limit of ours.
-    #[default]
-    Open,
-    /// No network at all.
-    Blocked,
-    /// Nothing but TCP connections to the port of the proxy at this address.
-    ProxyOnly(SocketAddr),
+/// A path that no grant reaches, whatever else is granted.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DeniedPath {
+    original: PathBuf,
+    resolved: PathBuf,
 }
 
-impl Display for Network {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Open => f.write_str("allowed"),
-            Self::Blocked => f.write_str("blocked"),
-            Self::ProxyOnly(proxy) if proxy.ip().is_loopback() => {
-                write!(f, "proxy-only (localhost:{})", proxy.port())
-            }
-            Self::ProxyOnly(proxy) => write!(f, "proxy-only ({proxy})"),
+impl DeniedPath {
+    /// The path as it was given.
+    pub fn original(&self) -> &Path {
+        &self.original
+    }
+
+    /// The path without symbolic links, as far as it existed at the time.
+    pub fn resolved(&self) -> &Path {
+        &self.resolved
+    }
+
+    fn new(path: &Path) -> Result<Self, Error> {
+        let fail = |source| Error::Resolve { path: path.to_owned(), source };
+        let whole = std::path::absolute(path).map_err(fail)?;
+        Ok(Self { original: path.to_owned(), resolved: resolve_existing(&whole).map_err(fail)? })
+    }
+}
+
+/// Resolves as much of an absolute path as exists. What follows must be plain names: `..` beyond
+/// what exists says nothing.
+fn resolve_existing(path: &Path) -> io::Result<PathBuf> {
+    let missing = match path.canonicalize() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => error,
+        resolved => return resolved,
+    };
+    match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) if !path.is_symlink() => {
+            Ok(resolve_existing(parent)?.join(name))
         }
+        _ => Err(missing),
     }
 }
 
@@ -190,7 +210,11 @@ impl Display for Network {
 #[derive(Clone, Debug, Default)]
 pub struct CapabilitySet {
     fs: Vec<FsCapability>,
+    denied: Vec<DeniedPath>,
     network: Network,
+    ports: Ports,
+    unix_sockets: Vec<UnixSocket>,
+    is_accepting_less: bool,
 }
 
 impl CapabilitySet {
@@ -206,12 +230,23 @@ impl CapabilitySet {
     ///
     /// [`Error::PathMissing`], [`Error::ExpectedDirectory`] or [`Error::Resolve`].
     pub fn allow_path(&mut self, path: impl AsRef<Path>, access: Access) -> Result<(), Error> {
-        let path = path.as_ref();
-        let capability = FsCapability::open(path, access)?;
-        if capability.is_file {
-            return Err(Error::ExpectedDirectory { path: path.to_owned() });
-        }
-        self.fs.push(capability);
+        self.fs.push(directory(path.as_ref(), access)?);
+        Ok(())
+    }
+
+    /// As [`allow_path`](Self::allow_path), but nothing beneath can be executed. What can be read
+    /// can still be interpreted, by a program that is granted with its execution.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`allow_path`](Self::allow_path).
+    pub fn allow_path_no_exec(
+        &mut self,
+        path: impl AsRef<Path>,
+        access: Access,
+    ) -> Result<(), Error> {
+        let capability = directory(path.as_ref(), access)?;
+        self.fs.push(FsCapability { is_executable: false, ..capability });
         Ok(())
     }
 
@@ -222,12 +257,33 @@ impl CapabilitySet {
     ///
     /// [`Error::PathMissing`], [`Error::ExpectedFile`] or [`Error::Resolve`].
     pub fn allow_file(&mut self, path: impl AsRef<Path>, access: Access) -> Result<(), Error> {
-        let path = path.as_ref();
-        let capability = FsCapability::open(path, access)?;
-        if !capability.is_file {
-            return Err(Error::ExpectedFile { path: path.to_owned() });
-        }
-        self.fs.push(capability);
+        self.fs.push(file(path.as_ref(), access)?);
+        Ok(())
+    }
+
+    /// As [`allow_file`](Self::allow_file), but the file cannot be executed.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`allow_file`](Self::allow_file).
+    pub fn allow_file_no_exec(
+        &mut self,
+        path: impl AsRef<Path>,
+        access: Access,
+    ) -> Result<(), Error> {
+        let capability = file(path.as_ref(), access)?;
+        self.fs.push(FsCapability { is_executable: false, ..capability });
+        Ok(())
+    }
+
+    /// Keeps every grant from a path and all beneath it, whether it exists yet or not.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Resolve`] if the path cannot be made out: a dangling link, or a component that is
+    /// no directory.
+    pub fn deny_path(&mut self, path: impl AsRef<Path>) -> Result<(), Error> {
+        self.denied.push(DeniedPath::new(path.as_ref())?);
         Ok(())
     }
 
@@ -250,9 +306,93 @@ impl CapabilitySet {
         self.network = Network::ProxyOnly(proxy);
     }
 
+    /// Grants TCP connections to a port of any host.
+    ///
+    /// Where the network is not limited otherwise, TCP is held to the granted ports from now on,
+    /// to connect and to serve.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::PortZero`].
+    pub fn allow_tcp_connect_port(&mut self, port: u16) -> Result<(), Error> {
+        self.ports.connect.push(checked(port)?);
+        Ok(())
+    }
+
+    /// Grants serving TCP at a port, on all of the machine's addresses.
+    ///
+    /// Where the network is not limited otherwise, TCP is held to the granted ports from now on,
+    /// to connect and to serve.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::PortZero`].
+    pub fn allow_bind_port(&mut self, port: u16) -> Result<(), Error> {
+        self.ports.bind.push(checked(port)?);
+        Ok(())
+    }
+
+    /// Grants a TCP port of this machine's loopback addresses, to connect to and to serve at.
+    /// Where the network is not limited, it says nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::PortZero`].
+    pub fn allow_localhost_port(&mut self, port: u16) -> Result<(), Error> {
+        self.ports.localhost.push(checked(port)?);
+        Ok(())
+    }
+
+    /// Grants connections to a unix socket that has a path, or to all that are beneath a
+    /// directory. Where the network is not limited, it says nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::PathMissing`], [`Error::ExpectedSocket`] or [`Error::Resolve`].
+    pub fn allow_unix_socket(&mut self, path: impl AsRef<Path>) -> Result<(), Error> {
+        self.unix_sockets.push(UnixSocket::open(path.as_ref())?);
+        Ok(())
+    }
+
+    /// Lets a sandbox begin that this machine cannot enforce in full: what is missing is then in
+    /// the [`Enforcement`](crate::Enforcement) and not an error.
+    pub fn accept_less(&mut self) {
+        self.is_accepting_less = true;
+    }
+
     /// The granted paths, in the order in which they were granted.
     pub fn fs_capabilities(&self) -> &[FsCapability] {
         &self.fs
+    }
+
+    /// The denied paths, in the order in which they were denied.
+    pub fn denied_paths(&self) -> &[DeniedPath] {
+        &self.denied
+    }
+
+    /// The granted unix sockets, in the order in which they were granted.
+    pub fn unix_sockets(&self) -> &[UnixSocket] {
+        &self.unix_sockets
+    }
+
+    /// The TCP ports that can be connected to on any host.
+    pub fn tcp_connect_ports(&self) -> &[u16] {
+        &self.ports.connect
+    }
+
+    /// The TCP ports that can be served at.
+    pub fn bind_ports(&self) -> &[u16] {
+        &self.ports.bind
+    }
+
+    /// The TCP ports of loopback addresses that can be connected to and served at.
+    pub fn localhost_ports(&self) -> &[u16] {
+        &self.ports.localhost
+    }
+
+    /// Whether a sandbox may begin that cannot be enforced in full.
+    pub fn is_accepting_less(&self) -> bool {
+        self.is_accepting_less
     }
 
     /// What is granted of the network.
@@ -263,6 +403,18 @@ impl CapabilitySet {
     /// Whether the network is limited: blocked, or open to a proxy only.
     pub fn is_network_blocked(&self) -> bool {
         self.network != Network::Open
+    }
+
+    /// How tightly sockets are to be held.
+    pub(crate) fn seal(&self) -> Seal {
+        let Ports { connect, bind, localhost } = &self.ports;
+        let has_ports = !connect.is_empty() || !bind.is_empty();
+        match self.network {
+            Network::Open if has_ports => Seal::Ports,
+            Network::Open => Seal::Open,
+            Network::Blocked if !has_ports && localhost.is_empty() => Seal::Local,
+            Network::Blocked | Network::ProxyOnly(_) => Seal::Tcp,
+        }
     }
 
     /// All grants, one a line, for people. No newline at the end.
@@ -282,6 +434,27 @@ impl CapabilitySet {
         let _ = write!(text, "Network:\n  outbound: {}", self.network);
         text
     }
+}
+
+fn directory(path: &Path, access: Access) -> Result<FsCapability, Error> {
+    let capability = FsCapability::open(path, access)?;
+    if capability.is_file {
+        return Err(Error::ExpectedDirectory { path: path.to_owned() });
+    }
+    Ok(capability)
+}
+
+fn file(path: &Path, access: Access) -> Result<FsCapability, Error> {
+    let capability = FsCapability::open(path, access)?;
+    if !capability.is_file {
+        return Err(Error::ExpectedFile { path: path.to_owned() });
+    }
+    Ok(capability)
+}
+
+/// Port zero stands for one of the kernel's choice, which cannot be granted.
+fn checked(port: u16) -> Result<u16, Error> {
+    if port == 0 { Err(Error::PortZero) } else { Ok(port) }
 }
 
 impl Display for CapabilitySet {

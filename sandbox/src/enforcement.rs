@@ -3,7 +3,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use crate::capability::Network;
+use crate::network::Network;
 
 /// What the kernel enforces on a sandboxed process, and what it is too old to enforce.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::fmt::{self, Display, Formatter};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// An error of a library underneath, kept for its text.
 type Source = Box<dyn std::error::Error + Send + Sync>;
@@ -33,6 +33,15 @@ pub enum Error {
         /// The path as it was given.
         path: PathBuf,
     },
+    /// A unix socket or a directory was wanted.
+    #[error("expected a unix socket or a directory: {}", path.display())]
+    ExpectedSocket {
+        /// The path as it was given.
+        path: PathBuf,
+    },
+    /// Port zero was to be granted; it stands for any port of the kernel's choice.
+    #[error("port 0 cannot be granted: it stands for any port")]
+    PortZero,
     /// A path could not be resolved: a component is no directory, may not be searched, changed
     /// while it was looked at, or the name cannot be a path at all.
     #[error("failed to resolve path: {}", path.display())]
@@ -150,6 +159,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// Tells a path that is not there from one that cannot be resolved.
+    pub(crate) fn resolve(path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::NotFound => Self::PathMissing { path, source },
+            _ => Self::Resolve { path, source },
+        }
+    }
+
     /// Whether the caller's argument was at fault, before anything was tried.
     pub fn is_bad_argument(&self) -> bool {
         matches!(
@@ -160,6 +178,8 @@ impl Error {
                 | Self::LoaderVariable { .. }
                 | Self::ExpectedDirectory { .. }
                 | Self::ExpectedFile { .. }
+                | Self::ExpectedSocket { .. }
+                | Self::PortZero
         )
     }
 }
@@ -181,6 +201,11 @@ pub enum Feature {
     },
     /// The system call filter has no form for this processor.
     FilterArchitecture,
+    /// Something was granted or denied that this version cannot enforce yet.
+    Grant {
+        /// What, in words.
+        what: &'static str,
+    },
 }
 
 impl Display for Feature {
@@ -192,6 +217,7 @@ impl Display for Feature {
             Self::LandlockNetwork { abi } => {
                 write!(f, "network limits (Landlock ABI 4 or newer, this kernel has {abi})")
             }
+            Self::Grant { what } => write!(f, "enforcing {what}"),
             Self::FilterArchitecture => {
                 write!(f, "system call filter on {}", std::env::consts::ARCH)
             }

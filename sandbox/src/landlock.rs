@@ -12,8 +12,9 @@ use landlock::{
 };
 use rustix::fs::{FileType, fstat};
 
-use crate::capability::{Access, CapabilitySet, FsCapability, Network};
+use crate::capability::{Access, CapabilitySet, FsCapability};
 use crate::error::{Error, Feature};
+use crate::network::{Network, Seal};
 use crate::own_proc::OwnPath;
 use crate::sys;
 
@@ -108,7 +109,8 @@ impl Landlock {
         caps: &CapabilitySet,
         grants: impl IntoIterator<Item = &'a FsCapability>,
     ) -> Result<RulesetCreated, Error> {
-        if caps.is_network_blocked() && self.abi < NETWORK {
+        refuse_unenforced(caps)?;
+        if caps.seal() != Seal::Open && self.abi < NETWORK {
             let feature = Feature::LandlockNetwork { abi: self.abi };
             return Err(Error::Unsupported { feature });
         }
@@ -120,10 +122,8 @@ impl Landlock {
                 source: Box::new(error),
             })?;
         }
-        if let Network::ProxyOnly(proxy) = caps.network() {
-            ruleset = ruleset
-                .add_rule(NetPort::new(proxy.port(), AccessNet::ConnectTcp))
-                .map_err(build_error)?;
+        for (port, right) in ports(caps) {
+            ruleset = ruleset.add_rule(NetPort::new(port, right)).map_err(build_error)?;
         }
         Ok(ruleset)
     }
@@ -136,7 +136,7 @@ impl Landlock {
         if !scopes.is_empty() {
             ruleset = ruleset.scope(scopes)?;
         }
-        if caps.is_network_blocked() {
+        if caps.seal() != Seal::Open {
             ruleset = ruleset.handle_access(AccessNet::from_all(self.version()))?;
         }
         ruleset.create()
@@ -151,7 +151,10 @@ impl Landlock {
     fn rights(self, capability: &FsCapability) -> Result<BitFlags<AccessFs>, Error> {
         let mut rights = BitFlags::EMPTY;
         if capability.access().is_read() {
-            rights |= make_bitflags!(AccessFs::{Execute | ReadFile | ReadDir});
+            rights |= make_bitflags!(AccessFs::{ReadFile | ReadDir});
+        }
+        if capability.is_executable() {
+            rights |= AccessFs::Execute;
         }
         if capability.access().is_write() {
             // Device nodes (`MakeChar`, `MakeBlock`) are left out: whoever can make one has the
@@ -188,6 +191,31 @@ pub(crate) struct ChildRuleset {
 pub(crate) fn restrict(ruleset: RulesetCreated, all_threads: bool) -> Result<(), RulesetError> {
     ruleset.all_threads(all_threads)?.restrict_self()?;
     Ok(())
+}
+
+/// The granted ports with the rights to them.
+fn ports(caps: &CapabilitySet) -> impl Iterator<Item = (u16, AccessNet)> {
+    let proxy = match caps.network() {
+        Network::ProxyOnly(proxy) => Some(proxy.port()),
+        _ => None,
+    };
+    let connect = proxy.into_iter().chain(caps.tcp_connect_ports().iter().copied());
+    let connect = connect.map(|port| (port, AccessNet::ConnectTcp));
+    connect.chain(caps.bind_ports().iter().map(|port| (*port, AccessNet::BindTcp)))
+}
+
+/// What can be described already but not yet held.
+fn refuse_unenforced(caps: &CapabilitySet) -> Result<(), Error> {
+    let is_limited = caps.is_network_blocked();
+    let table = [
+        (!caps.denied_paths().is_empty(), "denied paths"),
+        (is_limited && !caps.unix_sockets().is_empty(), "granted unix sockets"),
+        (is_limited && !caps.localhost_ports().is_empty(), "granted loopback ports"),
+    ];
+    match table.into_iter().find(|(is_asked, _)| *is_asked) {
+        Some((_, what)) => Err(Error::Unsupported { feature: Feature::Grant { what } }),
+        None => Ok(()),
+    }
 }
 
 fn is_device(capability: &FsCapability) -> Result<bool, Error> {

@@ -53,17 +53,18 @@ mod enforcement;
 mod environ;
 mod error;
 mod exec;
+mod network;
 
 #[cfg(target_os = "linux")]
 mod apply;
 #[cfg(target_os = "linux")]
 mod collect;
 #[cfg(target_os = "linux")]
+mod filter;
+#[cfg(target_os = "linux")]
 mod landlock;
 #[cfg(target_os = "linux")]
 mod lookup;
-#[cfg(target_os = "linux")]
-mod network;
 #[cfg(target_os = "linux")]
 mod own_proc;
 #[cfg(target_os = "linux")]
@@ -77,10 +78,11 @@ mod unsupported;
 
 #[cfg(target_os = "linux")]
 pub use apply::{apply, support};
-pub use capability::{Access, CapabilitySet, FsCapability, Network};
+pub use capability::{Access, CapabilitySet, DeniedPath, FsCapability};
 pub use enforcement::{Enforcement, Support};
 pub use error::{Error, Feature, Step};
 pub use exec::{Command, Limits, Output};
+pub use network::{Network, UnixSocket};
 #[cfg(not(target_os = "linux"))]
 use unsupported::spawn;
 #[cfg(not(target_os = "linux"))]

@@ -22,7 +22,7 @@ use crate::landlock::{ChildRuleset, Landlock};
 use crate::lookup::{self, Program};
 use crate::own_proc::OwnPath;
 use crate::privilege::KEPT;
-use crate::{network, sys};
+use crate::{filter, sys};
 
 /// The exit code reported when the time was up.
 const TIMED_OUT: i32 = 124;
@@ -73,7 +73,7 @@ fn start_child(
 ) -> Result<Started, Error> {
     let image = Image::new(command)?;
     let ChildRuleset { ruleset, own } = landlock.child_ruleset(caps)?;
-    let filter = network::filter(caps.network())?;
+    let filter = filter::filter(caps)?;
     let pipes = Pipes::new(ruleset).map_err(|source| image.failure(Step::Pipes, source))?;
     let spawned = sys::spawn(&sys::Plan {
         program: &image.program,

@@ -43,8 +43,8 @@ fn errno(number: libc::c_int) -> u32 {
 
 #[test]
 fn other_interfaces_of_the_processor_are_closed() {
-    for network in [Network::Open, Network::Blocked] {
-        let program = compile(network, TargetArch::x86_64).unwrap();
+    for seal in [Seal::Open, Seal::Ports, Seal::Local, Seal::Tcp] {
+        let program = compile(seal, TargetArch::x86_64).unwrap();
         let answer = |arch, call| answer(&program, arch, call, [0; 6]);
         let getpid = 39;
         assert_eq!(answer(X86_64, getpid), libc::SECCOMP_RET_ALLOW);
@@ -57,8 +57,7 @@ fn other_interfaces_of_the_processor_are_closed() {
 
 #[test]
 fn every_type_of_socket_but_streams_is_refused() {
-    let proxy = Network::ProxyOnly(([127, 0, 0, 1], 1).into());
-    let program = compile(proxy, TargetArch::x86_64).unwrap();
+    let program = compile(Seal::Tcp, TargetArch::x86_64).unwrap();
     let socket = 41;
     for kind in 0..16 {
         for flags in [0, libc::SOCK_CLOEXEC.unsigned_abs()] {
@@ -70,5 +69,22 @@ fn every_type_of_socket_but_streams_is_refused() {
     for family in (0..64).filter(|family| ![1, 2, 10, 16].contains(family)) {
         let said = answer(&program, X86_64, socket, [family, 1, 0, 0, 0, 0]);
         assert_eq!(said, errno(libc::EPERM), "family {family}");
+    }
+}
+
+#[test]
+fn ports_alone_leave_datagrams_and_close_other_streams() {
+    let program = compile(Seal::Ports, TargetArch::x86_64).unwrap();
+    let socket = 41;
+    let said = |kind, protocol| answer(&program, X86_64, socket, [2, kind, protocol, 0, 0, 0]);
+    for kind in 0..16 {
+        let expected = if [1, 2].contains(&kind) { libc::SECCOMP_RET_ALLOW } else { errno(1) };
+        assert_eq!(said(kind, 0), expected, "type {kind}");
+    }
+    for (kind, protocol) in [(1, 6), (2, 17)] {
+        assert_eq!(said(kind, protocol), libc::SECCOMP_RET_ALLOW);
+    }
+    for (kind, protocol) in [(1, 132), (1, 262), (2, 136), (2, 1)] {
+        assert_eq!(said(kind, protocol), errno(1), "{kind} {protocol}");
     }
 }

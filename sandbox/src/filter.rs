@@ -1,0 +1,244 @@
+//! The system call filter: what Landlock cannot say of the network, and the few other calls by
+//! which a sandboxed process could act on its surroundings. A filter sees the registers of a call
+//! and no memory, so each rule here is one that needs no more.
+
+use std::collections::BTreeMap;
+
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch, sock_filter,
+};
+
+use crate::capability::CapabilitySet;
+use crate::error::{Error, Feature};
+use crate::network::Seal;
+
+type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+type Result<T> = std::result::Result<T, seccompiler::Error>;
+
+/// Bits of a socket type that are the type itself and not a flag.
+const SOCK_STREAM: u64 = libc::SOCK_STREAM as u64;
+const SOCK_DGRAM: u64 = libc::SOCK_DGRAM as u64;
+/// `linux/tcp.h`; `libc` has it for some targets only.
+const TCP_FASTOPEN_CONNECT: u64 = 30;
+/// `asm-generic/ioctls.h`.
+const TIOCSTI: u64 = 0x5412;
+const TIOCLINUX: u64 = 0x541C;
+const TIOCSCTTY: u64 = 0x540E;
+/// `x32` calls are numbered from here on; an ordinary number check does not see them.
+const X32_BIT: u32 = 0x4000_0000;
+
+/// Compiles the filter for a sandbox with this network.
+///
+/// # Errors
+///
+/// [`Error::Unsupported`] on a processor that `seccompiler` does not know, else
+/// [`Error::BuildFilter`].
+pub(crate) fn filter(caps: &CapabilitySet) -> std::result::Result<BpfProgram, Error> {
+    let arch = TargetArch::try_from(std::env::consts::ARCH)
+        .map_err(|_| Error::Unsupported { feature: Feature::FilterArchitecture })?;
+    compile(caps.seal(), arch).map_err(|error| Error::BuildFilter { source: Box::new(error) })
+}
+
+fn compile(seal: Seal, arch: TargetArch) -> Result<BpfProgram> {
+    let mut rules = Rules::new();
+    terminal(&mut rules)?;
+    outsiders(&mut rules)?;
+    keys(&mut rules);
+    if seal != Seal::Open {
+        sockets(&mut rules, seal)?;
+        fast_open(&mut rules)?;
+        io_uring(&mut rules);
+    }
+    let deny = SeccompAction::Errno(libc::EPERM.unsigned_abs());
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, deny, arch)?;
+    let mut program = refuse_x32(arch);
+    program.extend(BpfProgram::try_from(filter)?);
+    Ok(program)
+}
+
+/// Keystrokes cannot be pushed into a terminal, nor can a terminal be stolen from its session.
+///
+/// The kernel takes the request as 32 bits: a comparison of all 64 would be evaded by setting one
+/// of the others.
+fn terminal(rules: &mut Rules) -> Result<()> {
+    let steal = vec![low(1, eq(), TIOCSCTTY)?, low(2, eq(), 1)?];
+    let requests = vec![
+        SeccompRule::new(vec![low(1, eq(), TIOCSTI)?])?,
+        SeccompRule::new(vec![low(1, eq(), TIOCLINUX)?])?,
+        SeccompRule::new(steal)?,
+    ];
+    rules.insert(libc::SYS_ioctl, requests);
+    Ok(())
+}
+
+/// Limits, priorities and processors of other processes stay as they are. Landlock does not judge
+/// these calls and the kernel allows them among processes of one user. Those on the calling
+/// thread itself (identifier zero) pass.
+fn outsiders(rules: &mut Rules) -> Result<()> {
+    let set_limits = vec![low(0, ne(), 0)?, all(2, ne(), 0)?];
+    rules.insert(libc::SYS_prlimit64, vec![SeccompRule::new(set_limits)?]);
+    for call in [
+        libc::SYS_sched_setaffinity,
+        libc::SYS_sched_setattr,
+        libc::SYS_sched_setparam,
+        libc::SYS_sched_setscheduler,
+    ] {
+        rules.insert(call, vec![SeccompRule::new(vec![low(0, ne(), 0)?])?]);
+    }
+    let process = [
+        (libc::SYS_setpriority, u64::from(libc::PRIO_PROCESS)),
+        // `IOPRIO_WHO_PROCESS` of `linux/ioprio.h`.
+        (libc::SYS_ioprio_set, 1),
+    ];
+    for (call, own) in process {
+        let whole_user_or_group = SeccompRule::new(vec![low(0, ne(), own)?])?;
+        let somebody = SeccompRule::new(vec![low(1, ne(), 0)?])?;
+        rules.insert(call, vec![whole_user_or_group, somebody]);
+    }
+    Ok(())
+}
+
+/// The kernel's store of keys belongs to the user and may hold his passwords.
+fn keys(rules: &mut Rules) {
+    for call in [libc::SYS_add_key, libc::SYS_keyctl, libc::SYS_request_key] {
+        rules.insert(call, Vec::new());
+    }
+}
+
+/// Which sockets can be made. With the network blocked none of the internet families can: besides
+/// being of no use, such a socket could `listen` without `bind`, which Landlock does not judge.
+fn sockets(rules: &mut Rules, seal: Seal) -> Result<()> {
+    let mut allowed = vec![libc::AF_UNIX, libc::AF_NETLINK];
+    if seal != Seal::Local {
+        allowed.extend([libc::AF_INET, libc::AF_INET6]);
+    }
+    let mut denied = vec![none_of(0, &allowed)?];
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        denied.extend(other_internet_sockets(seal, &low(0, eq(), number(family))?)?);
+    }
+    if seal != Seal::Ports {
+        let netlink = low(0, eq(), number(libc::AF_NETLINK))?;
+        let not_route = low(2, ne(), number(libc::NETLINK_ROUTE))?;
+        denied.push(SeccompRule::new(vec![netlink, not_route])?);
+        // Netlink sockets are raw or datagram ones by nature; all others must be streams.
+        denied.extend(not_type(SOCK_STREAM, &[low(0, ne(), number(libc::AF_NETLINK))?])?);
+        // A datagram pair can send to any path.
+        let mut pairs = vec![none_of(0, &[libc::AF_UNIX])?];
+        pairs.extend(not_type(SOCK_STREAM, &[])?);
+        rules.insert(libc::SYS_socketpair, pairs);
+    }
+    rules.insert(libc::SYS_socket, denied);
+    Ok(())
+}
+
+/// What an internet family has besides plain TCP. Where only TCP is held to ports, datagrams of
+/// UDP pass; what carries streams past those ports (MPTCP, SCTP, raw packets) does not.
+fn other_internet_sockets(seal: Seal, family: &SeccompCondition) -> Result<Vec<SeccompRule>> {
+    let mut protocols = vec![0, libc::IPPROTO_TCP];
+    let mut denied = Vec::new();
+    if seal == Seal::Ports {
+        protocols.push(libc::IPPROTO_UDP);
+        // Stream is 1 and datagram is 2: any higher bit, or both, or none, is something else.
+        for wrong in [4, 8] {
+            let bit = low(1, SeccompCmpOp::MaskedEq(wrong), wrong)?;
+            denied.push(SeccompRule::new(vec![family.clone(), bit])?);
+        }
+        for wrong in [0, SOCK_STREAM | SOCK_DGRAM] {
+            let low_bits = low(1, SeccompCmpOp::MaskedEq(SOCK_STREAM | SOCK_DGRAM), wrong)?;
+            denied.push(SeccompRule::new(vec![family.clone(), low_bits])?);
+        }
+    }
+    let mut other_protocol = vec![family.clone()];
+    other_protocol.extend(differs(2, &protocols)?);
+    denied.push(SeccompRule::new(other_protocol)?);
+    Ok(denied)
+}
+
+/// TCP fast open sends its first bytes without `connect`, so Landlock never sees them.
+fn fast_open(rules: &mut Rules) -> Result<()> {
+    let flag = number(libc::MSG_FASTOPEN);
+    let calls = [(libc::SYS_sendto, 3), (libc::SYS_sendmsg, 2), (libc::SYS_sendmmsg, 3)];
+    for (call, argument) in calls {
+        let rule = vec![low(argument, SeccompCmpOp::MaskedEq(flag), flag)?];
+        rules.insert(call, vec![SeccompRule::new(rule)?]);
+    }
+    let option =
+        vec![low(1, eq(), number(libc::IPPROTO_TCP))?, low(2, eq(), TCP_FASTOPEN_CONNECT)?];
+    rules.insert(libc::SYS_setsockopt, vec![SeccompRule::new(option)?]);
+    Ok(())
+}
+
+/// A ring makes sockets and sends without any system call that a filter could see.
+fn io_uring(rules: &mut Rules) {
+    for call in [libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register] {
+        rules.insert(call, Vec::new());
+    }
+}
+
+/// One rule per bit in which a socket type can differ from `kind`, each under `conditions`.
+fn not_type(kind: u64, conditions: &[SeccompCondition]) -> Result<Vec<SeccompRule>> {
+    let differences = [1, 2, 4, 8].map(|bit| (bit, bit & !kind));
+    differences
+        .into_iter()
+        .map(|(bit, wrong)| {
+            let mut rule = conditions.to_vec();
+            rule.push(low(1, SeccompCmpOp::MaskedEq(bit), wrong)?);
+            Ok(SeccompRule::new(rule)?)
+        })
+        .collect()
+}
+
+fn none_of(argument: u8, values: &[libc::c_int]) -> Result<SeccompRule> {
+    Ok(SeccompRule::new(differs(argument, values)?)?)
+}
+
+fn differs(argument: u8, values: &[libc::c_int]) -> Result<Vec<SeccompCondition>> {
+    values.iter().map(|value| low(argument, ne(), number(*value))).collect()
+}
+
+/// A condition on the low 32 bits of an argument: all the kernel looks at where it takes an `int`.
+fn low(argument: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompCondition> {
+    Ok(SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value)?)
+}
+
+/// A condition on all 64 bits of an argument, for pointers.
+fn all(argument: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompCondition> {
+    Ok(SeccompCondition::new(argument, SeccompCmpArgLen::Qword, operator, value)?)
+}
+
+fn eq() -> SeccompCmpOp {
+    SeccompCmpOp::Eq
+}
+
+fn ne() -> SeccompCmpOp {
+    SeccompCmpOp::Ne
+}
+
+fn number(value: libc::c_int) -> u64 {
+    u64::from(value.unsigned_abs())
+}
+
+/// Answers every `x32` call with "no such call", before the filter proper, which knows calls by
+/// their ordinary numbers only.
+fn refuse_x32(arch: TargetArch) -> BpfProgram {
+    if arch != TargetArch::x86_64 {
+        return Vec::new();
+    }
+    let statement = |code: u32, jt, jf, k| sock_filter {
+        // Operation codes are all below 256.
+        code: u16::try_from(code).unwrap_or_default(),
+        jt,
+        jf,
+        k,
+    };
+    let unknown_call = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs();
+    vec![
+        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        statement(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 0, 1, X32_BIT),
+        statement(libc::BPF_RET | libc::BPF_K, 0, 0, unknown_call),
+    ]
+}
+
+#[cfg(test)]
+mod tests;
