@@ -8,7 +8,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::{fs, io};
 
-use nono_sandbox::{Access, CapabilitySet, Error, Feature, Network, apply, support};
+use nono_sandbox::{Access, CapabilitySet, Error, Feature, Network, support};
 use support::sandboxed::{allow, run_probe, system, text};
 use tempfile::{TempDir, tempdir};
 
@@ -502,17 +502,6 @@ fn the_kernels_keys_are_closed() {
         assert_eq!(probe(&["call", &call.to_string()], &system()), NOT_PERMITTED);
         assert_ne!(unsandboxed(&["call", &call.to_string()]), NOT_PERMITTED);
     }
-}
-
-#[test]
-fn apply_refuses_beside_other_threads_and_applies_nothing() {
-    let dir = tempdir().unwrap();
-    let file = path(&dir, "file");
-    fs::write(&file, "").unwrap();
-    assert_eq!(unsandboxed(&["apply-with-thread", &file]), "refused 1\ntrue true\nok");
-    // The test runner has threads of its own.
-    assert!(matches!(apply(&CapabilitySet::new()), Err(Error::OtherThreads { count: 1.. })));
-    assert!(fs::read(&file).is_ok());
 }
 
 #[test]

@@ -1,45 +1,121 @@
-//! The sandbox for the calling process itself: everything is built and checked first, then the
-//! two irreversible calls are made.
+//! The sandbox for the calling process itself, all its threads included: everything is built,
+//! and tried on a thread that ends afterwards, before the irreversible calls are made.
 
 use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::thread;
 
 use seccompiler::{BpfProgram, apply_filter, apply_filter_all_threads};
 
 use crate::capability::CapabilitySet;
 use crate::enforcement::{Enforcement, Support};
 use crate::error::{Error, Step};
-use crate::landlock::{Landlock, restrict};
+use crate::filter;
+use crate::landlock::Landlock;
 use crate::privilege::KEPT;
-use crate::{filter, sys};
+use crate::sys::{self, Restriction, Round};
+use crate::threads::{Threads, together};
 
 /// Restricts the calling process to `caps`, for ever: neither it nor any process it starts later
 /// gets anything back, and a second call can only take more away.
 ///
-/// Descriptors that are open already stay usable, and so do memory maps and established
-/// connections. A kernel allows 16 Landlock layers per process. Root's capabilities are given up
-/// in the calling thread only, so call this as root before there are others.
+/// All threads are restricted, or none is. Before Landlock ABI 8 each of them enters a domain of
+/// its own, and the kernel then keeps their children apart like strangers: a thread cannot signal
+/// a child that another one has started, nor connect to its abstract unix socket. Call this early,
+/// as long as there are few. [`Enforcement::domains`] tells how many there are.
+///
+/// Descriptors that are open already stay usable, and so do memory maps, established connections
+/// and processes. A kernel allows 16 Landlock layers per thread.
 ///
 /// # Errors
 ///
-/// [`Error::OtherThreads`] if other threads run and the kernel cannot restrict them too (before
-/// Landlock ABI 8), [`Error::Unsupported`], and the errors of building the rules; nothing has been
-/// applied then. [`Error::Apply`] names the step that failed; those before it, in the order of
-/// [`Step`], are in force already.
+/// [`Error::Unsupported`], the errors of building the rules, [`Error::CountThreads`],
+/// [`Error::ThreadSilent`] and [`Error::TooManyThreads`]: nothing has been applied then. The same
+/// holds for [`Error::Apply`], whose steps have all been tried before the first thread is touched,
+/// unless the kernel runs out of memory between the two. [`Error::ThreadsDiffer`] is the one that
+/// leaves a process which should end.
 pub fn apply(caps: &CapabilitySet) -> Result<Enforcement, Error> {
     let landlock = Landlock::detect()?;
-    let ruleset = landlock.ruleset(caps)?;
+    let ruleset: Option<OwnedFd> = landlock.ruleset(caps)?.into();
+    // The `landlock` crate gives no descriptor only for a kernel without Landlock.
+    let ruleset = ruleset.ok_or_else(no_landlock)?;
     let filter = filter::filter(caps)?;
-    let others = other_threads()?;
-    if others > 0 && !landlock.restricts_threads() {
-        return Err(Error::OtherThreads { count: others });
+    let restriction = Restriction {
+        ruleset: ruleset.as_fd(),
+        capabilities: KEPT,
+        is_shared: landlock.restricts_threads(),
+    };
+    rehearse(&restriction, &filter)?;
+    let others = match Threads::find()? {
+        Threads::Listed(list) if needs_round(landlock) => {
+            let round = Round::open(&restriction)
+                .map_err(|errno| Error::CountThreads { source: from_errno(errno) })?;
+            together(list.as_fd(), round, || lead(&restriction, &filter))?
+        }
+        Threads::Listed(_) | Threads::Alone => {
+            lead(&restriction, &filter)?;
+            0
+        }
+    };
+    let domains = if landlock.restricts_threads() { 1 } else { others + 1 };
+    Ok(Enforcement { domains, ..report(landlock, caps) })
+}
+
+/// Whether threads have something to do each for itself: to enter the domain before ABI 8, and
+/// always to give up capabilities.
+fn needs_round(landlock: Landlock) -> bool {
+    !landlock.restricts_threads() || sys::has_capabilities_beside(KEPT)
+}
+
+/// The calling thread's part, with all others standing still. The filter comes first: it goes to
+/// all threads in one call, or to none.
+fn lead(restriction: &Restriction<'_>, filter: &BpfProgram) -> Result<(), Failed> {
+    apply_filter_all_threads(filter).map_err(Failed::Filter)?;
+    restriction.enter().map_err(Failed::Landlock)
+}
+
+/// Takes every step on a thread that ends afterwards, so that what can fail fails there.
+fn rehearse(restriction: &Restriction<'_>, filter: &BpfProgram) -> Result<(), Error> {
+    let trial = || {
+        restriction.enter_alone().map_err(Failed::Landlock)?;
+        apply_filter(filter).map_err(Failed::Filter)
+    };
+    let result = thread::scope(|scope| {
+        let thread = thread::Builder::new().name("sandbox-trial".to_owned());
+        thread.spawn_scoped(scope, trial).map(|handle| handle.join().ok())
+    });
+    match result {
+        Ok(Some(result)) => Ok(result?),
+        Ok(None) => Err(failure(Step::Landlock, io::Error::other("the trial ended early"))),
+        Err(source) => Err(failure(Step::Clone, source)),
     }
-    let failure = |step| move |source| Error::Apply { step, source };
-    sys::keep_capabilities(KEPT)
-        .map_err(|errno| io::Error::from_raw_os_error(errno).into())
-        .map_err(failure(Step::Capabilities))?;
-    restrict(ruleset, others > 0).map_err(Into::into).map_err(failure(Step::Landlock))?;
-    install(&filter, others > 0).map_err(Into::into).map_err(failure(Step::Filter))?;
-    Ok(report(landlock, caps))
+}
+
+/// A step that failed, in a form that takes no memory.
+enum Failed {
+    Filter(seccompiler::Error),
+    Landlock(i32),
+}
+
+impl From<Failed> for Error {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Filter(error) => Self::Apply { step: Step::Filter, source: error.into() },
+            Failed::Landlock(errno) => failure(Step::Landlock, from_errno(errno)),
+        }
+    }
+}
+
+fn failure(step: Step, source: io::Error) -> Error {
+    Error::Apply { step, source: source.into() }
+}
+
+fn from_errno(errno: i32) -> io::Error {
+    io::Error::from_raw_os_error(errno)
+}
+
+fn no_landlock() -> Error {
+    failure(Step::Landlock, io::ErrorKind::Unsupported.into())
 }
 
 /// Whether [`apply`] and [`Command::run`](crate::Command::run) can work on this machine.
@@ -57,6 +133,7 @@ pub(crate) fn report(landlock: Landlock, caps: &CapabilitySet) -> Enforcement {
         landlock_abi: landlock.abi(),
         network: caps.network(),
         missing: landlock.missing().collect(),
+        domains: 1,
     }
 }
 
@@ -67,22 +144,4 @@ fn describe(landlock: Landlock) -> String {
         details.push_str(feature);
     }
     details
-}
-
-fn install(filter: &BpfProgram, all_threads: bool) -> seccompiler::Result<()> {
-    if all_threads { apply_filter_all_threads(filter) } else { apply_filter(filter) }
-}
-
-/// How many threads the process has besides the calling one.
-///
-/// In a process that is sandboxed already `/proc` may be out of reach. The kernel can still be
-/// asked whether the calling thread is alone, which is the case that matters.
-fn other_threads() -> Result<usize, Error> {
-    let counted = std::fs::read_dir("/proc/self/task")
-        .and_then(|tasks| tasks.map(|task| task.map(drop)).collect::<io::Result<Vec<()>>>());
-    match counted {
-        Ok(tasks) => Ok(tasks.len().saturating_sub(1)),
-        Err(_) if sys::is_only_thread() => Ok(0),
-        Err(source) => Err(Error::CountThreads { source }),
-    }
 }

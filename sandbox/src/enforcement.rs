@@ -11,6 +11,7 @@ pub struct Enforcement {
     pub(crate) landlock_abi: u32,
     pub(crate) network: Network,
     pub(crate) missing: Vec<&'static str>,
+    pub(crate) domains: usize,
 }
 
 impl Enforcement {
@@ -22,6 +23,13 @@ impl Enforcement {
     /// The network limit in force: Landlock's ports together with the system call filter.
     pub fn network(&self) -> Network {
         self.network
+    }
+
+    /// How many Landlock domains the process consists of: one, or one for each thread that was
+    /// there when [`apply`](crate::apply()) was called (before ABI 8). Children of different
+    /// domains cannot signal each other.
+    pub fn domains(&self) -> usize {
+        self.domains
     }
 
     /// Whether set-user-id programs and the like gain nothing. Always so in a sandbox.
@@ -52,6 +60,9 @@ impl Display for Enforcement {
             "Landlock ABI {}, system call filter, no new privileges, network {}",
             self.landlock_abi, self.network
         )?;
+        if self.domains > 1 {
+            write!(f, "; {} threads, each in a domain of its own", self.domains)?;
+        }
         if self.missing.is_empty() {
             return Ok(());
         }

@@ -57,14 +57,38 @@ pub enum Error {
         /// What is missing.
         feature: Feature,
     },
-    /// The process has other threads and the kernel cannot restrict them; nothing was applied.
+    /// A thread cannot be restricted together with the others; nothing was applied.
     #[error(
-        "the process has {count} other thread(s), which this kernel cannot restrict together \
-         with the calling one (Landlock ABI 8 can); nothing was applied"
+        "thread {thread} (`{name}`) {}; nothing was applied",
+        if *is_ring {
+            "serves an io_uring of this process and cannot be restricted: close the ring first"
+        } else {
+            "does not answer, so that it cannot be restricted: it blocks all signals, or waits in \
+             the kernel"
+        }
     )]
-    OtherThreads {
-        /// Threads besides the calling one.
-        count: usize,
+    ThreadSilent {
+        /// The thread's number.
+        thread: i32,
+        /// What it is called.
+        name: String,
+        /// Whether it is the kernel's own, of an `io_uring`.
+        is_ring: bool,
+    },
+    /// There are more threads than can be restricted together; nothing was applied.
+    #[error("the process has more than {most} threads; nothing was applied")]
+    TooManyThreads {
+        /// How many can be.
+        most: usize,
+    },
+    /// Some threads could not restrict themselves after the others had: the kernel ran out of
+    /// memory, or they had more Landlock layers than the others. The process should end.
+    #[error("{failed} thread(s) could not be restricted and the others are: end this process")]
+    ThreadsDiffer {
+        /// How many are not restricted.
+        failed: usize,
+        /// What the kernel told one of them.
+        source: io::Error,
     },
     /// It could not be found out whether other threads exist; nothing was applied.
     #[error("failed to count the threads of this process; nothing was applied")]
@@ -92,9 +116,9 @@ pub enum Error {
         /// The `seccompiler` crate's error.
         source: Source,
     },
-    /// A step of [`apply`](crate::apply()) failed. Those before it, in the order of [`Step`],
-    /// are in force already and stay so.
-    #[error("failed to {step}")]
+    /// A step of [`apply`](crate::apply()) failed, in a trial run or with all threads standing
+    /// still; no thread was left in a Landlock domain.
+    #[error("failed to {step}; the sandbox was not applied")]
     Apply {
         /// The step that failed.
         step: Step,

@@ -7,8 +7,8 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use landlock::{
     ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, NetPort,
-    PathBeneath, RestrictSelfAttr as _, Ruleset, RulesetAttr as _, RulesetCreated,
-    RulesetCreatedAttr as _, RulesetError, Scope, make_bitflags,
+    PathBeneath, Ruleset, RulesetAttr as _, RulesetCreated, RulesetCreatedAttr as _, RulesetError,
+    Scope, make_bitflags,
 };
 use rustix::fs::{FileType, fstat};
 
@@ -181,16 +181,6 @@ pub(crate) struct ChildRuleset {
     pub ruleset: Option<OwnedFd>,
     /// The child's own paths with the bits of the rights to them.
     pub own: Vec<(OwnPath, u64)>,
-}
-
-/// Restricts the calling thread, or all threads of the process if `all_threads`.
-///
-/// # Errors
-///
-/// Those of `prctl` and `landlock_restrict_self`.
-pub(crate) fn restrict(ruleset: RulesetCreated, all_threads: bool) -> Result<(), RulesetError> {
-    ruleset.all_threads(all_threads)?.restrict_self()?;
-    Ok(())
 }
 
 /// The granted ports with the rights to them.

@@ -23,6 +23,8 @@
 //!   parent's reaches a [`Command`]; it cannot keep the call from returning at its timeout, nor
 //!   make the parent store more output than it was given room for.
 //!
+//! [`apply()`] holds every thread of the process, or refuses and holds none.
+//!
 //! What is asked for and cannot be had is an [`Error`], before anything runs. What the kernel is
 //! too old to judge is in the [`Enforcement`] that every way into the sandbox returns.
 //!
@@ -73,6 +75,8 @@ mod privilege;
 mod spawn;
 #[cfg(target_os = "linux")]
 mod sys;
+#[cfg(target_os = "linux")]
+mod threads;
 #[cfg(not(target_os = "linux"))]
 mod unsupported;
 

@@ -12,12 +12,12 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd as _;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::UnixStream;
-use std::sync::mpsc;
-use std::thread;
 use std::time::Duration;
 
-use nono_sandbox::{Access, CapabilitySet, Error, apply};
+use nono_sandbox::{Access, CapabilitySet, apply};
 use support::sandboxed::{shell, system, text};
+
+mod threads;
 
 /// Number of `MSG_FASTOPEN`.
 const FAST_OPEN: i64 = 0x2000_0000;
@@ -46,9 +46,9 @@ fn run(args: &[&str]) -> io::Result<()> {
             inside(args)
         }
         ["apply", ..] => apply_and(args),
+        ["threads", scenario, path] => threads::run(scenario, path),
         [
-            "nested" | "apply-with-thread" | "leaks" | "closed-stdio" | "blocked-signals"
-            | "ignored-children" | "orphan",
+            "nested" | "leaks" | "closed-stdio" | "blocked-signals" | "ignored-children" | "orphan",
             ..,
         ] => parent(args),
         _ => files(args),
@@ -227,10 +227,6 @@ fn apply_and(args: &[&str]) -> io::Result<()> {
 /// Is the parent of a sandbox, in a state that the test's own process must not be in.
 fn parent(args: &[&str]) -> io::Result<()> {
     match *args {
-        ["apply-with-thread", path] => {
-            apply_with_thread(path);
-            Ok(())
-        }
         ["leaks"] => leaks(),
         ["nested"] => {
             let output = shell("wc -c; echo nested").run(&system()).unwrap();
@@ -278,19 +274,6 @@ fn parent(args: &[&str]) -> io::Result<()> {
         }
         _ => unreachable!("listed in `run`"),
     }
-}
-
-/// Applies while another thread lives, then shows that neither thread lost anything.
-fn apply_with_thread(path: &str) {
-    let (go, wait) = mpsc::channel::<()>();
-    let read = path.to_owned();
-    let thread = thread::spawn(move || wait.recv().is_err() && fs::read(read).is_ok());
-    match apply(&CapabilitySet::new()) {
-        Err(Error::OtherThreads { count }) => println!("refused {count}"),
-        other => println!("{other:?}"),
-    }
-    drop(go);
-    println!("{} {}", fs::read(path).is_ok(), thread.join().unwrap());
 }
 
 /// Runs commands in all the ways they can end and counts what is left of them.

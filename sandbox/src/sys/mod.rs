@@ -5,6 +5,7 @@
 
 mod child;
 mod process;
+mod round;
 mod signal;
 mod stack;
 
@@ -12,7 +13,9 @@ use std::ffi::{c_int, c_long, c_ulong};
 use std::io;
 
 pub(crate) use child::{OwnRule, Plan, ResourceLimit, spawn};
-pub(crate) use process::{is_only_thread, keep_capabilities, landlock_abi, status_of_reaped};
+pub(crate) use process::{has_capabilities_beside, is_only_thread, landlock_abi, status_of_reaped};
+use process::{keep_capabilities, no_new_privileges};
+pub(crate) use round::{MOST, Restriction, Round};
 
 /// One system call.
 ///

@@ -68,7 +68,7 @@ pub(super) fn no_new_privileges() -> Result<(), c_int> {
 /// # Errors
 ///
 /// None that the kernel is known to give.
-pub(crate) fn keep_capabilities(kept: u64) -> Result<(), c_int> {
+pub(super) fn keep_capabilities(kept: u64) -> Result<(), c_int> {
     // `_LINUX_CAPABILITY_VERSION_3` of `linux/capability.h`, of the calling thread.
     let mut header = [0x2008_0522_u32, 0];
     // Effective, permitted and inheritable, the low words and then the high ones.
@@ -86,4 +86,19 @@ pub(crate) fn keep_capabilities(kept: u64) -> Result<(), c_int> {
     }
     // SAFETY: as above; nothing is written.
     unsafe { call(libc::SYS_capset, pointers) }.map(drop)
+}
+
+/// Whether the calling thread has capabilities that are not among `kept`.
+pub(crate) fn has_capabilities_beside(kept: u64) -> bool {
+    let mut header = [0x2008_0522_u32, 0];
+    let mut sets = [0_u32; 6];
+    let pointers = [ptr::from_mut(&mut header) as usize, ptr::from_mut(&mut sets) as usize, 0, 0];
+    // SAFETY: both point to memory of the size that this version has, which lives through the
+    // call.
+    if unsafe { call(libc::SYS_capget, pointers) }.is_err() {
+        return true;
+    }
+    let [low, high] = [kept, kept >> 32].map(|half| half & u64::from(u32::MAX));
+    let masks = [low, low, low, high, high, high];
+    sets.iter().zip(masks).any(|(set, mask)| u64::from(*set) & !mask != 0)
 }
