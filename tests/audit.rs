@@ -9,8 +9,7 @@ use http_body_util::StreamBody;
 use http_body_util::combinators::BoxBody;
 use nono_audit::{Decision, DenialCategory, Outcome};
 use nono_proxy::{Limits, ProxyConfig};
-use support::{Connection, Origin, REAL_KEY, TestProxy, exchange, route};
-use tokio::net::TcpListener;
+use support::{Connection, Origin, REAL_KEY, TestProxy, Wire, exchange, route};
 
 #[tokio::test]
 async fn a_request_leaves_one_record_by_the_time_its_response_is_whole() {
@@ -68,20 +67,15 @@ async fn what_is_not_http_leaves_a_record_too() {
 
 #[tokio::test]
 async fn a_client_that_leaves_before_the_answer_is_recorded_and_gives_its_place_back() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let wire = Wire::bind().await;
     let config = ProxyConfig {
-        routes: vec![route("/api", listener.local_addr().unwrap())],
+        routes: vec![route("/api", wire.addr)],
         max_connections: 1,
         ..ProxyConfig::default()
     };
     let proxy = TestProxy::start(config).await;
     for _ in 0..3 {
-        let mut client = Connection::open(proxy.addr()).await;
-        client.send(proxy.begin("GET /api/x") + "\r\n").await;
-        // The upstream has the request and does not answer.
-        let (stream, _) = listener.accept().await.unwrap();
-        let mut upstream = Connection::from(stream);
-        upstream.head().await;
+        let (client, mut upstream) = wire.request(&proxy, proxy.begin("GET /api/x") + "\r\n").await;
         drop(client);
         let record = proxy.records(1).await.remove(0);
         assert_eq!((record.outcome, record.status), (Outcome::ClientAbort, None));
@@ -109,13 +103,9 @@ async fn a_client_that_leaves_in_the_middle_of_a_response_is_recorded() {
 
 #[tokio::test]
 async fn an_upstream_that_dies_in_the_middle_is_visible_to_the_client_and_recorded() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let proxy = TestProxy::with_route(listener.local_addr().unwrap()).await;
-    let mut client = Connection::open(proxy.addr()).await;
-    client.send(proxy.begin("GET /api/x") + "\r\n").await;
-    let (stream, _) = listener.accept().await.unwrap();
-    let mut upstream = Connection::from(stream);
-    upstream.head().await;
+    let wire = Wire::bind().await;
+    let proxy = TestProxy::with_route(wire.addr).await;
+    let (mut client, mut upstream) = wire.request(&proxy, proxy.begin("GET /api/x") + "\r\n").await;
     upstream.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nhello\n\r\n").await;
     client.head().await;
     assert_eq!(client.chunk().await.unwrap(), b"hello\n");
@@ -127,16 +117,16 @@ async fn an_upstream_that_dies_in_the_middle_is_visible_to_the_client_and_record
 
 #[tokio::test]
 async fn over_the_limit_is_answered_503_and_recorded() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let wire = Wire::bind().await;
     let config = ProxyConfig {
-        routes: vec![route("/api", listener.local_addr().unwrap())],
+        routes: vec![route("/api", wire.addr)],
         max_connections: 1,
         ..ProxyConfig::default()
     };
     let proxy = TestProxy::start(config).await;
     let mut holder = Connection::open(proxy.addr()).await;
     holder.send(proxy.begin("GET /api/x") + "\r\n").await;
-    let _upstream = listener.accept().await.unwrap();
+    let _upstream = wire.accept().await;
     let reply = proxy.get("/api/x").await;
     assert_eq!((reply.status, reply.code()), (503, "over_limit".into()));
     assert!(reply.head.contains("retry-after: 1"));
@@ -190,7 +180,7 @@ async fn a_refused_head_request_leaves_its_connection_usable() {
 
 #[tokio::test]
 async fn a_connection_too_many_is_answered_503() {
-    let limits = Limits { connections: 1, ..Limits::default() };
+    let limits = Limits { max_client_connections: 1, ..Limits::default() };
     let proxy = TestProxy::start(ProxyConfig { limits, ..ProxyConfig::default() }).await;
     let mut first = Connection::open(proxy.addr()).await;
     first.send("GET / HTTP/1.1\r\nHost: p\r\n\r\n").await;

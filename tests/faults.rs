@@ -50,10 +50,8 @@ async fn clients_that_leave_while_the_upstream_thinks_do_not_use_up_the_places()
     for round in 0..4 {
         let mut running = Vec::new();
         for _ in 0..8 {
-            let mut client = Connection::open(proxy.addr()).await;
-            client.send(proxy.begin("GET /api/hang") + "\r\n").await;
-            let mut upstream = wire.accept().await;
-            upstream.message().await;
+            let (client, upstream) =
+                wire.request(&proxy, proxy.begin("GET /api/hang") + "\r\n").await;
             running.push((client, upstream));
         }
         assert_eq!(proxy.get("/api/x").await.status, 503, "round {round}");
@@ -327,10 +325,7 @@ async fn the_environment_names_the_address_that_is_bound() {
 async fn a_stream_goes_on_through_the_grace_of_a_shutdown() {
     let wire = Wire::bind().await;
     let proxy = TestProxy::with_route(wire.addr).await;
-    let mut client = Connection::open(proxy.addr()).await;
-    client.send(proxy.begin("GET /api/x") + "\r\n").await;
-    let mut upstream = wire.accept().await;
-    upstream.message().await;
+    let (mut client, mut upstream) = wire.request(&proxy, proxy.begin("GET /api/x") + "\r\n").await;
     upstream.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n0\n\r\n").await;
     client.only_head().await;
     assert_eq!(client.chunk().await.unwrap(), b"0\n");

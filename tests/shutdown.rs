@@ -1,25 +1,20 @@
 //! The end of a proxy: what runs may finish, the rest is cut, nothing is left.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
-use std::net::TcpListener as StdListener;
+use std::net::{TcpListener as StdListener, TcpStream as StdStream};
 use std::time::{Duration, Instant};
 
 use nono_audit::Outcome;
 use nono_proxy::{ProxyConfig, ProxyHandle, StartError};
-use support::{Connection, Origin, TestProxy, route};
-use tokio::net::TcpListener;
+use support::{Connection, Origin, TestProxy, Wire, route};
 
 const LONG: Duration = Duration::from_mins(1);
 
 /// A proxy with a request that its upstream has received and not answered.
 async fn with_running_request() -> (TestProxy, Connection, Connection) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let proxy = TestProxy::with_route(listener.local_addr().unwrap()).await;
-    let mut client = Connection::open(proxy.addr()).await;
-    client.send(proxy.begin("GET /api/x") + "\r\n").await;
-    let (stream, _) = listener.accept().await.unwrap();
-    let mut upstream = Connection::from(stream);
-    upstream.head().await;
+    let wire = Wire::bind().await;
+    let proxy = TestProxy::with_route(wire.addr).await;
+    let (client, upstream) = wire.request(&proxy, proxy.begin("GET /api/x") + "\r\n").await;
     (proxy, client, upstream)
 }
 
@@ -59,6 +54,42 @@ async fn idle_connections_do_not_hold_a_shutdown_up_and_the_port_is_free_after_i
 }
 
 #[tokio::test]
+async fn a_second_shutdown_can_shorten_the_first_but_not_lengthen_it() {
+    let (proxy, mut client, _upstream) = with_running_request().await;
+    let began = Instant::now();
+    let second = async {
+        // The first has begun when nothing is accepted any more.
+        while StdStream::connect(proxy.addr()).is_ok() {
+            tokio::task::yield_now().await;
+        }
+        tokio::join!(proxy.shutdown(Duration::MAX), proxy.shutdown(Duration::from_millis(50)));
+    };
+    tokio::join!(proxy.shutdown(LONG), second);
+    assert!(began.elapsed() < LONG / 2);
+    assert!(client.rest().await.is_empty());
+    assert_eq!(proxy.only_record().outcome, Outcome::Shutdown);
+}
+
+#[tokio::test]
+async fn a_refused_client_that_does_not_close_does_not_hold_a_shutdown_up() {
+    let origin = Origin::hello().await;
+    let proxy = TestProxy::with_route(origin.addr).await;
+    let mut lingering = Vec::new();
+    for request in
+        ["NONSENSE\r\n\r\n", "POST /api/x HTTP/1.1\r\nHost: p\r\nContent-Length: 9\r\n\r\n"]
+    {
+        let mut client = Connection::open(proxy.addr()).await;
+        client.send(request).await;
+        let status = client.message().await.status();
+        lingering.push((client, status));
+    }
+    let began = Instant::now();
+    proxy.shutdown(LONG).await;
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    assert_eq!(lingering.iter().map(|(_, status)| *status).collect::<Vec<_>>(), [400, 401]);
+}
+
+#[tokio::test]
 async fn a_tunnel_is_cut_at_the_end_of_the_grace() {
     let echo = Origin::echo().await;
     let proxy = TestProxy::with_hosts(&["127.0.0.1"]).await;
@@ -91,7 +122,7 @@ async fn nothing_is_left_behind() {
     };
     round().await;
     let before = (count("task"), count("fd"));
-    for _ in 0..50 {
+    for _ in 0..1000 {
         round().await;
     }
     // The origin closes its side of a connection when it notices; a few may still be open.

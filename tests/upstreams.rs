@@ -7,8 +7,7 @@ use http::{Response, Version};
 use http_body_util::{BodyExt, Full};
 use nono_audit::Outcome;
 use nono_proxy::{Limits, ProxyConfig, RouteConfig};
-use support::{Authority, Connection, Origin, REAL_KEY, Seen, TestProxy, exchange, route};
-use tokio::net::TcpListener;
+use support::{Authority, Origin, REAL_KEY, Seen, TestProxy, Wire, exchange, route};
 
 /// An origin that offers HTTP/2, and a proxy with one worker whose route `/api` leads to `/v1`
 /// there.
@@ -75,12 +74,9 @@ async fn a_key_that_the_upstream_echoes_is_overwritten() {
 
 #[tokio::test]
 async fn a_key_that_is_echoed_in_two_chunks_or_in_interim_heads_is_overwritten() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let proxy = TestProxy::with_route(listener.local_addr().unwrap()).await;
-    let mut client = Connection::open(proxy.addr()).await;
-    client.send(proxy.begin("GET /api/x") + "\r\n").await;
-    let mut upstream = Connection::from(listener.accept().await.unwrap().0);
-    upstream.head().await;
+    let wire = Wire::bind().await;
+    let proxy = TestProxy::with_route(wire.addr).await;
+    let (mut client, mut upstream) = wire.request(&proxy, proxy.begin("GET /api/x") + "\r\n").await;
     let (first, second) = REAL_KEY.split_at(10);
     upstream.send(format!("HTTP/1.1 103 Early Hints\r\nLink: <{REAL_KEY}>\r\n\r\n")).await;
     let early = client.head().await;
@@ -97,10 +93,10 @@ async fn a_key_that_is_echoed_in_two_chunks_or_in_interim_heads_is_overwritten()
 
 #[tokio::test]
 async fn an_upstream_that_does_not_answer_is_given_up() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let wire = Wire::bind().await;
     let limits = Limits { response_head: Duration::from_millis(100), ..Limits::default() };
-    let proxy = TestProxy::with_limits(listener.local_addr().unwrap(), limits).await;
-    let (reply, held) = tokio::join!(proxy.get("/api/x"), listener.accept());
+    let proxy = TestProxy::with_limits(wire.addr, limits).await;
+    let (reply, held) = tokio::join!(proxy.get("/api/x"), wire.accept());
     assert_eq!((reply.status, reply.code()), (504, "response_timeout".into()));
     assert_eq!(proxy.only_record().outcome, Outcome::Timeout);
     drop(held);
@@ -108,13 +104,10 @@ async fn an_upstream_that_does_not_answer_is_given_up() {
 
 #[tokio::test]
 async fn an_upstream_that_stops_in_the_middle_is_cut_and_seen_to_be() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let wire = Wire::bind().await;
     let limits = Limits { idle: Duration::from_millis(100), ..Limits::default() };
-    let proxy = TestProxy::with_limits(listener.local_addr().unwrap(), limits).await;
-    let mut client = Connection::open(proxy.addr()).await;
-    client.send(proxy.begin("GET /api/x") + "\r\n").await;
-    let mut upstream = Connection::from(listener.accept().await.unwrap().0);
-    upstream.head().await;
+    let proxy = TestProxy::with_limits(wire.addr, limits).await;
+    let (mut client, mut upstream) = wire.request(&proxy, proxy.begin("GET /api/x") + "\r\n").await;
     upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf\n").await;
     client.head().await;
     assert_eq!(client.rest().await, b"half\n");

@@ -23,6 +23,8 @@ pub struct Credential {
 pub struct Loaded {
     rendered: Rendered,
     needles: Vec<Zeroizing<Vec<u8>>>,
+    /// The length of the longest needle.
+    longest: usize,
 }
 
 impl Credential {
@@ -60,7 +62,8 @@ impl Credential {
             .render(&secret)
             .map_err(|reason| Error::Unusable { locator: self.locator.clone(), reason })?;
         let needles = needles(&secret, &rendered);
-        Ok(self.loaded.get_or_init(|| Loaded { rendered, needles }))
+        let longest = needles.iter().map(|needle| needle.len()).max().unwrap_or_default();
+        Ok(self.loaded.get_or_init(|| Loaded { rendered, needles, longest }))
     }
 }
 
@@ -74,6 +77,11 @@ impl Loaded {
     /// was sent.
     pub fn needles(&self) -> impl Iterator<Item = &[u8]> {
         self.needles.iter().map(|needle| needle.as_slice())
+    }
+
+    /// The length of the longest of [`Self::needles`]; 0 when there are none.
+    pub fn longest_needle(&self) -> usize {
+        self.longest
     }
 }
 

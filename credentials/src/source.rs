@@ -1,51 +1,64 @@
-//! The trait that every source of secrets implements.
+//! Fetches secrets from where they are kept.
 
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
-use crate::{Error, Locator, Secret};
+use crate::{Error, Locator, Secret, env, file, keyring};
 
 /// How long one fetch may take: long enough to answer a keyring's prompt, short enough that a
 /// start is not held up by a daemon that hangs.
-pub(crate) const FETCH_LIMIT: Duration = Duration::from_secs(30);
+const FETCH_LIMIT: Duration = Duration::from_secs(30);
 
-/// A place that secrets are fetched from.
-pub(crate) trait Source: Send + Sync {
-    /// Fetches the secret, with every byte that belongs to it and none that does not.
-    fn fetch(&self) -> BoxFuture<'static, Result<Secret, Error>>;
+/// Why a place gave no secret; the place itself is known to whoever asked.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// It holds none; with what to do about that.
+    Missing(String),
+    /// It could not be asked, or refused.
+    Unavailable(String),
 }
 
-/// Runs a blocking `fetch` on a thread of its own, for at most [`FETCH_LIMIT`].
+impl Fault {
+    fn at(self, locator: &Locator) -> Error {
+        let locator = locator.clone();
+        match self {
+            Self::Missing(hint) => Error::NotFound { locator, hint },
+            Self::Unavailable(reason) => Error::Unavailable { locator, reason },
+        }
+    }
+}
+
+/// Fetches the secret at `locator`, with every byte that belongs to it and none that does not.
+pub(crate) async fn fetch(locator: &Locator) -> Result<Secret, Error> {
+    match locator.clone() {
+        Locator::Env(name) => env::read(&name).map_err(|fault| fault.at(locator)),
+        Locator::File(path) => off_thread(locator, move || file::read(&path)).await,
+        Locator::Keyring { service, account } => {
+            off_thread(locator, move || keyring::read(&service, &account)).await
+        }
+    }
+}
+
+/// Runs a blocking `read` on a thread of its own, for at most [`FETCH_LIMIT`].
 ///
 /// Not on the runtime's blocking pool: a runtime waits for that pool when it ends, and a
 /// keyring that hangs would hang it too. A thread past its limit is left behind; what it
 /// fetches then is dropped, and so overwritten.
-pub(crate) fn off_thread(
-    locator: Locator,
-    fetch: impl FnOnce() -> Result<Secret, Error> + Send + 'static,
-) -> BoxFuture<'static, Result<Secret, Error>> {
-    Box::pin(async move {
-        let (reply, answer) = oneshot::channel();
-        let unavailable = |reason: String| Error::Unavailable { locator: locator.clone(), reason };
-        std::thread::Builder::new()
-            .name("nono-credential".into())
-            .spawn(move || reply.send(fetch()))
-            .map_err(|error| unavailable(format!("could not start a thread: {error}")))?;
-        match tokio::time::timeout(FETCH_LIMIT, answer).await {
-            Ok(Ok(fetched)) => fetched,
-            Ok(Err(_)) => Err(unavailable("its source failed".into())),
-            Err(_) => Err(Error::TimedOut { locator, limit: FETCH_LIMIT }),
-        }
-    })
-}
-
-/// The source that serves `locator`.
-pub(crate) fn of(locator: &Locator) -> Box<dyn Source> {
-    match locator {
-        Locator::Keyring { .. } => Box::new(crate::keyring::Keyring(locator.clone())),
-        Locator::Env(_) => Box::new(crate::env::Env(locator.clone())),
-        Locator::File(_) => Box::new(crate::file::File(locator.clone())),
+async fn off_thread(
+    locator: &Locator,
+    read: impl FnOnce() -> Result<Secret, Fault> + Send + 'static,
+) -> Result<Secret, Error> {
+    let (reply, answer) = oneshot::channel();
+    let unavailable = |reason| Fault::Unavailable(reason).at(locator);
+    std::thread::Builder::new()
+        .name("nono-credential".into())
+        .spawn(move || reply.send(read()))
+        .map_err(|error| unavailable(format!("could not start a thread: {error}")))?;
+    match timeout(FETCH_LIMIT, answer).await {
+        Ok(Ok(fetched)) => fetched.map_err(|fault| fault.at(locator)),
+        Ok(Err(_)) => Err(unavailable("its source failed".into())),
+        Err(_) => Err(Error::TimedOut { locator: locator.clone(), limit: FETCH_LIMIT }),
     }
 }

@@ -30,7 +30,7 @@ impl Store {
     /// A cancelled call leaves no trace; another waiting one takes the fetch over.
     pub async fn get(&self, locator: &Locator) -> Result<Arc<Secret>, Error> {
         let cell = Arc::clone(&self.cells.entry(locator.clone()).or_default());
-        let fetch = || async { source::of(locator).fetch().await.map(Arc::new) };
+        let fetch = || async { source::fetch(locator).await.map(Arc::new) };
         cell.get_or_try_init(fetch).await.cloned()
     }
 }

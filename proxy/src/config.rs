@@ -81,7 +81,7 @@ pub struct Limits {
     /// How many client connections may be open, idle ones included; more are answered 503.
     /// 10,000, but at most two in five of the descriptors that the process may open, since an
     /// exchange needs two.
-    pub connections: usize,
+    pub max_client_connections: usize,
     /// How many records, of running and of finished exchanges, the audit log holds until they
     /// are drained. When it is full, requests are refused rather than go unrecorded. 250,000:
     /// some 100 MB, and at most 500 MB when every path is as long as is recorded.
@@ -89,6 +89,15 @@ pub struct Limits {
     /// Worker threads, each with a runtime and connection pool of its own. The number of cores,
     /// at most 4: the work of a request is small, and more threads share less.
     pub workers: usize,
+}
+
+impl Limits {
+    /// The longest that a time limit may be: longer than anything here is waited for; longer
+    /// still would overflow the clock.
+    pub const LONGEST: Duration = Duration::from_hours(30 * 24);
+
+    /// The most [`Limits::workers`]: more threads than that only take memory from each other.
+    pub const MOST_WORKERS: usize = 1024;
 }
 
 impl Default for Limits {
@@ -100,15 +109,15 @@ impl Default for Limits {
             response_head: Duration::from_mins(10),
             idle: Duration::from_mins(10),
             pool_idle: Duration::from_secs(30),
-            connections: connections(),
+            max_client_connections: max_client_connections(),
             audit_records: 250_000,
             workers: cores.min(4),
         }
     }
 }
 
-/// The default of [`Limits::connections`].
-fn connections() -> usize {
+/// The default of [`Limits::max_client_connections`].
+fn max_client_connections() -> usize {
     let (files, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((1024, 1024));
     usize::try_from(files / 5 * 2).unwrap_or(usize::MAX).clamp(16, 10_000)
 }
@@ -332,9 +341,6 @@ fn patterns(field: &str, rules: &[String]) -> Result<Vec<HostPattern>, ConfigErr
     rules.iter().map(parse).collect()
 }
 
-/// Longer than anything here is waited for; longer still would overflow the clock.
-const LONGEST: Duration = Duration::from_hours(30 * 24);
-
 fn checked(limits: &Limits) -> Result<Limits, ConfigError> {
     for (field, value) in [
         ("limits.head", limits.head),
@@ -343,15 +349,23 @@ fn checked(limits: &Limits) -> Result<Limits, ConfigError> {
         ("limits.idle", limits.idle),
         ("limits.pool_idle", limits.pool_idle),
     ] {
-        if value.is_zero() || value > LONGEST {
+        if value.is_zero() || value > Limits::LONGEST {
             let reason = "it must be longer than nothing and at most 30 days";
             return Err(ConfigError::new(field, format!("{value:?}"), reason));
         }
     }
-    for (field, value) in [("workers", limits.workers), ("audit_records", limits.audit_records)] {
+    for (field, value) in [
+        ("workers", limits.workers),
+        ("audit_records", limits.audit_records),
+        ("max_client_connections", limits.max_client_connections),
+    ] {
         if value == 0 {
             return Err(ConfigError::new(field, "0", "it must be at least 1"));
         }
+    }
+    if limits.workers > Limits::MOST_WORKERS {
+        let reason = format!("it must be at most {}", Limits::MOST_WORKERS);
+        return Err(ConfigError::new("workers", limits.workers.to_string(), reason));
     }
     Ok(limits.clone())
 }

@@ -1,14 +1,15 @@
 //! A running proxy: started, asked, stopped.
 
 use std::fmt;
+use std::future::pending;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use nono_audit::{Receiver, Record};
-use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{ProxyConfig, Settings};
@@ -26,8 +27,8 @@ pub struct ProxyHandle {
     shared: Arc<Shared>,
     records: Receiver,
     diagnostics: Vec<Diagnostic>,
-    /// How long requests may finish, once a shutdown has begun.
-    grace: Arc<OnceLock<Duration>>,
+    /// When what still runs is cut, once a shutdown has begun; `None` is never.
+    deadline: watch::Sender<Option<Instant>>,
     /// Cancelled when every thread is about to end.
     ended: CancellationToken,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -47,7 +48,7 @@ impl ProxyHandle {
         let token = Token::generate().map_err(std::io::Error::other)?;
         let (sender, records) = nono_audit::channel(settings.limits.audit_records, &session()?);
         let shared = Arc::new(Shared::new(settings, addr, token, sender));
-        let grace = Arc::new(OnceLock::new());
+        let (deadline, until) = watch::channel(None);
 
         let ended = CancellationToken::new();
         let done = Arc::new(ended.clone().drop_guard());
@@ -58,14 +59,14 @@ impl ProxyHandle {
         drop(done);
         let (ready, prepared) = oneshot::channel();
         let task = {
-            let (shared, grace, ended) = (Arc::clone(&shared), Arc::clone(&grace), ended.clone());
+            let (shared, ended) = (Arc::clone(&shared), ended.clone());
             async move {
                 // Dropped by a `start` that was cancelled; its handle's drop ends this too.
                 let preparing = prepare(&shared);
                 let Some(found) = shared.drain.run_until_cancelled(preparing).await else { return };
                 let _ = ready.send(found);
                 server::accept(listener, queues, &shared).await;
-                drain(&shared, &grace, &ended).await;
+                drain(&shared, until, &ended).await;
             }
         };
         threads.push(control.spawn(task).inspect_err(|_| shared.drain.cancel())?);
@@ -73,7 +74,7 @@ impl ProxyHandle {
             shared,
             records,
             diagnostics: Vec::new(),
-            grace,
+            deadline,
             ended,
             threads: Mutex::new(threads),
             process: std::process::id(),
@@ -110,7 +111,7 @@ impl ProxyHandle {
 
     /// Stops: accepts nothing more, lets requests and tunnels finish for up to `grace`, then
     /// cuts the rest. Returns when every thread has ended and the port is free. Of several
-    /// calls the first one's `grace` counts, and all wait.
+    /// calls the one whose `grace` is over first counts, and all wait.
     ///
     /// # Cancel safety
     /// The shutdown goes on when this is cancelled.
@@ -118,7 +119,14 @@ impl ProxyHandle {
         if self.process != std::process::id() {
             return;
         }
-        let _ = self.grace.set(grace);
+        let new = Instant::now().checked_add(grace);
+        self.deadline.send_if_modified(|deadline| {
+            let is_sooner = new.is_some() && deadline.is_none_or(|old| new < Some(old));
+            if is_sooner {
+                *deadline = new;
+            }
+            is_sooner
+        });
         self.shared.drain.cancel();
         self.ended.cancelled().await;
         self.join();
@@ -169,10 +177,27 @@ fn session() -> Result<String, std::io::Error> {
 }
 
 /// Waits for the workers to finish what runs, for as long as they may, then cuts the rest.
-async fn drain(shared: &Shared, grace: &OnceLock<Duration>, ended: &CancellationToken) {
-    let grace = grace.get().copied().unwrap_or_default();
-    if timeout(grace, ended.cancelled()).await.is_err() {
-        shared.audit.close();
-        shared.cut.cancel();
+async fn drain(
+    shared: &Shared,
+    mut until: watch::Receiver<Option<Instant>>,
+    ended: &CancellationToken,
+) {
+    loop {
+        let deadline = *until.borrow_and_update();
+        let over = async {
+            match deadline {
+                Some(deadline) => sleep_until(deadline).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            () = ended.cancelled() => return,
+            () = over => break,
+            // A further shutdown that has less time. Fails only when the handle is gone, which
+            // waits for this.
+            changed = until.changed() => if changed.is_err() { break },
+        }
     }
+    shared.audit.close();
+    shared.cut.cancel();
 }

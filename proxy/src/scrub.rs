@@ -17,7 +17,7 @@ use http::Response;
 use http::header::{CONTENT_ENCODING, HeaderMap, HeaderValue};
 use hyper::ext::ReasonPhrase;
 use memchr::memmem;
-use nono_credentials::Loaded;
+use nono_credentials::{Credential, Loaded};
 
 use crate::route::Route;
 
@@ -39,10 +39,14 @@ impl Scrubber {
         let is_plain = headers
             .get(CONTENT_ENCODING)
             .is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"));
-        let longest = needles(route).map(<[u8]>::len).max()?;
+        let loaded = route.credential.as_ref().and_then(Credential::ready)?;
         // Rounded, so that the delay does not tell the length either.
-        let reach = longest.next_multiple_of(64);
-        is_plain.then(|| Self { route: Arc::clone(route), held: BytesMut::new(), reach })
+        let reach = loaded.longest_needle().next_multiple_of(64);
+        (is_plain && reach > 0).then(|| Self {
+            route: Arc::clone(route),
+            held: BytesMut::new(),
+            reach,
+        })
     }
 
     /// Takes the next chunk and returns what of it, and of what was held, can go on.
@@ -121,7 +125,7 @@ pub(crate) fn reason<B>(route: &Route, response: &mut Response<B>) {
 }
 
 fn needles(route: &Route) -> impl Iterator<Item = &[u8]> {
-    let loaded = route.credential.as_ref().and_then(|credential| credential.ready());
+    let loaded = route.credential.as_ref().and_then(Credential::ready);
     loaded.into_iter().flat_map(Loaded::needles)
 }
 

@@ -47,6 +47,9 @@ const BACKLOG: usize = 256;
 /// How long the acceptor pauses when the system has no descriptors left, instead of spinning.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// How long a worker waits at least before it looks through its pool again.
+const SWEEP_PAUSE: Duration = Duration::from_millis(100);
+
 /// A connection on its way from the acceptor to a worker.
 pub(crate) struct Accepted {
     stream: std::net::TcpStream,
@@ -108,7 +111,8 @@ pub(crate) async fn accept(
     queues: Vec<mpsc::Sender<Accepted>>,
     shared: &Arc<Shared>,
 ) {
-    let sockets = Arc::new(Semaphore::new(shared.settings.limits.connections));
+    let most = shared.settings.limits.max_client_connections.min(Semaphore::MAX_PERMITS);
+    let sockets = Arc::new(Semaphore::new(most));
     let mut next = queues.iter().cycle();
     // The runtime's own listener would register each connection here before its worker does.
     #[expect(deprecated, reason = "safe code has nothing else; a listener's descriptor is its own")]
@@ -158,7 +162,7 @@ async fn work(shared: Arc<Shared>, limit: Limit, mut accepted: mpsc::Receiver<Ac
     let pool = upstream.pool();
     let worker = Worker { shared: Arc::clone(&shared), upstream, tasks: tasks.clone() };
     let stack = stack(&shared, limit, Leaf::new(worker));
-    let mut sweeps = tokio::time::interval(shared.settings.limits.pool_idle);
+    let mut sweeps = tokio::time::interval(shared.settings.limits.pool_idle.max(SWEEP_PAUSE));
     loop {
         tokio::select! {
             () = shared.drain.cancelled() => break,

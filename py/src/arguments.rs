@@ -5,16 +5,11 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use nono_proxy::Limits;
+use nono_sandbox::is_loader_variable;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMapping, PyString};
-
-/// Names through which a dynamic loader runs code of its caller's choosing.
-const LOADER_PREFIXES: [&str; 2] = ["LD_", "DYLD_"];
-const LOADER_NAMES: [&str; 2] = ["LIBPATH", "SHLIB_PATH"];
-
-/// Thirty days: what the proxy takes at most, said here with the name that Python knows.
-const MAX_SECONDS: f64 = 30.0 * 86_400.0;
 
 /// A `str`, `bytes` or `os.PathLike`, as the operating system will see it.
 #[derive(Debug, Clone)]
@@ -73,10 +68,11 @@ impl FromPyObject<'_, '_> for EnvArgument {
 /// # Errors
 /// `ValueError`, naming `field`: it is zero, negative, or longer than a proxy waits.
 pub(crate) fn time_limit(field: &str, value: f64) -> PyResult<Duration> {
-    if value > 0.0 && value <= MAX_SECONDS {
+    let most = Limits::LONGEST.as_secs_f64();
+    if value > 0.0 && value <= most {
         return Ok(Duration::from_secs_f64(value).max(Duration::from_nanos(1)));
     }
-    let message = format!("{field} {value:?} must be a number above 0 and at most {MAX_SECONDS:?}");
+    let message = format!("{field} {value:?} must be a number above 0 and at most {most:?}");
     Err(PyValueError::new_err(message))
 }
 
@@ -90,7 +86,7 @@ pub(crate) fn check_variable_name(name: &str) -> PyResult<()> {
         "must not be empty"
     } else if name.contains(['=', '\0']) {
         "must not contain '=' or NUL"
-    } else if LOADER_NAMES.contains(&name) || LOADER_PREFIXES.iter().any(|p| name.starts_with(p)) {
+    } else if is_loader_variable(name.as_ref()) {
         "is not allowed: it controls the dynamic loader"
     } else {
         return Ok(());

@@ -59,7 +59,8 @@ impl PyProxyConfig {
         intercept_parent_ca_pems=None, allow_all_hosts=false, denied_hosts=Vec::new(),
         require_auth=true, head_timeout_secs=60.0, connect_timeout_secs=10.0,
         response_timeout_secs=600.0, idle_timeout_secs=600.0,
-        audit_records=250_000, workers=None,
+        audit_records=250_000, workers=None, pool_idle_timeout_secs=30.0,
+        max_client_connections=None,
     ))]
     #[expect(clippy::too_many_arguments, reason = "the keyword arguments of the Python class")]
     #[expect(clippy::needless_pass_by_value, reason = "extracted from Python arguments")]
@@ -81,6 +82,8 @@ impl PyProxyConfig {
         idle_timeout_secs: f64,
         audit_records: usize,
         workers: Option<usize>,
+        pool_idle_timeout_secs: f64,
+        max_client_connections: Option<usize>,
     ) -> PyResult<Self> {
         if let Some(external) = external_proxy {
             return Err(not_implemented("external_proxy", &external.get().address));
@@ -97,9 +100,11 @@ impl PyProxyConfig {
             connect: time_limit("connect_timeout_secs", connect_timeout_secs)?,
             response_head: time_limit("response_timeout_secs", response_timeout_secs)?,
             idle: time_limit("idle_timeout_secs", idle_timeout_secs)?,
+            pool_idle: time_limit("pool_idle_timeout_secs", pool_idle_timeout_secs)?,
+            max_client_connections: max_client_connections
+                .unwrap_or(defaults.max_client_connections),
             audit_records,
             workers: workers.unwrap_or(defaults.workers),
-            ..defaults
         };
         let inner = ProxyConfig {
             allowed_hosts: allowed_hosts.unwrap_or_default(),
@@ -140,6 +145,7 @@ impl PyProxyConfig {
         self.inner.bind.port()
     }
 
+    /// How many requests and tunnels may run at once; more are answered 503. 0 is without limit.
     #[getter]
     fn max_connections(&self) -> usize {
         self.inner.max_connections
@@ -180,6 +186,18 @@ impl PyProxyConfig {
     #[getter]
     fn idle_timeout_secs(&self) -> f64 {
         self.inner.limits.idle.as_secs_f64()
+    }
+
+    /// How long an upstream connection is kept for its next request.
+    #[getter]
+    fn pool_idle_timeout_secs(&self) -> f64 {
+        self.inner.limits.pool_idle.as_secs_f64()
+    }
+
+    /// How many client connections may be open, idle ones included; more are answered 503.
+    #[getter]
+    fn max_client_connections(&self) -> usize {
+        self.inner.limits.max_client_connections
     }
 
     /// How many records wait to be drained at most; then requests are refused.

@@ -95,7 +95,7 @@ impl PyProxyHandle {
     }
 
     /// Stop accepting, let what is under way end within `timeout` seconds, then cut the rest.
-    /// A second call does nothing.
+    /// A further call waits too, and can shorten the time, not lengthen it.
     #[pyo3(signature = (timeout=5.0))]
     fn shutdown(&self, py: Python<'_>, timeout: f64) -> PyResult<()> {
         if timeout.is_nan() || timeout < 0.0 {

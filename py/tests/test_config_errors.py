@@ -1,6 +1,7 @@
 """Configurations that cannot be meant, and what is said about them."""
 
 import errno
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,9 @@ def test_defaults_are_those_documented() -> None:
     assert (config.head_timeout_secs, config.connect_timeout_secs) == (60, 10)
     assert (config.response_timeout_secs, config.idle_timeout_secs) == (600, 600)
     assert config.audit_records == 250_000
+    assert config.pool_idle_timeout_secs == 30
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert config.max_client_connections == min(max(files // 5 * 2, 16), 10_000)
     assert 1 <= config.workers <= 4
 
 
@@ -65,6 +69,8 @@ def test_every_option_can_be_read_back() -> None:
         "idle_timeout_secs": 4.5,
         "audit_records": 5,
         "workers": 6,
+        "pool_idle_timeout_secs": 7.5,
+        "max_client_connections": 8,
     }
     config = ProxyConfig(**options)
     assert {name: getattr(config, name) for name in options} == options
@@ -72,17 +78,25 @@ def test_every_option_can_be_read_back() -> None:
     assert (routed.base_url_vars, routed.strip_client_credentials) == (["URL"], True)
 
 
-@pytest.mark.parametrize("field", ["head", "connect", "response", "idle"])
+@pytest.mark.parametrize("field", ["head", "connect", "response", "idle", "pool_idle"])
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), 1e300])
 def test_a_time_limit_is_a_time(field: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"{field}_timeout_secs"):
         ProxyConfig(**{f"{field}_timeout_secs": value})  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("field", ["audit_records", "workers"])
+@pytest.mark.parametrize("field", ["audit_records", "workers", "max_client_connections"])
 def test_a_count_is_at_least_one(field: str) -> None:
     with pytest.raises(ValueError, match=f'{field} "0"'):
         ProxyConfig(**{field: 0})  # type: ignore[arg-type]
+
+
+def test_a_count_can_be_larger_than_there_is_room_for() -> None:
+    largest = 2**63
+    with start_proxy(ProxyConfig(max_connections=largest, max_client_connections=largest)):
+        pass
+    with pytest.raises(ValueError, match='workers "1025"'):
+        ProxyConfig(workers=1025)
 
 
 @pytest.mark.parametrize(

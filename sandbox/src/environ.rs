@@ -42,8 +42,9 @@ fn check(name: &OsStr, value: &OsStr) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether the dynamic loader of some platform takes orders from the variable.
-fn is_loader_variable(name: &OsStr) -> bool {
+/// Whether the dynamic loader of some platform takes orders from the variable: it would run code
+/// of somebody else's choosing in the child, before the child's own.
+pub fn is_loader_variable(name: &OsStr) -> bool {
     let name = name.as_bytes();
     name.starts_with(b"LD_")
         || name.starts_with(b"DYLD_")

@@ -84,6 +84,7 @@ mod unsupported;
 pub use apply::{apply, support};
 pub use capability::{Access, CapabilitySet, DeniedPath, FsCapability};
 pub use enforcement::{Enforcement, Support};
+pub use environ::is_loader_variable;
 pub use error::{Error, Feature, Step};
 pub use exec::{Command, Limits, Output};
 pub use network::{Network, UnixSocket};

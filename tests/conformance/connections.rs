@@ -203,10 +203,8 @@ async fn a_connection_that_says_nothing_is_closed_without_an_answer_or_record() 
 async fn a_slow_response_is_not_cut_by_the_limit_for_heads() {
     let wire = Wire::bind().await;
     let proxy = TestProxy::with_limits(wire.addr, short_head()).await;
-    let mut connection = Connection::open(proxy.addr()).await;
-    connection.send(proxy.begin("GET /api/x") + "\r\n").await;
-    let mut upstream = wire.accept().await;
-    upstream.message().await;
+    let (mut connection, mut upstream) =
+        wire.request(&proxy, proxy.begin("GET /api/x") + "\r\n").await;
     let silence = tokio::time::timeout(Duration::from_millis(700), connection.wait()).await;
     assert!(silence.is_err(), "answered by itself");
     upstream.send(sized("late")).await;
@@ -228,10 +226,8 @@ async fn a_client_that_leaves_frees_its_place_at_once() {
     };
     let proxy = TestProxy::start(config).await;
     for answer in ["", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\npart"] {
-        let mut client = Connection::open(proxy.addr()).await;
-        client.send(proxy.begin_forward("GET", wire.addr, "/") + "\r\n").await;
-        let mut upstream = wire.accept().await;
-        upstream.message().await;
+        let (mut client, mut upstream) =
+            wire.request(&proxy, proxy.begin_forward("GET", wire.addr, "/") + "\r\n").await;
         if !answer.is_empty() {
             upstream.send(answer).await;
             client.only_head().await;
@@ -241,10 +237,8 @@ async fn a_client_that_leaves_frees_its_place_at_once() {
         assert_eq!(proxy.records(1).await[0].outcome, Outcome::ClientAbort);
         assert!(upstream.rest().await.is_empty(), "the upstream connection is closed");
     }
-    let mut client = Connection::open(proxy.addr()).await;
-    client.send(proxy.begin_forward("GET", wire.addr, "/") + "\r\n").await;
-    let mut upstream = wire.accept().await;
-    upstream.message().await;
+    let (mut client, mut upstream) =
+        wire.request(&proxy, proxy.begin_forward("GET", wire.addr, "/") + "\r\n").await;
     upstream.send(sized("ok")).await;
     assert_eq!(client.message().await.status(), 200);
 }
@@ -277,10 +271,7 @@ async fn what_is_over_the_limit_is_answered_and_recorded() {
     let proxy = TestProxy::start(config).await;
     let mut holders = Vec::new();
     for _ in 0..2 {
-        let mut holder = Connection::open(proxy.addr()).await;
-        holder.send(proxy.begin("GET /api/x") + "\r\n").await;
-        let mut upstream = wire.accept().await;
-        upstream.message().await;
+        let (holder, upstream) = wire.request(&proxy, proxy.begin("GET /api/x") + "\r\n").await;
         holders.push((holder, upstream));
     }
     for _ in 0..20 {
@@ -291,10 +282,7 @@ async fn what_is_over_the_limit_is_answered_and_recorded() {
     let (mut holder, mut upstream) = holders.remove(0);
     upstream.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").await;
     assert_eq!(holder.message().await.status(), 200);
-    let mut next = Connection::open(proxy.addr()).await;
-    next.send(proxy.begin("GET /api/x") + "\r\n").await;
-    let mut upstream = wire.accept().await;
-    upstream.message().await;
+    let (mut next, mut upstream) = wire.request(&proxy, proxy.begin("GET /api/x") + "\r\n").await;
     upstream.send(sized("next")).await;
     assert_eq!(next.message().await.body, b"next");
 }

@@ -2,7 +2,7 @@
 //! that could mislead it.
 
 use nono_audit::Outcome;
-use support::{Connection, TestProxy, Wire};
+use support::{TestProxy, Wire};
 
 /// All that a client receives when its upstream sends `answer` and closes, and the outcome.
 async fn outcome_of(answer: &[u8], is_forward: bool) -> (Vec<u8>, Outcome) {
@@ -16,11 +16,8 @@ async fn outcome_of(answer: &[u8], is_forward: bool) -> (Vec<u8>, Outcome) {
         let head = proxy.begin("GET /api/x");
         (proxy, head)
     };
-    let mut client = Connection::open(proxy.addr()).await;
     // Asks to close, so that the end of what comes is seen.
-    client.send(head + "Connection: close\r\n\r\n").await;
-    let mut upstream = wire.accept().await;
-    upstream.message().await;
+    let (mut client, mut upstream) = wire.request(&proxy, head + "Connection: close\r\n\r\n").await;
     upstream.try_send(answer).await;
     drop(upstream);
     let seen = client.rest().await;
@@ -121,10 +118,7 @@ async fn a_response_with_two_framings_is_not_relayed() {
 async fn a_response_that_nobody_asked_for_is_not_given_to_the_next_request() {
     let wire = Wire::bind().await;
     let proxy = TestProxy::with_route(wire.addr).await;
-    let mut client = Connection::open(proxy.addr()).await;
-    client.send(proxy.begin("GET /api/x") + "\r\n").await;
-    let mut upstream = wire.accept().await;
-    upstream.message().await;
+    let (mut client, mut upstream) = wire.request(&proxy, proxy.begin("GET /api/x") + "\r\n").await;
     let ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
     upstream.send(format!("{ok}HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")).await;
     assert_eq!(client.message().await.body, b"ok");
@@ -170,10 +164,7 @@ async fn a_split_response_is_one_response() {
 async fn interim_responses_without_end_are_cut() {
     let wire = Wire::bind().await;
     let proxy = TestProxy::with_route(wire.addr).await;
-    let mut client = Connection::open(proxy.addr()).await;
-    client.send(proxy.begin("GET /api/x") + "\r\n").await;
-    let mut upstream = wire.accept().await;
-    upstream.message().await;
+    let (mut client, mut upstream) = wire.request(&proxy, proxy.begin("GET /api/x") + "\r\n").await;
     let flood = "HTTP/1.1 103 Early Hints\r\nX: y\r\n\r\n".repeat(1000);
     let (cut, ()) = tokio::join!(
         async {

@@ -125,10 +125,8 @@ async fn interim_responses_pass_in_order_and_only_to_who_asked() {
 async fn an_interim_response_does_not_wait_for_the_final_one() {
     let wire = Wire::bind().await;
     let proxy = TestProxy::with_route(wire.addr).await;
-    let mut connection = Connection::open(proxy.addr()).await;
-    connection.send(proxy.begin("GET /api/x") + "\r\n").await;
-    let mut upstream = wire.accept().await;
-    upstream.message().await;
+    let (mut connection, mut upstream) =
+        wire.request(&proxy, proxy.begin("GET /api/x") + "\r\n").await;
     upstream.send("HTTP/1.1 103 Early Hints\r\n\r\n").await;
     assert_eq!(connection.only_head().await.status(), 103);
     upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::net::TcpListener;
 
-use crate::{Connection, Message};
+use crate::{Connection, Message, TestProxy};
 
 /// A TCP listener whose connections a test handles itself.
 pub struct Wire {
@@ -27,6 +27,16 @@ impl Wire {
     /// The next connection.
     pub async fn accept(&self) -> Connection {
         self.listener.accept().await.unwrap().0.into()
+    }
+
+    /// Sends `request` to `proxy`, and waits until it has arrived here: the client's connection
+    /// and the one on which the answer is due.
+    pub async fn request(&self, proxy: &TestProxy, request: String) -> (Connection, Connection) {
+        let mut client = Connection::open(proxy.addr()).await;
+        client.send(request).await;
+        let mut upstream = self.accept().await;
+        upstream.message().await;
+        (client, upstream)
     }
 
     /// Answers every request with `answer`, and closes after each if `answer` is not one that a

@@ -257,6 +257,8 @@ class ProxyConfig:
         idle_timeout_secs: float = 600.0,
         audit_records: int = 250_000,
         workers: int | None = None,
+        pool_idle_timeout_secs: float = 30.0,
+        max_client_connections: int | None = None,
     ) -> ProxyConfig: ...
     @property
     def allowed_hosts(self) -> list[str]: ...
@@ -269,7 +271,19 @@ class ProxyConfig:
     @property
     def bind_port(self) -> int: ...
     @property
-    def max_connections(self) -> int: ...
+    def max_connections(self) -> int:
+        """How many requests and tunnels may run at once; more are answered 503.
+
+        0 is without limit.
+        """
+
+    @property
+    def max_client_connections(self) -> int:
+        """How many client connections may be open, idle ones included; more are answered 503.
+
+        By default 10,000, but at most two in five of the files that the process may open.
+        """
+
     @property
     def denied_hosts(self) -> list[str]:
         """Hosts that are refused whatever else allows them."""
@@ -298,12 +312,16 @@ class ProxyConfig:
         """How long a body or tunnel may pass no byte; it is cut by twice that."""
 
     @property
+    def pool_idle_timeout_secs(self) -> float:
+        """How long an upstream connection is kept for its next request."""
+
+    @property
     def audit_records(self) -> int:
         """How many records wait to be drained at most; then requests are refused."""
 
     @property
     def workers(self) -> int:
-        """How many threads serve requests."""
+        """How many threads serve requests; by default one for each core, at most 4."""
 
 @type_check_only
 class NetworkAuditEvent(TypedDict):
@@ -372,7 +390,10 @@ class ProxyHandle:
         """Return `diagnostics()` as JSON."""
 
     def shutdown(self, timeout: float = 5.0) -> None:
-        """Stop accepting, let what is under way end within `timeout` seconds, cut the rest."""
+        """Stop accepting, let what is under way end within `timeout` seconds, cut the rest.
+
+        A further call waits too, and can shorten the time, not lengthen it.
+        """
 
     def __enter__(self) -> ProxyHandle: ...
     def __exit__(

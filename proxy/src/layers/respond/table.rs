@@ -60,7 +60,7 @@ impl Row {
             code: "too_many_connections",
             category: Category::OverLimit,
             message: "as many connections are open as may be".into(),
-            hint: Some("close idle connections, or raise the limit on open files".into()),
+            hint: Some("close idle ones, or raise `max_client_connections`".into()),
             outcome: Outcome::Refused,
         }
     }
