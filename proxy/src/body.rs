@@ -15,7 +15,7 @@ use crate::exchange::Peer;
 use crate::idle::Idle;
 use crate::layers::limit::Place;
 use crate::scrub::Scrubber;
-use crate::upstream::Lease;
+use crate::upstream::{Cut, Payload};
 
 /// A body on its way. An enum and not a boxed trait object, so that a frame costs no virtual
 /// call and a body no allocation.
@@ -26,8 +26,6 @@ pub(crate) struct Body {
     tap: Tap,
     /// The exchange's place among those that may run at once; free when the body ends.
     place: Option<Place>,
-    /// The upstream connection that the body comes from; back to the pool when it ends.
-    lease: Option<Lease>,
     /// Lets the connection's next request in when the body ends.
     peer: Option<Waiting>,
     /// What the record says when this body ended as it should.
@@ -38,13 +36,13 @@ pub(crate) struct Body {
 enum Source {
     Empty,
     Full(Bytes),
-    Incoming(Stream),
+    Wire(Stream),
 }
 
-/// A body that hyper reads from a socket.
+/// A body that comes from a socket.
 #[derive(Debug)]
 struct Stream {
-    incoming: Incoming,
+    wire: Wire,
     /// Ends it when nothing comes for too long.
     idle: Option<Idle>,
     /// Takes secrets out of it.
@@ -53,11 +51,20 @@ struct Stream {
     trailers: Option<Box<HeaderMap>>,
 }
 
+/// Who reads it there.
+#[derive(Debug)]
+enum Wire {
+    /// The library: from a client, or over HTTP/2.
+    Library(Incoming),
+    /// From an upstream over HTTP/1.1. Boxed to keep the bodies of requests small.
+    Upstream(Box<Payload>),
+}
+
 #[derive(Debug)]
 enum Tap {
     None,
     /// From the client.
-    Request(Arc<Recorder>, Arc<Peer>),
+    Request(Arc<Recorder>),
     /// To the client.
     Response(ResponseTap),
     /// To the client, but the exchange goes on after it as a tunnel, which ends the record.
@@ -87,9 +94,12 @@ impl Drop for Waiting {
 /// Why a body ended before its end.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BodyError {
-    /// The connection that it came from failed.
+    /// The client's connection failed, or the upstream's over HTTP/2.
     #[error(transparent)]
-    Connection(#[from] hyper::Error),
+    Library(#[from] hyper::Error),
+    /// The upstream's failed.
+    #[error(transparent)]
+    Upstream(#[from] Cut),
     /// Nothing came for too long.
     #[error("nothing came for too long")]
     Idle,
@@ -98,7 +108,7 @@ pub(crate) enum BodyError {
 impl Body {
     fn new(source: Source) -> Self {
         let outcome = Outcome::Complete;
-        Self { source, tap: Tap::None, place: None, lease: None, peer: None, outcome }
+        Self { source, tap: Tap::None, place: None, peer: None, outcome }
     }
 
     /// No bytes.
@@ -111,10 +121,18 @@ impl Body {
         Self { outcome, ..Self::new(Source::Full(bytes.into())) }
     }
 
-    /// The body of a message that hyper reads from a socket.
+    /// The body of a message that the library reads.
     pub(crate) fn incoming(incoming: Incoming) -> Self {
-        let stream = Stream { incoming, idle: None, scrubber: None, trailers: None };
-        Self::new(Source::Incoming(stream))
+        Self::of(Wire::Library(incoming))
+    }
+
+    /// The body of a response over HTTP/1.1.
+    pub(crate) fn payload(payload: Payload) -> Self {
+        Self::of(Wire::Upstream(Box::new(payload)))
+    }
+
+    fn of(wire: Wire) -> Self {
+        Self::new(Source::Wire(Stream { wire, idle: None, scrubber: None, trailers: None }))
     }
 
     /// The empty body of the response that opens a tunnel.
@@ -133,14 +151,14 @@ impl Body {
 
     /// Ends the body when nothing comes for `limit`.
     pub(crate) fn limit_idle(&mut self, limit: Duration) {
-        if let Source::Incoming(stream) = &mut self.source {
+        if let Source::Wire(stream) = &mut self.source {
             stream.idle = Some(Idle::new(limit));
         }
     }
 
     /// Takes secrets out of the body.
     pub(crate) fn scrub(&mut self, scrubber: Option<Scrubber>) {
-        if let Source::Incoming(stream) = &mut self.source {
+        if let Source::Wire(stream) = &mut self.source {
             stream.scrubber = scrubber;
         }
     }
@@ -151,17 +169,9 @@ impl Body {
         self.settle_if_done();
     }
 
-    /// Holds the upstream connection until the body ends.
-    pub(crate) fn hold_lease(&mut self, lease: Lease) {
-        self.lease = Some(lease);
-        self.settle_if_done();
-    }
-
-    /// Counts this request body into `recorder`, and tells `peer` when it has ended.
-    pub(crate) fn tap_request(&mut self, recorder: Arc<Recorder>, peer: Arc<Peer>) {
-        peer.gate.set_uploading(true);
-        self.tap = Tap::Request(recorder, peer);
-        self.settle_if_done();
+    /// Counts this request body into `recorder`.
+    pub(crate) fn tap_request(&mut self, recorder: Arc<Recorder>) {
+        self.tap = Tap::Request(recorder);
     }
 
     /// Counts this response body into `recorder` and ends the record with it.
@@ -185,7 +195,7 @@ impl Body {
 
     fn count(&self, bytes: u64) {
         match &self.tap {
-            Tap::Request(recorder, _) => recorder.add_bytes_in(bytes),
+            Tap::Request(recorder) => recorder.add_bytes_in(bytes),
             Tap::Response(tap) => tap.0.add_bytes_out(bytes),
             Tap::None | Tap::Tunnel => {}
         }
@@ -201,17 +211,11 @@ impl Body {
     }
 
     fn settle(&mut self, outcome: Outcome) {
-        match &self.tap {
-            Tap::Response(tap) => tap.0.finish(outcome),
-            Tap::Request(_, peer) => peer.gate.set_uploading(false),
-            Tap::None | Tap::Tunnel => {}
+        if let Tap::Response(tap) = &self.tap {
+            tap.0.finish(outcome);
         }
         self.place = None;
         self.peer = None;
-        match self.lease.take() {
-            Some(lease) if outcome == Outcome::Complete => lease.give_back(),
-            _ => {}
-        }
     }
 }
 
@@ -231,7 +235,7 @@ impl http_body::Body for Body {
                 this.source = Source::Empty;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
-            Source::Incoming(stream) => stream.poll_frame(cx),
+            Source::Wire(stream) => stream.poll_frame(cx),
         };
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
@@ -240,8 +244,8 @@ impl http_body::Body for Body {
                 }
                 this.settle_if_done();
             }
-            Poll::Ready(Some(Err(BodyError::Connection(_)))) => this.settle(Outcome::UpstreamAbort),
             Poll::Ready(Some(Err(BodyError::Idle))) => this.settle(Outcome::Timeout),
+            Poll::Ready(Some(Err(_))) => this.settle(Outcome::UpstreamAbort),
             Poll::Ready(None) => this.settle(this.outcome),
             Poll::Pending => {}
         }
@@ -252,7 +256,7 @@ impl http_body::Body for Body {
         match &self.source {
             Source::Empty => true,
             Source::Full(bytes) => bytes.is_empty(),
-            Source::Incoming(stream) => stream.is_end(),
+            Source::Wire(stream) => stream.is_end(),
         }
     }
 
@@ -261,7 +265,33 @@ impl http_body::Body for Body {
             Source::Empty => SizeHint::with_exact(0),
             Source::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             // Scrubbing keeps the length.
-            Source::Incoming(stream) => stream.incoming.size_hint(),
+            Source::Wire(stream) => stream.wire.size_hint(),
+        }
+    }
+}
+
+impl Wire {
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self {
+            Self::Library(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::Library),
+            Self::Upstream(body) => body.poll_frame(cx).map_err(BodyError::Upstream),
+        }
+    }
+
+    fn is_end(&self) -> bool {
+        match self {
+            Self::Library(body) => body.is_end_stream(),
+            Self::Upstream(body) => body.is_end(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Library(body) => body.size_hint(),
+            Self::Upstream(body) => body.size_hint(),
         }
     }
 }
@@ -269,7 +299,7 @@ impl http_body::Body for Body {
 impl Stream {
     fn is_end(&self) -> bool {
         let is_holding = self.scrubber.as_ref().is_some_and(Scrubber::is_holding);
-        self.incoming.is_end_stream() && !is_holding && self.trailers.is_none()
+        self.wire.is_end() && !is_holding && self.trailers.is_none()
     }
 
     fn poll_frame(
@@ -280,9 +310,9 @@ impl Stream {
             return Poll::Ready(Some(Ok(Frame::trailers(*trailers))));
         }
         loop {
-            let frame = match Pin::new(&mut self.incoming).poll_frame(cx) {
+            let frame = match self.wire.poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => frame,
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error.into()))),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error))),
                 Poll::Ready(None) => return Poll::Ready(self.rest().map(Ok)),
                 Poll::Pending => return self.poll_idle(cx),
             };
@@ -314,7 +344,7 @@ impl Stream {
         match frame.into_data() {
             Ok(data) => {
                 // A sized body ends with its last frame; there is no later one for what is held.
-                let is_last = self.incoming.is_end_stream();
+                let is_last = self.wire.is_end();
                 let data = if is_last { scrubber.last(data) } else { scrubber.push(data) };
                 (!data.is_empty()).then(|| Frame::data(data))
             }

@@ -1,5 +1,6 @@
 //! `CONNECT`: dials first, answers 200 only when that worked (RFC 9110 §9.3.6), then relays.
 
+use bytes::Bytes;
 use http::Response;
 
 use crate::body::Body;
@@ -14,6 +15,7 @@ use crate::leaf::Worker;
 pub(crate) async fn open(worker: &Worker, exchange: Exchange<Ready>) -> Answer {
     let Exchange { mut request, recorder, place, stage: Ready { way, reach }, .. } = exchange;
     let server = worker.upstream.dial(way.target(), reach).await?;
-    worker.relay(hyper::upgrade::on(&mut *request), server, recorder, place);
+    let client = hyper::upgrade::on(&mut *request);
+    worker.relay(client, server, Bytes::new(), recorder, place);
     Ok(Response::new(Body::tunnel()))
 }

@@ -6,10 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{Request, Response, StatusCode, Version};
-use hyper::ext::on_informational;
-use hyper_util::rt::TokioIo;
+use http::{Response, StatusCode, Version};
 use nono_audit::Recorder;
 
 use crate::body::Body;
@@ -21,7 +18,7 @@ use crate::layers::Answer;
 use crate::leaf::Worker;
 use crate::route::Route;
 use crate::scrub::{self, Scrubber};
-use crate::upstream::Destination;
+use crate::upstream::{Answered, Destination, Switched};
 
 /// Sends `exchange` upstream.
 ///
@@ -34,51 +31,44 @@ pub(crate) async fn send(worker: &Worker, exchange: Exchange<Ready>) -> Answer {
     let limits = &worker.shared.settings.limits;
     request.body_mut().limit_idle(limits.idle);
     let destination = Destination::new(way, reach, client.is_some())?;
-    relay_interim(&mut request, &peer, destination.route());
+    let knows_interim = request.version() == Version::HTTP_11;
+    let mut interim = |head: &Response<()>| {
+        if knows_interim {
+            relay_interim(head, &peer, destination.route());
+        }
+    };
 
-    let mut response = {
+    let answered = {
         let timer = peer.gate.timer().take();
         let mut patience = Patience::new(limits.response_head, timer);
-        let mut sending = pin!(worker.upstream.send(&destination, request, &peer));
+        let mut sending = pin!(worker.upstream.send(&destination, request, &mut interim));
         poll_fn(|cx| match sending.as_mut().poll(cx) {
             Poll::Ready(sent) => Poll::Ready(sent),
-            Poll::Pending if peer.gate.poll_flooded(cx).is_ready() => Poll::Ready(Err(flooded())),
             Poll::Pending => patience.poll(cx, &recorder).map(|()| Err(late())),
         })
         .await
         .inspect(|_| *peer.gate.timer() = patience.idle.into_timer())?
     };
-    check_framing(&response)?;
-    *response.version_mut() = Version::HTTP_11;
-    response.body_mut().limit_idle(limits.idle);
-    scrub(&destination, &mut response);
-    match (response.status(), client) {
-        (StatusCode::SWITCHING_PROTOCOLS, Some(client)) => {
-            let server = hyper::upgrade::on(&mut response).await;
-            let server = server.map_err(|error| Failure::BadResponse(error.to_string()))?;
-            worker.relay(client, TokioIo::new(server), recorder, place);
-            strip_switching(response.headers_mut());
-            Ok(response.map(|_| Body::tunnel()))
-        }
-        (StatusCode::SWITCHING_PROTOCOLS, None) => {
-            Err(Failure::BadResponse("it switched protocols unasked".into()).into())
-        }
-        _ => {
+    match (answered, client) {
+        (Answered::Response(mut response), _) => {
+            *response.version_mut() = Version::HTTP_11;
+            response.body_mut().limit_idle(limits.idle);
+            scrub(&destination, &mut response);
             strip_hop_by_hop(response.headers_mut());
             response.body_mut().hold_place(place);
             Ok(response)
         }
+        (Answered::Switched(head, Switched { io, early }), Some(client)) => {
+            let mut response = head.map(|()| Body::tunnel());
+            scrub(&destination, &mut response);
+            strip_switching(response.headers_mut());
+            worker.relay(client, *io, early, recorder, place);
+            Ok(response)
+        }
+        (Answered::Switched(..), None) => {
+            Err(Failure::BadResponse("it switched protocols unasked".into()).into())
+        }
     }
-}
-
-/// Refuses a response whose end two clients could see in different places (RFC 9112 §6.3).
-fn check_framing(response: &Response<Body>) -> Result<(), Failure> {
-    let headers = response.headers();
-    if headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH) {
-        let reason = "it sent both Content-Length and Transfer-Encoding";
-        return Err(Failure::BadResponse(reason.into()));
-    }
-    Ok(())
 }
 
 /// Takes the route's secret out of a response that echoes it.
@@ -91,28 +81,26 @@ fn scrub(destination: &Destination, response: &mut Response<Body>) {
     }
 }
 
-/// Passes interim responses on (RFC 9110 §15.2), but for `100 Continue`, which the client gets
-/// as soon as its body is asked for; and not to HTTP/1.0, which does not know them.
-fn relay_interim(request: &mut Request<Body>, peer: &Arc<Peer>, route: Option<&Arc<Route>>) {
-    let knows_interim = request.version() == Version::HTTP_11;
-    let (peer, route) = (Arc::clone(peer), route.cloned());
-    on_informational(request, move |interim| {
-        let mut head = Vec::new();
-        if knows_interim && interim.status() != StatusCode::CONTINUE {
-            head.extend_from_slice(format!("HTTP/1.1 {}\r\n", interim.status()).as_bytes());
-            for (name, value) in interim.headers() {
-                head.extend_from_slice(name.as_str().as_bytes());
-                head.extend_from_slice(b": ");
-                head.extend_from_slice(value.as_bytes());
-                head.extend_from_slice(b"\r\n");
-            }
-            head.extend_from_slice(b"\r\n");
-        }
-        match &route {
-            Some(route) => peer.gate.interim(&scrub::bytes(route, head)),
-            None => peer.gate.interim(&head),
-        }
-    });
+/// Passes an interim response on (RFC 9110 §15.2), but for `100 Continue`, which the client gets
+/// as soon as its body is asked for.
+fn relay_interim(interim: &Response<()>, peer: &Peer, route: Option<&Arc<Route>>) {
+    if interim.status() == StatusCode::CONTINUE {
+        return;
+    }
+    let mut headers = interim.headers().clone();
+    strip_hop_by_hop(&mut headers);
+    let mut head = format!("HTTP/1.1 {}\r\n", interim.status()).into_bytes();
+    for (name, value) in &headers {
+        head.extend_from_slice(name.as_str().as_bytes());
+        head.extend_from_slice(b": ");
+        head.extend_from_slice(value.as_bytes());
+        head.extend_from_slice(b"\r\n");
+    }
+    head.extend_from_slice(b"\r\n");
+    match route {
+        Some(route) => peer.gate.interim(&scrub::bytes(route, head)),
+        None => peer.gate.interim(&head),
+    }
 }
 
 /// Waits for a response's head; while the client still uploads, the time does not run.
@@ -139,9 +127,4 @@ impl Patience {
 /// For an upstream that does not answer.
 fn late() -> Error {
     Failure::ResponseTimeout.into()
-}
-
-/// For an upstream that sends interim responses without end.
-fn flooded() -> Error {
-    Failure::BadResponse("it sent too many interim responses".into()).into()
 }

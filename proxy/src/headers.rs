@@ -55,10 +55,10 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
 /// trailers, and that it asks for a WebSocket. Other upgrades are ignored, as a server may
 /// (RFC 9110 §7.8), and must in HTTP/1.0.
 pub(crate) fn strip_request(headers: &mut HeaderMap, version: Version) {
-    let has = |name, token: &[u8]| tokens(headers, name).any(|t| t.eq_ignore_ascii_case(token));
-    let takes_trailers = has(&TE, b"trailers");
-    let asks_websocket =
-        version == Version::HTTP_11 && has(&CONNECTION, b"upgrade") && has(&UPGRADE, b"websocket");
+    let takes_trailers = has_token(headers, &TE, b"trailers");
+    let asks_websocket = version == Version::HTTP_11
+        && has_token(headers, &CONNECTION, b"upgrade")
+        && has_token(headers, &UPGRADE, b"websocket");
     strip_hop_by_hop(headers);
     if takes_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -86,6 +86,11 @@ pub(crate) fn asks_upgrade(headers: &HeaderMap) -> bool {
 fn set_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
     headers.append(CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(UPGRADE, protocol);
+}
+
+/// Whether `token` is among the members of a list field, in any case.
+pub(crate) fn has_token(headers: &HeaderMap, name: &HeaderName, token: &[u8]) -> bool {
+    tokens(headers, name).any(|member| member.eq_ignore_ascii_case(token))
 }
 
 /// The members of a list field; as bytes, so that one that is no word hides none of the others.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::Response;
 use nono_audit::Recorder;
@@ -33,12 +34,13 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Relays between the client's side, once it has switched protocols, and `server`, as a task
-    /// that ends the record and then gives the place back.
+    /// Relays between the client's side, once it has switched protocols, and `server`, of which
+    /// `early` has come already, as a task that ends the record and then gives the place back.
     pub(crate) fn relay<T>(
         &self,
         client: hyper::upgrade::OnUpgrade,
         server: T,
+        early: Bytes,
         recorder: Arc<Recorder>,
         place: Option<Place>,
     ) where
@@ -47,7 +49,7 @@ impl Worker {
         let cut = self.shared.cut.clone();
         let idle = self.shared.settings.limits.idle;
         self.tasks.spawn(async move {
-            tunnel::run(client, server, &recorder, idle, &cut).await;
+            tunnel::run(client, server, early, &recorder, idle, &cut).await;
             drop(place);
         });
     }

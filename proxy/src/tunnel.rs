@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf as _, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use nono_audit::{Outcome, Recorder};
@@ -24,10 +24,11 @@ const SMALL_BUFFER: usize = 16 * 1024;
 const LARGE_BUFFER: usize = 256 * 1024;
 const LARGE: u64 = LARGE_BUFFER as u64;
 
-/// Runs the tunnel and ends its record. It is cut when nothing passes for `idle`.
+/// Runs the tunnel and ends its record; `early` came from the server already. It is cut when nothing passes for `idle`.
 pub(crate) async fn run<T>(
     client: OnUpgrade,
     mut server: T,
+    early: Bytes,
     recorder: &Recorder,
     idle: Duration,
     cut: &CancellationToken,
@@ -37,7 +38,7 @@ pub(crate) async fn run<T>(
     // What the client sent right behind its request is in the upgraded stream's buffer.
     let Ok(client) = client.await else { return recorder.finish(Outcome::ClientAbort) };
     let mut client = TokioIo::new(client);
-    let (mut up, mut down) = (Flow::new(), Flow::new());
+    let (mut up, mut down) = (Flow::new(Bytes::new()), Flow::new(early));
     let mut idle = Idle::new(idle);
     let relayed = poll_fn(|cx| {
         let sent = up.poll(cx, &mut client, &mut server, |n| recorder.add_bytes_in(n));
@@ -85,9 +86,10 @@ enum State {
 }
 
 impl Flow {
-    fn new() -> Self {
+    /// A direction of which `early` has been read already.
+    fn new(early: Bytes) -> Self {
         Self {
-            buffer: BytesMut::new(),
+            buffer: early.into(),
             passed: 0,
             has_progressed: false,
             needs_flush: false,

@@ -1,8 +1,8 @@
 //! What the guard of a connection and the exchanges on it tell each other.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::Context;
 
 use bytes::BytesMut;
 use futures_util::task::AtomicWaker;
@@ -18,18 +18,13 @@ pub(crate) struct Gate {
     fault: Mutex<Option<Fault>>,
     /// Interim responses that wait to be written before the next bytes of the library's.
     interim: Mutex<BytesMut>,
-    /// How many came for the request that runs.
-    interims: AtomicU32,
-    /// Whether the body of the request that runs is still being passed on.
-    is_uploading: AtomicBool,
+    /// Whether any came for the request that runs.
+    has_interim: AtomicBool,
     /// The timer that waits for responses, between two exchanges.
     timer: Mutex<Option<Timer>>,
     /// The connection's task, which also runs its exchange.
     waker: AtomicWaker,
 }
-
-/// The most interim responses to one request.
-const INTERIM_LIMIT: u32 = 32;
 
 /// Why a request's body has no end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,20 +67,9 @@ impl Gate {
 
     /// Writes `head` to the client before the response that is due.
     pub(crate) fn interim(&self, head: &[u8]) {
-        if self.interims.fetch_add(1, Ordering::Relaxed) < INTERIM_LIMIT {
-            self.lock_interim().extend_from_slice(head);
-        }
+        self.lock_interim().extend_from_slice(head);
+        self.has_interim.store(true, Ordering::Relaxed);
         self.waker.wake();
-    }
-
-    /// Notes whether the request that runs has more of its body to come.
-    pub(crate) fn set_uploading(&self, is_uploading: bool) {
-        self.is_uploading.store(is_uploading, Ordering::Relaxed);
-    }
-
-    /// Whether the request that runs has more of its body to come.
-    pub(crate) fn is_uploading(&self) -> bool {
-        self.is_uploading.load(Ordering::Relaxed)
     }
 
     /// Where a timer waits for the next exchange.
@@ -95,17 +79,7 @@ impl Gate {
 
     /// Whether any came for the request that runs; most requests have none.
     pub(super) fn has_interim(&self) -> bool {
-        self.interims.load(Ordering::Relaxed) > 0
-    }
-
-    /// Ready when more interim responses came for the request that runs than are passed on.
-    pub(crate) fn poll_flooded(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.waker.register(cx.waker());
-        if self.interims.load(Ordering::Relaxed) > INTERIM_LIMIT {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
+        self.has_interim.load(Ordering::Relaxed)
     }
 
     /// Names the task to wake when something changes.
@@ -114,7 +88,7 @@ impl Gate {
     }
 
     pub(super) fn occupy(&self) {
-        self.interims.store(0, Ordering::Relaxed);
+        self.has_interim.store(false, Ordering::Relaxed);
         self.phase.store(BUSY, Ordering::Release);
     }
 

@@ -5,20 +5,20 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use hyper::rt::{Read, Write};
-use hyper_rustls::{FixedServerNameResolver, HttpsConnector};
+use hyper_rustls::{FixedServerNameResolver, HttpsConnector, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::{Connection as _, HttpConnector};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tower::Service;
 
-use super::Destination;
 use super::resolver::{ResolveError, Resolver};
-use super::sender::{Connection, Sender};
+use super::sender::Sender;
+use super::{Destination, http1};
 use crate::address::{Reach, classify};
 use crate::config::Limits;
 use crate::error::{Error, Refusal, Upstream as Failure};
@@ -70,14 +70,17 @@ impl Connector {
         let mut tcp = self.tcp(to.target(), to.reach())?;
         let uri = to.uri().clone();
         match to.tls() {
-            None => speak_http1(tcp.call(uri).await.map_err(|error| explain(&error))?).await,
+            None => {
+                let stream = tcp.call(uri).await.map_err(|error| explain(&error))?;
+                Ok(speak_http1(MaybeHttpsStream::Http(stream)))
+            }
             Some(tls) => {
                 let mut https = over_tls(tcp, to.target(), tls)?;
                 let stream = https.call(uri).await.map_err(|error| explain(&*error))?;
                 if stream.connected().is_negotiated_h2() {
                     speak_http2(stream).await
                 } else {
-                    speak_http1(stream).await
+                    Ok(speak_http1(stream))
                 }
             }
         }
@@ -117,15 +120,8 @@ fn over_tls(
     Ok(HttpsConnector::new(tcp, Arc::clone(tls), true, resolver))
 }
 
-async fn speak_http1<T>(io: T) -> Result<Sender, Error>
-where
-    T: Read + Write + Unpin + Send + 'static,
-{
-    let (sender, connection) = http1::handshake(io).await.map_err(no_http)?;
-    // Ends when the sender is dropped or the upstream closes. Its error reaches the request
-    // that it hits; between requests there is nobody to tell.
-    let task = tokio::spawn(connection.with_upgrades()).abort_handle();
-    Ok(Sender::Http1(Connection { sender, task }))
+fn speak_http1(io: MaybeHttpsStream<TokioIo<TcpStream>>) -> Sender {
+    Sender::Http1(http1::Connection::new(io))
 }
 
 async fn speak_http2<T>(io: T) -> Result<Sender, Error>

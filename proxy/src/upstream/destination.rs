@@ -97,6 +97,11 @@ impl Destination {
         }
     }
 
+    /// Whether the request can only be sent over HTTP/1.1.
+    pub(super) fn needs_http1(&self) -> bool {
+        matches!(self, Self::Route { needs_http1: true, .. })
+    }
+
     /// The value of `Host`.
     pub(super) fn host(&self) -> &HeaderValue {
         &self.end().host

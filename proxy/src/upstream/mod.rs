@@ -5,6 +5,7 @@
 
 mod connector;
 mod destination;
+mod http1;
 mod pool;
 mod resolver;
 mod sender;
@@ -13,26 +14,34 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::{Request, Response};
+use hyper::client::conn::http2::SendRequest;
 use tokio::net::TcpStream;
 
 use crate::address::Reach;
 use crate::body::Body;
 use crate::config::Limits;
 use crate::error::{Error, Upstream as Failure};
-use crate::exchange::Peer;
 use crate::target::Target;
 
 use connector::Connector;
 pub(crate) use destination::{Destination, End};
-pub(crate) use pool::Lease;
-use pool::Pool;
-use sender::Sender;
+pub(crate) use http1::{Cut, Payload, Switched};
+use http1::{Lost, Reply};
+use pool::{Place, Pool};
+use sender::{Sender, address_http2};
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Upstream {
     connector: Connector,
     pool: Arc<Pool>,
+}
+
+/// What an upstream answers.
+pub(crate) enum Answered {
+    Response(Response<Body>),
+    /// It switched protocols, with this head.
+    Switched(Response<()>, Switched),
 }
 
 impl Upstream {
@@ -54,7 +63,8 @@ impl Upstream {
         Box::pin(self.connector.dial(target, reach)).await
     }
 
-    /// Sends `request`, on a connection that waits in the pool or on a new one.
+    /// Sends `request`, on a connection that waits in the pool or on a new one. `interim` is given
+    /// the heads of interim responses.
     ///
     /// # Errors
     /// As [`Upstream::dial`]; and when the upstream does not answer properly. Waits for an answer
@@ -63,41 +73,69 @@ impl Upstream {
         &self,
         to: &Destination,
         mut request: Box<Request<Body>>,
-        peer: &Arc<Peer>,
-    ) -> Result<Response<Body>, Error> {
+        interim: &mut (dyn FnMut(&Response<()>) + Send),
+    ) -> Result<Answered, Error> {
+        let place = self.pool.place(to);
+        let mut waiting = place.take(to.needs_http1());
         loop {
-            let reused = self.pool.take(to).await;
-            let is_reused = reused.is_some();
-            let mut sender = match reused {
+            let is_reused = waiting.is_some();
+            let sender = match waiting.take() {
                 Some(sender) => sender,
                 // Boxed: connecting is rare, and its state would make every request large.
-                None => Box::pin(self.connect(to)).await?,
+                None => Box::pin(self.connect(to, &place)).await?,
             };
-            match sender.send(to, *request).await {
-                Ok(response) => {
-                    let mut response = response.map(Body::incoming);
-                    if let Sender::Http1(connection) = sender {
-                        let lease = Lease::new(&self.pool, to, connection, peer);
-                        response.body_mut().hold_lease(lease);
+            match sender {
+                Sender::Http1(connection) => {
+                    match connection.exchange(to, &mut request, interim).await {
+                        Ok(reply) => return Ok(answered(reply, place)),
+                        // It closed while the request was on its way there (RFC 9112 §9.3.1).
+                        Err(Lost { is_repeatable: true, .. }) if is_reused => {}
+                        Err(lost) => return Err(lost.failure.into()),
                     }
-                    return Ok(response);
                 }
-                Err(mut failed) => match failed.take_message() {
+                Sender::Http2(sender) => match Box::pin(send_http2(sender, to, request)).await {
+                    Ok(response) => return Ok(Answered::Response(response)),
                     // Closed while it waited; nothing of the request was written.
-                    Some(unsent) if is_reused => *request = unsent,
-                    _ => return Err(explain(failed.error()).into()),
+                    Err((_, Some(unsent))) if is_reused => request = unsent,
+                    Err((failure, _)) => return Err(failure.into()),
                 },
             }
         }
     }
 
     /// Opens a connection, and shares it if it can be.
-    async fn connect(&self, to: &Destination) -> Result<Sender, Error> {
+    async fn connect(&self, to: &Destination, place: &Place) -> Result<Sender, Error> {
         let sender = self.connector.connect(to).await?;
         if let Sender::Http2(sender) = &sender {
-            self.pool.share(to, sender.clone());
+            place.share(sender.clone());
         }
         Ok(sender)
+    }
+}
+
+fn answered(reply: Reply, place: Place) -> Answered {
+    match reply {
+        Reply::Switched(head, switched) => Answered::Switched(head, switched),
+        Reply::Response(mut response) => {
+            response.body_mut().return_to(place);
+            Answered::Response(response.map(Body::payload))
+        }
+    }
+}
+
+/// Sends over HTTP/2; an error comes with the request if nothing of it was written.
+async fn send_http2(
+    mut sender: SendRequest<Body>,
+    to: &Destination,
+    mut request: Box<Request<Body>>,
+) -> Result<Response<Body>, (Failure, Option<Box<Request<Body>>>)> {
+    address_http2(to, &mut request);
+    match sender.try_send_request(*request).await {
+        Ok(response) => Ok(response.map(Body::incoming)),
+        Err(mut failed) => {
+            let unsent = failed.take_message().map(Box::new);
+            Err((explain(failed.error()), unsent))
+        }
     }
 }
 

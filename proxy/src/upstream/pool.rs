@@ -8,14 +8,12 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures_util::FutureExt as _;
-
 use hyper::client::conn::http2;
 
 use super::Destination;
-use super::sender::{Connection, Sender};
+use super::http1::Connection;
+use super::sender::Sender;
 use crate::body::Body;
-use crate::exchange::Peer;
 use crate::target::Target;
 
 /// Which connections may serve which requests: those of a route serve that route alone, so
@@ -60,64 +58,21 @@ impl Pool {
         Arc::new(Self { connections: Mutex::new(HashMap::new()), limit })
     }
 
-    /// Takes a connection that is ready for a request to `to`.
-    pub(super) async fn take(&self, to: &Destination) -> Option<Sender> {
-        let key = Key::of(to);
-        if let Some(shared) = self.shared(&key, to) {
-            return Some(Sender::Http2(shared));
-        }
-        while let Some(mut idle) = self.pop(&key) {
-            let sender = &mut idle.connection.sender;
-            if idle.since.elapsed() > self.limit || sender.is_closed() {
-                continue;
-            }
-            if let Some(ready) = sender.ready().now_or_never() {
-                if ready.is_ok() {
-                    return Some(Sender::Http1(idle.connection));
-                }
-                continue;
-            }
-            // Its task has not run since the last response ended.
-            tokio::task::yield_now().await;
-            if let Some(Ok(())) = sender.ready().now_or_never() {
-                return Some(Sender::Http1(idle.connection));
-            }
-        }
-        None
-    }
-
-    /// Lets further requests to `to` use a connection too.
-    pub(super) fn share(&self, to: &Destination, sender: http2::SendRequest<Body>) {
-        self.lock().entry(Key::of(to)).or_default().shared = Some(sender);
+    /// The place of the connections to `to`.
+    pub(super) fn place(self: &Arc<Self>, to: &Destination) -> Place {
+        Place { pool: Arc::clone(self), key: Key::of(to) }
     }
 
     /// Closes the connections that have waited too long. A shared one is closed by its upstream
     /// or when it fails.
     pub(crate) fn sweep(&self) {
         self.lock().retain(|_, Connections { idle, shared }| {
-            idle.retain(|idle| {
-                idle.since.elapsed() <= self.limit && !idle.connection.sender.is_closed()
+            idle.retain_mut(|idle| {
+                idle.since.elapsed() <= self.limit && idle.connection.is_idle()
             });
             shared.take_if(|shared| shared.is_closed());
             !idle.is_empty() || shared.is_some()
         });
-    }
-
-    fn shared(&self, key: &Key, to: &Destination) -> Option<http2::SendRequest<Body>> {
-        let needs_http1 = matches!(to, Destination::Route { needs_http1: true, .. });
-        let mut connections = self.lock();
-        let shared = &mut connections.get_mut(key)?.shared;
-        shared.take_if(|shared| shared.is_closed());
-        shared.clone().filter(|_| !needs_http1)
-    }
-
-    fn pop(&self, key: &Key) -> Option<Idle> {
-        self.lock().get_mut(key)?.idle.pop()
-    }
-
-    fn push(&self, key: Key, connection: Connection) {
-        let idle = Idle { connection, since: Instant::now() };
-        self.lock().entry(key).or_default().idle.push(idle);
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, Connections>> {
@@ -132,46 +87,40 @@ impl fmt::Debug for Pool {
     }
 }
 
-/// A connection in use: given back when its exchange ended well, cut when it is dropped.
+/// Where the connections to one upstream wait.
 #[derive(Debug)]
-pub(crate) struct Lease {
+pub(super) struct Place {
     pool: Arc<Pool>,
     key: Key,
-    /// Empty once it was given back.
-    connection: Option<Connection>,
-    /// Whose exchange it serves.
-    peer: Arc<Peer>,
 }
 
-impl Lease {
-    pub(super) fn new(
-        pool: &Arc<Pool>,
-        to: &Destination,
-        connection: Connection,
-        peer: &Arc<Peer>,
-    ) -> Self {
-        let key = Key::of(to);
-        Self { pool: Arc::clone(pool), key, connection: Some(connection), peer: Arc::clone(peer) }
-    }
-
-    /// Puts the connection back into its pool, unless the request is still on its way there:
-    /// then it would be ready late or never, and would hold the client's upload up.
-    pub(crate) fn give_back(mut self) {
-        if self.peer.gate.is_uploading() {
-            return;
-        }
-        if let Some(connection) = self.connection.take()
-            && !connection.sender.is_closed()
+impl Place {
+    /// Takes a connection that is ready for a request; one of HTTP/1.1 if it `needs_http1`.
+    pub(super) fn take(&self, needs_http1: bool) -> Option<Sender> {
+        let mut connections = self.pool.lock();
+        let Connections { idle, shared } = connections.get_mut(&self.key)?;
+        shared.take_if(|shared| shared.is_closed());
+        if let Some(shared) = shared
+            && !needs_http1
         {
-            self.pool.push(self.key.clone(), connection);
+            return Some(Sender::Http2(shared.clone()));
         }
+        while let Some(Idle { mut connection, since }) = idle.pop() {
+            if since.elapsed() <= self.pool.limit && connection.is_idle() {
+                return Some(Sender::Http1(connection));
+            }
+        }
+        None
     }
-}
 
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if let Some(connection) = &self.connection {
-            connection.task.abort();
-        }
+    /// Lets further requests use a connection too.
+    pub(super) fn share(&self, sender: http2::SendRequest<Body>) {
+        self.pool.lock().entry(self.key.clone()).or_default().shared = Some(sender);
+    }
+
+    /// Keeps a connection for a later request.
+    pub(super) fn put(self, connection: Connection) {
+        let idle = Idle { connection, since: Instant::now() };
+        self.pool.lock().entry(self.key).or_default().idle.push(idle);
     }
 }

@@ -1,0 +1,119 @@
+//! The chunked coding of a response (RFC 9112 §7.1), taken apart.
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use http::HeaderMap;
+use http::header::{HeaderName, HeaderValue};
+
+/// The longest chunk-size line, extensions included.
+const LINE_LIMIT: usize = 1024;
+
+/// The longest trailer section, and the most fields in it.
+const TRAILER_LIMIT: usize = 16 * 1024;
+const FIELD_LIMIT: usize = 64;
+
+/// The place in a chunked body.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Chunks {
+    /// At a line that gives a chunk's size.
+    #[default]
+    Size,
+    /// In a chunk, so many bytes before its end.
+    Data { left: u64 },
+    /// At the line ending behind a chunk.
+    Ending,
+    /// At the trailer section.
+    Trailers,
+}
+
+/// What comes next.
+#[derive(Debug, PartialEq)]
+pub(super) enum Part {
+    Data(Bytes),
+    /// The end, with the trailers if there are any.
+    End(Option<HeaderMap>),
+}
+
+impl Chunks {
+    /// Takes the next part off the start of `bytes`; `None` if more bytes are needed for one.
+    ///
+    /// # Errors
+    /// Why it is not in the chunked coding.
+    pub(super) fn next(&mut self, bytes: &mut BytesMut) -> Result<Option<Part>, &'static str> {
+        loop {
+            match self {
+                Self::Size => {
+                    let Some(line) = take_line(bytes)? else { return Ok(None) };
+                    *self = match size(&line)? {
+                        0 => Self::Trailers,
+                        left => Self::Data { left },
+                    };
+                }
+                Self::Data { .. } if bytes.is_empty() => return Ok(None),
+                Self::Data { left } => {
+                    let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+                    *left -= taken as u64;
+                    if *left == 0 {
+                        *self = Self::Ending;
+                    }
+                    return Ok(Some(Part::Data(bytes.split_to(taken).freeze())));
+                }
+                Self::Ending => match bytes.get(..2) {
+                    Some(b"\r\n") => {
+                        bytes.advance(2);
+                        *self = Self::Size;
+                    }
+                    None if b"\r".starts_with(bytes) => return Ok(None),
+                    _ => return Err("a chunk of its response does not end where it should"),
+                },
+                Self::Trailers => return Ok(trailers(bytes)?.map(Part::End)),
+            }
+        }
+    }
+}
+
+/// Takes a line with its ending off the start of `bytes`.
+fn take_line(bytes: &mut BytesMut) -> Result<Option<BytesMut>, &'static str> {
+    match memchr::memchr(b'\n', bytes) {
+        Some(at) if at < LINE_LIMIT => Ok(Some(bytes.split_to(at + 1))),
+        None if bytes.len() < LINE_LIMIT => Ok(None),
+        _ => Err("the size of a chunk of its response is too long"),
+    }
+}
+
+/// The size in a chunk's line: hexadecimal digits, then nothing or extensions.
+fn size(line: &[u8]) -> Result<u64, &'static str> {
+    let wrong = "the size of a chunk of its response is not a number";
+    let line = line.strip_suffix(b"\r\n").ok_or(wrong)?;
+    let digits = line.split(|byte| *byte == b';').next().unwrap_or(line).trim_ascii_end();
+    if !(1..=15).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_hexdigit) {
+        return Err(wrong);
+    }
+    let digits = std::str::from_utf8(digits).map_err(|_| wrong)?;
+    u64::from_str_radix(digits, 16).map_err(|_| wrong)
+}
+
+/// Takes the trailer section, which ends with an empty line, off the start of `bytes`.
+#[expect(clippy::option_option, reason = "whether it is whole, and whether it holds anything")]
+fn trailers(bytes: &mut BytesMut) -> Result<Option<Option<HeaderMap>>, &'static str> {
+    let wrong = "the trailers of its response are not header fields";
+    if bytes.starts_with(b"\r\n") {
+        bytes.advance(2);
+        return Ok(Some(None));
+    }
+    let mut fields = [httparse::EMPTY_HEADER; FIELD_LIMIT];
+    let (length, fields) = match httparse::parse_headers(bytes, &mut fields) {
+        Ok(httparse::Status::Complete(parsed)) if parsed.0 <= TRAILER_LIMIT => parsed,
+        Ok(httparse::Status::Partial) if bytes.len() <= TRAILER_LIMIT => return Ok(None),
+        Ok(_) | Err(httparse::Error::TooManyHeaders) => {
+            return Err("the trailers of its response are too long");
+        }
+        Err(_) => return Err(wrong),
+    };
+    let mut trailers = HeaderMap::with_capacity(fields.len());
+    for field in fields {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| wrong)?;
+        trailers.append(name, HeaderValue::from_bytes(field.value).map_err(|_| wrong)?);
+    }
+    bytes.advance(length);
+    Ok(Some(Some(trailers)))
+}

@@ -1,0 +1,185 @@
+//! The body of a response, read from the socket by whoever polls it.
+
+use std::io;
+use std::pin::Pin;
+
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt as _;
+use http_body::{Frame, SizeHint};
+use tokio::io::{AsyncRead, ReadBuf, ReadHalf, WriteHalf};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::chunks::Part;
+use super::head::Framing;
+use super::upload::Upload;
+use super::{Connection, Io, read};
+use crate::upstream::pool::Place;
+
+/// See the module. Dropped before its end, it closes the connection.
+#[derive(Debug)]
+pub(crate) struct Payload {
+    /// Empty once the connection was given back.
+    reader: Option<Reader>,
+    /// Read, not yet taken.
+    came: BytesMut,
+    framing: Framing,
+    is_persistent: bool,
+    /// Where the connection goes when all is read.
+    pool: Option<Place>,
+}
+
+/// Why a body ended before its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Cut {
+    /// The connection failed.
+    #[error(transparent)]
+    Failed(#[from] io::Error),
+    /// The upstream closed it.
+    #[error("the connection was closed before the end")]
+    Closed,
+    /// What came is not in the coding that was announced.
+    #[error("{0}")]
+    Malformed(&'static str),
+}
+
+/// The reading side of a connection.
+#[derive(Debug)]
+enum Reader {
+    Whole(Box<Io>),
+    /// The upstream answers while the request is still on its way, and the client may read only
+    /// when it has written all: so sending must not wait for this body to be asked for.
+    Half(ReadHalf<Io>, AbortOnDropHandle<Option<WriteHalf<Io>>>),
+}
+
+impl Payload {
+    pub(super) fn new(
+        io: Box<Io>,
+        upload: Option<Upload>,
+        came: BytesMut,
+        framing: Framing,
+        is_persistent: bool,
+    ) -> Self {
+        let reader = match upload {
+            None => Reader::Whole(io),
+            Some(upload) => {
+                let (read, write) = tokio::io::split(*io);
+                Reader::Half(read, AbortOnDropHandle::new(tokio::spawn(finish(upload, write))))
+            }
+        };
+        Self { reader: Some(reader), came, framing, is_persistent, pool: None }
+    }
+
+    /// Gives the connection to `place` when all is read, which may be now.
+    pub(in crate::upstream) fn return_to(&mut self, place: Place) {
+        self.pool = Some(place);
+        self.release_if_done();
+    }
+
+    /// Whether all was read.
+    pub(crate) fn is_end(&self) -> bool {
+        self.reader.is_none() || matches!(self.framing, Framing::Sized(0))
+    }
+
+    /// The length, as far as it is known.
+    pub(crate) fn size_hint(&self) -> SizeHint {
+        match self.framing {
+            Framing::Sized(left) => SizeHint::with_exact(left),
+            Framing::Chunked(_) | Framing::Open => SizeHint::default(),
+        }
+    }
+
+    /// The next part of the body.
+    pub(crate) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        loop {
+            if self.is_end() {
+                return Poll::Ready(None);
+            }
+            match self.take().map_err(Cut::Malformed)? {
+                Some(Part::Data(data)) => {
+                    self.release_if_done();
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                Some(Part::End(trailers)) => {
+                    self.framing = Framing::Sized(0);
+                    self.release_if_done();
+                    return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
+                }
+                None => {}
+            }
+            let Some(reader) = &mut self.reader else { return Poll::Ready(None) };
+            if ready!(read::poll_some(reader, cx, &mut self.came))? == 0 {
+                let is_whole = matches!(self.framing, Framing::Open);
+                self.reader = None;
+                return Poll::Ready((!is_whole).then_some(Err(Cut::Closed)));
+            }
+        }
+    }
+
+    /// Takes what is there of the body.
+    fn take(&mut self) -> Result<Option<Part>, &'static str> {
+        if self.came.is_empty() {
+            return Ok(None);
+        }
+        match &mut self.framing {
+            Framing::Chunked(chunks) => chunks.next(&mut self.came),
+            Framing::Open => Ok(Some(Part::Data(self.came.split().freeze()))),
+            Framing::Sized(left) => {
+                let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(self.came.len());
+                *left -= taken as u64;
+                Ok(Some(Part::Data(self.came.split_to(taken).freeze())))
+            }
+        }
+    }
+
+    /// Gives the connection back as soon as the last byte was read, if nothing came behind it and
+    /// the request is sent.
+    fn release_if_done(&mut self) {
+        if !self.is_end() {
+            return;
+        }
+        let io = match self.reader.take() {
+            Some(Reader::Whole(io)) => Some(io),
+            Some(Reader::Half(read, sending)) => rejoin(read, sending).map(Box::new),
+            None => None,
+        };
+        if let (Some(io), Some(place)) = (io, self.pool.take())
+            && self.is_persistent
+            && self.came.is_empty()
+        {
+            place.put(Connection { io });
+        }
+    }
+}
+
+/// Sends the rest of a request; returns the writing side if it can take another one.
+async fn finish(mut upload: Upload, mut io: WriteHalf<Io>) -> Option<WriteHalf<Io>> {
+    let sent = std::future::poll_fn(|cx| upload.poll(&mut io, cx)).await;
+    sent.is_ok().then_some(io)
+}
+
+/// The connection, if the request is sent.
+fn rejoin(
+    read: ReadHalf<Io>,
+    sending: AbortOnDropHandle<Option<WriteHalf<Io>>>,
+) -> Option<Io> {
+    let write = sending.now_or_never()?.ok()??;
+    Some(read.unsplit(write))
+}
+
+impl AsyncRead for Reader {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        to: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Self::Whole(io) => Pin::new(&mut **io).poll_read(cx, to),
+            Self::Half(io, _) => Pin::new(io).poll_read(cx, to),
+        }
+    }
+}
