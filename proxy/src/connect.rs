@@ -7,6 +7,7 @@ use crate::body::Body;
 use crate::exchange::{Exchange, Ready};
 use crate::layers::Answer;
 use crate::leaf::Worker;
+use crate::upstream::Opened;
 
 /// Opens the tunnel that `exchange` asks for.
 ///
@@ -14,8 +15,8 @@ use crate::leaf::Worker;
 /// As of [`crate::upstream::Upstream::dial`].
 pub(crate) async fn open(worker: &Worker, exchange: Exchange<Ready>) -> Answer {
     let Exchange { mut request, recorder, place, stage: Ready { way, reach }, .. } = exchange;
-    let server = worker.upstream.dial(way.target(), reach).await?;
+    let io = worker.upstream.dial(way.target(), reach).await?;
     let client = hyper::upgrade::on(&mut *request);
-    worker.relay(client, server, Bytes::new(), recorder, place);
+    worker.relay(client, Opened { io, early: Bytes::new() }, recorder, place);
     Ok(Response::new(Body::tunnel()))
 }

@@ -18,7 +18,7 @@ use crate::layers::Answer;
 use crate::leaf::Worker;
 use crate::route::Route;
 use crate::scrub::{self, Scrubber};
-use crate::upstream::{Answered, Destination, Switched};
+use crate::upstream::{Answered, Destination};
 
 /// Sends `exchange` upstream.
 ///
@@ -58,11 +58,11 @@ pub(crate) async fn send(worker: &Worker, exchange: Exchange<Ready>) -> Answer {
             response.body_mut().hold_place(place);
             Ok(response)
         }
-        (Answered::Switched(head, Switched { io, early }), Some(client)) => {
+        (Answered::Switched(head, server), Some(client)) => {
             let mut response = head.map(|()| Body::tunnel());
             scrub(&destination, &mut response);
             strip_switching(response.headers_mut());
-            worker.relay(client, *io, early, recorder, place);
+            worker.relay(client, server, recorder, place);
             Ok(response)
         }
         (Answered::Switched(..), None) => {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::Response;
 use nono_audit::Recorder;
@@ -17,7 +16,7 @@ use crate::exchange::{Exchange, Ready, Way};
 use crate::layers::Answer;
 use crate::layers::limit::Place;
 use crate::stack::Shared;
-use crate::upstream::Upstream;
+use crate::upstream::{Opened, Upstream};
 use crate::{connect, forward, tunnel};
 
 /// See the module.
@@ -34,13 +33,12 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Relays between the client's side, once it has switched protocols, and `server`, of which
-    /// `early` has come already, as a task that ends the record and then gives the place back.
+    /// Relays between the client's side, once it has switched protocols, and `server`, as a task
+    /// that ends the record and then gives the place back.
     pub(crate) fn relay<T>(
         &self,
         client: hyper::upgrade::OnUpgrade,
-        server: T,
-        early: Bytes,
+        server: Opened<T>,
         recorder: Arc<Recorder>,
         place: Option<Place>,
     ) where
@@ -49,7 +47,7 @@ impl Worker {
         let cut = self.shared.cut.clone();
         let idle = self.shared.settings.limits.idle;
         self.tasks.spawn(async move {
-            tunnel::run(client, server, early, &recorder, idle, &cut).await;
+            tunnel::run(client, server, &recorder, idle, &cut).await;
             drop(place);
         });
     }

@@ -16,6 +16,7 @@ use tokio_util::io::poll_read_buf;
 use tokio_util::sync::CancellationToken;
 
 use crate::idle::Idle;
+use crate::upstream::Opened;
 
 /// The buffer of one direction at first: most tunnels carry little, and there can be many.
 const SMALL_BUFFER: usize = 16 * 1024;
@@ -24,11 +25,10 @@ const SMALL_BUFFER: usize = 16 * 1024;
 const LARGE_BUFFER: usize = 256 * 1024;
 const LARGE: u64 = LARGE_BUFFER as u64;
 
-/// Runs the tunnel and ends its record; `early` came from the server already. It is cut when nothing passes for `idle`.
+/// Runs the tunnel and ends its record. It is cut when nothing passes for `idle`.
 pub(crate) async fn run<T>(
     client: OnUpgrade,
-    mut server: T,
-    early: Bytes,
+    server: Opened<T>,
     recorder: &Recorder,
     idle: Duration,
     cut: &CancellationToken,
@@ -38,6 +38,7 @@ pub(crate) async fn run<T>(
     // What the client sent right behind its request is in the upgraded stream's buffer.
     let Ok(client) = client.await else { return recorder.finish(Outcome::ClientAbort) };
     let mut client = TokioIo::new(client);
+    let Opened { io: mut server, early } = server;
     let (mut up, mut down) = (Flow::new(Bytes::new()), Flow::new(early));
     let mut idle = Idle::new(idle);
     let relayed = poll_fn(|cx| {

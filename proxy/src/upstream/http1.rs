@@ -18,14 +18,14 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use http::{Method, Request, Response, StatusCode};
 use hyper_rustls::MaybeHttpsStream;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::Destination;
+use super::{Destination, Opened};
 use crate::body::Body;
 use crate::error::Upstream as Failure;
 
@@ -50,16 +50,7 @@ pub(super) enum Reply {
     /// A response, with its body still to be read.
     Response(Response<Payload>),
     /// The upstream speaks another protocol from here on; some of it may have come already.
-    Switched(Response<()>, Switched),
-}
-
-/// A connection that is no longer one of HTTP.
-#[derive(Debug)]
-pub(crate) struct Switched {
-    /// The connection.
-    pub(crate) io: Box<Io>,
-    /// What came behind the head, to be read first.
-    pub(crate) early: Bytes,
+    Switched(Response<()>, Opened<Box<Io>>),
 }
 
 /// Why no response came.
@@ -104,7 +95,7 @@ impl Connection {
         match poll_fn(|cx| exchange.poll(cx, method, interim)).await {
             Ok(head) => Ok(exchange.into_reply(head)),
             Err(End::Closed(reason)) => {
-                Err(Lost { failure: closed(&reason), is_repeatable: is_safe_to_repeat })
+                Err(Lost { failure: closed(reason.as_ref()), is_repeatable: is_safe_to_repeat })
             }
             Err(End::Failed(failure)) => Err(Lost { failure, is_repeatable: false }),
         }
@@ -115,7 +106,7 @@ fn is_empty(body: &Body) -> bool {
     http_body::Body::is_end_stream(body)
 }
 
-fn closed(reason: &Option<io::Error>) -> Failure {
+fn closed(reason: Option<&io::Error>) -> Failure {
     let reason = match reason {
         Some(error) => format!("the connection failed before it answered: {error}"),
         None => "it closed the connection before it answered".into(),
@@ -211,7 +202,7 @@ impl Exchange {
     fn into_reply(self, Head { response, body, is_persistent }: Head) -> Reply {
         let Self { io, upload, came, write_error, .. } = self;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return Reply::Switched(response, Switched { io, early: came.freeze() });
+            return Reply::Switched(response, Opened { io, early: came.freeze() });
         }
         let is_persistent = is_persistent && write_error.is_none();
         let payload = Payload::new(io, upload, came, body, is_persistent);

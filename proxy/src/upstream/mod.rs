@@ -13,6 +13,7 @@ mod sender;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{Request, Response};
 use hyper::client::conn::http2::SendRequest;
 use tokio::net::TcpStream;
@@ -25,8 +26,8 @@ use crate::target::Target;
 
 use connector::Connector;
 pub(crate) use destination::{Destination, End};
-pub(crate) use http1::{Cut, Payload, Switched};
-use http1::{Lost, Reply};
+pub(crate) use http1::{Cut, Payload};
+use http1::{Io, Lost, Reply};
 use pool::{Place, Pool};
 use sender::{Sender, address_http2};
 
@@ -41,7 +42,15 @@ pub(crate) struct Upstream {
 pub(crate) enum Answered {
     Response(Response<Body>),
     /// It switched protocols, with this head.
-    Switched(Response<()>, Switched),
+    Switched(Response<()>, Opened<Box<Io>>),
+}
+
+/// A connection that bytes are relayed to.
+#[derive(Debug)]
+pub(crate) struct Opened<T> {
+    pub(crate) io: T,
+    /// What came from there already.
+    pub(crate) early: Bytes,
 }
 
 impl Upstream {

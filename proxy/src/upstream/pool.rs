@@ -67,9 +67,7 @@ impl Pool {
     /// or when it fails.
     pub(crate) fn sweep(&self) {
         self.lock().retain(|_, Connections { idle, shared }| {
-            idle.retain_mut(|idle| {
-                idle.since.elapsed() <= self.limit && idle.connection.is_idle()
-            });
+            idle.retain_mut(|idle| idle.since.elapsed() <= self.limit && idle.connection.is_idle());
             shared.take_if(|shared| shared.is_closed());
             !idle.is_empty() || shared.is_some()
         });

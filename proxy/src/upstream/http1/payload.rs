@@ -163,10 +163,7 @@ async fn finish(mut upload: Upload, mut io: WriteHalf<Io>) -> Option<WriteHalf<I
 }
 
 /// The connection, if the request is sent.
-fn rejoin(
-    read: ReadHalf<Io>,
-    sending: AbortOnDropHandle<Option<WriteHalf<Io>>>,
-) -> Option<Io> {
+fn rejoin(read: ReadHalf<Io>, sending: AbortOnDropHandle<Option<WriteHalf<Io>>>) -> Option<Io> {
     let write = sending.now_or_never()?.ok()??;
     Some(read.unsplit(write))
 }

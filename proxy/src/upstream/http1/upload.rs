@@ -105,11 +105,14 @@ impl Upload {
 /// judged, whatever the client's said.
 fn head(to: &Destination, request: &Request<Body>, has_body: bool) -> Zeroizing<Vec<u8>> {
     let headers = request.headers();
-    let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    let path = request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    let size: usize =
+        headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let target = request.uri().path_and_query().map_or("", http::uri::PathAndQuery::as_str);
+    // An empty path is `/` (RFC 9112 §3.2.1).
+    let slash = if target.starts_with('/') { "" } else { "/" };
     // It holds the credential: sized at once, since growing leaves copies behind.
-    let mut head = Zeroizing::new(Vec::with_capacity(size + path.len() + to.host().len() + 128));
-    for part in [request.method().as_str(), " ", path, " HTTP/1.1\r\nhost: "] {
+    let mut head = Zeroizing::new(Vec::with_capacity(size + target.len() + to.host().len() + 128));
+    for part in [request.method().as_str(), " ", slash, target, " HTTP/1.1\r\nhost: "] {
         head.extend_from_slice(part.as_bytes());
     }
     head.extend_from_slice(to.host().as_bytes());
