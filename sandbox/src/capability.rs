@@ -1,9 +1,11 @@
 //! The description of a sandbox: which paths, which network. Opens what it grants, at the time of
 //! the grant, and restricts nothing; `landlock.rs` and `network.rs` turn it into rules.
 
-use std::fmt::{self, Display, Formatter, Write as _};
+use std::fmt::{self, Display, Formatter};
+use std::fs::Metadata;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 #[cfg(target_os = "linux")]
@@ -15,6 +17,7 @@ use crate::error::Error;
 use crate::network::{Network, Ports, Seal, UnixSocket};
 #[cfg(target_os = "linux")]
 use crate::own_proc::OwnPath;
+use crate::source::Source;
 
 /// What may be done beneath a granted path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -49,6 +52,43 @@ impl Display for Access {
     }
 }
 
+/// A file system's object: what a rule is about, whatever its path is today. The number stays the
+/// object's as long as it is held open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct FileId {
+    pub device: u64,
+    pub inode: u64,
+}
+
+impl From<&Metadata> for FileId {
+    fn from(status: &Metadata) -> Self {
+        Self { device: status.dev(), inode: status.ino() }
+    }
+}
+
+/// What is to be granted of the file system: the argument of
+/// [`grant`](CapabilitySet::grant), which all the `allow_` methods lead to.
+#[derive(Clone, Debug)]
+pub struct Grant<'a> {
+    /// A path to what is granted; symbolic links are followed now.
+    pub path: &'a Path,
+    /// Whether it must be a single file, or else a directory.
+    pub is_file: bool,
+    /// What may be done.
+    pub access: Access,
+    /// Whether what can be read can be executed too.
+    pub is_executable: bool,
+    /// Who grants it.
+    pub source: Source,
+}
+
+impl<'a> Grant<'a> {
+    /// A grant by the user, of execution too if it is one of reading.
+    pub fn new(path: &'a Path, is_file: bool, access: Access) -> Self {
+        Self { path, is_file, access, is_executable: access.is_read(), source: Source::User }
+    }
+}
+
 /// One granted directory (with all beneath it) or file.
 ///
 /// The grant is of the directory or file that the path named when it was granted. It is held open
@@ -61,6 +101,8 @@ pub struct FsCapability {
     access: Access,
     is_executable: bool,
     is_file: bool,
+    source: Source,
+    id: FileId,
     #[cfg(target_os = "linux")]
     handle: Arc<OwnedFd>,
     #[cfg(target_os = "linux")]
@@ -93,6 +135,31 @@ impl FsCapability {
         self.is_file
     }
 
+    /// Who granted it.
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// What it is a grant of.
+    pub(crate) fn id(&self) -> FileId {
+        self.id
+    }
+
+    /// Takes over what another grant of the same object grants.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        if self.access != other.access {
+            self.access = Access::ReadWrite;
+        }
+        self.is_executable |= other.is_executable;
+        if !self.source.is_personal() && other.source.is_personal() {
+            self.source = other.source.clone();
+        }
+        // A link is what somebody has written; what it leads to is in `resolved` anyway.
+        if self.original == self.resolved {
+            self.original.clone_from(&other.original);
+        }
+    }
+
     /// The open object that rules are made of.
     #[cfg(target_os = "linux")]
     pub(crate) fn handle(&self) -> BorrowedFd<'_> {
@@ -105,13 +172,24 @@ impl FsCapability {
         self.own.as_ref()
     }
 
-    fn open(path: &Path, access: Access) -> Result<Self, Error> {
+    fn open(grant: Grant<'_>) -> Result<Self, Error> {
+        let Grant { path, is_file, access, is_executable, source } = grant;
         let target = Target::open(path).map_err(|source| Error::resolve(path, source))?;
+        if is_file == target.is_dir {
+            let path = path.to_owned();
+            return Err(if is_file {
+                Error::ExpectedFile { path }
+            } else {
+                Error::ExpectedDirectory { path }
+            });
+        }
         Ok(Self {
             original: path.to_owned(),
             access,
-            is_executable: access.is_read(),
-            is_file: !target.is_dir,
+            is_executable: is_executable && access.is_read(),
+            is_file,
+            source,
+            id: target.id,
             #[cfg(target_os = "linux")]
             handle: Arc::new(target.handle),
             #[cfg(target_os = "linux")]
@@ -120,6 +198,19 @@ impl FsCapability {
         })
     }
 }
+
+impl PartialEq for FsCapability {
+    /// Whether both grant the same of the same object, in the same words.
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+            && self.original == other.original
+            && self.resolved == other.resolved
+            && (self.access, self.is_executable) == (other.access, other.is_executable)
+            && self.source == other.source
+    }
+}
+
+impl Eq for FsCapability {}
 
 impl Display for FsCapability {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -132,6 +223,7 @@ pub(crate) struct Target {
     pub resolved: PathBuf,
     pub is_dir: bool,
     pub is_socket: bool,
+    pub id: FileId,
     #[cfg(target_os = "linux")]
     pub handle: OwnedFd,
 }
@@ -151,15 +243,17 @@ impl Target {
             return Err(io::Error::other("the path changed while it was being resolved"));
         }
         let kind = FileType::from_raw_mode(opened.st_mode);
-        Ok(Self { resolved, is_dir: kind.is_dir(), is_socket: kind.is_socket(), handle })
+        let id = FileId { device: opened.st_dev, inode: opened.st_ino };
+        Ok(Self { resolved, is_dir: kind.is_dir(), is_socket: kind.is_socket(), id, handle })
     }
 
     #[cfg(not(target_os = "linux"))]
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let resolved = path.canonicalize()?;
-        let kind = resolved.metadata()?.file_type();
+        let status = resolved.metadata()?;
+        let kind = status.file_type();
         let is_socket = std::os::unix::fs::FileTypeExt::is_socket(&kind);
-        Ok(Self { resolved, is_dir: kind.is_dir(), is_socket })
+        Ok(Self { resolved, is_dir: kind.is_dir(), is_socket, id: FileId::from(&status) })
     }
 }
 
@@ -207,12 +301,12 @@ fn resolve_existing(path: &Path) -> io::Result<PathBuf> {
 ///
 /// Each grant holds one descriptor of the calling process until the set and its clones are
 /// dropped.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CapabilitySet {
-    fs: Vec<FsCapability>,
+    pub(crate) fs: Vec<FsCapability>,
     denied: Vec<DeniedPath>,
     network: Network,
-    ports: Ports,
+    pub(crate) ports: Ports,
     unix_sockets: Vec<UnixSocket>,
     is_accepting_less: bool,
 }
@@ -230,8 +324,7 @@ impl CapabilitySet {
     ///
     /// [`Error::PathMissing`], [`Error::ExpectedDirectory`] or [`Error::Resolve`].
     pub fn allow_path(&mut self, path: impl AsRef<Path>, access: Access) -> Result<(), Error> {
-        self.fs.push(directory(path.as_ref(), access)?);
-        Ok(())
+        self.grant(Grant::new(path.as_ref(), false, access))
     }
 
     /// As [`allow_path`](Self::allow_path), but nothing beneath can be executed. What can be read
@@ -245,9 +338,8 @@ impl CapabilitySet {
         path: impl AsRef<Path>,
         access: Access,
     ) -> Result<(), Error> {
-        let capability = directory(path.as_ref(), access)?;
-        self.fs.push(FsCapability { is_executable: false, ..capability });
-        Ok(())
+        let grant = Grant::new(path.as_ref(), false, access);
+        self.grant(Grant { is_executable: false, ..grant })
     }
 
     /// Grants one file, device or socket; anything that is no directory. A granted file can be
@@ -257,8 +349,7 @@ impl CapabilitySet {
     ///
     /// [`Error::PathMissing`], [`Error::ExpectedFile`] or [`Error::Resolve`].
     pub fn allow_file(&mut self, path: impl AsRef<Path>, access: Access) -> Result<(), Error> {
-        self.fs.push(file(path.as_ref(), access)?);
-        Ok(())
+        self.grant(Grant::new(path.as_ref(), true, access))
     }
 
     /// As [`allow_file`](Self::allow_file), but the file cannot be executed.
@@ -271,8 +362,18 @@ impl CapabilitySet {
         path: impl AsRef<Path>,
         access: Access,
     ) -> Result<(), Error> {
-        let capability = file(path.as_ref(), access)?;
-        self.fs.push(FsCapability { is_executable: false, ..capability });
+        let grant = Grant::new(path.as_ref(), true, access);
+        self.grant(Grant { is_executable: false, ..grant })
+    }
+
+    /// Grants a directory or a file, in all the ways there are.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::PathMissing`], [`Error::Resolve`], and [`Error::ExpectedFile`] or
+    /// [`Error::ExpectedDirectory`] if the path names the other.
+    pub fn grant(&mut self, grant: Grant<'_>) -> Result<(), Error> {
+        self.fs.push(FsCapability::open(grant)?);
         Ok(())
     }
 
@@ -416,49 +517,9 @@ impl CapabilitySet {
             Network::Blocked | Network::ProxyOnly(_) => Seal::Tcp,
         }
     }
-
-    /// All grants, one a line, for people. No newline at the end.
-    pub fn summary(&self) -> String {
-        let mut text = String::new();
-        if self.fs.is_empty() {
-            text.push_str("(no capabilities granted)\n");
-        } else {
-            text.push_str("Filesystem:\n");
-        }
-        for capability in &self.fs {
-            let kind = if capability.is_file { "file" } else { "dir" };
-            let path = capability.resolved.display();
-            // Writing to a `String` cannot fail.
-            let _ = writeln!(text, "  {path} [{}] ({kind})", capability.access);
-        }
-        let _ = write!(text, "Network:\n  outbound: {}", self.network);
-        text
-    }
-}
-
-fn directory(path: &Path, access: Access) -> Result<FsCapability, Error> {
-    let capability = FsCapability::open(path, access)?;
-    if capability.is_file {
-        return Err(Error::ExpectedDirectory { path: path.to_owned() });
-    }
-    Ok(capability)
-}
-
-fn file(path: &Path, access: Access) -> Result<FsCapability, Error> {
-    let capability = FsCapability::open(path, access)?;
-    if !capability.is_file {
-        return Err(Error::ExpectedFile { path: path.to_owned() });
-    }
-    Ok(capability)
 }
 
 /// Port zero stands for one of the kernel's choice, which cannot be granted.
 fn checked(port: u16) -> Result<u16, Error> {
     if port == 0 { Err(Error::PortZero) } else { Ok(port) }
-}
-
-impl Display for CapabilitySet {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "CapabilitySet(fs={}, network={})", self.fs.len(), self.network)
-    }
 }

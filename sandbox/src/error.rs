@@ -51,6 +51,25 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The text of a state is not one.
+    #[error("Invalid JSON")]
+    StateFormat {
+        /// Where, and what is wrong there.
+        source: serde_json::Error,
+    },
+    /// A path in a state does not lead to where the state says.
+    #[error(
+        "`{}` leads to `{}` and not to `{}`, as the state has it",
+        original.display(), now.display(), recorded.display()
+    )]
+    StatePath {
+        /// The path as it was given.
+        original: PathBuf,
+        /// Where the state says that it leads.
+        recorded: PathBuf,
+        /// Where it leads.
+        now: PathBuf,
+    },
     /// The platform or the running kernel lacks something that was asked for.
     #[error("not supported here: {feature}")]
     Unsupported {
@@ -204,6 +223,8 @@ impl Error {
                 | Self::ExpectedFile { .. }
                 | Self::ExpectedSocket { .. }
                 | Self::PortZero
+                | Self::StateFormat { .. }
+                | Self::StatePath { .. }
         )
     }
 }

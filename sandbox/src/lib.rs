@@ -55,7 +55,12 @@ mod enforcement;
 mod environ;
 mod error;
 mod exec;
+mod grants;
 mod network;
+mod query;
+mod source;
+mod state;
+mod summary;
 
 #[cfg(target_os = "linux")]
 mod apply;
@@ -82,12 +87,15 @@ mod unsupported;
 
 #[cfg(target_os = "linux")]
 pub use apply::{apply, support};
-pub use capability::{Access, CapabilitySet, DeniedPath, FsCapability};
+pub use capability::{Access, CapabilitySet, DeniedPath, FsCapability, Grant};
 pub use enforcement::{Enforcement, Support};
 pub use environ::is_loader_variable;
 pub use error::{Error, Feature, Step};
 pub use exec::{Command, Limits, Output};
 pub use network::{Network, UnixSocket};
+pub use query::{NetworkAnswer, PathAnswer, Query, Suggestion};
+pub use source::Source;
+pub use state::State;
 #[cfg(not(target_os = "linux"))]
 use unsupported::spawn;
 #[cfg(not(target_os = "linux"))]

@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 #[cfg(target_os = "linux")]
 use std::sync::Arc;
 
-use crate::capability::Target;
+use crate::capability::{FileId, Target};
 use crate::error::Error;
 
 /// What the sandboxed process may say to whom, but for ports granted one by one.
@@ -71,6 +71,7 @@ pub struct UnixSocket {
     original: PathBuf,
     resolved: PathBuf,
     is_directory: bool,
+    id: FileId,
     #[cfg(target_os = "linux")]
     #[expect(dead_code, reason = "sets with granted sockets are refused so far")]
     handle: Arc<OwnedFd>,
@@ -85,6 +86,7 @@ impl UnixSocket {
         Ok(Self {
             original: path.to_owned(),
             is_directory: target.is_dir,
+            id: target.id,
             #[cfg(target_os = "linux")]
             handle: Arc::new(target.handle),
             resolved: target.resolved,
@@ -105,4 +107,17 @@ impl UnixSocket {
     pub fn is_directory(&self) -> bool {
         self.is_directory
     }
+
+    /// What it is a grant of.
+    pub(crate) fn id(&self) -> FileId {
+        self.id
+    }
 }
+
+impl PartialEq for UnixSocket {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id && self.original == other.original && self.resolved == other.resolved
+    }
+}
+
+impl Eq for UnixSocket {}

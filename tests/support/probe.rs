@@ -65,6 +65,15 @@ fn files(args: &[&str]) -> io::Result<()> {
             Ok(())
         }
         ["list", path] => fs::read_dir(path).map(drop),
+        // Which paths can be opened: `r` to read, `w` to write.
+        ["survey", ..] => {
+            for path in args.iter().skip(1) {
+                let read = File::open(path).is_ok();
+                let write = OpenOptions::new().append(true).open(path).is_ok();
+                println!("{}{}", if read { "r" } else { "-" }, if write { "w" } else { "-" });
+            }
+            Ok(())
+        }
         ["write", path] => OpenOptions::new().append(true).open(path)?.write_all(b"x"),
         ["create", path] => OpenOptions::new().write(true).create_new(true).open(path).map(drop),
         ["truncate", path] => {

@@ -1,0 +1,325 @@
+//! "Would this be allowed?", answered without trying it.
+//!
+//! A path is followed as the kernel would follow it now, and then judged as Landlock does: by the
+//! objects on the way from it to the root, not by its name. So a link, `..`, or a directory that
+//! was moved since the grant change the answer here exactly where they change it there.
+
+use std::fmt::{self, Display, Formatter};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use crate::capability::{Access, CapabilitySet, DeniedPath, FileId, FsCapability};
+use crate::network::{Network, Seal};
+
+/// Links that are followed one after the other before it is taken for a loop, as in the kernel.
+const MOST_LINKS: usize = 40;
+
+/// What a set says of a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PathAnswer {
+    /// It is allowed, by one grant, or by one to read and one to write.
+    Allowed(Vec<FsCapability>),
+    /// Something is granted there, but not this.
+    Insufficient {
+        /// What is granted.
+        granted: Access,
+    },
+    /// It is granted by one path and kept from it by another, that is denied.
+    Denied(DeniedPath),
+    /// Nothing is granted there.
+    NotGranted,
+    /// The kernel follows the path to nothing: there is no such file, and none can be made there.
+    Unreachable,
+}
+
+/// What a set says of a connection, a port to serve at, or a unix socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NetworkAnswer {
+    /// The network is not limited.
+    Open,
+    /// It is the proxy.
+    Proxy,
+    /// The port is granted.
+    PortGranted,
+    /// The socket is granted.
+    SocketGranted,
+    /// The network is blocked, or open to a proxy only, and nothing grants this.
+    Blocked,
+    /// Only granted ports can be used, and this is none.
+    PortNotGranted,
+    /// The socket is not granted.
+    SocketNotGranted,
+}
+
+impl NetworkAnswer {
+    /// Whether it is allowed.
+    pub fn is_allowed(self) -> bool {
+        matches!(self, Self::Open | Self::Proxy | Self::PortGranted | Self::SocketGranted)
+    }
+}
+
+/// The smallest grant that would allow something. Its text is the call that makes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Suggestion {
+    /// [`CapabilitySet::allow_file`].
+    File(PathBuf, Access),
+    /// [`CapabilitySet::allow_path`].
+    Directory(PathBuf, Access),
+    /// [`CapabilitySet::allow_unix_socket`].
+    UnixSocket(PathBuf),
+    /// [`CapabilitySet::allow_tcp_connect_port`].
+    ConnectPort(u16),
+    /// [`CapabilitySet::allow_localhost_port`].
+    LocalhostPort(u16),
+    /// [`CapabilitySet::allow_bind_port`].
+    BindPort(u16),
+}
+
+impl Display for Suggestion {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let mode = |access: &Access| match access {
+            Access::Read => "AccessMode.READ",
+            Access::Write => "AccessMode.WRITE",
+            Access::ReadWrite => "AccessMode.READ_WRITE",
+        };
+        // Quoted, so that the text can be copied.
+        let quoted = |path: &Path| format!("{:?}", path.to_string_lossy());
+        match self {
+            Self::File(path, access) => {
+                write!(f, "allow_file({}, {})", quoted(path), mode(access))
+            }
+            Self::Directory(path, access) => {
+                write!(f, "allow_path({}, {})", quoted(path), mode(access))
+            }
+            Self::UnixSocket(path) => write!(f, "allow_unix_socket({})", quoted(path)),
+            Self::ConnectPort(port) => write!(f, "allow_tcp_connect_port({port})"),
+            Self::LocalhostPort(port) => write!(f, "allow_localhost_port({port})"),
+            Self::BindPort(port) => write!(f, "allow_bind_port({port})"),
+        }
+    }
+}
+
+/// Answers questions about a set as it was when this was made.
+#[derive(Clone, Debug)]
+pub struct Query {
+    caps: CapabilitySet,
+}
+
+impl Query {
+    /// Keeps a set to be asked about.
+    pub fn new(caps: CapabilitySet) -> Self {
+        Self { caps }
+    }
+
+    /// The set.
+    pub fn caps(&self) -> &CapabilitySet {
+        &self.caps
+    }
+
+    /// Whether a path may be used this way. One that does not exist is judged as if it were made.
+    pub fn path(&self, path: &Path, access: Access) -> PathAnswer {
+        let Ok(place) = Place::of(path) else { return PathAnswer::Unreachable };
+        let grants = self.grants_on(&place);
+        let enough = |grant: &&&FsCapability| grant.access().includes(access);
+        let by = match grants.iter().find(enough) {
+            Some(grant) => vec![(*grant).clone()],
+            None => match [Access::Read, Access::Write]
+                .map(|part| grants.iter().find(|grant| grant.access().includes(part)).copied())
+            {
+                [Some(read), Some(write)] => vec![read.clone(), write.clone()],
+                [Some(part), None] | [None, Some(part)] => {
+                    return PathAnswer::Insufficient { granted: part.access() };
+                }
+                [None, None] => return PathAnswer::NotGranted,
+            },
+        };
+        match self.caps.denied_paths().iter().find(|denied| place.is_beneath(denied.resolved())) {
+            Some(denied) => PathAnswer::Denied(denied.clone()),
+            None => PathAnswer::Allowed(by),
+        }
+    }
+
+    /// The smallest grant that would allow what [`path`](Self::path) does not: none if it is
+    /// allowed, denied by a rule of its own, or leads nowhere.
+    pub fn suggest_path(&self, path: &Path, access: Access) -> Option<Suggestion> {
+        if !matches!(
+            self.path(path, access),
+            PathAnswer::NotGranted | PathAnswer::Insufficient { .. }
+        ) {
+            return None;
+        }
+        let place = Place::of(path).ok()?;
+        let is_file = !place.is_missing && !place.existing.is_dir();
+        let path = place.existing;
+        Some(if is_file {
+            Suggestion::File(path, access)
+        } else {
+            Suggestion::Directory(path, access)
+        })
+    }
+
+    /// Whether a directory grant covers the path, whatever it is a grant of.
+    pub fn is_covered(&self, path: &Path) -> bool {
+        let Ok(place) = Place::of(path) else { return false };
+        self.grants_on(&place).iter().any(|grant| !grant.is_file())
+            && !self.caps.denied_paths().iter().any(|denied| place.is_beneath(denied.resolved()))
+    }
+
+    /// The grants that hold at a place, the nearest first.
+    fn grants_on(&self, place: &Place) -> Vec<&FsCapability> {
+        let grants = self.caps.fs_capabilities();
+        let on =
+            |id: &FileId| grants.iter().filter(move |grant| grant.id() == *id).collect::<Vec<_>>();
+        place.objects.iter().flat_map(on).collect()
+    }
+
+    /// Whether a TCP connection to this address may be made.
+    pub fn connect(&self, address: SocketAddr) -> NetworkAnswer {
+        let ip = address.ip().to_canonical();
+        if self.caps.network() == Network::ProxyOnly(SocketAddr::new(ip, address.port())) {
+            return NetworkAnswer::Proxy;
+        }
+        self.port(Some(ip), address.port(), self.caps.tcp_connect_ports())
+    }
+
+    /// Whether a TCP connection to this port may be made, to a host whose address is not known.
+    pub fn connect_port(&self, port: u16) -> NetworkAnswer {
+        self.port(None, port, self.caps.tcp_connect_ports())
+    }
+
+    /// Whether a TCP port may be served at.
+    pub fn bind(&self, address: Option<IpAddr>, port: u16) -> NetworkAnswer {
+        self.port(address, port, self.caps.bind_ports())
+    }
+
+    fn port(&self, ip: Option<IpAddr>, port: u16, granted: &[u16]) -> NetworkAnswer {
+        let seal = self.caps.seal();
+        let is_local = ip.is_some_and(|ip| ip.is_loopback());
+        if seal == Seal::Open {
+            NetworkAnswer::Open
+        } else if granted.contains(&port)
+            || is_local && seal == Seal::Tcp && self.caps.localhost_ports().contains(&port)
+        {
+            NetworkAnswer::PortGranted
+        } else if seal == Seal::Ports {
+            NetworkAnswer::PortNotGranted
+        } else {
+            NetworkAnswer::Blocked
+        }
+    }
+
+    /// The grant that would allow a connection.
+    pub fn suggest_connect(&self, address: Option<IpAddr>, port: u16) -> Option<Suggestion> {
+        let answer = address
+            .map_or_else(|| self.connect_port(port), |ip| self.connect(SocketAddr::new(ip, port)));
+        if answer.is_allowed() || port == 0 {
+            return None;
+        }
+        let is_local = address.is_some_and(|ip| ip.to_canonical().is_loopback());
+        // Where only ports are limited, a grant of a loopback port says nothing.
+        Some(if is_local && self.caps.is_network_blocked() {
+            Suggestion::LocalhostPort(port)
+        } else {
+            Suggestion::ConnectPort(port)
+        })
+    }
+
+    /// The grant that would allow serving at a port.
+    pub fn suggest_bind(&self, address: Option<IpAddr>, port: u16) -> Option<Suggestion> {
+        let is_allowed = self.bind(address, port).is_allowed();
+        (!is_allowed && port != 0).then_some(Suggestion::BindPort(port))
+    }
+
+    /// Whether a unix socket with a path may be connected to.
+    pub fn unix_socket(&self, path: &Path) -> NetworkAnswer {
+        if !self.caps.is_network_blocked() {
+            return NetworkAnswer::Open;
+        }
+        let granted = |place: Place| {
+            let holds = |socket: &crate::network::UnixSocket| place.objects.contains(&socket.id());
+            self.caps.unix_sockets().iter().any(holds)
+                && !self.caps.denied_paths().iter().any(|path| place.is_beneath(path.resolved()))
+        };
+        if Place::of(path).is_ok_and(granted) {
+            NetworkAnswer::SocketGranted
+        } else {
+            NetworkAnswer::SocketNotGranted
+        }
+    }
+
+    /// The grant that would allow connecting to a unix socket.
+    pub fn suggest_unix_socket(&self, path: &Path) -> Option<Suggestion> {
+        if self.unix_socket(path).is_allowed() {
+            return None;
+        }
+        let place = Place::of(path).ok()?;
+        (!place.is_missing).then_some(Suggestion::UnixSocket(place.existing))
+    }
+}
+
+impl CapabilitySet {
+    /// Whether a directory that is granted covers the path, to whatever end. The path is followed
+    /// as the kernel would.
+    pub fn path_covered(&self, path: impl AsRef<Path>) -> bool {
+        Query::new(self.clone()).is_covered(path.as_ref())
+    }
+}
+
+impl Access {
+    /// Whether all of `other` is part of this.
+    pub const fn includes(self, other: Self) -> bool {
+        (self.is_read() || !other.is_read()) && (self.is_write() || !other.is_write())
+    }
+}
+
+/// Where a path leads.
+#[derive(Debug)]
+struct Place {
+    /// As much of it as exists, without links.
+    existing: PathBuf,
+    /// Whether something follows that does not exist.
+    is_missing: bool,
+    /// The path without links, what does not exist included.
+    whole: PathBuf,
+    /// What is on the way from there to the root.
+    objects: Vec<FileId>,
+}
+
+impl Place {
+    fn of(path: &Path) -> io::Result<Self> {
+        Self::follow(path, MOST_LINKS)
+    }
+
+    fn follow(path: &Path, links: usize) -> io::Result<Self> {
+        let missing = match path.canonicalize() {
+            Ok(existing) => return Self::existing(existing),
+            Err(error) => error,
+        };
+        // What does not exist can be made if it is the end of a path whose rest leads somewhere.
+        // `..` behind something that does not exist leads nowhere.
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(missing);
+        };
+        if missing.kind() != io::ErrorKind::NotFound {
+            return Err(missing);
+        }
+        if let Ok(target) = path.read_link() {
+            let links = links.checked_sub(1).ok_or(missing)?;
+            return Self::follow(&parent.join(target), links);
+        }
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        let place = Self::follow(parent, links)?;
+        Ok(Self { is_missing: true, whole: place.whole.join(name), ..place })
+    }
+
+    fn existing(existing: PathBuf) -> io::Result<Self> {
+        let id = |path: &Path| path.symlink_metadata().map(|status| FileId::from(&status));
+        let objects = existing.ancestors().map(id).collect::<io::Result<_>>()?;
+        Ok(Self { whole: existing.clone(), existing, is_missing: false, objects })
+    }
+
+    fn is_beneath(&self, path: &Path) -> bool {
+        self.whole.starts_with(path)
+    }
+}
