@@ -281,24 +281,32 @@ pub enum Step {
     Stack,
     /// Create the process.
     Clone,
-    /// Ask for the child to end with its parent.
-    ParentDeath,
-    /// Start a session of its own.
-    Session,
-    /// Change to the working directory.
-    WorkingDirectory,
+    /// Set up the process that supervises the program's tree.
+    Shim,
     /// Connect standard input, output and error.
     Stdio,
     /// Keep inherited descriptors from the program.
     Descriptors,
-    /// Set the resource limits.
-    ResourceLimits,
     /// Give up gaining privileges.
     NoNewPrivileges,
-    /// Give up root's capabilities.
-    Capabilities,
+    /// Set the tree apart by a Landlock scope of its own.
+    Scope,
+    /// Start a session of its own.
+    Session,
+    /// Make standard input the session's terminal.
+    Terminal,
+    /// Change to the working directory.
+    WorkingDirectory,
+    /// Set the resource limits.
+    ResourceLimits,
     /// Grant the child what is its own beneath `/proc`.
     OwnProc,
+    /// Become another user.
+    Ids,
+    /// Give up root's capabilities.
+    Capabilities,
+    /// Ask for the program to end with its supervisor.
+    ParentDeath,
     /// Enter the Landlock domain.
     Landlock,
     /// Install the system call filter.
@@ -312,19 +320,23 @@ pub enum Step {
 #[cfg(target_os = "linux")]
 impl Step {
     /// Every step, in the order in which they are taken.
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::Pipes,
         Self::Stack,
         Self::Clone,
-        Self::ParentDeath,
-        Self::Session,
-        Self::WorkingDirectory,
+        Self::Shim,
         Self::Stdio,
         Self::Descriptors,
-        Self::ResourceLimits,
         Self::NoNewPrivileges,
-        Self::Capabilities,
+        Self::Scope,
+        Self::Session,
+        Self::Terminal,
+        Self::WorkingDirectory,
+        Self::ResourceLimits,
         Self::OwnProc,
+        Self::Ids,
+        Self::Capabilities,
+        Self::ParentDeath,
         Self::Landlock,
         Self::Filter,
         Self::SignalMask,
@@ -338,7 +350,11 @@ impl Display for Step {
             Self::Pipes => "create the pipes to the sandboxed process",
             Self::Stack => "allocate a stack for the sandboxed process",
             Self::Clone => "create the sandboxed process",
-            Self::ParentDeath => "tie the sandboxed process to its parent",
+            Self::ParentDeath => "tie the sandboxed process to its supervisor",
+            Self::Shim => "set up the supervisor of the sandboxed process",
+            Self::Scope => "set the process tree apart by a Landlock scope",
+            Self::Terminal => "take the terminal",
+            Self::Ids => "become another user",
             Self::Session => "start a new session",
             Self::WorkingDirectory => "change to the working directory",
             Self::Stdio => "connect the standard streams",

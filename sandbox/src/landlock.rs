@@ -20,6 +20,8 @@ use crate::sys;
 
 /// The first ABI that judges TCP ports.
 const NETWORK: u32 = 4;
+/// The first ABI that keeps signals within a domain.
+const SCOPES: u32 = 6;
 /// The first ABI that can restrict all threads of a process at once.
 const THREADS: u32 = 8;
 /// The newest ABI this file knows the rights of.
@@ -31,7 +33,7 @@ const ADDED: [(u32, &str); 6] = [
     (3, "truncation"),
     (NETWORK, "TCP ports"),
     (5, "device control"),
-    (6, "signals and abstract unix sockets"),
+    (SCOPES, "signals and abstract unix sockets"),
     (9, "unix sockets by path"),
 ];
 
@@ -65,6 +67,11 @@ impl Landlock {
     /// Whether all threads can be restricted at once.
     pub(crate) fn restricts_threads(self) -> bool {
         self.abi >= THREADS
+    }
+
+    /// Whether signals can be kept within a domain.
+    pub(crate) fn scopes_signals(self) -> bool {
+        self.abi >= SCOPES
     }
 
     /// What newer kernels judge and this one lets pass.

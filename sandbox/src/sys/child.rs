@@ -1,30 +1,30 @@
-//! The start of a child that shares the parent's memory until it executes its program.
+//! The sandboxed program's process, from its first instruction to the program's own.
 //!
 //! A child made by `fork` would copy the page tables of the parent, which takes tens of
 //! milliseconds for one of some gigabytes. This one is made by `clone` with `CLONE_VM` and
-//! `CLONE_VFORK`: it runs on a stack of its own, in the parent's memory, while the calling thread
-//! stands still and all its other threads go on. What the child may do follows from that:
+//! `CLONE_VFORK`: it runs on a stack of its own, in the parent's memory, while the shim that made
+//! it stands still and all threads of the parent go on. What it may do follows from that:
 //!
 //! * It makes system calls directly and nothing else. No allocation, no lock, no panic, no
 //!   destructor, no library function with state: another thread may hold any lock, and whatever
-//!   the child changes in memory stays changed. It writes to `Launch::failure` and to `errno`,
-//!   which is the standing-still thread's own.
-//! * No signal handler of the parent may run in it. All signals are blocked around `clone` and
-//!   unblocked only when no handler is left.
+//!   the child changes in memory stays changed. It writes to the atomics of [`Launch`] alone.
+//! * No signal handler of the parent may run in it. All signals are blocked from before it exists,
+//!   and unblocked only when no handler is left.
 
 use std::convert::Infallible;
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::ffi::{CString, c_char, c_int, c_void};
+use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
-use rustix::process::{WaitId, WaitIdOptions, getpid, waitid};
-use seccompiler::sock_filter;
+use seccompiler::{BpfProgram, sock_filter};
 
-use super::process::{keep_capabilities, no_new_privileges};
-use super::signal::{SignalSet, reset_signal_actions, set_signal_mask};
+use super::process::{exit, keep_capabilities, new_session};
+use super::raw::call;
+use super::shim::Ending;
+use super::signal::set_signal_mask;
 use super::stack::Stack;
-use super::{call, last_errno};
+use super::tree::Failure;
 use crate::error::Step;
 
 /// One resource limit, soft and hard alike.
@@ -52,121 +52,146 @@ struct PathBeneath {
     parent: c_int,
 }
 
+/// A user and a group to become.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ids {
+    /// The user.
+    pub uid: u32,
+    /// The group; there are no others.
+    pub gid: u32,
+}
+
 /// What the child is to do, all of it made before.
 #[derive(Debug)]
-pub(crate) struct Plan<'a> {
+pub(crate) struct Plan {
     /// The path to execute, as seen from `cwd`.
-    pub program: &'a CStr,
+    pub program: CString,
     /// The arguments, the program's name first.
-    pub argv: &'a [CString],
+    pub argv: Vec<CString>,
     /// The environment, `NAME=value` each.
-    pub envp: &'a [CString],
+    pub envp: Vec<CString>,
     /// The working directory, if not the parent's.
-    pub cwd: Option<&'a CStr>,
-    /// What becomes standard input, output and error; none of them numbered below 3.
-    pub stdio: [BorrowedFd<'a>; 3],
-    /// The Landlock ruleset; not numbered below 3.
-    pub ruleset: BorrowedFd<'a>,
+    pub cwd: Option<CString>,
+    /// Whether standard input becomes the terminal of the child's session.
+    pub is_terminal: bool,
     /// The system call filter.
-    pub filter: &'a [sock_filter],
+    pub filter: BpfProgram,
     /// The bits of the capabilities to keep; a program gets no others back.
     pub capabilities: u64,
     /// Rules that only the child can add.
-    pub own_rules: &'a [OwnRule],
+    pub own_rules: Vec<OwnRule>,
     /// The resource limits.
-    pub limits: &'a [ResourceLimit],
+    pub limits: Vec<ResourceLimit>,
+    /// Whom the child becomes, if not the parent's user.
+    pub ids: Option<Ids>,
+    /// Whether the kernel scopes signals by Landlock (ABI 6).
+    pub can_scope: bool,
+    /// When all is killed, by the monotonic clock in nanoseconds.
+    pub deadline: Option<u64>,
+    /// Whether what the child leaves running at its own end goes on.
+    pub keeps_background: bool,
+    /// Whether the channel tells that the program has begun.
+    pub announces: bool,
 }
 
-/// A child that executes its program.
-#[derive(Debug)]
-pub(crate) struct Spawned {
-    /// The child's number, which is also its group's and its session's.
-    pub pid: i32,
-    /// Becomes readable at the child's end.
-    pub pidfd: OwnedFd,
-}
-
-/// The step that failed, and why.
+/// What the child takes along; none of it numbered below 3.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Failure {
-    /// The step.
-    pub step: Step,
-    /// The error number.
-    pub errno: c_int,
+pub(crate) struct Descriptors<'a> {
+    /// What becomes standard input, output and error.
+    pub stdio: [BorrowedFd<'a>; 3],
+    /// The Landlock ruleset.
+    pub ruleset: BorrowedFd<'a>,
 }
 
-/// Starts a child and returns when it has begun to execute its program.
-///
-/// # Errors
-///
-/// The step that failed. No child is left then.
-pub(crate) fn spawn(plan: &Plan<'_>) -> Result<Spawned, Failure> {
-    let argv = pointers(plan.argv);
-    let envp = pointers(plan.envp);
-    let launch = Launch {
-        plan,
-        argv: &argv,
-        envp: &envp,
-        filter: libc::sock_fprog {
-            // The compiler of filters keeps them below 4096 instructions.
-            len: u16::try_from(plan.filter.len()).unwrap_or(u16::MAX),
-            filter: plan.filter.as_ptr().cast::<libc::sock_filter>().cast_mut(),
-        },
-        parent: getpid().as_raw_nonzero().get(),
-        failed_step: AtomicU32::new(0),
-        errno: AtomicI32::new(0),
-    };
-    let stack = Stack::new().map_err(|errno| Failure { step: Step::Stack, errno })?;
-    let spawned =
-        launch.clone_child(&stack).map_err(|errno| Failure { step: Step::Clone, errno })?;
-    match launch.failure() {
-        None => Ok(spawned),
-        Some(failure) => {
-            let gone = WaitId::PidFd(spawned.pidfd.as_fd());
-            // The child has exited already; if somebody else waits for all children of the
-            // process, or it ignores them, there is none left to wait for.
-            let _ = waitid(gone, WaitIdOptions::EXITED);
-            Err(failure)
+/// The numbers of descriptors in the shim and the child.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Numbers {
+    pub stdio: [c_int; 3],
+    pub ruleset: c_int,
+    /// The process that owns all this.
+    pub caller: c_int,
+    /// The shim's end of the line to it.
+    pub channel: c_int,
+}
+
+impl Numbers {
+    pub(super) fn new(fds: &Descriptors<'_>, caller: BorrowedFd<'_>, channel: BorrowedFd<'_>) -> Self {
+        Self {
+            stdio: fds.stdio.map(|fd| fd.as_raw_fd()),
+            ruleset: fds.ruleset.as_raw_fd(),
+            caller: caller.as_raw_fd(),
+            channel: channel.as_raw_fd(),
         }
     }
 }
 
-/// Everything the child reads, and the one thing it writes.
-struct Launch<'a> {
-    plan: &'a Plan<'a>,
-    argv: &'a [*const c_char],
-    envp: &'a [*const c_char],
-    filter: libc::sock_fprog,
-    parent: c_int,
+/// Everything that the shim and the child read, and the little they write. It lies in the memory
+/// that they share with the caller, which keeps it until both are gone.
+#[derive(Debug)]
+pub(super) struct Launch {
+    pub plan: Plan,
+    pub fds: Numbers,
+    pub ending: Ending,
+    pub shim_stack: Stack,
+    pub child_stack: Stack,
+    /// The shim's number, as its child sees it.
+    pub shim: AtomicI32,
+    argv: Vec<*const c_char>,
+    envp: Vec<*const c_char>,
+    filter: Filter,
     failed_step: AtomicU32,
     errno: AtomicI32,
 }
 
-impl Launch<'_> {
-    /// Makes the child and stands still until it has executed its program or ended.
-    fn clone_child(&self, stack: &Stack) -> Result<Spawned, c_int> {
-        const FLAGS: c_int = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
-        let mut pidfd: c_int = -1;
-        let argument = ptr::from_ref(self).cast_mut().cast::<c_void>();
-        let before = set_signal_mask(SignalSet::MAX)?;
-        // SAFETY: `stack` is mapped memory used by nobody else, and outlives the child's use of
-        // it, as do `self` and `pidfd`: `CLONE_VFORK` keeps this function from going on before
-        // the child has left this memory. `child_main` keeps to the rules of this module.
-        let pid = unsafe {
-            libc::clone(child_main, stack.top(), FLAGS, argument, ptr::from_mut(&mut pidfd))
-        };
-        let error = last_errno();
-        // Cannot fail: the set is valid. The thread would be left with all signals blocked.
-        let _ = set_signal_mask(before);
-        if pid < 0 {
-            return Err(error);
-        }
-        // SAFETY: the kernel has just made this descriptor for us and nobody else knows it.
-        let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-        Ok(Spawned { pid, pidfd })
+// SAFETY: the pointers in it lead to what `plan` owns, on the heap, where it stays when the launch
+// is moved. What is written to are atomics.
+unsafe impl Send for Launch {}
+// SAFETY: as above.
+unsafe impl Sync for Launch {}
+
+/// The kernel's `struct sock_fprog`.
+#[derive(Debug)]
+#[repr(C)]
+struct Filter {
+    length: u16,
+    program: *const sock_filter,
+}
+
+impl Launch {
+    /// Makes room for the two processes and lays out what they need.
+    ///
+    /// # Errors
+    ///
+    /// That of `mmap`.
+    pub(super) fn new(plan: Plan, fds: Numbers) -> Result<Box<Self>, Failure> {
+        let stack = || Stack::new().map_err(at(Step::Stack));
+        Ok(Box::new(Self {
+            shim_stack: stack()?,
+            child_stack: stack()?,
+            argv: pointers(&plan.argv),
+            envp: pointers(&plan.envp),
+            filter: Filter {
+                // The compiler of filters keeps them below 4096 instructions.
+                length: u16::try_from(plan.filter.len()).unwrap_or(u16::MAX),
+                program: plan.filter.as_ptr(),
+            },
+            plan,
+            fds,
+            ending: Ending::default(),
+            shim: AtomicI32::new(0),
+            failed_step: AtomicU32::new(0),
+            errno: AtomicI32::new(0),
+        }))
     }
 
-    fn failure(&self) -> Option<Failure> {
+    /// Notes the step that failed.
+    pub(super) fn record(&self, failure: Failure) {
+        self.errno.store(failure.errno, Ordering::Relaxed);
+        self.failed_step.store(failure.step as u32, Ordering::Release);
+    }
+
+    /// The step that failed, if one did.
+    pub(super) fn failure(&self) -> Option<Failure> {
         let number = self.failed_step.load(Ordering::Acquire);
         let step = Step::ALL.into_iter().find(|step| *step as u32 == number)?;
         Some(Failure { step, errno: self.errno.load(Ordering::Relaxed) })
@@ -174,18 +199,18 @@ impl Launch<'_> {
 
     /// The child's way into its program. In the child only; returns only if a step failed.
     fn enter(&self) -> Result<Infallible, Failure> {
-        reset_signal_actions();
-        self.follow_parent().map_err(at(Step::ParentDeath))?;
         // A session is a process group too, and has no terminal.
         new_session().map_err(at(Step::Session))?;
+        self.take_terminal().map_err(at(Step::Terminal))?;
         self.change_directory().map_err(at(Step::WorkingDirectory))?;
-        self.connect_stdio().map_err(at(Step::Stdio))?;
         close_on_exec().map_err(at(Step::Descriptors))?;
         self.limit_resources().map_err(at(Step::ResourceLimits))?;
-        no_new_privileges().map_err(at(Step::NoNewPrivileges))?;
-        // After all that the rules could deny.
-        keep_capabilities(self.plan.capabilities).map_err(at(Step::Capabilities))?;
+        // After all that the rules could deny, and as the parent's user.
         self.add_own_rules().map_err(at(Step::OwnProc))?;
+        self.change_ids().map_err(at(Step::Ids))?;
+        keep_capabilities(self.plan.capabilities).map_err(at(Step::Capabilities))?;
+        // Not before: a change of the user takes it back.
+        self.follow_shim().map_err(at(Step::ParentDeath))?;
         self.restrict().map_err(at(Step::Landlock))?;
         self.filter().map_err(at(Step::Filter))?;
         // The program starts with no signal blocked, whatever the calling thread had blocked:
@@ -194,43 +219,49 @@ impl Launch<'_> {
         self.execute().map_err(at(Step::Execute))
     }
 
-    /// Lets the kernel kill the child if the thread that started it ends. That thread waits for
-    /// the child in `spawn::run`, so it ends before the child only with the whole process.
-    fn follow_parent(&self) -> Result<(), c_int> {
+    /// Lets the kernel kill the child if the shim ends before it: nobody else would.
+    fn follow_shim(&self) -> Result<(), c_int> {
         let request = libc::PR_SET_PDEATHSIG as usize;
         // SAFETY: takes numbers only.
-        unsafe { call(libc::SYS_prctl, [request, libc::SIGKILL as usize, 0, 0]) }?;
+        unsafe { call(libc::SYS_prctl, [request, libc::SIGKILL as usize, 0, 0, 0]) }?;
         // SAFETY: takes nothing.
-        let parent = unsafe { call(libc::SYS_getppid, [0; 4]) }?;
-        // The parent may have been killed before. Zero means that it is in another process
-        // namespace, where its number says nothing.
-        match c_int::try_from(parent) {
-            Ok(0) => Ok(()),
-            Ok(parent) if parent == self.parent => Ok(()),
-            _ => Err(libc::ESRCH),
+        let parent = unsafe { call(libc::SYS_getppid, []) }?;
+        // The shim may have been killed before.
+        let is_shim = c_int::try_from(parent) == Ok(self.shim.load(Ordering::Relaxed));
+        if is_shim { Ok(()) } else { Err(libc::ESRCH) }
+    }
+
+    /// Makes standard input the terminal of the new session.
+    fn take_terminal(&self) -> Result<(), c_int> {
+        if !self.plan.is_terminal {
+            return Ok(());
         }
+        // SAFETY: takes numbers only.
+        unsafe { call(libc::SYS_ioctl, [0, libc::TIOCSCTTY as usize, 0]) }.map(drop)
+    }
+
+    fn change_ids(&self) -> Result<(), c_int> {
+        let Some(ids) = self.plan.ids else { return Ok(()) };
+        let (uid, gid) = (ids.uid as usize, ids.gid as usize);
+        // By the system calls: the library's functions change the ids of the parent's threads.
+        // SAFETY: takes numbers and, for a list of none, a null pointer.
+        unsafe { call(libc::SYS_setgroups, [0, 0]) }?;
+        // SAFETY: takes numbers only.
+        unsafe { call(libc::SYS_setresgid, [gid, gid, gid]) }?;
+        // SAFETY: takes numbers only.
+        unsafe { call(libc::SYS_setresuid, [uid, uid, uid]) }.map(drop)
     }
 
     fn change_directory(&self) -> Result<(), c_int> {
-        let Some(cwd) = self.plan.cwd else {
+        let Some(cwd) = &self.plan.cwd else {
             return Ok(());
         };
         // SAFETY: `cwd` is a C string that lives as long as the plan.
         unsafe { call(libc::SYS_chdir, [cwd.as_ptr() as usize, 0, 0, 0]) }.map(drop)
     }
 
-    fn connect_stdio(&self) -> Result<(), c_int> {
-        for (fd, number) in self.plan.stdio.iter().zip(0..) {
-            let fd = fd.as_raw_fd().unsigned_abs() as usize;
-            // SAFETY: takes numbers only. The child's descriptors are its own copy, and it has no
-            // Rust object that owns the one replaced.
-            unsafe { call(libc::SYS_dup3, [fd, number, 0, 0]) }?;
-        }
-        Ok(())
-    }
-
     fn limit_resources(&self) -> Result<(), c_int> {
-        for limit in self.plan.limits {
+        for limit in &self.plan.limits {
             let value = libc::rlimit64 { rlim_cur: limit.value, rlim_max: limit.value };
             let value = ptr::from_ref(&value) as usize;
             // SAFETY: `value` points to a limit that lives through the call; none is returned.
@@ -242,9 +273,9 @@ impl Launch<'_> {
     fn add_own_rules(&self) -> Result<(), c_int> {
         // `LANDLOCK_RULE_PATH_BENEATH` of `linux/landlock.h`.
         const PATH_BENEATH: usize = 1;
-        let ruleset = self.plan.ruleset.as_raw_fd().unsigned_abs() as usize;
+        let ruleset = self.fds.ruleset.unsigned_abs() as usize;
         let flags = (libc::O_PATH | libc::O_CLOEXEC).unsigned_abs() as usize;
-        for rule in self.plan.own_rules {
+        for rule in &self.plan.own_rules {
             let path =
                 [libc::AT_FDCWD.cast_unsigned() as usize, rule.path.as_ptr() as usize, flags, 0];
             // SAFETY: the path is a C string that lives as long as the plan.
@@ -260,7 +291,7 @@ impl Launch<'_> {
     }
 
     fn restrict(&self) -> Result<(), c_int> {
-        let ruleset = self.plan.ruleset.as_raw_fd().unsigned_abs() as usize;
+        let ruleset = self.fds.ruleset.unsigned_abs() as usize;
         // SAFETY: takes numbers only.
         unsafe { call(libc::SYS_landlock_restrict_self, [ruleset, 0, 0, 0]) }.map(drop)
     }
@@ -285,26 +316,18 @@ impl Launch<'_> {
 }
 
 /// Names the step of an error.
-fn at(step: Step) -> impl Fn(c_int) -> Failure {
+pub(super) fn at(step: Step) -> impl Fn(c_int) -> Failure {
     move |errno| Failure { step, errno }
 }
 
 /// The first function on the child's stack.
-extern "C" fn child_main(launch: *mut c_void) -> c_int {
-    // SAFETY: `clone_child` passes a launch that outlives the child's use of this memory; it is
-    // only read but for its atomics.
-    let launch = unsafe { &*launch.cast::<Launch<'_>>() };
+pub(super) extern "C" fn child_main(launch: *mut c_void) -> ! {
+    // SAFETY: the shim passes a launch that outlives the child's use of this memory; it is only
+    // read but for its atomics.
+    let launch = unsafe { &*launch.cast::<Launch>() };
     let Err(failure) = launch.enter();
-    launch.errno.store(failure.errno, Ordering::Relaxed);
-    launch.failed_step.store(failure.step as u32, Ordering::Release);
-    // SAFETY: ends the child and runs nothing of the parent's on the way.
-    let _ = unsafe { call(libc::SYS_exit_group, [1, 0, 0, 0]) };
-    1
-}
-
-fn new_session() -> Result<(), c_int> {
-    // SAFETY: takes nothing.
-    unsafe { call(libc::SYS_setsid, [0; 4]) }.map(drop)
+    launch.record(failure);
+    exit(1)
 }
 
 /// Lets `execve` close all but the standard streams; the ruleset is needed until then.

@@ -5,32 +5,26 @@
 
 mod child;
 mod process;
+mod raw;
 mod round;
+mod scope;
+mod shim;
 mod signal;
 mod stack;
+mod tree;
 
-use std::ffi::{c_int, c_long, c_ulong};
+use std::ffi::c_int;
 use std::io;
 
-pub(crate) use child::{OwnRule, Plan, ResourceLimit, spawn};
-pub(crate) use process::{has_capabilities_beside, is_only_thread, landlock_abi, status_of_reaped};
+pub(crate) use child::{Descriptors, Ids, OwnRule, Plan, ResourceLimit};
+pub(crate) use process::{has_capabilities_beside, is_only_thread, landlock_abi, monotonic};
 use process::{keep_capabilities, no_new_privileges};
+use raw::call;
 pub(crate) use round::{MOST, Restriction, Round};
+pub(crate) use shim::Cause;
+pub(crate) use tree::{Begun, Ended, Failure, Report, Tree};
 
-/// One system call.
-///
-/// # Safety
-///
-/// The arguments must be valid for the call, as its manual page demands.
-unsafe fn call(number: c_long, arguments: [usize; 4]) -> Result<usize, c_int> {
-    let [a, b, c, d] = arguments;
-    // SAFETY: upheld by the caller. A fifth argument of zero is what `prctl` wants and what the
-    // others ignore.
-    let result = unsafe { libc::syscall(number, a, b, c, d, 0 as c_ulong) };
-    usize::try_from(result).map_err(|_| last_errno())
-}
-
-/// The calling thread's `errno`. Neither allocates nor locks.
+/// The calling thread's `errno`, as the library's functions leave it. Neither allocates nor locks.
 fn last_errno() -> c_int {
     io::Error::last_os_error().raw_os_error().unwrap_or(0)
 }

@@ -2,10 +2,9 @@
 
 use std::ffi::c_int;
 use std::io;
-use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::ptr;
 
-use super::call;
+use super::raw::call;
 
 /// The version of Landlock's interface that the kernel has.
 ///
@@ -27,32 +26,6 @@ pub(crate) fn is_only_thread() -> bool {
     // SAFETY: the call takes flags only. A thread group of one is left as it is, and in any other
     // the call fails: it never has an effect.
     unsafe { call(libc::SYS_unshare, [thread, 0, 0, 0]) }.is_ok()
-}
-
-/// The exit status of a child that somebody else has waited for, in the form `wait` gives it:
-/// another part of the program waits for all its children, or ignores `SIGCHLD`.
-///
-/// # Errors
-///
-/// `EINVAL` or `ENOTTY` before Linux 6.15, which does not keep it.
-pub(crate) fn status_of_reaped(pidfd: BorrowedFd<'_>) -> io::Result<c_int> {
-    // `PIDFD_GET_INFO` and `PIDFD_INFO_EXIT` of `linux/pidfd.h`.
-    const GET_INFO: usize = 0xC040_FF0B;
-    const EXIT: u64 = 1 << 3;
-    let mut info = PidfdInfo { mask: EXIT, others: [0; 13], exit_status: 0 };
-    let pointer = ptr::from_mut(&mut info) as usize;
-    let arguments = [pidfd.as_raw_fd().unsigned_abs() as usize, GET_INFO, pointer, 0];
-    // SAFETY: `info` has the size that the request's number says, and lives through the call.
-    unsafe { call(libc::SYS_ioctl, arguments) }.map_err(io::Error::from_raw_os_error)?;
-    if info.mask & EXIT == 0 { Err(io::ErrorKind::NotFound.into()) } else { Ok(info.exit_status) }
-}
-
-/// The kernel's `struct pidfd_info` in its first version.
-#[repr(C)]
-struct PidfdInfo {
-    mask: u64,
-    others: [u32; 13],
-    exit_status: i32,
 }
 
 /// Lets no program give the calling thread privileges that it has not, for ever.
@@ -101,4 +74,36 @@ pub(crate) fn has_capabilities_beside(kept: u64) -> bool {
     let [low, high] = [kept, kept >> 32].map(|half| half & u64::from(u32::MAX));
     let masks = [low, low, low, high, high, high];
     sets.iter().zip(masks).any(|(set, mask)| u64::from(*set) & !mask != 0)
+}
+
+/// Nanoseconds of the monotonic clock.
+pub(crate) fn monotonic() -> u64 {
+    let mut now = [0_u64; 2];
+    let pointer = ptr::from_mut(&mut now) as usize;
+    // SAFETY: `now` has the size and alignment of a `timespec` of 64 bits each.
+    let read = unsafe { call(libc::SYS_clock_gettime, [libc::CLOCK_MONOTONIC as usize, pointer]) };
+    let [seconds, nanoseconds] = now;
+    // The clock exists on every kernel.
+    read.map_or(0, |_| seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds))
+}
+
+/// Leaves the session and the process group, and so has no terminal.
+pub(super) fn new_session() -> Result<(), c_int> {
+    // SAFETY: takes nothing.
+    unsafe { call(libc::SYS_setsid, []) }.map(drop)
+}
+
+/// The number of the calling process.
+pub(super) fn own_number() -> Result<c_int, c_int> {
+    // SAFETY: takes nothing.
+    let pid = unsafe { call(libc::SYS_getpid, []) }?;
+    c_int::try_from(pid).map_err(|_| libc::EOVERFLOW)
+}
+
+/// Ends the calling process and runs nothing on the way.
+pub(super) fn exit(code: usize) -> ! {
+    loop {
+        // SAFETY: takes a number; it does not return.
+        let _ = unsafe { call(libc::SYS_exit_group, [code]) };
+    }
 }

@@ -3,7 +3,7 @@
 use std::ffi::c_int;
 use std::ptr;
 
-use super::call;
+use super::raw::call;
 
 /// Signals of the kernel, real-time ones included.
 const SIGNALS: usize = 64;

@@ -11,6 +11,7 @@ const STACK: usize = 64 << 10;
 const GUARD: usize = 64 << 10;
 
 /// Memory for the child to run on, with a guard below it.
+#[derive(Debug)]
 pub(super) struct Stack {
     base: *mut c_void,
 }

@@ -1,0 +1,110 @@
+//! What a sandboxed program may use up, and by what the kernel holds it to that.
+
+/// What a sandboxed program may use up. A limit above the parent's own leaves the parent's.
+///
+/// The kernel's resource limits are each process's own (but for `max_processes`): a program that
+/// starts ten others may use ten times as much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Processes and threads of the child's **user**, all of them together (`RLIMIT_NPROC`). The
+    /// kernel does not hold root to it; [`Output::limits`](crate::Output::limits) says so then.
+    pub max_processes: Option<u64>,
+    /// Seconds of processor time of each process; it is killed after that.
+    pub max_cpu_seconds: Option<u64>,
+    /// Bytes of address space of each process (`RLIMIT_AS`); it is refused more.
+    pub max_memory_bytes: Option<u64>,
+    /// Bytes of the largest file a process may write; a write beyond raises `SIGXFSZ`.
+    pub max_file_size_bytes: Option<u64>,
+    /// Descriptors each process may have.
+    pub max_open_files: Option<u64>,
+    /// Bytes kept of standard output and of standard error, each. The rest is read and dropped,
+    /// so that the program does not block, and [`Output::truncated`](crate::Output::truncated)
+    /// says so.
+    pub max_output_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_processes: None,
+            max_cpu_seconds: None,
+            max_memory_bytes: None,
+            max_file_size_bytes: None,
+            max_open_files: None,
+            max_output_bytes: 64 << 20,
+        }
+    }
+}
+
+/// By what a limit is enforced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Mechanism {
+    /// A resource limit of each process (`setrlimit`), or of the user for `max_processes`.
+    ResourceLimit,
+    /// A resource limit that the kernel does not apply to root.
+    IgnoredForRoot,
+    /// The reading end of the pipe.
+    Pipe,
+}
+
+impl Mechanism {
+    /// A word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ResourceLimit => "rlimit",
+            Self::IgnoredForRoot => "ignored for root",
+            Self::Pipe => "pipe",
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+pub(crate) use linux::{enforced, resource_limits};
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use rustix::process::{Resource, getrlimit, geteuid};
+
+    use super::{Limits, Mechanism};
+    use crate::sys::{Ids, ResourceLimit};
+
+    /// A limit's name, its number for the kernel, its name for `rustix`, and its value.
+    type Row = (&'static str, libc::__rlimit_resource_t, Resource, Option<u64>);
+
+    fn rows(limits: &Limits) -> [Row; 5] {
+        let Limits { max_processes, max_cpu_seconds, max_memory_bytes, .. } = *limits;
+        let Limits { max_file_size_bytes, max_open_files, .. } = *limits;
+        [
+            ("max_processes", libc::RLIMIT_NPROC, Resource::Nproc, max_processes),
+            ("max_cpu_seconds", libc::RLIMIT_CPU, Resource::Cpu, max_cpu_seconds),
+            ("max_memory_bytes", libc::RLIMIT_AS, Resource::As, max_memory_bytes),
+            ("max_file_size_bytes", libc::RLIMIT_FSIZE, Resource::Fsize, max_file_size_bytes),
+            ("max_open_files", libc::RLIMIT_NOFILE, Resource::Nofile, max_open_files),
+        ]
+    }
+
+    /// The limits as the kernel takes them: never above what the parent has, which an ordinary
+    /// user could not set anyway.
+    pub(crate) fn resource_limits(limits: &Limits) -> Vec<ResourceLimit> {
+        let limit = |(_, resource, which, value): Row| {
+            let most = getrlimit(which).maximum.unwrap_or(u64::MAX);
+            Some(ResourceLimit { resource, value: value?.min(most) })
+        };
+        rows(limits).into_iter().filter_map(limit).collect()
+    }
+
+    /// By what each limit that was asked for is enforced.
+    pub(crate) fn enforced(limits: &Limits, ids: Option<Ids>) -> Vec<(&'static str, Mechanism)> {
+        let is_root = ids.map_or_else(|| geteuid().is_root(), |ids| ids.uid == 0);
+        let asked = rows(limits).into_iter().filter(|(.., value)| value.is_some());
+        let mechanism = |name| match name {
+            "max_processes" if is_root => Mechanism::IgnoredForRoot,
+            _ => Mechanism::ResourceLimit,
+        };
+        asked
+            .map(|(name, ..)| (name, mechanism(name)))
+            .chain([("max_output_bytes", Mechanism::Pipe)])
+            .collect()
+    }
+}

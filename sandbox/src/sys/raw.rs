@@ -1,0 +1,152 @@
+//! System calls by the processor's own instruction.
+//!
+//! The C library's functions write their error number to a variable of the thread. A process that
+//! shares its parent's memory has that variable in common with a thread of its parent, and would
+//! change it under that thread's hands. These functions keep everything in registers.
+
+use std::arch::asm;
+use std::ffi::{c_int, c_long, c_void};
+
+/// The highest number that stands for an error, negated, in the result of a call.
+const MAX_ERRNO: isize = 4095;
+
+/// One system call.
+///
+/// # Safety
+///
+/// The arguments must be valid for the call, as its manual page demands.
+pub(super) unsafe fn call<const N: usize>(
+    number: c_long,
+    arguments: [usize; N],
+) -> Result<usize, c_int> {
+    // Calls with fewer arguments ignore the rest, and `prctl` wants it zero.
+    let mut six = [0; 6];
+    for (place, argument) in six.iter_mut().zip(arguments) {
+        *place = argument;
+    }
+    // SAFETY: upheld by the caller.
+    result(unsafe { enter(number, six) })
+}
+
+/// Makes a process that begins with `entry(argument)` on the stack that ends at `top`, and gives
+/// its number. With `CLONE_PIDFD` its descriptor is written to `pidfd`.
+///
+/// # Safety
+///
+/// `top` must be the end of memory that is nobody else's as long as the process lives, and
+/// `argument` what `entry` expects. With `CLONE_VM` the process must keep to what a process in
+/// somebody else's memory may do (see `shim.rs`).
+pub(super) unsafe fn clone_onto(
+    flags: c_int,
+    top: *mut c_void,
+    pidfd: *mut c_int,
+    entry: extern "C" fn(*mut c_void) -> !,
+    argument: *mut c_void,
+) -> Result<c_int, c_int> {
+    let flags = flags.cast_unsigned() as usize;
+    // SAFETY: upheld by the caller.
+    let pid = result(unsafe { enter_clone(flags, top, pidfd, entry, argument) })?;
+    c_int::try_from(pid).map_err(|_| libc::EOVERFLOW)
+}
+
+fn result(value: isize) -> Result<usize, c_int> {
+    if (-MAX_ERRNO..0).contains(&value) {
+        // At most 4095.
+        return Err(c_int::try_from(-value).unwrap_or(libc::EINVAL));
+    }
+    Ok(value.cast_unsigned())
+}
+
+#[cfg(target_arch = "x86_64")]
+unsafe fn enter(number: c_long, [a, b, c, d, e, f]: [usize; 6]) -> isize {
+    let result;
+    // SAFETY: upheld by the caller; the instruction changes no register but those named.
+    unsafe {
+        asm!(
+            "syscall",
+            inlateout("rax") number as isize => result,
+            in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d, in("r8") e, in("r9") f,
+            lateout("rcx") _, lateout("r11") _,
+            options(nostack),
+        );
+    }
+    result
+}
+
+#[cfg(target_arch = "x86_64")]
+unsafe fn enter_clone(
+    flags: usize,
+    top: *mut c_void,
+    pidfd: *mut c_int,
+    entry: extern "C" fn(*mut c_void) -> !,
+    argument: *mut c_void,
+) -> isize {
+    let result;
+    // SAFETY: upheld by the caller. Only the new process, which has a stack of its own, goes past
+    // the jump, and never comes back.
+    unsafe {
+        asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "xor ebp, ebp",
+            "mov rdi, r12",
+            "call r13",
+            "ud2",
+            "2:",
+            inlateout("rax") libc::SYS_clone as isize => result,
+            in("rdi") flags, in("rsi") top, in("rdx") pidfd, in("r10") 0_usize, in("r8") 0_usize,
+            in("r12") argument, in("r13") entry,
+            lateout("rcx") _, lateout("r11") _,
+        );
+    }
+    result
+}
+
+#[cfg(target_arch = "aarch64")]
+unsafe fn enter(number: c_long, [a, b, c, d, e, f]: [usize; 6]) -> isize {
+    let result;
+    // SAFETY: upheld by the caller; the instruction changes no register but the result's.
+    unsafe {
+        asm!(
+            "svc 0",
+            in("x8") number,
+            inlateout("x0") a => result,
+            in("x1") b, in("x2") c, in("x3") d, in("x4") e, in("x5") f,
+            options(nostack),
+        );
+    }
+    result
+}
+
+#[cfg(target_arch = "aarch64")]
+unsafe fn enter_clone(
+    flags: usize,
+    top: *mut c_void,
+    pidfd: *mut c_int,
+    entry: extern "C" fn(*mut c_void) -> !,
+    argument: *mut c_void,
+) -> isize {
+    let result;
+    // SAFETY: upheld by the caller. Only the new process, which has a stack of its own, goes past
+    // the jump, and never comes back.
+    unsafe {
+        asm!(
+            "svc 0",
+            "cbnz x0, 2f",
+            "mov x29, xzr",
+            "mov x0, x9",
+            "blr x10",
+            "brk 1",
+            "2:",
+            in("x8") libc::SYS_clone,
+            inlateout("x0") flags => result,
+            in("x1") top, in("x2") pidfd, in("x3") 0_usize, in("x4") 0_usize,
+            in("x9") argument, in("x10") entry,
+        );
+    }
+    result
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+compile_error!("system calls are written for x86-64 and AArch64");

@@ -1,0 +1,367 @@
+//! The shim: a small process between the caller and the sandboxed program, which sees to it that
+//! the program's whole tree ends.
+//!
+//! It shares the caller's memory (so it costs no page tables) but nothing else: it has descriptors,
+//! signal actions and a session of its own. It lives from before the program until all that the
+//! program started has ended, and makes that happen when the program ends, when the time is up,
+//! when it is told to, and when the caller is gone, by whatever death.
+//!
+//! * As a *subreaper* it inherits every descendant whose parent has ended. When it has no child
+//!   left, nothing is left of the tree.
+//! * Inside a Landlock scope of its own (`scope.rs`) its `kill(-1)` reaches the whole tree and
+//!   nothing else. The program is in a second layer within, from where it cannot signal the shim.
+//!   Without scopes (before Landlock ABI 6) the program's process group has to do.
+//!
+//! What a process may do in memory that is not its own is said in `child.rs`.
+
+use std::ffi::{c_int, c_void};
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
+
+use super::child::{Launch, at, child_main};
+use super::process::{exit, monotonic, new_session, no_new_privileges, own_number};
+use super::raw::{call, clone_onto};
+use super::scope::enter_signal_scope;
+use super::signal::{SignalSet, reset_signal_actions};
+use super::tree::Failure;
+use crate::error::Step;
+
+/// What the caller sends to have everything killed; other bytes are signals for the program.
+pub(super) const KILL_ALL: u8 = 0;
+/// What the shim sends when the program has begun.
+pub(super) const STARTED: u8 = 1;
+/// Nanoseconds that killed processes are waited for. One that the kernel cannot end, because it
+/// hangs in a driver or a network file system, is left to end when it can.
+const PATIENCE: u64 = 2_000_000_000;
+/// Nanoseconds between looks at what is left; most ends are told by a signal.
+const LOOK: u64 = 20_000_000;
+/// The first descriptor beyond the standard streams.
+const FIRST: c_int = 3;
+
+/// Why a program's tree came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Cause {
+    /// The program ended by itself.
+    Exit = 1,
+    /// Its time was up.
+    Deadline,
+    /// It was told to, or its caller is gone.
+    Killed,
+}
+
+impl Cause {
+    pub(super) const ALL: [Self; 3] = [Self::Exit, Self::Deadline, Self::Killed];
+}
+
+/// What the shim leaves behind for the caller to read.
+#[derive(Debug, Default)]
+pub(super) struct Ending {
+    /// The program's number; zero before it has begun.
+    pub child: AtomicI32,
+    /// Whether `status` is known.
+    pub has_status: AtomicBool,
+    /// As `wait` gives it.
+    pub status: AtomicI32,
+    /// A [`Cause`], or zero before there is one.
+    pub cause: AtomicU32,
+    /// Whether `kill(-1)` is the tree's and nobody else's.
+    pub is_scoped: AtomicBool,
+    /// Whether every process of the tree is known to have ended.
+    pub is_clear: AtomicBool,
+    /// Microseconds of processor time of the tree.
+    pub cpu: AtomicU64,
+    /// Kilobytes of the largest process of the tree.
+    pub max_rss: AtomicU64,
+    /// The same of the caller when the program began: the kernel counts the memory that they
+    /// shared until then as the program's own.
+    pub shared_rss: AtomicU64,
+}
+
+/// The first function on the shim's stack.
+pub(super) extern "C" fn shim_main(launch: *mut c_void) -> ! {
+    // SAFETY: `Tree::start` passes a launch that outlives this process; it is only read but for
+    // its atomics.
+    let launch = unsafe { &*launch.cast::<Launch>() };
+    if let Err(failure) = launch.supervise() {
+        launch.record(failure);
+    }
+    exit(0)
+}
+
+impl Launch {
+    /// The shim's life.
+    fn supervise(&self) -> Result<(), Failure> {
+        self.settle()?;
+        let signals = child_signals().map_err(at(Step::Shim))?;
+        let child = self.clone_child().map_err(at(Step::Clone))?;
+        self.ending.shared_rss.store(own_peak(), Ordering::Relaxed);
+        self.ending.child.store(child, Ordering::Relaxed);
+        if self.failure().is_none() {
+            self.let_go();
+            let cause = self.watch(signals, child);
+            self.ending.cause.store(cause as u32, Ordering::Relaxed);
+            if cause == Cause::Exit && self.plan.keeps_background {
+                return Ok(());
+            }
+        }
+        self.end_tree(signals, child);
+        Ok(())
+    }
+
+    /// Parts with the caller, and prepares what the program inherits.
+    fn settle(&self) -> Result<(), Failure> {
+        // With no handler left, no code of the caller's runs here; all signals are blocked as yet.
+        reset_signal_actions();
+        self.shim.store(own_number().map_err(at(Step::Shim))?, Ordering::Relaxed);
+        // A signal to the caller's group is none of the shim's.
+        new_session().map_err(at(Step::Shim))?;
+        self.connect_stdio().map_err(at(Step::Stdio))?;
+        self.close_others().map_err(at(Step::Descriptors))?;
+        no_new_privileges().map_err(at(Step::NoNewPrivileges))?;
+        if self.plan.can_scope {
+            let is_scoped = enter_signal_scope(self.fds.caller).map_err(at(Step::Scope))?;
+            self.ending.is_scoped.store(is_scoped, Ordering::Relaxed);
+        }
+        set(libc::PR_SET_CHILD_SUBREAPER, 1).map_err(at(Step::Shim))?;
+        set(libc::PR_SET_NAME, c"nono-shim".as_ptr() as usize).map_err(at(Step::Shim))
+    }
+
+    fn connect_stdio(&self) -> Result<(), c_int> {
+        for (fd, number) in self.fds.stdio.into_iter().zip(0..) {
+            let fd = fd.unsigned_abs() as usize;
+            // SAFETY: takes numbers only. The descriptors are this process's own copies, and it
+            // has no Rust object that owns the one replaced.
+            unsafe { call(libc::SYS_dup3, [fd, number, 0]) }?;
+        }
+        Ok(())
+    }
+
+    /// Closes the copies of all that the caller has open and that is not needed here.
+    fn close_others(&self) -> Result<(), c_int> {
+        let mut needed = [self.fds.ruleset, self.fds.caller, self.fds.channel];
+        needed.sort_unstable();
+        let mut next = FIRST;
+        for fd in needed {
+            if next < fd {
+                close(next, fd - 1)?;
+            }
+            next = fd + 1;
+        }
+        close(next, c_int::MAX)
+    }
+
+    /// Makes the program's process, and stands still until it has left this memory.
+    fn clone_child(&self) -> Result<c_int, c_int> {
+        const FLAGS: c_int = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+        let argument = ptr::from_ref(self).cast_mut().cast::<c_void>();
+        let top = self.child_stack.top();
+        // SAFETY: the stack is for this child alone and, like the launch, stays until it has left
+        // this memory. `child_main` keeps to the rules of `child.rs`.
+        unsafe { clone_onto(FLAGS, top, ptr::null_mut(), child_main, argument) }
+    }
+
+    /// Closes what was for the program, and tells that it has begun.
+    fn let_go(&self) {
+        let _ = close(0, 2);
+        let _ = close(self.fds.ruleset, self.fds.ruleset);
+        if self.plan.announces {
+            let message = [STARTED];
+            let flags = (libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT).unsigned_abs() as usize;
+            let pointer = message.as_ptr() as usize;
+            let channel = self.fds.channel.unsigned_abs() as usize;
+            // SAFETY: `message` is of the length given, and lives through the call.
+            let _ = unsafe { call(libc::SYS_sendto, [channel, pointer, 1, flags, 0, 0]) };
+        }
+    }
+
+    /// Waits until there is a cause for the end.
+    fn watch(&self, signals: c_int, child: c_int) -> Cause {
+        loop {
+            let left = self.plan.deadline.map(|deadline| deadline.saturating_sub(monotonic()));
+            if left == Some(0) {
+                return Cause::Deadline;
+            }
+            let [ended, told, orphaned] = poll([signals, self.fds.channel, self.fds.caller], left);
+            if ended {
+                drain(signals);
+                self.reap(child);
+                if self.ending.has_status.load(Ordering::Relaxed) {
+                    return Cause::Exit;
+                }
+            }
+            if orphaned || (told && !self.obey(child)) {
+                return Cause::Killed;
+            }
+        }
+    }
+
+    /// Does what the caller says, and tells whether the program goes on. The program's number is
+    /// its own for as long as the shim has not waited for it.
+    fn obey(&self, child: c_int) -> bool {
+        let mut message = [KILL_ALL];
+        let pointer = message.as_mut_ptr() as usize;
+        let channel = self.fds.channel.unsigned_abs() as usize;
+        let flags = libc::MSG_DONTWAIT.unsigned_abs() as usize;
+        // SAFETY: `message` has the length given, and lives through the call.
+        match unsafe { call(libc::SYS_recvfrom, [channel, pointer, 1, flags, 0, 0]) } {
+            Ok(1) if message == [KILL_ALL] => false,
+            Ok(1) => {
+                let [signal] = message;
+                kill(child, c_int::from(signal));
+                true
+            }
+            Err(libc::EAGAIN | libc::EINTR) => true,
+            // The caller has dropped its end.
+            _ => false,
+        }
+    }
+
+    /// Kills what is there and waits for it, until nothing is left or patience is.
+    fn end_tree(&self, signals: c_int, child: c_int) {
+        let until = monotonic().saturating_add(PATIENCE);
+        while !self.reap(child) {
+            if self.ending.is_scoped.load(Ordering::Relaxed) {
+                kill(-1, libc::SIGKILL);
+            } else if self.ending.has_status.load(Ordering::Relaxed) {
+                // The group's number may be somebody else's by now, and its members were killed.
+                return;
+            } else {
+                kill(-child, libc::SIGKILL);
+                kill(child, libc::SIGKILL);
+            }
+            if monotonic() >= until {
+                return;
+            }
+            if let [true] = poll([signals], Some(LOOK)) {
+                drain(signals);
+            }
+        }
+        self.ending.is_clear.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits for all that has ended, and tells whether nothing is left.
+    fn reap(&self, child: c_int) -> bool {
+        self.kill_group_of_ended(child);
+        loop {
+            let mut status: c_int = 0;
+            let mut usage = [0_u64; USAGE_WORDS];
+            let options = (libc::WNOHANG | libc::__WALL).cast_unsigned() as usize;
+            let any = usize::MAX;
+            let status_at = ptr::from_mut(&mut status) as usize;
+            let arguments = [any, status_at, options, usage.as_mut_ptr() as usize];
+            // SAFETY: both pointers are to memory of the size that the call writes.
+            match unsafe { call(libc::SYS_wait4, arguments) } {
+                Ok(0) => return false,
+                Ok(pid) => {
+                    self.account(&usage);
+                    if c_int::try_from(pid) == Ok(child) {
+                        self.ending.status.store(status, Ordering::Relaxed);
+                        self.ending.has_status.store(true, Ordering::Relaxed);
+                    }
+                }
+                Err(error) => return error == libc::ECHILD,
+            }
+        }
+    }
+
+    /// Without a scope, the program's group is killed while its number is still the program's:
+    /// until it is waited for.
+    fn kill_group_of_ended(&self, child: c_int) {
+        let ending = &self.ending;
+        if ending.is_scoped.load(Ordering::Relaxed) || ending.has_status.load(Ordering::Relaxed) {
+            return;
+        }
+        if has_ended(child) && !self.plan.keeps_background {
+            kill(-child, libc::SIGKILL);
+        }
+    }
+
+    /// Adds up what the kernel says that a process has used.
+    fn account(&self, usage: &[u64; USAGE_WORDS]) {
+        let [user, user_micros, system, system_micros, max_rss, ..] = *usage;
+        let seconds = user.saturating_add(system).saturating_mul(1_000_000);
+        let micros = seconds.saturating_add(user_micros).saturating_add(system_micros);
+        self.ending.cpu.fetch_add(micros, Ordering::Relaxed);
+        self.ending.max_rss.fetch_max(max_rss, Ordering::Relaxed);
+    }
+}
+
+/// Words of the kernel's `struct rusage` on a 64-bit platform: two times, and 14 numbers of which
+/// the first is the peak of resident memory.
+const USAGE_WORDS: usize = 18;
+
+/// The peak of the calling process's resident memory, in kilobytes.
+fn own_peak() -> u64 {
+    let mut usage = [0_u64; USAGE_WORDS];
+    let pointer = usage.as_mut_ptr() as usize;
+    // SAFETY: `usage` has the size that the call writes.
+    let _ = unsafe { call(libc::SYS_getrusage, [libc::RUSAGE_SELF as usize, pointer]) };
+    let [_, _, _, _, max_rss, ..] = usage;
+    max_rss
+}
+
+/// Whether a child has ended and not been waited for.
+fn has_ended(child: c_int) -> bool {
+    let mut info = [0_u32; 32];
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    let (who, pid) = (libc::P_PID as usize, child.unsigned_abs() as usize);
+    let arguments =
+        [who, pid, info.as_mut_ptr() as usize, options.unsigned_abs() as usize, 0];
+    // SAFETY: `info` has the 128 bytes of a `siginfo_t`, which the call writes.
+    let waited = unsafe { call(libc::SYS_waitid, arguments) };
+    let [signal, ..] = info;
+    waited.is_ok() && signal != 0
+}
+
+/// A descriptor that becomes readable when a child ends.
+fn child_signals() -> Result<c_int, c_int> {
+    let set: SignalSet = 1 << (libc::SIGCHLD - 1);
+    let pointer = ptr::from_ref(&set) as usize;
+    let flags = (libc::SFD_NONBLOCK | libc::SFD_CLOEXEC).unsigned_abs() as usize;
+    // SAFETY: `set` has the size given, and lives through the call.
+    let fd =
+        unsafe { call(libc::SYS_signalfd4, [usize::MAX, pointer, size_of::<SignalSet>(), flags]) }?;
+    c_int::try_from(fd).map_err(|_| libc::EBADF)
+}
+
+/// Takes what is to be read from a descriptor of signals.
+fn drain(signals: c_int) {
+    // The kernel's `struct signalfd_siginfo` has 128 bytes. One kind of signal is queued once.
+    let mut info = [0_u8; 128];
+    let arguments = [signals.unsigned_abs() as usize, info.as_mut_ptr() as usize, info.len()];
+    // SAFETY: `info` has the length given.
+    let _ = unsafe { call(libc::SYS_read, arguments) };
+}
+
+/// Waits for descriptors to have something to say, at most `nanoseconds`.
+fn poll<const N: usize>(fds: [c_int; N], nanoseconds: Option<u64>) -> [bool; N] {
+    const NONE: usize = 0;
+    let mut polled = fds.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
+    let limit = nanoseconds.map(|nanos| [nanos / 1_000_000_000, nanos % 1_000_000_000]);
+    let limit_at = limit.as_ref().map_or(NONE, |limit| ptr::from_ref(limit) as usize);
+    let arguments = [polled.as_mut_ptr() as usize, N, limit_at, NONE, size_of::<SignalSet>()];
+    // SAFETY: the first points to as many entries as the second says, the third to a `timespec`
+    // of 64 bits each or nowhere; no signal mask is given.
+    match unsafe { call(libc::SYS_ppoll, arguments) } {
+        Ok(_) => polled.map(|fd| fd.revents != 0),
+        Err(_) => [false; N],
+    }
+}
+
+fn kill(pid: c_int, signal: c_int) {
+    let arguments = [pid.cast_unsigned() as usize, signal.unsigned_abs() as usize];
+    // SAFETY: takes numbers. A number below zero is a process group, or all within the scope.
+    let _ = unsafe { call(libc::SYS_kill, arguments) };
+}
+
+fn close(first: c_int, last: c_int) -> Result<(), c_int> {
+    let arguments = [first.unsigned_abs() as usize, last.unsigned_abs() as usize, 0];
+    // SAFETY: takes numbers; the descriptors are this process's own copies, with no owner in Rust.
+    unsafe { call(libc::SYS_close_range, arguments) }.map(drop)
+}
+
+fn set(option: c_int, value: usize) -> Result<(), c_int> {
+    // SAFETY: takes a number, or a C string that lives for ever.
+    unsafe { call(libc::SYS_prctl, [option.unsigned_abs() as usize, value, 0, 0, 0]) }.map(drop)
+}

@@ -1,0 +1,234 @@
+//! A running program and all that it starts, as the caller holds them.
+
+use std::ffi::{c_int, c_void};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::ptr;
+use std::sync::atomic::Ordering;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
+use rustix::process::{PidfdFlags, getpid, pidfd_open};
+
+use super::child::{Descriptors, Launch, Numbers, Plan, at};
+use super::raw::{call, clone_onto};
+use super::shim::{Cause, KILL_ALL, STARTED, shim_main};
+use super::signal::{SignalSet, set_signal_mask};
+use crate::error::Step;
+
+/// The step that failed, and why.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Failure {
+    /// The step.
+    pub step: Step,
+    /// The error number.
+    pub errno: c_int,
+}
+
+/// What a program and its descendants have come to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Report {
+    /// Why it ended.
+    pub cause: Cause,
+    /// The program's status, as `wait` gives it.
+    pub status: c_int,
+    /// Processor time of the program and its descendants.
+    pub cpu_time: Duration,
+    /// Bytes of resident memory of the largest process, if it was larger than the caller: the
+    /// kernel counts the memory that a program shares with its caller before it begins.
+    pub max_rss: Option<u64>,
+    /// Whether all descendants were within reach, wherever they hid.
+    pub is_scoped: bool,
+    /// Whether every process is known to have ended.
+    pub is_clear: bool,
+}
+
+/// A shim and what is under it. Dropped, everything is killed.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    /// None once the shim is waited for.
+    running: Option<Running>,
+}
+
+/// A shim that has not been waited for, and the memory that it uses.
+#[derive(Debug)]
+struct Running {
+    launch: Box<Launch>,
+    /// Readable when the shim has ended.
+    pidfd: OwnedFd,
+    /// The caller's end of the line to the shim.
+    channel: OwnedFd,
+    /// The process that is the shim's parent. A copy of this one, made by `fork`, is not.
+    owner: c_int,
+}
+
+/// Shims that were told to end when they were dropped, and had not yet.
+static ENDING: Mutex<Vec<Running>> = Mutex::new(Vec::new());
+
+impl Tree {
+    /// Starts a shim, which starts the program. Neither is waited for: whether the program could
+    /// be started is known from [`recv_started`](Self::recv_started), or in the end.
+    ///
+    /// # Errors
+    ///
+    /// The step that failed in the caller's own process.
+    pub(crate) fn start(plan: Plan, fds: &Descriptors<'_>) -> Result<Self, Failure> {
+        sweep();
+        let failed = |error: rustix::io::Errno| at(Step::Shim)(error.raw_os_error());
+        let own = pidfd_open(getpid(), PidfdFlags::empty()).map_err(failed)?;
+        let (kind, flags) = (SocketType::STREAM, SocketFlags::CLOEXEC);
+        let (channel, theirs) = socketpair(AddressFamily::UNIX, kind, flags, None).map_err(failed)?;
+        let numbers = Numbers::new(fds, own.as_fd(), theirs.as_fd());
+        let launch = Launch::new(plan, numbers)?;
+        let pidfd = clone_shim(&launch).map_err(at(Step::Clone))?;
+        let owner = getpid().as_raw_nonzero().get();
+        Ok(Self { running: Some(Running { launch, pidfd, channel, owner }) })
+    }
+
+    /// Becomes readable when everything has ended. None when that is known already.
+    pub(crate) fn ended(&self) -> Option<BorrowedFd<'_>> {
+        self.running.as_ref().map(|running| running.pidfd.as_fd())
+    }
+
+    /// Becomes readable when the program has begun, if the plan announces it, and when everything
+    /// has ended. None when that is known already.
+    pub(crate) fn started(&self) -> Option<BorrowedFd<'_>> {
+        self.running.as_ref().map(|running| running.channel.as_fd())
+    }
+
+    /// The program's number if it has begun, without waiting for that.
+    pub(crate) fn recv_started(&self) -> Option<c_int> {
+        let running = self.running.as_ref()?;
+        let mut message = [0];
+        let flags = RecvFlags::DONTWAIT;
+        let received = recv(&running.channel, &mut message, flags).map_or(0, |(length, _)| length);
+        let has_begun = received == 1 && message == [STARTED];
+        has_begun.then(|| running.launch.ending.child.load(Ordering::Relaxed))
+    }
+
+    /// Has everything killed, now. Does not wait for it.
+    pub(crate) fn kill(&self) {
+        self.signal(KILL_ALL);
+    }
+
+    /// Has a signal sent to the program alone. Does nothing when it has ended.
+    pub(crate) fn signal(&self, signal: u8) {
+        if let Some(running) = &self.running {
+            running.tell(signal);
+        }
+    }
+
+    /// Waits for the end, which [`ended`](Self::ended) tells without blocking.
+    ///
+    /// # Errors
+    ///
+    /// [`Ended::Failed`] if the program could not be started; [`Ended::Lost`] if the shim itself
+    /// was killed, or this was asked before.
+    pub(crate) fn wait(&mut self) -> Result<Report, Ended> {
+        let running = self.running.take().ok_or(Ended::Lost(libc::ECHILD))?;
+        running.reap(libc::WEXITED).map_err(Ended::Lost)?;
+        match running.launch.failure() {
+            Some(failure) => Err(Ended::Failed(failure)),
+            None => running.report().ok_or(Ended::Lost(libc::ESRCH)),
+        }
+    }
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        let Some(running) = self.running.take() else { return };
+        // In a copy of the process the shim is somebody else's, and so is the line to it.
+        if running.owner != getpid().as_raw_nonzero().get() {
+            return;
+        }
+        running.tell(KILL_ALL);
+        match ENDING.try_lock() {
+            Ok(mut ending) => ending.push(running),
+            // Somebody else is at it, or was when this process was copied from another by `fork`,
+            // and then the lock never opens again.
+            Err(_) => drop(running.reap(libc::WEXITED)),
+        }
+        sweep();
+    }
+}
+
+/// Why there is no report.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Ended {
+    /// The program was never begun.
+    Failed(Failure),
+    /// Nobody knows; the error number.
+    Lost(c_int),
+}
+
+impl Running {
+    fn tell(&self, message: u8) {
+        // Fails only when there is no shim any more.
+        let _ = send(&self.channel, &[message], SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
+    }
+
+    /// Waits for the shim, and tells whether it has ended. Nobody else can have waited for it:
+    /// its end is told by no signal, so it is not among those that "wait for any child" finds.
+    fn reap(&self, options: c_int) -> Result<bool, c_int> {
+        let options = (options | libc::__WALL).cast_unsigned() as usize;
+        let mut info = [0_u32; 32];
+        let pidfd = self.pidfd.as_raw_fd().unsigned_abs() as usize;
+        let (kind, info_at) = (libc::P_PIDFD as usize, info.as_mut_ptr() as usize);
+        loop {
+            // SAFETY: `info` has the 128 bytes of a `siginfo_t`, which the call writes.
+            match unsafe { call(libc::SYS_waitid, [kind, pidfd, info_at, options, 0]) } {
+                Ok(_) => break,
+                Err(libc::EINTR) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        // Zero if there is no end to tell of.
+        let [signal, ..] = info;
+        Ok(signal != 0)
+    }
+
+    fn report(&self) -> Option<Report> {
+        let ending = &self.launch.ending;
+        let cause = ending.cause.load(Ordering::Relaxed);
+        let cause = Cause::ALL.into_iter().find(|known| *known as u32 == cause)?;
+        let has_status = ending.has_status.load(Ordering::Relaxed);
+        let (max, shared) = (&ending.max_rss, &ending.shared_rss);
+        let (max, shared) = (max.load(Ordering::Relaxed), shared.load(Ordering::Relaxed));
+        Some(Report {
+            cause,
+            // One that the kernel could not end in time was sent this.
+            status: if has_status { ending.status.load(Ordering::Relaxed) } else { libc::SIGKILL },
+            cpu_time: Duration::from_micros(ending.cpu.load(Ordering::Relaxed)),
+            max_rss: (max > shared).then(|| max.saturating_mul(1024)),
+            is_scoped: ending.is_scoped.load(Ordering::Relaxed),
+            is_clear: ending.is_clear.load(Ordering::Relaxed),
+        })
+    }
+}
+
+/// Makes the shim's process.
+fn clone_shim(launch: &Launch) -> Result<OwnedFd, c_int> {
+    // Its end is told by no signal: to the rest of the program it is as if it were not there.
+    const FLAGS: c_int = libc::CLONE_VM | libc::CLONE_PIDFD;
+    let mut pidfd: c_int = -1;
+    let argument = ptr::from_ref(launch).cast_mut().cast::<c_void>();
+    let top = launch.shim_stack.top();
+    // No handler of ours may run in the shim.
+    let before = set_signal_mask(SignalSet::MAX)?;
+    // SAFETY: the stack is for the shim alone; it and the launch stay where they are, in a box,
+    // until the shim has been waited for. `shim_main` keeps to the rules of `child.rs`.
+    let cloned =
+        unsafe { clone_onto(FLAGS, top, ptr::from_mut(&mut pidfd), shim_main, argument) };
+    // Cannot fail: the set is valid. The thread would be left with all signals blocked.
+    let _ = set_signal_mask(before);
+    cloned?;
+    // SAFETY: the kernel has just made this descriptor for us and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(pidfd) })
+}
+
+/// Waits for those that were dropped and have ended since.
+fn sweep() {
+    let Ok(mut ending) = ENDING.try_lock() else { return };
+    // An error means that it is gone, or that this process is a copy and it never was ours.
+    ending.retain(|running| running.reap(libc::WEXITED | libc::WNOHANG) == Ok(false));
+}
