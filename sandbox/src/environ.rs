@@ -10,22 +10,33 @@ use crate::error::Error;
 /// A child's variables by name.
 pub(crate) type Variables = BTreeMap<OsString, OsString>;
 
+/// A child's environment.
+#[derive(Debug)]
+pub(crate) struct Environment {
+    /// What the child gets.
+    pub variables: Variables,
+    /// The names of the parent's variables that it does not get.
+    pub dropped: Vec<OsString>,
+}
+
 /// Builds the child's environment: the parent's without loader variables if `inherit`, and over it
 /// `explicit`, of which the last of a name wins.
 ///
 /// # Errors
 ///
 /// [`Error::VariableName`], [`Error::LoaderVariable`] or [`Error::NulByte`] for an explicit one.
-pub(crate) fn build(inherit: bool, explicit: &[(OsString, OsString)]) -> Result<Variables, Error> {
-    let mut variables = Variables::new();
-    if inherit {
-        variables.extend(std::env::vars_os().filter(|(name, _)| !is_loader_variable(name)));
-    }
+pub(crate) fn build(
+    inherit: bool,
+    explicit: &[(OsString, OsString)],
+) -> Result<Environment, Error> {
+    let parents = std::env::vars_os().filter(|_| inherit);
+    let (loader, mut variables): (Variables, Variables) =
+        parents.partition(|(name, _)| is_loader_variable(name));
     for (name, value) in explicit {
         check(name, value)?;
         variables.insert(name.clone(), value.clone());
     }
-    Ok(variables)
+    Ok(Environment { variables, dropped: loader.into_keys().collect() })
 }
 
 fn check(name: &OsStr, value: &OsStr) -> Result<(), Error> {

@@ -1,4 +1,5 @@
-//! A command to run in a sandbox, and what came of it. `spawn.rs` starts it, `collect.rs` reads it.
+//! A command to run in a sandbox, and what came of it. `spawn.rs` starts it, `child.rs` holds it
+//! while it runs, `run.rs` reads what it writes.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
@@ -7,10 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::capability::CapabilitySet;
+use crate::child::Child;
 use crate::enforcement::Enforcement;
-use crate::environ::{self, Variables};
+use crate::environ::{self, Environment, Variables};
 use crate::error::Error;
+use crate::limits::{Limits, Mechanism};
+use crate::run::Run;
 use crate::spawn;
+use crate::stdio::{Stdio, WindowSize};
 
 /// A program with arguments, environment and limits, to be run in a sandbox.
 ///
@@ -25,6 +30,11 @@ pub struct Command {
     pub(crate) timeout: Option<Duration>,
     pub(crate) limits: Limits,
     pub(crate) cancel: Option<Arc<OwnedFd>>,
+    pub(crate) stdio: [Stdio; 3],
+    pub(crate) input: Option<Arc<[u8]>>,
+    pub(crate) terminal: Option<WindowSize>,
+    pub(crate) ids: Option<(u32, u32)>,
+    pub(crate) keeps_background: bool,
     variables: Vec<(OsString, OsString)>,
     is_inheriting: bool,
 }
@@ -42,6 +52,11 @@ impl Command {
             timeout: None,
             limits: Limits::default(),
             cancel: None,
+            stdio: [Stdio::Null, Stdio::Pipe, Stdio::Pipe],
+            input: None,
+            terminal: None,
+            ids: None,
+            keeps_background: false,
             variables: Vec::new(),
             is_inheriting: false,
         }
@@ -93,15 +108,16 @@ impl Command {
         self
     }
 
-    /// Kills the child when it has run this long. Zero kills it at once; a time too long for the
-    /// clock is none.
+    /// Kills the program and all that it has started when this time is over. Zero kills at once; a
+    /// time too long for the clock is none.
     pub fn timeout(&mut self, timeout: Duration) -> &mut Self {
         self.timeout = Some(timeout);
         self
     }
 
     /// Gives the caller a way to end the run from another thread: when `fd` becomes readable, or
-    /// its other end is closed, the child is killed and the run returns [`Error::Cancelled`].
+    /// its other end is closed, everything is killed and [`run`](Self::run) returns
+    /// [`Error::Cancelled`].
     pub fn cancel_on(&mut self, fd: impl Into<OwnedFd>) -> &mut Self {
         self.cancel = Some(Arc::new(fd.into()));
         self
@@ -113,11 +129,58 @@ impl Command {
         self
     }
 
+    /// Sets what standard input is connected to; `/dev/null` otherwise.
+    pub fn stdin(&mut self, stdin: impl Into<Stdio>) -> &mut Self {
+        let [place, ..] = &mut self.stdio;
+        *place = stdin.into();
+        self
+    }
+
+    /// Sets what standard output is connected to; a pipe otherwise.
+    pub fn stdout(&mut self, stdout: impl Into<Stdio>) -> &mut Self {
+        let [_, place, _] = &mut self.stdio;
+        *place = stdout.into();
+        self
+    }
+
+    /// Sets what standard error is connected to; a pipe otherwise.
+    pub fn stderr(&mut self, stderr: impl Into<Stdio>) -> &mut Self {
+        let [.., place] = &mut self.stdio;
+        *place = stderr.into();
+        self
+    }
+
+    /// Gives the program these bytes to read from standard input, which is a file that holds them.
+    pub fn input(&mut self, input: impl Into<Arc<[u8]>>) -> &mut Self {
+        self.input = Some(input.into());
+        self
+    }
+
+    /// Connects all three standard streams to a terminal of the program's own, of which it is the
+    /// session's leader, and grants it `/dev/tty`. What it writes is standard output.
+    pub fn terminal(&mut self, size: WindowSize) -> &mut Self {
+        self.terminal = Some(size);
+        self
+    }
+
+    /// Lets the program run as another user and group, without further groups. Needs root. The
+    /// grants are the parent's to give: their paths need not be within the user's reach.
+    pub fn ids(&mut self, uid: u32, gid: u32) -> &mut Self {
+        self.ids = Some((uid, gid));
+        self
+    }
+
+    /// Whether processes that the program leaves running when it ends go on, in their sandbox,
+    /// with nobody to end them. They are killed otherwise. At a timeout they always are.
+    pub fn keep_background(&mut self, keep: bool) -> &mut Self {
+        self.keeps_background = keep;
+        self
+    }
+
     /// Runs the command in a sandbox of `caps` and waits for it.
     ///
-    /// The call blocks its thread until the child itself has ended, and then takes what is in the
-    /// pipes: it never waits for a background process that holds them open. Whatever is left of
-    /// the child's process group is killed; at a timeout, its whole session is.
+    /// The call returns when the program has ended, and with it all that it started, whoever holds
+    /// a pipe open.
     ///
     /// # Errors
     ///
@@ -125,11 +188,38 @@ impl Command {
     /// building the rules, and [`Error::Spawn`] if a step before the first instruction of the
     /// program failed: a program that did not run is never reported as an exit code.
     pub fn run(&self, caps: &CapabilitySet) -> Result<Output, Error> {
-        spawn::run(self, caps)
+        let mut run = self.start(caps)?;
+        loop {
+            if let Some(output) = run.advance(None)? {
+                return Ok(output);
+            }
+        }
+    }
+
+    /// Starts the command in a sandbox of `caps`, for its output to be collected while the caller
+    /// does something else. It may not have begun when this returns; that it could not is told by
+    /// [`Run::advance`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`run`](Self::run), but for the steps in the new process.
+    pub fn start(&self, caps: &CapabilitySet) -> Result<Run, Error> {
+        let child = spawn::start(self, caps, false)?;
+        Ok(Run::new(child, self.limits.max_output_bytes, self.cancel.clone()))
+    }
+
+    /// Starts the command in a sandbox of `caps` and hands over its streams. It may not have begun
+    /// when this returns; that it could not is told by [`Child::try_begun`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`run`](Self::run), but for the steps in the new process.
+    pub fn spawn(&self, caps: &CapabilitySet) -> Result<Child, Error> {
+        spawn::start(self, caps, true)
     }
 
     /// The child's environment.
-    pub(crate) fn environment(&self) -> Result<Variables, Error> {
+    pub(crate) fn environment(&self) -> Result<Environment, Error> {
         environ::build(self.is_inheriting, &self.variables)
     }
 }
@@ -139,51 +229,37 @@ pub(crate) fn search_path(variables: &Variables) -> Option<&OsStr> {
     variables.get(OsStr::new("PATH")).map(OsString::as_os_str)
 }
 
-/// What a sandboxed program may use up. A limit above the parent's own leaves the parent's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Processes and threads of the child's **user**, all of them together (`RLIMIT_NPROC`). The
-    /// kernel does not hold root to it.
-    pub max_processes: Option<u64>,
-    /// Seconds of processor time of each process; it is killed after that.
-    pub max_cpu_seconds: Option<u64>,
-    /// Bytes of the largest file a process may write; a write beyond raises `SIGXFSZ`.
-    pub max_file_size_bytes: Option<u64>,
-    /// Descriptors each process may have.
-    pub max_open_files: Option<u64>,
-    /// Bytes kept of standard output and of standard error, each. The rest is read and dropped,
-    /// so that the program does not block, and [`Output::truncated`] says so.
-    pub max_output_bytes: u64,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            max_processes: None,
-            max_cpu_seconds: None,
-            max_file_size_bytes: None,
-            max_open_files: None,
-            max_output_bytes: 64 << 20,
-        }
-    }
-}
-
 /// What came of a command that did start.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Output {
-    /// What was written to standard output, up to the limit.
+    /// What was written to standard output, up to the limit. Empty if it was not collected.
     pub stdout: Vec<u8>,
-    /// What was written to standard error, up to the limit.
+    /// What was written to standard error, up to the limit. Empty if it was not collected.
     pub stderr: Vec<u8>,
-    /// The program's exit code, `-N` if signal `N` ended it, 124 if the time was up.
-    pub exit_code: i32,
-    /// Whether the time was up; tells our 124 from the program's own.
-    pub timed_out: bool,
     /// Whether some output was dropped for the limit.
     pub truncated: bool,
-    /// From the call to the end of the child.
+    /// The program's exit code, `-N` if signal `N` ended it, 124 if the time was up.
+    pub exit_code: i32,
+    /// The signal that ended the program.
+    pub signal: Option<i32>,
+    /// Whether the time was up; tells our 124 from the program's own.
+    pub timed_out: bool,
+    /// From the call to the end of all processes.
     pub duration: Duration,
+    /// Processor time of the program and all its descendants.
+    pub cpu_time: Duration,
+    /// Bytes of resident memory of the largest process, if it was larger than the caller's own at
+    /// its peak: below that the kernel cannot tell the two apart.
+    pub max_rss: Option<u64>,
+    /// Whether a process that was killed had not ended yet when the run was over. Only one that
+    /// the kernel itself cannot end, or one that [`Command::keep_background`] let go on.
+    pub left_running: bool,
     /// What was enforced on it.
     pub enforcement: Enforcement,
+    /// By what each limit was enforced, by the name of its field in [`Limits`].
+    pub limits: Vec<(&'static str, Mechanism)>,
+    /// Variables that [`Command::inherit_env`] did not hand on, because they steer the dynamic
+    /// loader.
+    pub dropped_variables: Vec<OsString>,
 }

@@ -51,21 +51,25 @@
 //! returns [`Error::Unsupported`].
 
 mod capability;
+#[cfg(target_os = "linux")]
+mod child;
 mod enforcement;
 mod environ;
 mod error;
 mod exec;
 mod grants;
+mod limits;
 mod network;
 mod query;
+#[cfg(target_os = "linux")]
+mod run;
 mod source;
 mod state;
+mod stdio;
 mod summary;
 
 #[cfg(target_os = "linux")]
 mod apply;
-#[cfg(target_os = "linux")]
-mod collect;
 #[cfg(target_os = "linux")]
 mod filter;
 #[cfg(target_os = "linux")]
@@ -88,14 +92,20 @@ mod unsupported;
 #[cfg(target_os = "linux")]
 pub use apply::{apply, support};
 pub use capability::{Access, CapabilitySet, DeniedPath, FsCapability, Grant};
+#[cfg(target_os = "linux")]
+pub use child::Child;
 pub use enforcement::{Enforcement, Support};
 pub use environ::is_loader_variable;
 pub use error::{Error, Feature, Step};
-pub use exec::{Command, Limits, Output};
+pub use exec::{Command, Output};
+pub use limits::{Limits, Mechanism};
 pub use network::{Network, UnixSocket};
 pub use query::{NetworkAnswer, PathAnswer, Query, Suggestion};
+#[cfg(target_os = "linux")]
+pub use run::Run;
 pub use source::Source;
 pub use state::State;
+pub use stdio::{Stdio, WindowSize};
 #[cfg(not(target_os = "linux"))]
 use unsupported::spawn;
 #[cfg(not(target_os = "linux"))]

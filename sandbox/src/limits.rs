@@ -64,7 +64,7 @@ pub(crate) use linux::{enforced, resource_limits};
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use rustix::process::{Resource, getrlimit, geteuid};
+    use rustix::process::{Resource, geteuid, getrlimit};
 
     use super::{Limits, Mechanism};
     use crate::sys::{Ids, ResourceLimit};

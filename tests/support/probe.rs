@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -48,7 +48,8 @@ fn run(args: &[&str]) -> io::Result<()> {
         ["apply", ..] => apply_and(args),
         ["threads", scenario, path] => threads::run(scenario, path),
         [
-            "nested" | "leaks" | "closed-stdio" | "blocked-signals" | "ignored-children" | "orphan",
+            "nested" | "leaks" | "closed-stdio" | "blocked-signals" | "ignored-children" | "orphan"
+            | "orphan-tree",
             ..,
         ] => parent(args),
         _ => files(args),
@@ -273,6 +274,15 @@ fn parent(args: &[&str]) -> io::Result<()> {
             syscall(libc::SYS_rt_sigaction, [libc::SIGCHLD.into(), action, 0, 8])?;
             println!("{}", shell("exit 7").run(&system()).unwrap().exit_code);
             println!("{}", shell("kill -TERM $$").run(&system()).unwrap().exit_code);
+            Ok(())
+        }
+        ["orphan-tree", directory, fifo, script] => {
+            let mut caps = system();
+            caps.allow_path(directory, Access::ReadWrite).unwrap();
+            let script = format!("exec 9>\"$0\"; echo begun >&9; {script}; echo; sleep 30");
+            let mut command = shell(&script);
+            command.arg(fifo).stdout(io::stdout().as_fd().try_clone_to_owned()?);
+            command.run(&caps).unwrap();
             Ok(())
         }
         ["orphan", directory, fifo] => {

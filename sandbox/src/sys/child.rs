@@ -21,11 +21,15 @@ use seccompiler::{BpfProgram, sock_filter};
 
 use super::process::{exit, keep_capabilities, new_session};
 use super::raw::call;
+use super::scope::grant;
 use super::shim::Ending;
 use super::signal::set_signal_mask;
 use super::stack::Stack;
 use super::tree::Failure;
 use crate::error::Step;
+
+/// `TIOCSCTTY` of `asm-generic/ioctls.h`.
+const TAKE_TERMINAL: usize = 0x540E;
 
 /// One resource limit, soft and hard alike.
 #[derive(Clone, Copy, Debug)]
@@ -43,13 +47,6 @@ pub(crate) struct OwnRule {
     pub path: CString,
     /// The bits of the Landlock rights to what is beneath it.
     pub rights: u64,
-}
-
-/// The kernel's `struct landlock_path_beneath_attr`.
-#[repr(C, packed)]
-struct PathBeneath {
-    rights: u64,
-    parent: c_int,
 }
 
 /// A user and a group to become.
@@ -84,6 +81,13 @@ pub(crate) struct Plan {
     pub limits: Vec<ResourceLimit>,
     /// Whom the child becomes, if not the parent's user.
     pub ids: Option<Ids>,
+    /// How the shim watches over it.
+    pub watch: Watch,
+}
+
+/// How the shim watches over a program.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Watch {
     /// Whether the kernel scopes signals by Landlock (ABI 6).
     pub can_scope: bool,
     /// When all is killed, by the monotonic clock in nanoseconds.
@@ -115,7 +119,11 @@ pub(super) struct Numbers {
 }
 
 impl Numbers {
-    pub(super) fn new(fds: &Descriptors<'_>, caller: BorrowedFd<'_>, channel: BorrowedFd<'_>) -> Self {
+    pub(super) fn new(
+        fds: &Descriptors<'_>,
+        caller: BorrowedFd<'_>,
+        channel: BorrowedFd<'_>,
+    ) -> Self {
         Self {
             stdio: fds.stdio.map(|fd| fd.as_raw_fd()),
             ruleset: fds.ruleset.as_raw_fd(),
@@ -237,7 +245,7 @@ impl Launch {
             return Ok(());
         }
         // SAFETY: takes numbers only.
-        unsafe { call(libc::SYS_ioctl, [0, libc::TIOCSCTTY as usize, 0]) }.map(drop)
+        unsafe { call(libc::SYS_ioctl, [0, TAKE_TERMINAL, 0]) }.map(drop)
     }
 
     fn change_ids(&self) -> Result<(), c_int> {
@@ -271,23 +279,8 @@ impl Launch {
     }
 
     fn add_own_rules(&self) -> Result<(), c_int> {
-        // `LANDLOCK_RULE_PATH_BENEATH` of `linux/landlock.h`.
-        const PATH_BENEATH: usize = 1;
         let ruleset = self.fds.ruleset.unsigned_abs() as usize;
-        let flags = (libc::O_PATH | libc::O_CLOEXEC).unsigned_abs() as usize;
-        for rule in &self.plan.own_rules {
-            let path =
-                [libc::AT_FDCWD.cast_unsigned() as usize, rule.path.as_ptr() as usize, flags, 0];
-            // SAFETY: the path is a C string that lives as long as the plan.
-            let parent = unsafe { call(libc::SYS_openat, path) }?;
-            let parent = c_int::try_from(parent).map_err(|_| libc::EBADF)?;
-            let attribute = PathBeneath { rights: rule.rights, parent };
-            let attribute = ptr::from_ref(&attribute) as usize;
-            // SAFETY: `attribute` points to a rule that lives through the call. The descriptor
-            // in it is closed by `execve`.
-            unsafe { call(libc::SYS_landlock_add_rule, [ruleset, PATH_BENEATH, attribute, 0]) }?;
-        }
-        Ok(())
+        self.plan.own_rules.iter().try_for_each(|rule| grant(ruleset, &rule.path, rule.rights))
     }
 
     fn restrict(&self) -> Result<(), c_int> {

@@ -16,7 +16,7 @@ mod tree;
 use std::ffi::c_int;
 use std::io;
 
-pub(crate) use child::{Descriptors, Ids, OwnRule, Plan, ResourceLimit};
+pub(crate) use child::{Descriptors, Ids, OwnRule, Plan, ResourceLimit, Watch};
 pub(crate) use process::{has_capabilities_beside, is_only_thread, landlock_abi, monotonic};
 use process::{keep_capabilities, no_new_privileges};
 use raw::call;

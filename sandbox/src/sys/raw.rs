@@ -58,14 +58,16 @@ fn result(value: isize) -> Result<usize, c_int> {
 }
 
 #[cfg(target_arch = "x86_64")]
-unsafe fn enter(number: c_long, [a, b, c, d, e, f]: [usize; 6]) -> isize {
+unsafe fn enter(number: c_long, arguments: [usize; 6]) -> isize {
+    let [first, second, third, fourth, fifth, sixth] = arguments;
     let result;
     // SAFETY: upheld by the caller; the instruction changes no register but those named.
     unsafe {
         asm!(
             "syscall",
-            inlateout("rax") number as isize => result,
-            in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d, in("r8") e, in("r9") f,
+            inlateout("rax") number => result,
+            in("rdi") first, in("rsi") second, in("rdx") third,
+            in("r10") fourth, in("r8") fifth, in("r9") sixth,
             lateout("rcx") _, lateout("r11") _,
             options(nostack),
         );
@@ -94,7 +96,7 @@ unsafe fn enter_clone(
             "call r13",
             "ud2",
             "2:",
-            inlateout("rax") libc::SYS_clone as isize => result,
+            inlateout("rax") libc::SYS_clone => result,
             in("rdi") flags, in("rsi") top, in("rdx") pidfd, in("r10") 0_usize, in("r8") 0_usize,
             in("r12") argument, in("r13") entry,
             lateout("rcx") _, lateout("r11") _,
@@ -104,15 +106,16 @@ unsafe fn enter_clone(
 }
 
 #[cfg(target_arch = "aarch64")]
-unsafe fn enter(number: c_long, [a, b, c, d, e, f]: [usize; 6]) -> isize {
+unsafe fn enter(number: c_long, arguments: [usize; 6]) -> isize {
+    let [first, second, third, fourth, fifth, sixth] = arguments;
     let result;
     // SAFETY: upheld by the caller; the instruction changes no register but the result's.
     unsafe {
         asm!(
             "svc 0",
             in("x8") number,
-            inlateout("x0") a => result,
-            in("x1") b, in("x2") c, in("x3") d, in("x4") e, in("x5") f,
+            inlateout("x0") first => result,
+            in("x1") second, in("x2") third, in("x3") fourth, in("x4") fifth, in("x5") sixth,
             options(nostack),
         );
     }

@@ -101,7 +101,7 @@ impl Launch {
             self.let_go();
             let cause = self.watch(signals, child);
             self.ending.cause.store(cause as u32, Ordering::Relaxed);
-            if cause == Cause::Exit && self.plan.keeps_background {
+            if cause == Cause::Exit && self.plan.watch.keeps_background {
                 return Ok(());
             }
         }
@@ -119,7 +119,7 @@ impl Launch {
         self.connect_stdio().map_err(at(Step::Stdio))?;
         self.close_others().map_err(at(Step::Descriptors))?;
         no_new_privileges().map_err(at(Step::NoNewPrivileges))?;
-        if self.plan.can_scope {
+        if self.plan.watch.can_scope {
             let is_scoped = enter_signal_scope(self.fds.caller).map_err(at(Step::Scope))?;
             self.ending.is_scoped.store(is_scoped, Ordering::Relaxed);
         }
@@ -165,7 +165,7 @@ impl Launch {
     fn let_go(&self) {
         let _ = close(0, 2);
         let _ = close(self.fds.ruleset, self.fds.ruleset);
-        if self.plan.announces {
+        if self.plan.watch.announces {
             let message = [STARTED];
             let flags = (libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT).unsigned_abs() as usize;
             let pointer = message.as_ptr() as usize;
@@ -178,7 +178,8 @@ impl Launch {
     /// Waits until there is a cause for the end.
     fn watch(&self, signals: c_int, child: c_int) -> Cause {
         loop {
-            let left = self.plan.deadline.map(|deadline| deadline.saturating_sub(monotonic()));
+            let left =
+                self.plan.watch.deadline.map(|deadline| deadline.saturating_sub(monotonic()));
             if left == Some(0) {
                 return Cause::Deadline;
             }
@@ -272,7 +273,7 @@ impl Launch {
         if ending.is_scoped.load(Ordering::Relaxed) || ending.has_status.load(Ordering::Relaxed) {
             return;
         }
-        if has_ended(child) && !self.plan.keeps_background {
+        if has_ended(child) && !self.plan.watch.keeps_background {
             kill(-child, libc::SIGKILL);
         }
     }
@@ -306,8 +307,7 @@ fn has_ended(child: c_int) -> bool {
     let mut info = [0_u32; 32];
     let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
     let (who, pid) = (libc::P_PID as usize, child.unsigned_abs() as usize);
-    let arguments =
-        [who, pid, info.as_mut_ptr() as usize, options.unsigned_abs() as usize, 0];
+    let arguments = [who, pid, info.as_mut_ptr() as usize, options.unsigned_abs() as usize, 0];
     // SAFETY: `info` has the 128 bytes of a `siginfo_t`, which the call writes.
     let waited = unsafe { call(libc::SYS_waitid, arguments) };
     let [signal, ..] = info;

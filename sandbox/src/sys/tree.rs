@@ -3,18 +3,22 @@
 use std::ffi::{c_int, c_void};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::ptr;
-use std::sync::atomic::Ordering;
 use std::sync::Mutex;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
-use rustix::process::{PidfdFlags, getpid, pidfd_open};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair,
+};
+use rustix::process::{PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal};
 
 use super::child::{Descriptors, Launch, Numbers, Plan, at};
 use super::raw::{call, clone_onto};
 use super::shim::{Cause, KILL_ALL, STARTED, shim_main};
 use super::signal::{SignalSet, set_signal_mask};
 use crate::error::Step;
+use crate::stdio::beyond_stdio;
 
 /// The step that failed, and why.
 #[derive(Clone, Copy, Debug)]
@@ -74,10 +78,13 @@ impl Tree {
     /// The step that failed in the caller's own process.
     pub(crate) fn start(plan: Plan, fds: &Descriptors<'_>) -> Result<Self, Failure> {
         sweep();
-        let failed = |error: rustix::io::Errno| at(Step::Shim)(error.raw_os_error());
+        let failed = |error: Errno| at(Step::Shim)(error.raw_os_error());
         let own = pidfd_open(getpid(), PidfdFlags::empty()).map_err(failed)?;
         let (kind, flags) = (SocketType::STREAM, SocketFlags::CLOEXEC);
-        let (channel, theirs) = socketpair(AddressFamily::UNIX, kind, flags, None).map_err(failed)?;
+        let (channel, theirs) =
+            socketpair(AddressFamily::UNIX, kind, flags, None).map_err(failed)?;
+        let moved = |fd| beyond_stdio(fd).map_err(|_| at(Step::Shim)(libc::EMFILE));
+        let (own, theirs) = (moved(own)?, moved(theirs)?);
         let numbers = Numbers::new(fds, own.as_fd(), theirs.as_fd());
         let launch = Launch::new(plan, numbers)?;
         let pidfd = clone_shim(&launch).map_err(at(Step::Clone))?;
@@ -96,14 +103,26 @@ impl Tree {
         self.running.as_ref().map(|running| running.channel.as_fd())
     }
 
-    /// The program's number if it has begun, without waiting for that.
-    pub(crate) fn recv_started(&self) -> Option<c_int> {
-        let running = self.running.as_ref()?;
+    /// Whether the program has begun, without waiting for that.
+    pub(crate) fn recv_started(&self) -> Begun {
+        let Some(running) = &self.running else { return Begun::Never };
         let mut message = [0];
-        let flags = RecvFlags::DONTWAIT;
-        let received = recv(&running.channel, &mut message, flags).map_or(0, |(length, _)| length);
-        let has_begun = received == 1 && message == [STARTED];
-        has_begun.then(|| running.launch.ending.child.load(Ordering::Relaxed))
+        match recv(&running.channel, &mut message, RecvFlags::DONTWAIT) {
+            Ok((1, _)) if message == [STARTED] => {
+                Begun::As(running.launch.ending.child.load(Ordering::Relaxed))
+            }
+            Err(Errno::AGAIN | Errno::INTR) => Begun::NotYet,
+            _ => Begun::Never,
+        }
+    }
+
+    /// Gives the whole tree up: kills the shim itself, and with it the program. For a shim that
+    /// does not answer, because the kernel holds up the program's start.
+    pub(crate) fn abandon(&self) {
+        if let Some(running) = &self.running {
+            // Fails only when it has ended.
+            let _ = pidfd_send_signal(&running.pidfd, Signal::KILL);
+        }
     }
 
     /// Has everything killed, now. Does not wait for it.
@@ -150,6 +169,17 @@ impl Drop for Tree {
         }
         sweep();
     }
+}
+
+/// What the channel says of a program's beginning.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Begun {
+    /// Nothing yet.
+    NotYet,
+    /// It runs, or ran, under this number.
+    As(c_int),
+    /// Nothing any more: what there was to say has been said.
+    Never,
 }
 
 /// Why there is no report.
@@ -217,8 +247,7 @@ fn clone_shim(launch: &Launch) -> Result<OwnedFd, c_int> {
     let before = set_signal_mask(SignalSet::MAX)?;
     // SAFETY: the stack is for the shim alone; it and the launch stay where they are, in a box,
     // until the shim has been waited for. `shim_main` keeps to the rules of `child.rs`.
-    let cloned =
-        unsafe { clone_onto(FLAGS, top, ptr::from_mut(&mut pidfd), shim_main, argument) };
+    let cloned = unsafe { clone_onto(FLAGS, top, ptr::from_mut(&mut pidfd), shim_main, argument) };
     // Cannot fail: the set is valid. The thread would be left with all signals blocked.
     let _ = set_signal_mask(before);
     cloned?;

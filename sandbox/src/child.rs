@@ -1,0 +1,214 @@
+//! A program that runs in a sandbox, as its caller holds it: its streams, its beginning, its end.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::retry_on_intr;
+
+use crate::enforcement::Enforcement;
+use crate::error::{Error, Step};
+use crate::exec::Output;
+use crate::limits::Mechanism;
+use crate::stdio::{Ends, WindowSize, resize};
+use crate::sys::{Begun, Cause, Ended, Failure, Report, Tree};
+
+/// The exit code reported when the time was up.
+const TIMED_OUT: i32 = 124;
+/// How much longer than it may a tree's end is waited for before it is given up.
+const GRACE: Duration = Duration::from_secs(4);
+
+/// A program that runs in a sandbox, or is about to. Dropped, it is killed with all that it has
+/// started.
+#[derive(Debug)]
+pub struct Child {
+    /// Writes to the program's standard input, without blocking, if that is a pipe or a terminal.
+    pub stdin: Option<OwnedFd>,
+    /// Reads the program's standard output, without blocking, if that is a pipe or a terminal.
+    pub stdout: Option<OwnedFd>,
+    /// Reads the program's standard error, without blocking, if that is a pipe of its own.
+    pub stderr: Option<OwnedFd>,
+    tree: Tree,
+    facts: Facts,
+    /// The program's number once it is known.
+    number: Option<i32>,
+    /// When the end is not waited for any longer.
+    overdue: Option<Instant>,
+    /// To be kept until the end.
+    held: Vec<OwnedFd>,
+}
+
+/// What is known of a program before it has begun.
+#[derive(Clone, Debug)]
+pub(crate) struct Facts {
+    pub start: Instant,
+    pub deadline: Option<Instant>,
+    pub program: PathBuf,
+    pub directory: Option<PathBuf>,
+    pub enforcement: Enforcement,
+    pub limits: Vec<(&'static str, Mechanism)>,
+    pub dropped_variables: Vec<OsString>,
+    pub keeps_background: bool,
+}
+
+impl Facts {
+    /// The error of a step, with the path that the step was about.
+    pub(crate) fn failure(&self, failure: Failure) -> Error {
+        let path = match failure.step {
+            Step::Execute => Some(self.program.clone()),
+            Step::WorkingDirectory => self.directory.clone(),
+            _ => None,
+        };
+        let source = io::Error::from_raw_os_error(failure.errno);
+        Error::Spawn { step: failure.step, path, source }
+    }
+}
+
+impl Child {
+    pub(crate) fn new(tree: Tree, ends: Ends, facts: Facts) -> Self {
+        let overdue = facts.deadline.and_then(|deadline| deadline.checked_add(GRACE));
+        let Ends { stdin, stdout, stderr, .. } = ends;
+        Self { stdin, stdout, stderr, tree, facts, number: None, overdue, held: Vec::new() }
+    }
+
+    /// The program's process number, which is also its group's and its session's; zero until it is
+    /// known to have begun.
+    pub fn number(&self) -> i32 {
+        self.number.unwrap_or(0)
+    }
+
+    /// Becomes readable when [`try_begun`](Self::try_begun) has an answer. None when it has given
+    /// one, or all has ended.
+    pub fn begun_fd(&self) -> Option<BorrowedFd<'_>> {
+        if self.number.is_some() { None } else { self.tree.started() }
+    }
+
+    /// Becomes readable when the program and all that it started have ended, so that
+    /// [`wait`](Self::wait) does not block. None after that.
+    pub fn ended_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.tree.ended()
+    }
+
+    /// Whether the program has begun, without waiting for that. Only a program that was started by
+    /// [`Command::spawn`](crate::Command::spawn) tells.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Spawn`] if it could not begin.
+    pub fn try_begun(&mut self) -> Result<bool, Error> {
+        if self.number.is_some() {
+            return Ok(true);
+        }
+        match self.tree.recv_started() {
+            Begun::NotYet => Ok(false),
+            Begun::As(number) => {
+                self.number = Some(number);
+                Ok(true)
+            }
+            // It has ended without a beginning.
+            Begun::Never => self.wait().map(|_| true),
+        }
+    }
+
+    /// Waits until the program has begun.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Spawn`] if it could not begin, and [`Error::Watch`].
+    pub fn wait_begun(&mut self) -> Result<(), Error> {
+        while !self.try_begun()? {
+            let Some(fd) = self.tree.started() else { return Ok(()) };
+            let mut fds = [PollFd::new(&fd, PollFlags::IN)];
+            retry_on_intr(|| poll(&mut fds, None))
+                .map_err(|error| Error::Watch { syscall: "poll", source: error.into() })?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the program and all that it started. The streams are not read meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Spawn`] if it could not begin, and [`Error::Watch`] if it is not known any more
+    /// what became of it, as when this is called again.
+    pub fn wait(&mut self) -> Result<Output, Error> {
+        match self.tree.wait() {
+            Ok(report) => Ok(self.output(&report)),
+            Err(Ended::Failed(failure)) => Err(self.facts.failure(failure)),
+            Err(Ended::Lost(errno)) => {
+                let source = io::Error::from_raw_os_error(errno);
+                Err(Error::Watch { syscall: "waitid", source })
+            }
+        }
+    }
+
+    /// Has the program and all that it started killed, without waiting for it.
+    pub fn kill(&mut self) {
+        self.tree.kill();
+        self.overdue = Some(Instant::now() + GRACE);
+    }
+
+    /// Has a signal sent to the program alone. Does nothing when it has ended.
+    pub fn signal(&self, signal: u8) {
+        self.tree.signal(signal);
+    }
+
+    /// Changes the size of the program's terminal.
+    ///
+    /// # Errors
+    ///
+    /// `ENOTTY` if it has none, or what the kernel says.
+    pub fn resize(&self, size: WindowSize) -> io::Result<()> {
+        let terminal = self.stdout.as_ref().or(self.stdin.as_ref());
+        let terminal = terminal.ok_or_else(|| io::Error::from_raw_os_error(libc::ENOTTY))?;
+        resize(terminal.as_fd(), size)
+    }
+
+    /// Keeps descriptors open until the end.
+    pub(crate) fn hold(&mut self, held: Vec<OwnedFd>) {
+        self.held = held;
+    }
+
+    /// How much longer the end may be waited for; for ever if none.
+    pub(crate) fn patience(&self) -> Option<Duration> {
+        self.overdue.map(|overdue| overdue.saturating_duration_since(Instant::now()))
+    }
+
+    /// Gives up waiting, and kills what can be killed.
+    pub(crate) fn abandon(&self) -> Error {
+        self.tree.abandon();
+        Error::Watch { syscall: "waitid", source: io::ErrorKind::TimedOut.into() }
+    }
+
+    fn output(&mut self, report: &Report) -> Output {
+        let facts = self.facts.clone();
+        let status = ExitStatus::from_raw(report.status);
+        let timed_out = report.cause == Cause::Deadline;
+        let own_code = status.code().or_else(|| status.signal().map(|signal| -signal));
+        let mut enforcement = facts.enforcement;
+        if !report.is_scoped {
+            enforcement.missing.push("the end of processes that leave the program's group");
+        }
+        let keeps_some = facts.keeps_background && report.cause == Cause::Exit;
+        Output {
+            stdout: Vec::new(),
+            stderr: Vec::new(),
+            truncated: false,
+            exit_code: if timed_out { TIMED_OUT } else { own_code.unwrap_or(0) },
+            signal: status.signal(),
+            timed_out,
+            duration: facts.start.elapsed(),
+            cpu_time: report.cpu_time,
+            max_rss: report.max_rss,
+            left_running: !report.is_clear && !keeps_some,
+            enforcement,
+            limits: facts.limits,
+            dropped_variables: facts.dropped_variables,
+        }
+    }
+}

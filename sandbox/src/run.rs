@@ -1,0 +1,188 @@
+//! Stays with a running child: reads its pipes and waits for its end, in one `poll`. The child's
+//! time is kept by its shim, so that nothing here has to be in time for it.
+
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{Errno, ioctl_fionread, read};
+
+use crate::child::Child;
+use crate::error::Error;
+use crate::exec::Output;
+
+/// Bytes taken from a pipe at a time: what a pipe holds by default.
+const CHUNK: usize = 64 << 10;
+/// The longest single wait; what comes later is waited for in turns.
+const LONGEST_WAIT: Duration = Duration::from_hours(24);
+
+/// A running program whose output is collected. Dropped, it is killed with all that it has started.
+#[derive(Debug)]
+pub struct Run {
+    child: Child,
+    streams: [Stream; 2],
+    chunk: Vec<u8>,
+    cancel: Option<Arc<OwnedFd>>,
+    is_cancelled: bool,
+}
+
+impl Run {
+    pub(crate) fn new(mut child: Child, room: u64, cancel: Option<Arc<OwnedFd>>) -> Self {
+        let streams = [child.stdout.take(), child.stderr.take()].map(|fd| Stream::new(fd, room));
+        // A terminal's input has the output's other end; nobody writes to it here.
+        child.stdin = None;
+        Self { child, streams, chunk: vec![0; CHUNK], cancel, is_cancelled: false }
+    }
+
+    /// The descriptors of which one becomes readable when [`advance`](Self::advance) has something
+    /// to do. Their number shrinks as streams end.
+    pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.child.ended_fd().into_iter().chain(self.streams.iter().filter_map(Stream::fd))
+    }
+
+    /// Kills the program and all that it has started; [`advance`](Self::advance) then ends with
+    /// [`Error::Cancelled`].
+    pub fn cancel(&mut self) {
+        if !self.is_cancelled {
+            self.is_cancelled = true;
+            self.cancel = None;
+            self.child.kill();
+        }
+    }
+
+    /// Waits for something to do, at most `wait`, and does it: takes output, or finds the end.
+    /// Also returns when a signal handler has run.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Spawn`] if the program could not begin, [`Error::Cancelled`] or [`Error::Watch`].
+    pub fn advance(&mut self, wait: Option<Duration>) -> Result<Option<Output>, Error> {
+        let patience = self.child.patience();
+        if patience == Some(Duration::ZERO) {
+            return Err(self.child.abandon());
+        }
+        let wait = [wait, patience].into_iter().flatten().min();
+        let ready = self.wait_ready(wait.map(|wait| wait.min(LONGEST_WAIT)))?;
+        if ready.ended {
+            return self.finish().map(Some);
+        }
+        if ready.cancel {
+            self.cancel();
+        }
+        for (stream, is_ready) in self.streams.iter_mut().zip(ready.streams) {
+            if is_ready {
+                stream.take(&mut self.chunk).map_err(read_error)?;
+            }
+        }
+        Ok(None)
+    }
+
+    fn wait_ready(&self, wait: Option<Duration>) -> Result<Ready, Error> {
+        let timeout = wait.and_then(|wait| Timespec::try_from(wait).ok());
+        let [stdout, stderr] = self.streams.each_ref().map(Stream::fd);
+        let cancel = self.cancel.as_ref().map(|fd| fd.as_fd());
+        let watched = [self.child.ended_fd(), cancel, stdout, stderr];
+        let mut fds: Vec<_> = watched
+            .iter()
+            .flatten()
+            .map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN))
+            .collect();
+        match poll(&mut fds, timeout.as_ref()) {
+            // Interrupted: the caller computes the time left anew.
+            Ok(0) | Err(Errno::INTR) => return Ok(Ready::default()),
+            Ok(_) => {}
+            Err(error) => return Err(Error::Watch { syscall: "poll", source: error.into() }),
+        }
+        let mut events = fds.iter().map(|fd| !fd.revents().is_empty());
+        let [ended, cancel, stdout, stderr] =
+            watched.map(|fd| fd.is_some() && events.next().unwrap_or(false));
+        Ok(Ready { ended, cancel, streams: [stdout, stderr] })
+    }
+
+    fn finish(&mut self) -> Result<Output, Error> {
+        for stream in &mut self.streams {
+            stream.take_available(&mut self.chunk).map_err(read_error)?;
+        }
+        let mut output = self.child.wait()?;
+        if self.is_cancelled {
+            return Err(Error::Cancelled);
+        }
+        let [stdout, stderr] = &mut self.streams;
+        output.truncated = stdout.is_truncated || stderr.is_truncated;
+        output.stdout = std::mem::take(&mut stdout.bytes);
+        output.stderr = std::mem::take(&mut stderr.bytes);
+        Ok(output)
+    }
+}
+
+/// What `poll` found.
+#[derive(Default)]
+struct Ready {
+    ended: bool,
+    cancel: bool,
+    streams: [bool; 2],
+}
+
+/// One of the child's outputs and what has been read of it.
+#[derive(Debug)]
+struct Stream {
+    fd: Option<OwnedFd>,
+    bytes: Vec<u8>,
+    room: usize,
+    is_truncated: bool,
+}
+
+impl Stream {
+    fn new(fd: Option<OwnedFd>, room: u64) -> Self {
+        let room = usize::try_from(room).unwrap_or(usize::MAX);
+        Self { fd, bytes: Vec::new(), room, is_truncated: false }
+    }
+
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.fd.as_ref().map(OwnedFd::as_fd)
+    }
+
+    /// Reads once, closes at the end of the pipe, and gives the number of bytes read.
+    fn take(&mut self, chunk: &mut [u8]) -> io::Result<usize> {
+        let Some(fd) = &self.fd else { return Ok(0) };
+        let length = match read(fd, &mut *chunk) {
+            Ok(length) => length,
+            Err(Errno::AGAIN | Errno::INTR) => return Ok(0),
+            // What a terminal says when nobody has it open any more.
+            Err(Errno::IO) => 0,
+            Err(error) => return Err(error.into()),
+        };
+        if length == 0 {
+            self.fd = None;
+        }
+        let kept = length.min(self.room);
+        self.bytes.extend(chunk.iter().take(kept));
+        self.room -= kept;
+        self.is_truncated |= kept < length;
+        Ok(length)
+    }
+
+    /// Reads what is in the pipe at this moment and no more: another holder could go on writing
+    /// for ever.
+    fn take_available(&mut self, chunk: &mut [u8]) -> io::Result<()> {
+        let Some(fd) = &self.fd else { return Ok(()) };
+        let mut left = usize::try_from(ioctl_fionread(fd)?).unwrap_or(usize::MAX);
+        while left > 0 {
+            let most = left.min(chunk.len());
+            let Some(part) = chunk.get_mut(..most) else {
+                return Ok(());
+            };
+            match self.take(part)? {
+                0 => return Ok(()),
+                length => left -= length,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read_error(source: io::Error) -> Error {
+    Error::Watch { syscall: "read", source }
+}
