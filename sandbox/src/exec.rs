@@ -8,12 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::capability::CapabilitySet;
+#[cfg(target_os = "linux")]
 use crate::child::Child;
 use crate::enforcement::Enforcement;
 use crate::environ::{self, Environment, Variables};
 use crate::error::Error;
 use crate::limits::{Limits, Mechanism};
+#[cfg(target_os = "linux")]
 use crate::run::Run;
+#[cfg(target_os = "linux")]
 use crate::spawn;
 use crate::stdio::{Stdio, WindowSize};
 
@@ -188,7 +191,11 @@ impl Command {
     /// building the rules, and [`Error::Spawn`] if a step before the first instruction of the
     /// program failed: a program that did not run is never reported as an exit code.
     pub fn run(&self, caps: &CapabilitySet) -> Result<Output, Error> {
+        #[cfg(not(target_os = "linux"))]
+        return crate::unsupported::run(self, caps);
+        #[cfg(target_os = "linux")]
         let mut run = self.start(caps)?;
+        #[cfg(target_os = "linux")]
         loop {
             if let Some(output) = run.advance(None)? {
                 return Ok(output);
@@ -203,6 +210,7 @@ impl Command {
     /// # Errors
     ///
     /// Those of [`run`](Self::run), but for the steps in the new process.
+    #[cfg(target_os = "linux")]
     pub fn start(&self, caps: &CapabilitySet) -> Result<Run, Error> {
         let child = spawn::start(self, caps, false)?;
         Ok(Run::new(child, self.limits.max_output_bytes, self.cancel.clone()))
@@ -214,6 +222,7 @@ impl Command {
     /// # Errors
     ///
     /// Those of [`run`](Self::run), but for the steps in the new process.
+    #[cfg(target_os = "linux")]
     pub fn spawn(&self, caps: &CapabilitySet) -> Result<Child, Error> {
         spawn::start(self, caps, true)
     }

@@ -22,6 +22,8 @@
 //! * **The caller**: no descriptor, no environment, no input and no signal disposition of the
 //!   parent's reaches a [`Command`]; it cannot keep the call from returning at its timeout, nor
 //!   make the parent store more output than it was given room for.
+//! * **Time**: whatever a [`Command`] has started ends with it, at its timeout, and with the
+//!   caller, by whatever death: nothing can hide from that, and nobody else is hit by it.
 //!
 //! [`apply()`] holds every thread of the process, or refuses and holds none.
 //!
@@ -38,11 +40,12 @@
 //!   work as far as the user's own rights go: Landlock does not judge them.
 //! * Reading includes executing, and nothing keeps code from being made in memory.
 //! * A directory cannot be granted without what is beneath it.
-//! * A program that leaves its session (`setsid`) survives the end and the timeout of its
-//!   [`Command`]. It stays sandboxed.
+//! * Before Landlock ABI 6 a program that leaves its process group survives the end and the timeout
+//!   of its [`Command`]. It stays sandboxed.
 //! * Granting all of `/proc` shows the names and arguments of all processes.
 //! * Shared memory, semaphores and message queues of the System V kind are the whole user's.
-//! * Memory is not limited, and processes only through a limit that counts all of the user's.
+//! * Memory is limited for each process and not for all together, and processes only through a
+//!   limit that counts all of the user's.
 //! * Time and caches: nothing is done about side channels, nor about faults of the kernel.
 //!
 //! # Platforms
@@ -106,7 +109,5 @@ pub use run::Run;
 pub use source::Source;
 pub use state::State;
 pub use stdio::{Stdio, WindowSize};
-#[cfg(not(target_os = "linux"))]
-use unsupported::spawn;
 #[cfg(not(target_os = "linux"))]
 pub use unsupported::{apply, support};

@@ -3,6 +3,7 @@
 use crate::capability::CapabilitySet;
 use crate::enforcement::{Enforcement, Support};
 use crate::error::{Error, Feature};
+use crate::exec::{Command, Output};
 
 /// Restricts the calling process; not on this platform.
 ///
@@ -19,15 +20,9 @@ pub fn support() -> Support {
     Support { is_supported: false, platform: std::env::consts::OS, details }
 }
 
-/// The Linux module of this name runs commands.
-pub(crate) mod spawn {
-    use super::{CapabilitySet, Error, Feature};
-    use crate::exec::{Command, Output};
-
-    /// Checks the command's environment and then says that it cannot be run here.
-    pub(crate) fn run(command: &Command, _: &CapabilitySet) -> Result<Output, Error> {
-        let variables = command.environment()?;
-        let _ = crate::exec::search_path(&variables);
-        Err(Error::Unsupported { feature: Feature::Platform })
-    }
+/// Checks the command's environment and then says that it cannot be run here.
+pub(crate) fn run(command: &Command, _: &CapabilitySet) -> Result<Output, Error> {
+    let environment = command.environment()?;
+    let _ = crate::exec::search_path(&environment.variables);
+    Err(Error::Unsupported { feature: Feature::Platform })
 }
