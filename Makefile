@@ -8,7 +8,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test setup check-format check-lint test-rust test-doc check-doc test-python \
-	develop fuzz bench bench-quick bench-parts bench-instructions bench-setup fmt clean
+	check-instructions renew-instructions develop fuzz bench bench-quick bench-parts bench-readme bench-instructions \
+	bench-setup fmt clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,7 +21,7 @@ demo: $(VENV)/.maturin ## build the package, and let an agent use an API whose k
 	@wheel=$$(echo $(WHEELS)/nono_py-*.whl) && $(BIN)/pip install --quiet "$$wheel[demo]"
 	@cd / && $(BIN)/python -m nono_py demo
 
-test: setup check-format check-lint test-rust test-doc check-doc test-python ## run all that has to hold for a change
+test: setup check-format check-lint test-rust test-doc check-doc test-python check-instructions ## run all that has to hold for a change
 	@echo "all tests passed"
 
 setup: ## install the programs that the tests use, or say which are missing
@@ -47,6 +48,14 @@ test-python: develop ## Python: lints, types, stub and tests
 	cd py && $(BIN)/python -m mypy.stubtest nono_py
 	cd py && $(BIN)/python -m pytest
 
+check-instructions: ## instructions per request: not more than benches/instructions.json, give or take
+	cargo build --quiet --profile counted -p nono-benches --bins
+	@BENCH_PROFILE=counted $(PYTHON) benches/instructions.py --check
+
+renew-instructions: ## write benches/instructions.json, for a change that is worth its instructions
+	cargo build --quiet --profile counted -p nono-benches --bins
+	@BENCH_PROFILE=counted $(PYTHON) benches/instructions.py --renew
+
 develop: $(VENV)/.maturin ## build the package with the tests' profile and install it into .venv
 	@cd py && VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --quiet --extras test >/dev/null
 
@@ -61,10 +70,13 @@ bench: bench-setup ## measure the proxy beside nginx, HAProxy and others, into b
 bench-quick: bench-setup ## the same in three minutes, into benches/out
 	@$(PYTHON) benches/run.py --quick
 
+bench-readme: ## show benches/report in README.md
+	@$(PYTHON) benches/run.py --readme
+
 bench-parts: ## measure the parts: rules, paths, tokens, redaction, layers
 	cargo bench -p nono-benches
 
-bench-instructions: bench-setup ## count the instructions of a request
+bench-instructions: bench-setup ## count the instructions of a request, as released
 	@$(PYTHON) benches/instructions.py
 
 bench-setup: $(VENV)/.maturin ## build and install what the benchmarks need, or say what is missing

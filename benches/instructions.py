@@ -5,63 +5,144 @@ Wall time is noise on a shared machine; instructions in user space are not. Each
 with few and with many requests, and the difference is divided by the difference: what start,
 first connection and end cost drops out. The client and the upstream are other processes and are
 not counted. The proxy has one worker, and a client that asks one thing after the other.
+
+`--check` compares with `instructions.json`, which is in the repository, and fails when a case
+takes more than is tolerated. `--renew` writes that file: after a change that makes something
+cheaper, or that is worth what it costs, in the same commit. Both want the profile `counted`,
+which is quick to build; its counts are not those of a release.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import platform
 import re
 import shutil
+import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from harness.load import own
-from harness.peers import OUT, PROGRAMS, Peer, Process, Site
+from harness.peers import PROGRAMS, Peer, Process, Site, missing_programs
 
-FEW, MANY = 100, 600
-# Name, mode of the load generator, where, and how large a body is sent.
+BASELINE = Path(__file__).with_suffix(".json")
+
+# How much more a case may take. Repeated counts lie within 1 %; another compiler or library
+# version moves them by more than most changes here do.
+TOLERANCE, OTHER_TOOLCHAIN = 0.03, 0.15
+
+
+@dataclass
+class Case:
+    """Something to ask for, and how often: few times, and many."""
+
+    name: str
+    mode: str
+    kind: str
+    few: int = 100
+    many: int = 500
+    body: int = 0
+
+
 CASES = [
-    ("get", "requests", "plain", 0),
-    ("get, TLS upstream", "requests", "tls", 0),
-    ("post 100 kB", "requests", "streams", 100_000),
-    ("tunnel set-up", "setups", "tunnel", 0),
+    Case("get", "requests", "plain"),
+    # What its handshake takes varies by more than a few requests.
+    Case("get, TLS upstream", "requests", "tls", many=2500),
+    Case("post 100 kB", "requests", "streams", body=100_000),
+    Case("event", "events", "streams", few=50, many=250),
+    Case("tunnel set-up", "setups", "tunnel"),
 ]
+EVERY_US = 4000
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.parse_args()
-    if not shutil.which("valgrind"):
-        sys.exit("valgrind is not installed; see `make bench-setup`")
-    found = {}
+    does = parser.add_mutually_exclusive_group()
+    does.add_argument("--check", action="store_true", help="compare with instructions.json")
+    does.add_argument("--renew", action="store_true", help="write instructions.json")
+    arguments = parser.parse_args()
+    needed = missing_programs(["valgrind", "nginx", "openssl"])
+    if needed and arguments.check:
+        # As for all tests that need a program: `.ci/setup` has said so too.
+        print(f"instructions are not counted: {', '.join(needed)} not installed")
+        return
+    if needed:
+        sys.exit(f"needed and not there: {', '.join(needed)}; see `make bench-setup`")
+    if (arguments.check or arguments.renew) and PROGRAMS.name != "counted":
+        sys.exit("set BENCH_PROFILE=counted, or use `make check-instructions`")
     try:
         site = Site()
-        for case, mode, kind, body in CASES:
-            counts = [count(site, mode, kind, body, requests) for requests in (FEW, MANY)]
-            found[case] = round((counts[1] - counts[0]) / (MANY - FEW))
-            print(f"{case:20} {found[case]:10,} instructions per request", flush=True)
+        if arguments.check:
+            check(site, json.loads(BASELINE.read_text()))
+        else:
+            found = {case.name: each(site, case) for case in CASES}
+            for name, count in found.items():
+                print(f"{name:20} {count:10,} instructions")
     finally:
         Process.stop_all()
-    (OUT / "instructions.json").write_text(json.dumps(found, indent=1) + "\n")
+    if arguments.renew:
+        data = {"toolchain": toolchain(), "instructions": found}
+        BASELINE.write_text(json.dumps(data, indent=2) + "\n")
 
 
-def count(site: Site, mode: str, kind: str, body: int, requests: int) -> int:
-    """The instructions of a whole run with that many requests."""
-    trace = site.out / f"callgrind.{kind}.{requests}"
+def check(site: Site, baseline: dict) -> None:
+    """Ends with an error when a case takes too many."""
+    is_same = baseline["toolchain"] == toolchain()
+    tolerance = TOLERANCE if is_same else OTHER_TOOLCHAIN
+    if not is_same:
+        print(f"counted by {baseline['toolchain']} before, now by {toolchain()}")
+    worse = []
+    for case in CASES:
+        before = baseline["instructions"][case.name]
+        bound = before * (1 + tolerance)
+        count = each(site, case)
+        if count > bound:
+            # Once more: what else the machine does can only add.
+            count = min(count, each(site, case))
+        change = count / before - 1
+        note = "" if change > -tolerance else "  less: `make renew-instructions` keeps it so"
+        print(f"{case.name:20} {count:10,} instructions, {change:+.1%}{note}", flush=True)
+        if count > bound:
+            worse.append(f"{case.name} takes {change:.1%} more")
+    if worse:
+        sys.exit(
+            f"more instructions than {tolerance:.0%} above benches/instructions.json: "
+            f"{'; '.join(worse)}. If it is worth that: `make renew-instructions`"
+        )
+
+
+def toolchain() -> str:
+    command = [shutil.which("rustc") or "rustc", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return f"rustc {done.stdout.split()[1]}, {platform.machine()}"
+
+
+def each(site: Site, case: Case) -> int:
+    """The instructions for one of what the case asks for."""
+    few, many = (count(site, case, number) for number in (case.few, case.many))
+    return round((many - few) / (case.many - case.few))
+
+
+def count(site: Site, case: Case, number: int) -> int:
+    """The instructions of a whole run of that many."""
+    trace = site.out / f"callgrind.{case.kind}.{number}"
     command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={trace}"]
     command += [str(PROGRAMS / "bench-proxy"), "--workers", "1", "--drain-ms", "600000"]
     peer = site.package("counted", command)
-    arguments = ["--connections", 1, "--requests", requests]
-    path = f"{getattr(peer, kind, '/')}small"
-    if body:
-        path, arguments = f"{peer.streams}sink", [*arguments, "--body", body]
-    through = peer
-    if kind == "tunnel":
+    through, path = peer, f"{getattr(peer, case.kind, '/')}small"
+    arguments: list[object] = ["--connections", 1, "--requests", number]
+    if case.mode == "events":
+        path = f"{peer.streams}events?count={number}&every_us={EVERY_US}"
+        arguments = ["--streams", 1, "--count", number, "--every-us", EVERY_US]
+    elif case.body:
+        path, arguments = f"{peer.streams}sink", [*arguments, "--body", case.body]
+    elif case.kind == "tunnel":
         through = replace(peer, token=Peer("", 0).token)
         arguments += ["--connect", f"127.0.0.1:{site.tunnel_port}"]
         arguments += ["--connect-header", f"Proxy-Authorization: Bearer {peer.token}"]
-    own(mode, through, path, *arguments)
+    own(case.mode, through, path, *arguments)
     peer.process.finish(60)
     return int(re.search(r"^(?:totals|summary): (\d+)", trace.read_text(), re.M)[1])
 

@@ -1,23 +1,27 @@
-//! What the parts cost: rules, paths, tokens, redaction, and the layers of the stack.
-//!
-//! The layers are measured without sockets, by requests that one of them refuses: the one that
-//! is refused further in has passed all before. What passes all of them needs an upstream and is
-//! measured over loopback, where the kernel's share is most of it.
+//! What the parts cost: rules, routes, paths, tokens, redaction, records, and the layers of the
+//! stack. Where the last part of a name is a number, it says how much there is of something:
+//! those are the costs that must not grow faster than it.
 
 use std::hint::black_box;
-use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
 
 use bench_support::Failure;
+use bench_support::layers::{self, BATCH};
+use bench_support::round_trip::RoundTrip;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
-use http::{HeaderValue, Request};
-use nono_proxy::bench::{Hosts, Token, is_plain, stack_runner};
-use nono_proxy::{Limits, ProxyConfig, ProxyHandle, RouteConfig};
-use tokio::runtime::{Builder, Runtime};
+use http::{HeaderValue, Method};
+use nono_audit::{Mode, Outcome, Recorder};
+use nono_proxy::RouteConfig;
+use nono_proxy::bench::{Endpoints, Hosts, Routes, Token, is_plain};
+
+/// How many rules, routes or records.
+const MANY: [usize; 3] = [10, 1000, 100_000];
 
 fn main() -> Result<(), Failure> {
     let mut criterion = Criterion::default().configure_from_args();
     hosts(&mut criterion);
+    endpoints(&mut criterion)?;
+    routes(&mut criterion)?;
+    records(&mut criterion)?;
     paths(&mut criterion);
     tokens(&mut criterion)?;
     layers(&mut criterion)?;
@@ -29,7 +33,7 @@ fn main() -> Result<(), Failure> {
 /// The cost must not grow with the rules.
 fn hosts(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("hosts");
-    for rules in [10, 1000, 100_000] {
+    for rules in MANY {
         let listed: Vec<_> = (0..rules)
             .map(|n| match n % 2 {
                 0 => format!("api-{n}.example.com"),
@@ -53,14 +57,111 @@ fn hosts(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn paths(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("paths");
-    let long = format!("/v1/{}", "segment/".repeat(500));
-    for (case, path) in [("short", "/v1/chat/completions"), ("4 kB", &long)] {
-        group.throughput(Throughput::Bytes(path.len() as u64));
-        group.bench_function(case, |b| b.iter(|| is_plain(black_box(path))));
+/// The cost must not grow with the rules.
+fn endpoints(criterion: &mut Criterion) -> Result<(), Failure> {
+    let mut group = criterion.benchmark_group("endpoints");
+    for rules in MANY {
+        let listed: Vec<_> = (0..rules)
+            .map(|n| match n % 3 {
+                0 => ("GET".to_owned(), format!("/v1/projects/{n}/models")),
+                1 => ("POST".to_owned(), format!("/v1/teams/*/runs/{n}")),
+                _ => ("*".to_owned(), format!("/v2/tenants/{n}/**")),
+            })
+            .collect();
+        let endpoints = Endpoints::new(&listed)?;
+        for (case, method, path) in [
+            ("literal", Method::GET, "/v1/projects/6/models"),
+            ("one star", Method::POST, "/v1/teams/blue/runs/7"),
+            ("two stars", Method::PUT, "/v2/tenants/8/a/b"),
+            ("stranger", Method::GET, "/v1/teams/blue/walks/7"),
+        ] {
+            if endpoints.allow(&method, path) != (case != "stranger") {
+                return Err(format!("{case}: judged wrongly").into());
+            }
+            group.bench_function(BenchmarkId::new(case, rules), |b| {
+                b.iter(|| endpoints.allow(black_box(&method), black_box(path)));
+            });
+        }
+        group.bench_function(BenchmarkId::new("build", rules), |b| {
+            b.iter_batched(|| (), |()| Endpoints::new(&listed), BatchSize::LargeInput);
+        });
     }
     group.finish();
+    Ok(())
+}
+
+/// The cost must not grow with the routes.
+fn routes(criterion: &mut Criterion) -> Result<(), Failure> {
+    let mut group = criterion.benchmark_group("routes");
+    // Each is an object with its parsed upstream; more are no configuration.
+    for many in [10, 100, 1000, 10_000] {
+        let route = |n| RouteConfig {
+            prefix: format!("api/{n}"),
+            upstream: format!("https://api-{n}.example.com/v1"),
+            ..RouteConfig::default()
+        };
+        let listed: Vec<_> = (0..many).map(route).collect();
+        let routes = Routes::new(&listed)?;
+        for (case, path) in [("known", "/api/7/models"), ("stranger", "/nowhere/7/models")] {
+            if routes.lead(path) != (case == "known") {
+                return Err(format!("{case}: judged wrongly").into());
+            }
+            group.bench_function(BenchmarkId::new(case, many), |b| {
+                b.iter(|| routes.lead(black_box(path)));
+            });
+        }
+        group.bench_function(BenchmarkId::new("build", many), |b| {
+            b.iter_batched(|| (), |()| Routes::new(&listed), BatchSize::LargeInput);
+        });
+    }
+    group.finish();
+    Ok(())
+}
+
+/// A record from its opening to its place in the log: by how many wait there, and by its size.
+fn records(criterion: &mut Criterion) -> Result<(), Failure> {
+    let mut group = criterion.benchmark_group("records");
+    let (sender, log) = nono_audit::channel(usize::MAX, "bench");
+    let write = |path: &str| {
+        let Some(permit) = sender.try_reserve() else { return };
+        let recorder = Recorder::open(permit, Mode::Reverse, "127.0.0.1:9".into());
+        recorder.note(|record| {
+            record.method = Some("GET".into());
+            record.path = Some(path.to_owned());
+        });
+        recorder.finish(Outcome::Complete);
+    };
+    for waiting in MANY {
+        // All of them are taken out each time, so that as many wait on the average.
+        group.throughput(Throughput::Elements(waiting as u64));
+        group.bench_function(BenchmarkId::new("write and drain", waiting), |b| {
+            b.iter(|| {
+                (0..waiting).for_each(|_| write("/v1/models"));
+                log.drain().len()
+            });
+        });
+    }
+    for bytes in [100, 1000, 10_000] {
+        let path = "x".repeat(bytes);
+        group.throughput(Throughput::Bytes(bytes as u64));
+        group.bench_function(BenchmarkId::new("path of bytes", bytes), |b| {
+            b.iter(|| write(&path));
+            drop(log.drain());
+        });
+    }
+    group.finish();
+    if log.is_empty() { Ok(()) } else { Err("records were left".into()) }
+}
+
+fn paths(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("paths");
+    for segments in [3, 30, 300, 3000] {
+        let path = "/segment".repeat(segments);
+        group.throughput(Throughput::Bytes(path.len() as u64));
+        group.bench_function(BenchmarkId::new("judge", path.len()), |b| {
+            b.iter(|| is_plain(black_box(&path)));
+        });
+    }
 }
 
 fn tokens(criterion: &mut Criterion) -> Result<(), Failure> {
@@ -87,108 +188,26 @@ fn tokens(criterion: &mut Criterion) -> Result<(), Failure> {
     Ok(())
 }
 
-/// How many requests are measured as one: the audit channel is emptied after each batch.
-const BATCH: usize = 100;
-
 fn layers(criterion: &mut Criterion) -> Result<(), Failure> {
-    let config = ProxyConfig {
-        routes: vec![RouteConfig {
-            prefix: "api".into(),
-            upstream: "http://127.0.0.1:9/v1".into(),
-            endpoint_rules: vec![("GET".into(), "/models/**".into())],
-            ..RouteConfig::default()
-        }],
-        denied_hosts: vec!["127.0.0.1".into()],
-        ..ProxyConfig::default()
-    };
-    let token = Token::new()?;
-    let bearer = token.bearer();
-    let run = stack_runner(&config, token)?;
-    let runtime = runtime()?;
     let mut group = criterion.benchmark_group("layers");
     group.throughput(Throughput::Elements(BATCH as u64));
-    for (case, path, authorization, status) in [
-        ("refused by authenticate", "/api/models/x", "Bearer x", 401),
-        ("refused by route", "/none/models/x", &*bearer, 404),
-        ("refused by endpoint rules", "/api/files/x", &*bearer, 403),
-        ("refused by allow", "/api/models/x", &*bearer, 403),
-    ] {
-        let request = || {
-            Request::get(path)
-                .header("host", "127.0.0.1")
-                .header("user-agent", "bench/1.0")
-                .header("accept", "application/json")
-                .header("authorization", authorization)
-                .body(())
-        };
-        let requests = (0..BATCH).map(|_| request()).collect::<Result<Vec<_>, _>>()?;
-        let batch = || runtime.block_on(run(&requests));
-        if batch().iter().any(|found| *found != status) {
-            return Err(format!("{case}: not answered {status}").into());
-        }
-        group.bench_function(case, |b| b.iter(batch));
-    }
+    layers::for_each(|case, run| {
+        group.bench_function(case, |b| b.iter(&mut *run));
+    })?;
     group.finish();
     Ok(())
 }
 
-/// One request at a time over loopback: a client, the proxy, an upstream that does the least.
 fn round_trip(criterion: &mut Criterion) -> Result<(), Failure> {
-    let upstream = TcpListener::bind("127.0.0.1:0")?;
-    let port = upstream.local_addr()?.port();
-    std::thread::spawn(move || {
-        while let Ok((stream, _)) = upstream.accept() {
-            std::thread::spawn(move || answer(stream));
-        }
-    });
-    let config = ProxyConfig {
-        routes: vec![RouteConfig {
-            prefix: "api".into(),
-            upstream: format!("http://127.0.0.1:{port}"),
-            ..RouteConfig::default()
-        }],
-        limits: Limits { workers: 1, ..Limits::default() },
-        ..ProxyConfig::default()
-    };
-    let handle = runtime()?.block_on(ProxyHandle::start(config))?;
-    let variables = handle.env_vars();
-    let token = variables.iter().find(|(name, _)| name == "NONO_PROXY_TOKEN");
-    let (_, token) = token.ok_or("the proxy names no token")?;
-    let head = |path: &str| {
-        format!("GET {path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {token}\r\n\r\n")
-    };
+    let trip = RoundTrip::start()?;
     let mut group = criterion.benchmark_group("round trip");
-    for (case, address, path) in
-        [("direct", port, "/small"), ("proxy", handle.addr().port(), "/api/small")]
-    {
-        let mut stream = TcpStream::connect(("127.0.0.1", address))?;
-        stream.set_nodelay(true)?;
-        let request = head(path);
-        let mut buffer = [0; 1024];
-        let mut ask = move || {
-            stream.write_all(request.as_bytes())?;
-            let read = stream.read(&mut buffer)?;
-            Ok::<_, std::io::Error>(buffer[..read].starts_with(b"HTTP/1.1 200"))
-        };
-        if !ask()? {
-            return Err(format!("{case}: not answered 200").into());
-        }
-        group.bench_function(case, |b| b.iter(|| ask().is_ok_and(|ok| ok)));
-        let _ = handle.drain_audit();
-    }
+    let mut direct = trip.direct()?;
+    group.bench_function("direct", |b| b.iter(&mut direct));
+    let mut proxied = trip.proxied()?;
+    group.bench_function("proxy", |b| {
+        b.iter(&mut proxied);
+        trip.drain();
+    });
     group.finish();
     Ok(())
-}
-
-fn answer(mut stream: TcpStream) -> std::io::Result<()> {
-    stream.set_nodelay(true)?;
-    let mut buffer = [0; 4096];
-    while stream.read(&mut buffer)? > 0 {
-        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")?;
-    }
-    Ok(())
-}
-
-fn runtime() -> Result<Runtime, std::io::Error> {
-    Builder::new_current_thread().enable_all().build()
 }

@@ -1,4 +1,8 @@
-//! What the programs of the benchmarks share: their arguments, and how they fail.
+//! What the programs of the benchmarks share: their arguments, how they fail, and requests that
+//! more than one of them measures.
+
+pub mod layers;
+pub mod round_trip;
 
 use std::collections::HashMap;
 use std::fmt::Display;

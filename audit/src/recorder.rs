@@ -61,6 +61,18 @@ impl Recorder {
         }
     }
 
+    /// A recorder that gathers and sends nothing, to see what the others cost.
+    #[cfg(feature = "bench")]
+    pub fn silent(permit: &Permit) -> Self {
+        Self {
+            id: permit.id(),
+            began: Instant::now(),
+            bytes_in: AtomicU64::new(0),
+            bytes_out: AtomicU64::new(0),
+            draft: Mutex::new(None),
+        }
+    }
+
     /// The id of this exchange's record.
     pub fn id(&self) -> &RecordId {
         &self.id

@@ -7,6 +7,8 @@
 //! | `/sink`                       | how many bytes the body had, once it has ended           |
 //! | `/bulk?bytes=N`               | N bytes                                                  |
 //! | `/events?count=N&every_us=T`  | N events, one every T, each with the time of its sending |
+//! | `/echo`                       | switches to WebSocket, and answers each message with it  |
+//! | `/v1/chat/completions`        | what an LLM API answers                                  |
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, TcpListener};
@@ -17,20 +19,31 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bench_support::{Arguments, Failure, answer};
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
+use futures_util::{SinkExt as _, StreamExt as _};
+use http::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, SEC_WEBSOCKET_ACCEPT,
+    SEC_WEBSOCKET_KEY, UPGRADE,
+};
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tokio::runtime::Builder;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::Role;
 
 /// What `/small` answers: as long as a short API response.
 const SMALL: &str = r#"{"id":"bench-0001","object":"list","data":[{"id":"small","object":"model","created":1700000000}],"more":false}"#;
+
+/// What an LLM API answers.
+const COMPLETION: &str = r#"{"id":"chatcmpl-bench0001","object":"chat.completion","created":1700000000,"model":"bench","choices":[{"index":0,"message":{"role":"assistant","content":"pong"},"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":1,"total_tokens":10}}"#;
 
 /// What one write of `/bulk` has.
 static CHUNK: [u8; 256 * 1024] = [b'x'; 256 * 1024];
@@ -70,16 +83,20 @@ fn serve(listener: TcpListener, key: &Arc<HeaderValue>) -> Result<(), Failure> {
             let key = Arc::clone(key);
             let service = service_fn(move |request| respond(request, Arc::clone(&key)));
             // A client that leaves ends its connection and nothing else.
-            tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+            let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            tokio::spawn(connection.with_upgrades());
         }
     })
 }
 
 async fn respond(
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
     key: Arc<HeaderValue>,
 ) -> Result<Response<Payload>, Infallible> {
     let is_known = request.headers().get(AUTHORIZATION) == Some(&*key);
+    if is_known && request.uri().path() == "/echo" {
+        return Ok(switch(&mut request));
+    }
     let status = if is_known { StatusCode::OK } else { StatusCode::UNAUTHORIZED };
     let number = |name: &str| {
         let query = request.uri().query().unwrap_or_default();
@@ -98,6 +115,10 @@ async fn respond(
             Ok(bytes) => Payload::whole(format!("{{\"bytes\":{bytes}}}")),
             Err(_) => Payload::whole("{}"),
         },
+        path if path.ends_with("/chat/completions") => match count(request.into_body()).await {
+            Ok(_) => Payload::whole(COMPLETION),
+            Err(_) => Payload::whole("{}"),
+        },
         _ => Payload::whole(SMALL),
     };
     let mut response = Response::new(payload);
@@ -105,6 +126,35 @@ async fn respond(
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
+}
+
+/// Agrees to speak WebSocket from here on.
+fn switch(request: &mut Request<Incoming>) -> Response<Payload> {
+    let key = request.headers().get(SEC_WEBSOCKET_KEY).map_or(&[][..], HeaderValue::as_bytes);
+    let accept = HeaderValue::try_from(derive_accept_key(key));
+    tokio::spawn(echo(hyper::upgrade::on(request)));
+    let mut response = Response::new(Payload::Whole(None));
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    if let Ok(accept) = accept {
+        headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+    }
+    response
+}
+
+/// Answers each message with itself, until the client leaves.
+async fn echo(switched: OnUpgrade) -> Result<(), Failure> {
+    let io = TokioIo::new(switched.await?);
+    let mut socket = WebSocketStream::from_raw_socket(io, Role::Server, None).await;
+    while let Some(message) = socket.next().await {
+        let message = message?;
+        if message.is_text() || message.is_binary() {
+            socket.send(message).await?;
+        }
+    }
+    Ok(())
 }
 
 async fn count(mut body: Incoming) -> Result<usize, hyper::Error> {

@@ -10,6 +10,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use bench_support::{Arguments, Failure, answer};
+use nono_proxy::bench::Part;
 use nono_proxy::{Limits, ProxyConfig, ProxyHandle, RouteConfig};
 use serde_json::json;
 
@@ -19,6 +20,13 @@ const DRAIN_MS: u64 = 100;
 fn main() -> Result<(), Failure> {
     let arguments = Arguments::parse(std::env::args().skip(1))?;
     let every: u64 = arguments.optional("drain-ms")?.unwrap_or(DRAIN_MS);
+    for part in arguments.all("without") {
+        match part.as_str() {
+            "records" => Part::Records.leave_out(),
+            "scrubbing" => Part::Scrubbing.leave_out(),
+            _ => return Err(format!("--without {part}: records or scrubbing").into()),
+        }
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let handle = runtime.block_on(ProxyHandle::start(config(&arguments)?))?;
     if let Some(found) = handle.diagnostics().first() {

@@ -10,9 +10,17 @@ from pathlib import Path
 from .peers import PROGRAMS, Peer
 
 
-def wrk(peer: Peer, url: str, connections: int, seconds: int) -> dict[str, float]:
+def wrk(peer: Peer, url: str, connections: int, seconds: float) -> dict[str, float]:
     """Small GETs in a closed loop."""
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "--timeout", "10s"]
+    command = [
+        "wrk",
+        "-t1",
+        f"-c{connections}",
+        f"-d{max(round(seconds), 1)}s",
+        "--latency",
+        "--timeout",
+        "10s",
+    ]
     out = _run([*command, "-H", peer.header, url], seconds + 30)
     if "Non-2xx" in out or ("Socket errors" in out and _failures(out)):
         raise RuntimeError(f"{peer.name}: requests failed:\n{out}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -19,7 +20,11 @@ class Cell:
     """One measurement of several peers, by rounds."""
 
     name: str
+    # How much there is of what grows from cell to cell, if anything does.
+    amount: float | None = None
     samples: dict[str, list[dict[str, float]]] = field(default_factory=dict)
+    # Which line of a picture it belongs to, where one scenario has several.
+    line: str = ""
 
 
 @dataclass
@@ -32,8 +37,14 @@ class Scenario:
     note: str
     # The metrics to show, the one that ratios are made of first.
     metrics: list[str]
+    # The metrics to draw.
+    picture: list[str] = field(default_factory=list)
+    # The metric whose growth with the cells' amounts is judged.
+    growth: str = ""
     cells: list[Cell] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    # When, by what command and of which commit it was measured.
+    run: dict[str, str] = field(default_factory=dict)
 
 
 class Progress:
@@ -49,7 +60,7 @@ class Progress:
 
 def alternate(
     scenario: Scenario,
-    name: str,
+    cell: Cell,
     peers: list[Peer],
     rounds: int,
     run: Callable[[Peer], dict[str, float]],
@@ -57,7 +68,7 @@ def alternate(
 ) -> None:
     """Runs every peer once per round, in an order that turns round from one to the next, so that
     a slow change of the machine's speed touches all alike."""
-    cell = Cell(name)
+    name = cell.name
     scenario.cells.append(cell)
     alive = list(peers)
     for number in range(rounds):
@@ -65,7 +76,13 @@ def alternate(
             before = peer.process.cpu() if peer.process else 0.0
             try:
                 found = run(peer)
-            except (RuntimeError, ValueError, TypeError, OSError) as error:
+            except (
+                RuntimeError,
+                ValueError,
+                TypeError,
+                OSError,
+                subprocess.SubprocessError,
+            ) as error:
                 scenario.errors.append(f"{name}, {peer.name}: {str(error)[:300]}")
                 alive = [other for other in alive if other is not peer]
                 cell.samples.pop(peer.name, None)

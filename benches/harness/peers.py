@@ -17,10 +17,13 @@ from .process import Process, free_port
 BENCHES = Path(__file__).resolve().parent.parent
 ROOT = BENCHES.parent
 OUT = BENCHES / "out"
-PROGRAMS = ROOT / "target" / "release"
+PROGRAMS = ROOT / "target" / os.environ.get("BENCH_PROFILE", "release")
 # Virtual environments with this package and with the reference package; `benches/setup` makes them.
 OURS = ROOT / "target" / "bench-ours" / "bin" / "python"
 REFERENCE = ROOT / "target" / "bench-reference" / "bin" / "python"
+LITELLM = ROOT / "target" / "bench-litellm" / "bin" / "litellm"
+OURS_WHEEL = ROOT / "target" / "bench-wheel"
+REFERENCE_WHEEL = ROOT / "target" / "bench-reference-wheel"
 
 # Where Debian keeps servers, which is not on everybody's path.
 os.environ["PATH"] += ":/usr/sbin"
@@ -88,8 +91,9 @@ class Site:
 
     def peer(self, name: str) -> Peer:
         """Starts the peer called `name`."""
-        if name == "nono":
-            return self.package(name, [str(PROGRAMS / "bench-proxy")])
+        if name in ("nono", "no records", "no scrubbing"):
+            left_out = ["--without", name[3:]] if name != "nono" else []
+            return self.package(name, [str(PROGRAMS / "bench-proxy"), *left_out])
         if name == "reference":
             return self.package(name, [str(REFERENCE), str(BENCHES / "peers" / "python_proxy.py")])
         port = free_port()
@@ -101,6 +105,9 @@ class Site:
         if name == "squid":
             process = self._start("squid", "squid", port)
             return Peer(name, port, process, connects=True)
+        if name == "litellm":
+            process = self._start("litellm", "litellm", port)
+            return Peer(name, port, process, token=PEER_TOKEN)
         relay = free_port()
         process = self._start("haproxy", "haproxy", port, workers=WORKERS, relay_port=relay)
         if name == "haproxy-relay":
@@ -133,7 +140,7 @@ class Site:
 
     def _start(self, template: str, program: str, port: int, **more: object) -> Process:
         values = {"name": template, **self.values, **more, "port": port}
-        source = next((BENCHES / "peers").glob(f"{template}.c*"))
+        source = next((BENCHES / "peers").glob(f"{template}.[cy]*"))
         text = source.read_text()
         for key, value in values.items():
             text = text.replace(f"@{key}@", str(value))
@@ -143,6 +150,10 @@ class Site:
             "nginx": ["nginx", "-p", str(self.out), "-e", "stderr", "-c", str(config)],
             "haproxy": ["haproxy", "-db", "-f", str(config)],
             "squid": ["squid", "-N", "-f", str(config)],
+            "litellm": [
+                *(str(LITELLM), "--config", str(config), "--host", "127.0.0.1"),
+                *("--port", str(port), "--num_workers", str(WORKERS)),
+            ],
         }[program]
         return Process(command, self.out / f"{values['name']}.log", port)
 
@@ -160,9 +171,14 @@ class Site:
             subprocess.run(command, cwd=self.out, check=True, capture_output=True)
 
 
+def missing_programs(names: list[str]) -> list[str]:
+    """Those of `names` that cannot be found."""
+    return [name for name in names if not shutil.which(name)]
+
+
 def missing() -> dict[str, str]:
     """What is not installed, and what is left out for it. Ends when nothing can be measured."""
-    needed = [name for name in ("nginx", "openssl", "wrk") if not shutil.which(name)]
+    needed = missing_programs(["nginx", "openssl", "wrk"])
     built = [PROGRAMS / f"bench-{name}" for name in ("proxy", "origin", "load")]
     needed += [str(path) for path in built if not path.exists()]
     if needed:
@@ -173,6 +189,10 @@ def missing() -> dict[str, str]:
         del lost["haproxy-relay"]
     if not REFERENCE.exists():
         lost["reference"] = "its columns"
+    if not LITELLM.exists():
+        lost["litellm"] = "its column"
+    if not shutil.which("bwrap"):
+        lost["bubblewrap"] = "its column"
     if not OURS.exists():
-        lost["nono_py"] = "the Python part"
+        lost["nono_py"] = "the columns of the package"
     return lost

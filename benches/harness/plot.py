@@ -1,85 +1,150 @@
-"""One picture: requests per second, and processor time for each, by number of connections."""
+"""Pictures: one for each scenario that wants one, with a panel for each metric.
+
+Bars by cell where peers are compared; lines, on logarithmic scales, where a cost is followed as
+something grows.
+"""
 
 from __future__ import annotations
 
+import math
+
+from .goals import LESS, lines
 from .measure import Scenario, median, show
 
-WIDTH, HEIGHT, GAP, TOP, LEFT = 420, 220, 60, 40, 20
+WIDTH, HEIGHT, LEFT, TOP, FOOT = 430, 210, 48, 34, 34
 COLOURS = {
     "nono": "#1f6f5c",
+    "direct": "#cfd3d8",
     "nginx-1": "#8a8f98",
     "nginx-n": "#5b6068",
     "haproxy": "#b08d57",
+    "haproxy-relay": "#b08d57",
+    "squid": "#7d6b9e",
     "reference": "#b5544c",
+    "litellm": "#c98a2b",
+    "subprocess": "#8a8f98",
+    "bubblewrap": "#b08d57",
+    "stdlib": "#8a8f98",
 }
+MORE = ["#1f6f5c", "#b5544c", "#5b6068", "#c98a2b", "#7d6b9e", "#3d7ea6", "#8a8f98"]
 
 
-def bars(scenarios: list[Scenario]) -> str | None:
-    """The picture as SVG; none when small GETs were not measured."""
-    wanted = [s for s in scenarios if s.name in ("plain", "tls") and s.cells]
-    if not wanted:
+def picture(scenario: Scenario) -> str | None:
+    """The scenario as SVG; none when there is nothing to draw."""
+    names = list(dict.fromkeys(name for cell in scenario.cells for name in cell.samples))
+    drawn = [metric for metric in scenario.picture if _has(scenario, metric)]
+    if not drawn:
         return None
-    width = 2 * WIDTH + 3 * LEFT
-    height = TOP + len(wanted) * (HEIGHT + GAP)
+    grows = (bool(scenario.growth) and "nono" not in names) or bool(scenario.cells[0].line)
+    width = len(drawn) * (WIDTH + LEFT) + 10
+    height = TOP + HEIGHT + FOOT
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
         'font-family="sans-serif" font-size="11">',
         f'<rect width="{width}" height="{height}" fill="white"/>',
-        *_legend(),
     ]
-    for row, scenario in enumerate(wanted):
-        top = TOP + row * (HEIGHT + GAP)
-        for column, metric in enumerate(("req/s", "CPU s/100k")):
-            left = LEFT + column * (WIDTH + LEFT)
-            parts += _panel(scenario, metric, left, top)
+    for column, metric in enumerate(drawn):
+        left = LEFT + column * (WIDTH + LEFT)
+        parts += (_lines if grows else _bars)(scenario, metric, left)
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
-def _legend() -> list[str]:
-    parts = []
-    for place, (name, colour) in enumerate(COLOURS.items()):
-        x = LEFT + place * 100
-        parts.append(f'<rect x="{x}" y="10" width="12" height="12" fill="{colour}"/>')
-        parts.append(f'<text x="{x + 17}" y="20">{name}</text>')
+def _has(scenario: Scenario, metric: str) -> bool:
+    return any(metric in s for cell in scenario.cells for ss in cell.samples.values() for s in ss)
+
+
+def _text(x: float, y: float, text: str, more: str = "") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" {more}>{text}</text>'
+
+
+def _head(scenario: Scenario, metric: str, left: int, names: dict[str, str]) -> list[str]:
+    better = "less" if metric in LESS else "more"
+    title = f"{scenario.title}: {metric} ({better} is better)"
+    parts = [_text(left, 14, title, 'font-weight="bold"')]
+    x = float(left)
+    for name, colour in names.items():
+        parts.append(f'<rect x="{x:.1f}" y="21" width="9" height="9" fill="{colour}"/>')
+        parts.append(_text(x + 12, 29, name, 'font-size="9"'))
+        x += 22 + 5.2 * len(name)
     return parts
 
 
-def _panel(scenario: Scenario, metric: str, left: int, top: int) -> list[str]:
-    better = "more" if metric == "req/s" else "less"
-    parts = [
-        f'<text x="{left}" y="{top + 14}" font-weight="bold">{scenario.title}: {metric} '
-        f"({better} is better)</text>"
-    ]
+def _bars(scenario: Scenario, metric: str, left: int) -> list[str]:
     found = {
-        (cell.name, name): median(cell.samples.get(name, []), metric)
+        (cell.name, name): value
         for cell in scenario.cells
-        for name in COLOURS
+        for name, samples in cell.samples.items()
+        if (value := median(samples, metric)) is not None
     }
-    highest = max((value for value in found.values() if value), default=1)
+    # The bare origin is a scale of its own: beside it, all others would be small.
+    present = dict.fromkeys(name for _, name in found)
+    names = {name: _colour(name, at) for at, name in enumerate(present) if name != "direct"}
+    highest = max((value for (_, name), value in found.items() if name in names), default=1)
     group = WIDTH / len(scenario.cells)
-    bar = min((group - 14) / len(COLOURS), 34)
-    bottom, room = top + HEIGHT, HEIGHT - 45
+    bar = min((group - 12) / max(len(names), 1), 40)
+    bottom = TOP + HEIGHT
+    parts = _head(scenario, metric, left, names)
     for place, cell in enumerate(scenario.cells):
         x = left + place * group
-        for number, (name, colour) in enumerate(COLOURS.items()):
-            value = found[cell.name, name]
-            if not value:
+        for number, (name, colour) in enumerate(names.items()):
+            value = found.get((cell.name, name))
+            if value is None:
                 continue
-            tall = value / highest * room
-            at = x + number * bar
+            tall, at = max(value, 0) / highest * (HEIGHT - 24), x + number * bar
             parts.append(
-                f'<rect x="{at:.1f}" y="{bottom - tall:.1f}" width="{bar - 2:.1f}" '
+                f'<rect x="{at:.1f}" y="{bottom - tall:.1f}" width="{bar - 1.5:.1f}" '
                 f'height="{tall:.1f}" fill="{colour}"><title>{name} {show(value)}</title></rect>'
             )
-            parts.append(
-                f'<text x="{at + bar / 2 - 1:.1f}" y="{bottom - tall - 3:.1f}" font-size="7" '
-                f'text-anchor="middle">{show(value)}</text>'
-            )
-        middle = x + bar * len(COLOURS) / 2
-        parts.append(
-            f'<text x="{middle:.1f}" y="{bottom + 14}" text-anchor="middle">{cell.name}</text>'
-        )
-    parts.append(
-        f'<line x1="{left}" y1="{bottom}" x2="{left + WIDTH}" y2="{bottom}" stroke="#999"/>'
-    )
+            size = 'font-size="7" text-anchor="middle"'
+            parts.append(_text(at + bar / 2 - 1, bottom - tall - 3, show(value), size))
+        middle = x + bar * len(names) / 2
+        parts.append(_text(middle, bottom + 14, cell.name, 'font-size="9" text-anchor="middle"'))
+    end = left + WIDTH
+    return [*parts, f'<line x1="{left}" y1="{bottom}" x2="{end}" y2="{bottom}" stroke="#999"/>']
+
+
+def _lines(scenario: Scenario, metric: str, left: int) -> list[str]:
+    found = {line: points for line, points in lines(scenario, metric).items() if points}
+    everything = [point for points in found.values() for point in points if point[1] > 0]
+    across = _Scale([amount for amount, _ in everything], left + 34, left + WIDTH - 20)
+    up = _Scale([cost for _, cost in everything], TOP + HEIGHT, TOP + 14)
+    names = {line: _colour(line, at) for at, line in enumerate(found)}
+    parts = _head(scenario, metric, left, names)
+    for power in up.powers:
+        y = up.at(10.0**power)
+        ends = f'x1="{left + 34}" y1="{y:.1f}" x2="{left + WIDTH}" y2="{y:.1f}"'
+        parts.append(f'<line {ends} stroke="#e4e6e9"/>')
+        parts.append(_text(left + 30, y + 3, f"{10.0**power:g}", 'font-size="8" text-anchor="end"'))
+    for amount in dict.fromkeys(amount for amount, _ in everything):
+        x = across.at(amount)
+        label = f"{amount:,.0f}"
+        parts.append(_text(x, TOP + HEIGHT + 14, label, 'font-size="8" text-anchor="middle"'))
+    for line, points in found.items():
+        placed = [(across.at(a), up.at(c), c) for a, c in points if c > 0]
+        way = " ".join(f"{x:.1f},{y:.1f}" for x, y, _ in placed)
+        colour = names[line]
+        parts.append(f'<polyline points="{way}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        parts += [
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"><title>{line} '
+            f"{show(cost)}</title></circle>"
+            for x, y, cost in placed
+        ]
     return parts
+
+
+class _Scale:
+    """A logarithmic scale from whole power to whole power."""
+
+    def __init__(self, values: list[float], start: float, end: float):
+        low = math.floor(math.log10(min(values)))
+        high = max(math.ceil(math.log10(max(values))), low + 1)
+        self.powers = range(low, high + 1)
+        self.low, self.high, self.start, self.end = low, high, start, end
+
+    def at(self, value: float) -> float:
+        share = (math.log10(value) - self.low) / (self.high - self.low)
+        return self.start + share * (self.end - self.start)
+
+
+def _colour(name: str, place: int) -> str:
+    return COLOURS.get(name, MORE[place % len(MORE)])

@@ -111,7 +111,7 @@ class Process:
         return [pid for pid in pids if (fields := _stat(pid)) and fields[3] == session]
 
     def _await_port(self, port: int) -> None:
-        end = time.monotonic() + 15
+        end = time.monotonic() + 60
         while time.monotonic() < end:
             if self.popen.poll() is not None:
                 break

@@ -12,7 +12,7 @@ const BUFFER: usize = 256 * 1024;
 /// Whom to ask, and what.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// A `CONNECT` to send first.
     tunnel: Option<Vec<u8>>,
     /// The request with its body.
@@ -41,13 +41,21 @@ impl Plan {
         let body: usize = arguments.optional("body")?.unwrap_or(0);
         let target: Option<String> = arguments.optional("connect")?;
         let host = target.clone().unwrap_or_else(|| address.to_string());
-        let start = if body > 0 {
+        let text: Option<String> = arguments.optional("json")?;
+        let start = if let Some(text) = &text {
+            let length = text.len();
+            format!(
+                "POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n\
+                 Content-Length: {length}\r\n"
+            )
+        } else if body > 0 {
             format!("POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {body}\r\n")
         } else {
             format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n")
         };
         let mut request = format!("{start}{}\r\n", headers("header")).into_bytes();
         request.resize(request.len() + body, b'x');
+        request.extend(text.iter().flat_map(|text| text.bytes()));
         let tunnel = target.map(|target| {
             let proxy = headers("connect-header");
             format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{proxy}\r\n").into_bytes()

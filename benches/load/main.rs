@@ -4,15 +4,19 @@
 //! | mode       | what it does                                                                |
 //! |------------|-----------------------------------------------------------------------------|
 //! | `requests` | one request after the other on each connection, for a time or a number      |
+//! | `rate`     | requests when a schedule says so, however late the answers are              |
 //! | `events`   | event streams; how late events arrive                                       |
 //! | `bulk`     | one long download                                                           |
+//! | `sockets`  | WebSockets, on each one message after the other                             |
 //! | `setups`   | a new connection (or tunnel) for each request                               |
 //! | `idle`     | opens connections or streams, says so, and holds them until its input ends  |
 
 mod connection;
 mod events;
 mod idle;
+mod rate;
 mod requests;
+mod sockets;
 
 use std::time::Duration;
 
@@ -33,6 +37,8 @@ fn main() -> Result<(), Failure> {
     let run = async {
         match mode.as_str() {
             "requests" => requests::run(plan, &arguments).await,
+            "rate" => rate::run(plan, &arguments).await,
+            "sockets" => sockets::run(&plan, &arguments).await,
             "events" => events::run(plan, &arguments).await,
             "bulk" => requests::bulk(&plan, &arguments).await,
             "setups" => requests::setups(plan, &arguments).await,

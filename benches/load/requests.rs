@@ -12,13 +12,13 @@ use crate::quantile;
 
 /// When a connection has done enough.
 #[derive(Debug, Clone, Copy)]
-enum Until {
+pub(crate) enum Until {
     Time(Instant),
     Number(u64),
 }
 
 impl Until {
-    fn new(arguments: &Arguments) -> Result<Self, Failure> {
+    pub(crate) fn new(arguments: &Arguments) -> Result<Self, Failure> {
         if let Some(number) = arguments.optional("requests")? {
             return Ok(Self::Number(number));
         }
@@ -26,7 +26,7 @@ impl Until {
         Ok(Self::Time(Instant::now() + seconds))
     }
 
-    fn is_over(self, done: usize) -> bool {
+    pub(crate) fn is_over(self, done: usize) -> bool {
         match self {
             Self::Time(end) => Instant::now() >= end,
             Self::Number(number) => done as u64 >= number,
@@ -52,7 +52,10 @@ pub(crate) async fn run(plan: Plan, arguments: &Arguments) -> Result<Value, Fail
 }
 
 /// Asks on `kept`, or on a new connection when there is none or the server has closed it unsaid.
-async fn again(plan: &Plan, kept: Option<Connection>) -> Result<(Connection, bool), Failure> {
+pub(crate) async fn again(
+    plan: &Plan,
+    kept: Option<Connection>,
+) -> Result<(Connection, bool), Failure> {
     if let Some(mut open) = kept
         && let Ok((may_follow, _)) = open.exchange(plan).await
     {
@@ -110,15 +113,21 @@ where
         took.extend(done??);
     }
     let seconds = begun.elapsed().as_secs_f64();
+    Ok(summary(took, seconds))
+}
+
+/// What is told of requests that `took` so many microseconds each.
+pub(crate) fn summary(mut took: Vec<u64>, seconds: f64) -> Value {
     took.sort_unstable();
-    Ok(json!({
+    json!({
         "requests": took.len(),
         "seconds": seconds,
         "p50_us": quantile(&took, 0.5),
         "p99_us": quantile(&took, 0.99),
-    }))
+        "p999_us": quantile(&took, 0.999),
+    })
 }
 
-fn micros(since: Instant) -> u64 {
+pub(crate) fn micros(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
 }

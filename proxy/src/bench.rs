@@ -2,17 +2,19 @@
 //! this: it changes with what it opens.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use http::{HeaderValue, Request};
+use http::{HeaderValue, Method, Request};
 use tower::ServiceExt as _;
 
 use crate::allowlist::{HostPattern, HostSet};
 use crate::body::Body;
-use crate::config::{ConfigError, ProxyConfig, Settings};
+use crate::config::{ConfigError, ProxyConfig, RouteConfig, Settings};
 use crate::exchange::{Arrival, Peer};
 use crate::layers::limit::Limit;
 use crate::leaf::{Leaf, Worker};
 use crate::path;
+use crate::route::{EndpointRules, Route, RouteTable};
 use crate::server::gate::Gate;
 use crate::stack::{Shared, stack};
 use crate::target::{Target, parse_host};
@@ -31,6 +33,75 @@ impl Hosts {
     /// Whether `host` may be reached, parsing included.
     pub fn allow(&self, host: &str) -> bool {
         parse_host(host).is_some_and(|host| self.0.matches(&Target::new(host, 443)).is_some())
+    }
+}
+
+/// Endpoint rules.
+#[derive(Debug)]
+pub struct Endpoints(EndpointRules);
+
+impl Endpoints {
+    /// The set of `(method, path glob)` pairs.
+    ///
+    /// # Errors
+    /// One of them is not a rule.
+    pub fn new(rules: &[(String, String)]) -> Result<Self, ConfigError> {
+        EndpointRules::parse(rules).map(Self)
+    }
+
+    /// Whether one of them allows `method` on `path`.
+    pub fn allow(&self, method: &Method, path: &str) -> bool {
+        self.0.allow(method, path)
+    }
+}
+
+/// A table of routes.
+#[derive(Debug)]
+pub struct Routes(RouteTable);
+
+impl Routes {
+    /// The table of `routes`.
+    ///
+    /// # Errors
+    /// One of them is wrong.
+    pub fn new(routes: &[RouteConfig]) -> Result<Self, ConfigError> {
+        let parsed = routes.iter().map(Route::parse).collect::<Result<_, _>>()?;
+        RouteTable::new(parsed).map(Self)
+    }
+
+    /// Whether one of them leads `path` on.
+    pub fn lead(&self, path: &str) -> bool {
+        self.0.find(path).is_some()
+    }
+}
+
+/// Work that can be left out, in a whole process, to see what it costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Records of exchanges.
+    Records,
+    /// Looking for secrets in responses.
+    Scrubbing,
+}
+
+static WITHOUT_RECORDS: AtomicBool = AtomicBool::new(false);
+static WITHOUT_SCRUBBING: AtomicBool = AtomicBool::new(false);
+
+impl Part {
+    /// Leaves it out of every request from now on.
+    pub fn leave_out(self) {
+        self.switch().store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_left_out(self) -> bool {
+        self.switch().load(Ordering::Relaxed)
+    }
+
+    fn switch(self) -> &'static AtomicBool {
+        match self {
+            Self::Records => &WITHOUT_RECORDS,
+            Self::Scrubbing => &WITHOUT_SCRUBBING,
+        }
     }
 }
 

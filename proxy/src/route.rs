@@ -1,13 +1,13 @@
 //! Routes: path prefixes that lead to upstreams.
 
 mod credential;
+mod endpoints;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use globset::{GlobBuilder, GlobMatcher};
 use http::Method;
 use nono_credentials::Credential;
 use url::{Host, Url};
@@ -19,6 +19,8 @@ use crate::target::{Scheme, Target, parse_host};
 use crate::tls::Tls;
 use crate::upstream::End;
 use crate::{environment, path, tls};
+
+pub(crate) use endpoints::EndpointRules;
 
 /// A path prefix, the upstream it leads to, and the credential put on the way.
 pub(crate) struct Route {
@@ -35,19 +37,11 @@ pub(crate) struct Route {
     pub(crate) strips_credentials: bool,
     /// The variables that lead clients here.
     pub(crate) variables: Vec<Variable>,
-    rules: Vec<EndpointRule>,
+    rules: EndpointRules,
     /// How to speak TLS to the upstream; `None` for plain http.
     pub(crate) tls: Option<Tls>,
     /// What the upstream is called in requests to it.
     pub(crate) end: End,
-}
-
-/// One pair of `endpoint_rules`.
-#[derive(Debug)]
-struct EndpointRule {
-    /// `None` is any method.
-    method: Option<Method>,
-    path: GlobMatcher,
 }
 
 /// Why a path may not pass a route.
@@ -69,11 +63,7 @@ impl Route {
         let credential = credential::parse(config)?;
         Ok(Self {
             variables: environment::route_names(id, config, credential.as_ref())?,
-            rules: config
-                .endpoint_rules
-                .iter()
-                .map(EndpointRule::parse)
-                .collect::<Result<_, _>>()?,
+            rules: EndpointRules::parse(&config.endpoint_rules)?,
             tls: tls::client_config(config, scheme)?,
             id: id.into(),
             end: End::new(scheme, &target)
@@ -97,8 +87,7 @@ impl Route {
         if governed && let Some(reason) = path::ambiguity(rest) {
             return Err(PathRefusal::Ambiguous(reason));
         }
-        let allowed = !self.has_rules() || self.rules.iter().any(|rule| rule.allows(method, rest));
-        if !allowed {
+        if self.has_rules() && !self.rules.allow(method, rest) {
             return Err(PathRefusal::NoRule);
         }
         Ok(format!("{}{rest}", self.base))
@@ -125,34 +114,6 @@ impl fmt::Debug for Route {
             .field("target", &self.target)
             .field("credential", &self.credential)
             .finish_non_exhaustive()
-    }
-}
-
-impl EndpointRule {
-    fn parse((method, glob): &(String, String)) -> Result<Self, ConfigError> {
-        let wrong =
-            |reason: &str| ConfigError::new("endpoint_rules", format!("{method} {glob}"), reason);
-        if !glob.starts_with('/') {
-            return Err(wrong("its path must start with `/`"));
-        }
-        let path = GlobBuilder::new(glob)
-            .literal_separator(true)
-            .backslash_escape(false)
-            .build()
-            .map_err(|error| wrong(&format!("its path is not a glob: {}", error.kind())))?
-            .compile_matcher();
-        let method = match method.as_str() {
-            "*" => None,
-            name => Some(
-                Method::from_bytes(name.to_ascii_uppercase().as_bytes())
-                    .map_err(|_| wrong("its method is not one; `*` stands for any"))?,
-            ),
-        };
-        Ok(Self { method, path })
-    }
-
-    fn allows(&self, method: &Method, path: &str) -> bool {
-        self.method.as_ref().is_none_or(|allowed| allowed == method) && self.path.is_match(path)
     }
 }
 

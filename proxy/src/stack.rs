@@ -110,7 +110,11 @@ impl Shared {
                         key_headers.push(name.clone());
                     }
                 }
-                Injection::QueryParam { name } => redacted.push(name.clone()),
+                Injection::QueryParam { name } => {
+                    if !redacted.contains(name) {
+                        redacted.push(name.clone());
+                    }
+                }
                 Injection::UrlPath { .. } => path_tokens = true,
             }
         }

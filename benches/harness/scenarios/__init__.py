@@ -1,0 +1,32 @@
+"""What is measured, in the order of the report. Each takes a `Bench` and returns scenarios."""
+
+from __future__ import annotations
+
+from . import execs, package, parts, requests, streams, tunnels
+
+SCENARIOS = {
+    "plain": requests.plain,
+    "tls": requests.tls,
+    "rates": requests.rates,
+    "bodies": requests.bodies,
+    "llm": requests.llm,
+    "work": requests.work,
+    "events": streams.events,
+    "sockets": streams.sockets,
+    "idle": streams.idle,
+    "tunnels": tunnels.bulk,
+    "setups": tunnels.setups,
+    "execs": execs.execs,
+    "fan_out": execs.fan_out,
+    "exec_paths": execs.paths,
+    "drains": package.drains,
+    "imports": package.imports,
+    "wheels": package.wheels,
+    "layers": parts.layers,
+    "hosts": parts.hosts,
+    "endpoints": parts.endpoints,
+    "routes": parts.routes,
+    "records": parts.records,
+    "record_size": parts.record_size,
+    "paths": parts.paths,
+}

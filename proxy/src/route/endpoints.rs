@@ -1,0 +1,244 @@
+//! Which requests a route lets through: a trie of the rules' path segments.
+//!
+//! The cost of a question grows with the segments of the path asked for, not with the number of
+//! rules. Only a rule with a pattern inside a segment (`/files/v*`, `/{a,b}`) is matched by
+//! itself, beside those that have the same segments before theirs.
+
+use std::collections::HashMap;
+
+use globset::{GlobBuilder, GlobMatcher};
+use http::Method;
+
+use crate::config::ConfigError;
+
+/// The `endpoint_rules` of a route; a request must match one, if there are any.
+#[derive(Debug, Default)]
+pub(crate) struct EndpointRules {
+    root: Node,
+    is_empty: bool,
+}
+
+/// What may follow the segments that lead here.
+#[derive(Debug, Default)]
+struct Node {
+    /// Rules that end here.
+    here: Methods,
+    /// Rules that end in `**` here: they match whatever follows, but something must.
+    below: Methods,
+    /// The next segment, word for word.
+    literal: HashMap<Box<str>, Self>,
+    /// The next segment is `*`: any one.
+    any: Option<Box<Self>>,
+    /// The next segment is `**`: any number of them, and then what that node has.
+    deep: Option<Box<Self>>,
+    /// Whether this node is some other's `deep`.
+    is_deep: bool,
+    /// Rules whose next segment is a pattern; the whole path is matched.
+    patterns: Vec<(GlobMatcher, Methods)>,
+}
+
+/// The methods of rules with the same path.
+#[derive(Debug, Default)]
+struct Methods {
+    any: bool,
+    some: Vec<Method>,
+}
+
+impl EndpointRules {
+    /// Parses `(method, path glob)` pairs.
+    ///
+    /// # Errors
+    /// The first pair that is not a rule, and why.
+    pub(crate) fn parse(pairs: &[(String, String)]) -> Result<Self, ConfigError> {
+        let mut root = Node::default();
+        for (name, glob) in pairs {
+            let wrong =
+                |reason: &str| ConfigError::new("endpoint_rules", format!("{name} {glob}"), reason);
+            let Some(segments) = glob.strip_prefix('/') else {
+                return Err(wrong("its path must start with `/`"));
+            };
+            let parsed = GlobBuilder::new(glob)
+                .literal_separator(true)
+                .backslash_escape(false)
+                .build()
+                .map_err(|error| wrong(&format!("its path is not a glob: {}", error.kind())))?;
+            let method = match name.as_str() {
+                "*" => None,
+                name => Some(
+                    Method::from_bytes(name.to_ascii_uppercase().as_bytes())
+                        .map_err(|_| wrong("its method is not one; `*` stands for any"))?,
+                ),
+            };
+            root.add(segments, method, || parsed.compile_matcher());
+        }
+        Ok(Self { root, is_empty: pairs.is_empty() })
+    }
+
+    /// Whether there are no rules, so that every request may pass.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.is_empty
+    }
+
+    /// Whether a rule allows `method` on `path`.
+    pub(crate) fn allow(&self, method: &Method, path: &str) -> bool {
+        let Some(segments) = path.strip_prefix('/') else { return false };
+        let asked = Asked { method, path };
+        // All nodes that the segments read so far lead to; no path makes them many.
+        let (mut now, mut next) = (Vec::new(), Vec::new());
+        if asked.enters(&self.root, &mut now) {
+            return true;
+        }
+        for segment in segments.split('/') {
+            for node in now.drain(..) {
+                if node.below.contain(method) {
+                    return true;
+                }
+                if node.is_deep && !holds(&next, node) {
+                    next.push(node);
+                }
+                let ways = [node.literal.get(segment), node.any.as_deref()];
+                if ways.into_iter().flatten().any(|way| asked.enters(way, &mut next)) {
+                    return true;
+                }
+            }
+            std::mem::swap(&mut now, &mut next);
+        }
+        now.iter().any(|node| node.here.contain(method))
+    }
+}
+
+/// What is asked for.
+struct Asked<'a> {
+    method: &'a Method,
+    path: &'a str,
+}
+
+impl Asked<'_> {
+    /// Adds `node` to `set`, with those that no further segment leads to; whether one of their
+    /// patterns decides at once.
+    fn enters<'node>(&self, node: &'node Node, set: &mut Vec<&'node Node>) -> bool {
+        let deep = std::iter::successors(Some(node), |node| node.deep.as_deref());
+        for node in deep {
+            if !holds(set, node) {
+                set.push(node);
+                let matches = |(glob, methods): &(GlobMatcher, Methods)| {
+                    methods.contain(self.method) && glob.is_match(self.path)
+                };
+                if node.patterns.iter().any(matches) {
+                    return true;
+                }
+            }
+        }
+        false
+    }
+}
+
+fn holds(set: &[&Node], node: &Node) -> bool {
+    set.iter().any(|held| std::ptr::eq(*held, node))
+}
+
+impl Node {
+    /// Adds a rule whose path from here on is `segments`.
+    fn add(&mut self, segments: &str, method: Option<Method>, whole: impl Fn() -> GlobMatcher) {
+        let mut node = self;
+        let mut rest = Some(segments);
+        while let Some(text) = rest {
+            let (segment, after) = match text.split_once('/') {
+                Some((segment, after)) => (segment, Some(after)),
+                None => (text, None),
+            };
+            rest = after;
+            node = match segment {
+                "*" => node.any.get_or_insert_default(),
+                "**" if rest.is_none() => return node.below.add(method),
+                "**" => {
+                    let deep = node.deep.get_or_insert_default();
+                    deep.is_deep = true;
+                    deep
+                }
+                _ if segment.contains(['*', '?', '[', '{', '}']) => {
+                    let mut methods = Methods::default();
+                    methods.add(method);
+                    return node.patterns.push((whole(), methods));
+                }
+                _ => node.literal.entry(segment.into()).or_default(),
+            };
+        }
+        node.here.add(method);
+    }
+}
+
+impl Methods {
+    fn add(&mut self, method: Option<Method>) {
+        match method {
+            None => self.any = true,
+            Some(method) if !self.some.contains(&method) => self.some.push(method),
+            Some(_) => {}
+        }
+    }
+
+    fn contain(&self, method: &Method) -> bool {
+        self.any || self.some.contains(method)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use globset::GlobBuilder;
+    use http::Method;
+    use proptest::prelude::{ProptestConfig, Strategy, prop_assert_eq, proptest};
+    use proptest::sample::select;
+
+    use super::EndpointRules;
+
+    fn rules(globs: &[String]) -> EndpointRules {
+        let pairs: Vec<_> = globs.iter().map(|glob| ("GET".into(), glob.clone())).collect();
+        EndpointRules::parse(&pairs).unwrap()
+    }
+
+    fn segments(parts: &'static [&'static str]) -> impl Strategy<Value = String> {
+        let joined = |segments: Vec<&str>| format!("/{}", segments.join("/"));
+        proptest::collection::vec(select(parts), 0..6).prop_map(joined)
+    }
+
+    const GLOBS: &[&str] = &["", "a", "b", "*", "**", "a*", "?", "**b", "{a,b/a}", "[!b]", "***"];
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1000))]
+
+        /// A set of rules allows what one of them would by itself.
+        #[test]
+        fn the_trie_agrees_with_the_globs(
+            globs in proptest::collection::vec(segments(GLOBS), 1..5),
+            path in segments(&["", "a", "b", "ab", "ba"]),
+        ) {
+            let alone = |glob: &String| {
+                let glob = GlobBuilder::new(glob).literal_separator(true).build().unwrap();
+                glob.compile_matcher().is_match(&path)
+            };
+            let expected = globs.iter().any(alone);
+            prop_assert_eq!(rules(&globs).allow(&Method::GET, &path), expected);
+        }
+    }
+
+    #[test]
+    fn a_method_belongs_to_its_own_path() {
+        let pairs = [("GET", "/a/*"), ("POST", "/a/b"), ("*", "/c/**"), ("PUT", "/d*")];
+        let pairs: Vec<_> = pairs.map(|(m, p)| (m.to_owned(), p.to_owned())).into();
+        let rules = EndpointRules::parse(&pairs).unwrap();
+        assert!(rules.allow(&Method::GET, "/a/b"));
+        assert!(rules.allow(&Method::POST, "/a/b"));
+        assert!(!rules.allow(&Method::POST, "/a/c"));
+        assert!(rules.allow(&Method::DELETE, "/c/x/y"));
+        assert!(!rules.allow(&Method::DELETE, "/c"));
+        assert!(rules.allow(&Method::PUT, "/dx"));
+        assert!(!rules.allow(&Method::GET, "/dx"));
+    }
+
+    #[test]
+    fn a_long_path_is_judged_in_a_moment() {
+        let globs: Vec<_> = ["/**/a/**/a/**/b", "/**/*/a/**/*/c"].map(str::to_owned).into();
+        let rules = rules(&globs);
+        assert!(!rules.allow(&Method::GET, &"/a".repeat(32_000)));
+    }
+}
