@@ -50,7 +50,7 @@ def occupy(mebibytes: int) -> mmap.mmap | None:
     """Memory in use, in pages of 4 KiB, which is what a fork has to copy the tables of."""
     if not mebibytes:
         return None
-    memory = mmap.mmap(-1, mebibytes << 20)
+    memory = mmap.mmap(-1, mebibytes << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     memory.madvise(mmap.MADV_NOHUGEPAGE)
     for at in range(0, len(memory), PAGE):
         memory[at] = 1
