@@ -1,0 +1,175 @@
+//! What a proxy takes of its machine: descriptors, memory, threads, time to start. Each test has
+//! a process of its own, so that only the proxy's share is counted.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::FileExt as _;
+use std::time::{Duration, Instant};
+
+use http::Response;
+use http_body_util::{BodyExt as _, Full};
+use nono_proxy::{Limits, ProxyConfig, RouteConfig};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use support::{Authority, Origin, TestProxy, Wire, apart, route};
+
+/// A proxy with a route to `origin` that takes as many clients as the system lets it.
+async fn proxy(origin: SocketAddr) -> TestProxy {
+    let limits = Limits { max_client_connections: 100_000, ..Limits::default() };
+    TestProxy::with_limits(origin, limits).await
+}
+
+/// Lets this process open `most` files, if it may; returns how many it can.
+fn limit_files(most: u64) -> u64 {
+    let now = getrlimit(Resource::Nofile);
+    let maximum = now.maximum.map(|hard| hard.max(most));
+    if setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum }).is_err() {
+        let current = now.maximum;
+        setrlimit(Resource::Nofile, Rlimit { current, maximum: now.maximum }).unwrap();
+    }
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+fn count(what: &str) -> usize {
+    std::fs::read_dir(format!("/proc/self/{what}")).unwrap().count()
+}
+
+/// Memory of this process in use, in bytes.
+fn resident() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    pages.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+}
+
+/// One request on a connection that is kept.
+fn ask(client: &mut TcpStream, request: &str) {
+    client.write_all(request.as_bytes()).unwrap();
+    let mut answer = [0; 1024];
+    let length = client.read(&mut answer).unwrap();
+    assert!(answer[..length].starts_with(b"HTTP/1.1 200"), "{:?}", &answer[..length]);
+}
+
+#[test]
+fn ten_thousand_connections_can_wait() {
+    apart("ten_thousand_connections_can_wait", &[], async {
+        // Both ends of each are in this process.
+        let files = limit_files(20_500);
+        let most = 10_000.min((files - 300) / 2);
+        let origin = Wire::bind().await.ok();
+        let proxy = proxy(origin.addr).await;
+        let request = proxy.begin("GET /api/x") + "\r\n";
+        let addr = proxy.addr();
+        let clients = tokio::task::spawn_blocking(move || {
+            let before = resident();
+            let mut clients = Vec::new();
+            for _ in 0..most {
+                let mut client = TcpStream::connect(addr).unwrap();
+                ask(&mut client, &request);
+                clients.push(client);
+            }
+            let each = (resident() - before) / most;
+            assert!(each < 15_000, "{each} bytes for each of {most}");
+            for client in clients.iter_mut().step_by(100) {
+                ask(client, &request);
+            }
+            clients
+        });
+        let mut clients = clients.await.unwrap();
+        let began = Instant::now();
+        proxy.shutdown(Duration::from_mins(1)).await;
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        assert_eq!(clients[0].read(&mut [0]).unwrap(), 0);
+    });
+}
+
+/// Processor time that this process has used.
+fn used(stat: &File) -> Duration {
+    let mut text = [0; 1024];
+    let length = stat.read_at(&mut text, 0).unwrap();
+    let text = String::from_utf8_lossy(&text[..length]);
+    let fields = text.rsplit_once(')').unwrap().1.split_whitespace();
+    let ticks: u64 = fields.skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+    Duration::from_millis(ticks * 10)
+}
+
+#[test]
+fn without_free_descriptors_the_proxy_waits_and_then_goes_on() {
+    apart("without_free_descriptors_the_proxy_waits_and_then_goes_on", &[], async {
+        let origin = Origin::hello().await;
+        let proxy = proxy(origin.addr).await;
+        let stat = File::open("/proc/self/stat").unwrap();
+        limit_files(u64::try_from(count("fd")).unwrap() + 60);
+        let mut clients = Vec::new();
+        let error = loop {
+            match TcpStream::connect(proxy.addr()) {
+                Ok(client) => clients.push(client),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::MFILE.raw_os_error()));
+        let before = used(&stat);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let spent = used(&stat).saturating_sub(before);
+        assert!(spent < Duration::from_millis(150), "{spent:?} of 500 ms");
+        clients.clear();
+        assert_eq!(proxy.get("/api/x").await.text(), "hello");
+    });
+}
+
+#[test]
+fn the_systems_roots_are_read_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("roots.pem");
+    let variables: [(&str, &OsStr); 1] = [("SSL_CERT_FILE", file.as_os_str())];
+    apart("the_systems_roots_are_read_once", &variables, async {
+        let file = std::env::var_os("SSL_CERT_FILE").unwrap();
+        let authority = Authority::new();
+        std::fs::copy(authority.pem_file(), &file).unwrap();
+        let identity = authority.identity(&["localhost"]);
+        let hello = |_: &_| Response::new(Full::from("hello").boxed());
+        let origin = Origin::start(Some(identity), hello).await;
+        let start = async || {
+            let upstream = format!("https://localhost:{}", origin.addr.port());
+            let routes = vec![RouteConfig { upstream, ..route("/api", origin.addr) }];
+            TestProxy::start(ProxyConfig { routes, ..ProxyConfig::default() }).await
+        };
+        let first = start().await;
+        assert_eq!(first.get("/api/x").await.text(), "hello");
+        std::fs::remove_file(&file).unwrap();
+        let began = Instant::now();
+        for _ in 0..20 {
+            assert_eq!(start().await.get("/api/x").await.text(), "hello");
+        }
+        // Far less than parsing the roots of a real system takes.
+        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    });
+}
+
+#[test]
+fn many_proxies_live_side_by_side() {
+    apart("many_proxies_live_side_by_side", &[], async {
+        let origin = Origin::hello().await;
+        let before = (count("task"), count("fd"));
+        let mut proxies = Vec::new();
+        for _ in 0..100 {
+            let limits = Limits { workers: 1, ..Limits::default() };
+            proxies.push(TestProxy::with_limits(origin.addr, limits).await);
+        }
+        for (proxy, other) in proxies.iter().zip(proxies.iter().skip(1)) {
+            assert_eq!(proxy.get("/api/x").await.text(), "hello");
+            assert_ne!(proxy.token, other.token);
+            assert_eq!(proxy.drain_audit().len(), 1);
+        }
+        // One thread for its work and one that listens.
+        assert_eq!(count("task"), before.0 + 200);
+        proxies.clear();
+        assert_eq!(count("task"), before.0);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while count("fd") > before.1 {
+            assert!(Instant::now() < deadline, "{} -> {}", before.1, count("fd"));
+            // The origin closes its sides when it notices.
+            tokio::task::yield_now().await;
+        }
+    });
+}
