@@ -187,5 +187,23 @@ async fn a_connection_too_many_is_answered_503() {
     assert_eq!(first.reply().await.status, 401);
     let reply = exchange(proxy.addr(), "GET / HTTP/1.1\r\nHost: p\r\n\r\n").await;
     assert_eq!((reply.status, reply.code()), (503, "too_many_connections".into()));
+    assert!(reply.head.contains("retry-after: 1\r\n"), "{}", reply.head);
     assert_eq!(proxy.drain_audit().len(), 2);
+}
+
+#[tokio::test]
+async fn a_crowd_of_connections_too_many_is_answered_to_the_last_one() {
+    let origin = Origin::hello().await;
+    let limits = Limits { max_client_connections: 1, ..Limits::default() };
+    let proxy = TestProxy::with_limits(origin.addr, limits).await;
+    let _first = Connection::open(proxy.addr()).await;
+    let mut crowd = Vec::new();
+    for _ in 0..200 {
+        crowd.push(Connection::open(proxy.addr()).await);
+    }
+    for connection in &mut crowd {
+        assert_eq!(connection.reply().await.status, 503);
+        assert!(connection.rest().await.is_empty());
+    }
+    assert_eq!(proxy.records(200).await.len(), 200);
 }

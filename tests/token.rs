@@ -133,6 +133,33 @@ async fn a_credential_of_the_clients_own_can_be_stripped() {
 }
 
 #[tokio::test]
+async fn the_parameter_of_a_route_takes_no_key_of_the_clients_own() {
+    let origin = Origin::hello().await;
+    let query = |prefix| RouteConfig {
+        inject_mode: InjectMode::QueryParam,
+        query_param_name: Some("key".into()),
+        ..route(prefix, origin.addr)
+    };
+    let strips = RouteConfig { strip_client_credentials: true, ..query("/strips") };
+    let config = ProxyConfig { routes: vec![query("/query"), strips], ..ProxyConfig::default() };
+    let proxy = TestProxy::start(config).await;
+    let own = [format!("Authorization: Bearer {}", proxy.token)];
+    for query in ["key=their-own", "a=1&key=", "%6bey=their-own", "key"] {
+        let reply = get(&proxy, &format!("/query/x?{query}"), &own).await;
+        assert_eq!((reply.status, reply.code()), (400, "foreign_credential".into()), "{query}");
+    }
+    for (asked, sent) in [
+        ("/query/x?Key=a&&keys=b", "Key=a&&keys=b&"),
+        ("/query/x?", ""),
+        ("/strips/x?key=their-own&a=1&k%65y=2", "a=1&"),
+    ] {
+        assert_eq!(get(&proxy, asked, &own).await.status, 200, "{asked}");
+        let seen = origin.seen().pop().unwrap();
+        assert_eq!(seen.target, format!("/x?{sent}key={REAL_KEY}"), "{asked}");
+    }
+}
+
+#[tokio::test]
 async fn googles_apis_take_a_key_in_the_query_too() {
     let origin = Origin::hello().await;
     let google = |prefix| RouteConfig {

@@ -25,13 +25,28 @@ pub(crate) enum Reach {
     PrivateOnly,
 }
 
+/// Why an address may not be dialled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OutOfReach {
+    /// Nothing makes it reachable.
+    Always,
+    /// It is on this machine or its private network, and no rule or route names the host itself.
+    Unnamed,
+    /// It is public, and plain http would send a credential there unprotected.
+    Unprotected,
+}
+
 impl Reach {
-    /// Whether an address of `class` may be dialled.
-    pub(crate) fn permits(self, class: Class) -> bool {
-        match class {
-            Class::Public => self != Self::PrivateOnly,
-            Class::Private => self != Self::Public,
-            Class::Forbidden => false,
+    /// Judges an address of `class`.
+    ///
+    /// # Errors
+    /// Why it may not be dialled.
+    pub(crate) fn check(self, class: Class) -> Result<(), OutOfReach> {
+        match (class, self) {
+            (Class::Forbidden, _) => Err(OutOfReach::Always),
+            (Class::Private, Self::Public) => Err(OutOfReach::Unnamed),
+            (Class::Public, Self::PrivateOnly) => Err(OutOfReach::Unprotected),
+            (Class::Public | Class::Private, _) => Ok(()),
         }
     }
 }

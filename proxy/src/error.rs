@@ -3,6 +3,8 @@
 
 use std::net::SocketAddr;
 
+use crate::address::OutOfReach;
+
 /// The error type of every layer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -51,7 +53,7 @@ pub(crate) enum Refusal {
     /// No rule allows the host.
     HostNotAllowed,
     /// The host has an address that may not be reached.
-    Address,
+    Address(OutOfReach),
     /// The proxy itself.
     OwnListener,
     /// The request brings a credential where the route puts its own.

@@ -10,7 +10,7 @@ use tokio::net::lookup_host;
 use tokio::time::timeout;
 use url::Host;
 
-use crate::address::{Reach, classify};
+use crate::address::{OutOfReach, Reach, classify};
 use crate::config::ConfigError;
 use crate::route::Route;
 use crate::stack::Shared;
@@ -74,12 +74,15 @@ async fn judge_plain(route: &Arc<Route>) -> Result<(), ConfigError> {
         return Ok(());
     };
     for address in addresses {
-        if !route.reach.permits(classify(address.ip())) {
-            let upstream = format!("http://{}", route.target);
-            let reason = "its name leads to a public address, where plain http would send the \
-                          credential unprotected; use https";
-            return Err(ConfigError::new("upstream", upstream, reason));
-        }
+        let Err(why) = route.reach.check(classify(address.ip())) else { continue };
+        let reason = match why {
+            OutOfReach::Always => "its name leads to an address that is never reachable",
+            OutOfReach::Unnamed | OutOfReach::Unprotected => {
+                "its name leads to a public address, where plain http would send the credential \
+                 unprotected; use https"
+            }
+        };
+        return Err(ConfigError::new("upstream", format!("http://{}", route.target), reason));
     }
     Ok(())
 }

@@ -277,6 +277,7 @@ async fn what_is_over_the_limit_is_answered_and_recorded() {
     for _ in 0..20 {
         let reply = proxy.get("/api/x").await;
         assert_eq!((reply.status, reply.code()), (503, "over_limit".into()));
+        assert!(reply.head.contains("retry-after: 1\r\n"), "{}", reply.head);
     }
     assert_eq!(proxy.drain_audit().len(), 20);
     let (mut holder, mut upstream) = holders.remove(0);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use url::Host;
 
-use crate::address::{Reach, classify, is_metadata_name};
+use crate::address::{Class, OutOfReach, Reach, classify, is_metadata_name};
 use crate::error::{Error, Refusal};
 use crate::exchange::{Exchange, Permitted, Routed, Way};
 use crate::layers::Step;
@@ -36,17 +36,24 @@ impl Allow {
         if settings.denied.matches(target).is_some() {
             return Err(Refusal::HostDenied);
         }
+        let class = match target.host() {
+            Host::Domain(name) => is_metadata_name(name).then_some(Class::Forbidden),
+            Host::Ipv4(ip) => Some(classify((*ip).into())),
+            Host::Ipv6(ip) => Some(classify((*ip).into())),
+        };
+        // Before the rules, since no rule would help.
+        if class == Some(Class::Forbidden) {
+            return Err(Refusal::Address(OutOfReach::Always));
+        }
         // A route opens its upstream, but to itself alone.
         let reach = match way {
             Way::Route(route) => Some(route.reach),
             Way::Tunnel(target) | Way::Forward(target) => settings.allowlist.matches(target),
         };
         let reach = reach.ok_or(Refusal::HostNotAllowed)?;
-        let metadata = matches!(target.host(), Host::Domain(name) if is_metadata_name(name));
-        let reachable = target.ip().is_none_or(|ip| reach.permits(classify(ip)));
-        if metadata || !reachable {
-            return Err(Refusal::Address);
+        match class {
+            Some(class) => reach.check(class).map(|()| reach).map_err(Refusal::Address),
+            None => Ok(reach),
         }
-        Ok(reach)
     }
 }

@@ -22,7 +22,7 @@ use crate::layers::target::origin_form;
 use crate::route::Route;
 use crate::stack::Shared;
 
-use slots::{Slots, is_named};
+use slots::Slots;
 
 /// See the module.
 #[derive(Debug, Clone)]
@@ -175,13 +175,12 @@ fn put(request: &mut Request<Body>, rendered: &Rendered, token: &str) -> Result<
     }
 }
 
-/// The query with every parameter `name` taken out and one with the secret put at its end.
+/// The query with the secret behind it, as the one parameter `name`: others are refused before.
 fn with_parameter(query: Option<&str>, name: &str, value: &EscapedSecret) -> String {
-    let is_other = |pair: &&str| !pair.is_empty() && !is_named(pair, name);
-    let mut pairs: Vec<&str> = query.unwrap_or_default().split('&').filter(is_other).collect();
-    let own = format!("{name}={}", value.expose());
-    pairs.push(&own);
-    pairs.join("&")
+    match query.filter(|query| !query.is_empty()) {
+        Some(query) => format!("{query}&{name}={}", value.expose()),
+        None => format!("{name}={}", value.expose()),
+    }
 }
 
 /// The path with every occurrence of the client's pattern replaced.

@@ -14,10 +14,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::Response;
 use http::header::{
     CONTENT_TYPE, HeaderName, HeaderValue, PROXY_AUTHENTICATE, RETRY_AFTER, WWW_AUTHENTICATE,
 };
+use http::{Response, StatusCode};
 use nono_audit::{Decision, Recorder};
 use pin_project_lite::pin_project;
 use serde_json::json;
@@ -32,6 +32,9 @@ use crate::server::gate::Fault;
 use table::Row;
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
+/// When a client for which there was no place may try again.
+const RETRY_SECONDS: &str = "1";
 
 /// See the module.
 #[derive(Debug, Clone, Copy)]
@@ -107,7 +110,7 @@ fn respond(error: &Error, recorder: &Recorder, peer: &Peer) -> Response<Body> {
     let challenge = match error {
         Error::Refused(Refusal::NoProxyToken) => Some((PROXY_AUTHENTICATE, "Basic realm=\"nono\"")),
         Error::Refused(Refusal::NoRouteToken) => Some((WWW_AUTHENTICATE, "Bearer realm=\"nono\"")),
-        Error::Refused(Refusal::OverLimit) => Some((RETRY_AFTER, "1")),
+        Error::Refused(Refusal::OverLimit) => Some((RETRY_AFTER, RETRY_SECONDS)),
         _ => None,
     };
     response
@@ -135,6 +138,9 @@ fn last_words(row: &Row, recorder: Option<&Recorder>) -> Bytes {
         proxy_status(row),
     );
     let body = json_body(row, &request_id);
+    if row.status == StatusCode::SERVICE_UNAVAILABLE {
+        let _ = write!(head, "retry-after: {RETRY_SECONDS}\r\n");
+    }
     let _ = write!(head, "content-length: {}\r\n\r\n{body}", body.len());
     if let Some(recorder) = recorder {
         note(row, recorder);

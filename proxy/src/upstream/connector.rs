@@ -89,8 +89,8 @@ impl Connector {
     /// A connector that dials only addresses within `reach`.
     fn tcp(&self, target: &Target, reach: Reach) -> Result<HttpConnector<Resolver>, Refusal> {
         // A literal address never meets the resolver.
-        if target.ip().is_some_and(|ip| !reach.permits(classify(ip))) {
-            return Err(Refusal::Address);
+        if let Some(ip) = target.ip() {
+            reach.check(classify(ip)).map_err(Refusal::Address)?;
         }
         let mut tcp = HttpConnector::new_with_resolver(Resolver {
             reach,
@@ -155,7 +155,7 @@ fn explain(error: &(dyn StdError + 'static)) -> Error {
     let mut last = error;
     while let Some(current) = cause {
         match current.downcast_ref::<ResolveError>() {
-            Some(ResolveError::Forbidden) => return Refusal::Address.into(),
+            Some(ResolveError::OutOfReach(why)) => return Refusal::Address(*why).into(),
             Some(ResolveError::OwnListener) => return Refusal::OwnListener.into(),
             Some(ResolveError::Unknown(_)) => return Failure::Unresolved.into(),
             None => {}

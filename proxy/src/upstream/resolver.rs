@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use hyper_util::client::legacy::connect::dns::Name;
 use tower::Service;
 
-use crate::address::{Reach, classify};
+use crate::address::{OutOfReach, Reach, classify};
 use crate::target::arrives_at;
 
 /// See the module.
@@ -31,7 +31,7 @@ pub(super) enum ResolveError {
     Unknown(#[from] io::Error),
     /// One of them may not be reached.
     #[error("the name has an address that may not be reached")]
-    Forbidden,
+    OutOfReach(OutOfReach),
     /// One of them is the proxy's own.
     #[error("the name leads to the proxy itself")]
     OwnListener,
@@ -55,11 +55,10 @@ impl Service<Name> for Resolver {
             }
             // One bad address refuses the name: to try the others would let whoever answers for
             // it probe which ones pass.
-            if found.iter().all(|addr| reach.permits(classify(addr.ip()))) {
-                Ok(found.into_iter())
-            } else {
-                Err(ResolveError::Forbidden)
+            for addr in &found {
+                reach.check(classify(addr.ip())).map_err(ResolveError::OutOfReach)?;
             }
+            Ok(found.into_iter())
         })
     }
 }

@@ -13,12 +13,15 @@ use crate::layers::target::origin_form;
 #[derive(Debug)]
 pub(super) struct Slots<'a> {
     headers: &'a [HeaderName],
-    parameters: &'static [&'static str],
+    parameters: Parameters<'a>,
 }
 
+/// The query parameters among them, by name; most routes have none.
+type Parameters<'a> = [Option<&'a str>; 2];
+
 impl<'a> Slots<'a> {
-    /// Those that the upstream may look into, beside the one that `credential` goes into.
-    pub(super) fn of(headers: &'a [HeaderName], credential: Option<&Credential>) -> Self {
+    /// Those that the upstream may look into, the one that `credential` goes into included.
+    pub(super) fn of(headers: &'a [HeaderName], credential: Option<&'a Credential>) -> Self {
         Self { headers, parameters: key_parameters(credential) }
     }
 
@@ -26,7 +29,7 @@ impl<'a> Slots<'a> {
     pub(super) fn are_taken(&self, request: &Request<Body>) -> bool {
         let mut pairs = request.uri().query().unwrap_or_default().split('&');
         self.headers.iter().any(|name| request.headers().contains_key(name))
-            || (!self.parameters.is_empty() && pairs.any(|pair| self.names(pair)))
+            || (self.has_parameters() && pairs.any(|pair| self.names(pair)))
     }
 
     /// Removes what is in them.
@@ -35,7 +38,7 @@ impl<'a> Slots<'a> {
             request.headers_mut().remove(name);
         }
         let query = request.uri().query().unwrap_or_default();
-        if self.parameters.is_empty() || !query.split('&').any(|pair| self.names(pair)) {
+        if !self.has_parameters() || !query.split('&').any(|pair| self.names(pair)) {
             return Ok(());
         }
         let rest: Vec<_> = query.split('&').filter(|pair| !self.names(pair)).collect();
@@ -45,22 +48,30 @@ impl<'a> Slots<'a> {
         Ok(())
     }
 
+    fn has_parameters(&self) -> bool {
+        self.parameters.iter().any(Option::is_some)
+    }
+
     fn names(&self, pair: &str) -> bool {
-        self.parameters.iter().any(|name| is_named(pair, name))
+        self.parameters.iter().flatten().any(|name| is_named(pair, name))
     }
 }
 
-/// The parameters that an API takes a key from as well as from the header that `credential` goes
-/// into. Only Google's: elsewhere a parameter of such a name may mean anything.
-fn key_parameters(credential: Option<&Credential>) -> &'static [&'static str] {
+/// The parameter that `credential` goes into; or those from which an API takes a key as well as
+/// from its header. Of these only Google's: elsewhere a parameter of such a name may mean
+/// anything.
+fn key_parameters(credential: Option<&Credential>) -> Parameters<'_> {
     match credential.map(Credential::injection) {
-        Some(Injection::Header { name, .. }) if *name == GOOGLE_KEY => &["key", "access_token"],
-        _ => &[],
+        Some(Injection::QueryParam { name }) => [Some(name), None],
+        Some(Injection::Header { name, .. }) if *name == GOOGLE_KEY => {
+            [Some("key"), Some("access_token")]
+        }
+        _ => [None, None],
     }
 }
 
 /// Whether a `name=value` pair of a query has this name, escaped or not.
-pub(super) fn is_named(pair: &str, name: &str) -> bool {
+fn is_named(pair: &str, name: &str) -> bool {
     let given = pair.split('=').next().unwrap_or_default();
     percent_decode_str(given).eq(name.bytes())
 }

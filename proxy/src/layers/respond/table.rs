@@ -1,11 +1,16 @@
 //! The table of refusals and failures: the status, code, wording and record of each.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::StatusCode;
 use nono_audit::{DenialCategory as Category, Outcome, Recorder};
 
+use crate::address::OutOfReach;
 use crate::error::{Error, Refusal, Upstream};
+
+/// The longest path that is put into a hint.
+const LONGEST_RULE: usize = 256;
 
 /// One row: what the client and the record are told.
 pub(super) struct Row {
@@ -19,10 +24,14 @@ pub(super) struct Row {
 }
 
 /// What the record knows of the request, for messages and hints.
+#[derive(Default)]
 struct Asked {
     host: Arc<str>,
     port: u16,
     route: Arc<str>,
+    method: Cow<'static, str>,
+    /// Without what may not be recorded, and not longer than is recorded.
+    path: String,
 }
 
 impl Row {
@@ -32,8 +41,10 @@ impl Row {
             host: Arc::clone(&record.target),
             port: record.port.unwrap_or_default(),
             route: record.route_id.clone().unwrap_or_default(),
+            method: record.method.clone().unwrap_or_default(),
+            path: record.path.clone().unwrap_or_default(),
         });
-        let asked = asked.unwrap_or_else(|| Asked { host: "".into(), port: 0, route: "".into() });
+        let asked = asked.unwrap_or_default();
         match error {
             Error::Refused(refusal) => refused(*refusal, &asked),
             Error::Credential(error) => credential(error, &asked),
@@ -120,14 +131,15 @@ fn kind(refusal: Refusal) -> (StatusCode, &'static str, Category) {
         Refusal::RouteOnly         => (S::FORBIDDEN, "route_only", Category::ConnectBypassesL7),
         Refusal::HostDenied        => (S::FORBIDDEN, "host_denied", Category::HostDenied),
         Refusal::HostNotAllowed    => (S::FORBIDDEN, "host_not_allowed", Category::HostDenied),
-        Refusal::Address           => (S::FORBIDDEN, "address_refused", Category::HostDenied),
+        Refusal::Address(_)        => (S::FORBIDDEN, "address_refused", Category::HostDenied),
         Refusal::OwnListener       => (S::LOOP_DETECTED, "own_listener", Category::HostDenied),
     }
 }
 
 /// The wording of each refusal, and what to do about it.
 #[rustfmt::skip]
-fn refused(refusal: Refusal, Asked { host, port, route }: &Asked) -> Row {
+fn refused(refusal: Refusal, asked: &Asked) -> Row {
+    let Asked { host, port, route, .. } = asked;
     let (message, hint) = match refusal {
         Refusal::OverLimit => ("as many requests run as `max_connections` allows".into(),
             "try again later, or raise `max_connections`".into()),
@@ -147,22 +159,38 @@ fn refused(refusal: Refusal, Asked { host, port, route }: &Asked) -> Row {
             "the base URLs of the routes are in the environment that the proxy gave".into()),
         Refusal::AmbiguousPath(reason) => (format!("the path can be read in more than one way: {reason}"), String::new()),
         Refusal::NoEndpointRule => (format!("no endpoint rule of route /{route} allows this request"),
-            "add its method and path to the route's `endpoint_rules`".into()),
+            endpoint_rule(asked)),
         Refusal::MethodOverride => (format!("a header replaces the method, which the endpoint rules of route /{route} judge"),
             "send the request with the method that it is meant to have".into()),
         Refusal::RouteOnly => (format!("{host}:{port} is the upstream of route /{route} and is reached through it alone"),
             format!("send the request to the proxy's path /{route}")),
-        Refusal::HostDenied => (format!("host {host}:{port} is in the deny list"), String::new()),
+        Refusal::HostDenied => (format!("host {host}:{port} is in the deny list"),
+            "take the rule that matches it out of `denied_hosts`, which wins over all that allows".into()),
         Refusal::HostNotAllowed => (format!("host {host}:{port} is not in the allowlist"),
             format!("allowed_hosts=[\"{host}:{port}\"] would allow it")),
-        Refusal::Address => (format!("{host}:{port} has an address that may not be reached"),
-            "private addresses need a rule that names the host; metadata, link-local and multicast \
-             addresses are never reached".into()),
+        Refusal::Address(OutOfReach::Always) => (format!("{host} is, or leads to, a metadata, link-local, unspecified or multicast address, which is never reached"), String::new()),
+        Refusal::Address(OutOfReach::Unnamed) => (format!("{host} is, or leads to, an address of this machine or its private network, and no rule names it"),
+            format!("allowed_hosts=[\"{host}:{port}\"] names it")),
+        Refusal::Address(OutOfReach::Unprotected) => (format!("{host} leads to a public address, where plain http would send the credential unprotected"),
+            format!("give route /{route} an https upstream")),
         Refusal::OwnListener => ("the proxy itself is not a target".into(), String::new()),
     };
     let (status, code, category) = kind(refusal);
     let hint = Some(hint).filter(|hint: &String| !hint.is_empty());
     Row { status, code, category, message, hint, outcome: Outcome::Refused }
+}
+
+/// The smallest rule that would allow the request, where its path can be said in one.
+fn endpoint_rule(Asked { route, method, path, .. }: &Asked) -> String {
+    let path = path.split('?').next().unwrap_or_default();
+    let rest = path.trim_start_matches('/').strip_prefix(&**route).unwrap_or_default();
+    let rest = if rest.is_empty() { "/" } else { rest };
+    let is_literal = |c: char| c.is_ascii_graphic() && !"*?[]{}!\\\"".contains(c);
+    if rest.len() <= LONGEST_RULE && rest.chars().all(is_literal) {
+        format!("endpoint_rules=[(\"{method}\", \"{rest}\")] would allow it")
+    } else {
+        "add its method and path to the route's `endpoint_rules`".into()
+    }
 }
 
 fn credential(error: &nono_credentials::Error, Asked { route, .. }: &Asked) -> Row {
