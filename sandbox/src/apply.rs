@@ -11,7 +11,8 @@ use crate::capability::CapabilitySet;
 use crate::enforcement::{Enforcement, Support};
 use crate::error::{Error, Step};
 use crate::filter;
-use crate::landlock::Landlock;
+use crate::landlock::{Landlock, UNIX_BY_PATH};
+use crate::network::{Judge, Seal};
 use crate::privilege::KEPT;
 use crate::sys::{self, Restriction, Round};
 use crate::threads::{Threads, together};
@@ -58,7 +59,7 @@ pub fn apply(caps: &CapabilitySet) -> Result<Enforcement, Error> {
         }
     };
     let domains = if landlock.restricts_threads() { 1 } else { others + 1 };
-    Ok(Enforcement { domains, ..report(landlock, caps) })
+    Ok(Enforcement { domains, ..report(landlock, caps, Judge::Landlock) })
 }
 
 /// Whether threads have something to do each for itself: to enter the domain before ABI 8, and
@@ -128,13 +129,18 @@ pub fn support() -> Support {
 }
 
 /// What a sandbox of `caps` enforces on this kernel.
-pub(crate) fn report(landlock: Landlock, caps: &CapabilitySet) -> Enforcement {
-    Enforcement {
-        landlock_abi: landlock.abi(),
-        network: caps.network(),
-        missing: landlock.missing().collect(),
-        domains: 1,
+pub(crate) fn report(landlock: Landlock, caps: &CapabilitySet, judge: Judge) -> Enforcement {
+    let is_supervised = judge == Judge::Supervisor && caps.is_network_blocked();
+    let of_kernel = landlock.missing().filter(|what| !is_supervised || *what != UNIX_BY_PATH);
+    let mut missing: Vec<_> = of_kernel.collect();
+    if judge == Judge::Landlock {
+        match caps.seal() {
+            Seal::Tcp => missing.extend(["addresses (ports only)", "listening without a port"]),
+            Seal::Ports => missing.push("listening without a port"),
+            Seal::Open | Seal::Local => {}
+        }
     }
+    Enforcement { landlock_abi: landlock.abi(), network: caps.network(), missing, domains: 1 }
 }
 
 fn describe(landlock: Landlock) -> String {

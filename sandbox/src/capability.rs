@@ -391,17 +391,16 @@ impl CapabilitySet {
     /// Denies the network: no socket can be made but unix stream sockets (and pairs of them) and
     /// the netlink socket that lists the machine's own interfaces.
     ///
-    /// A unix socket that has a path can still be connected to before Landlock ABI 9, whether
-    /// its path is granted or not: keep the sandboxed user away from such sockets by their mode.
+    /// Of unix sockets that have a path, those can be connected to that are granted (see
+    /// [`allow_unix_socket`](Self::allow_unix_socket)) or the process's own.
     pub fn block_network(&mut self) {
         self.network = Network::Blocked;
     }
 
-    /// Denies the network but for TCP connections to the port of `proxy`.
+    /// Denies the network but for TCP connections to `proxy`: to this address and this port.
     ///
-    /// The kernel's rule knows the port and not the address: the same port of any other host can
-    /// be reached too. A process can also listen, unasked for a port, on one the kernel picks;
-    /// it cannot choose one. What is said of unix sockets at
+    /// [`apply`](crate::apply()) can hold a process to the port only, and says so in its
+    /// [`Enforcement`](crate::Enforcement). What is said of unix sockets at
     /// [`block_network`](Self::block_network) holds here too.
     pub fn proxy_only(&mut self, proxy: SocketAddr) {
         self.network = Network::ProxyOnly(proxy);

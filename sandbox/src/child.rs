@@ -16,6 +16,7 @@ use crate::error::{Error, Step};
 use crate::exec::Output;
 use crate::limits::Mechanism;
 use crate::stdio::{Ends, WindowSize, resize};
+use crate::supervisor::Supervision;
 use crate::sys::{Begun, Cause, Ended, Failure, Report, Tree};
 
 /// The exit code reported when the time was up.
@@ -41,6 +42,8 @@ pub struct Child {
     overdue: Option<Instant>,
     /// To be kept until the end.
     held: Vec<OwnedFd>,
+    /// Answers the program's calls while it is kept.
+    supervision: Option<Supervision>,
 }
 
 /// What is known of a program before it has begun.
@@ -73,7 +76,17 @@ impl Child {
     pub(crate) fn new(tree: Tree, ends: Ends, facts: Facts) -> Self {
         let overdue = facts.deadline.and_then(|deadline| deadline.checked_add(GRACE));
         let Ends { stdin, stdout, stderr, .. } = ends;
-        Self { stdin, stdout, stderr, tree, facts, number: None, overdue, held: Vec::new() }
+        Self {
+            stdin,
+            stdout,
+            stderr,
+            tree,
+            facts,
+            number: None,
+            overdue,
+            held: Vec::new(),
+            supervision: None,
+        }
     }
 
     /// The program's process number, which is also its group's and its session's; zero until it is
@@ -167,6 +180,11 @@ impl Child {
         let terminal = self.stdout.as_ref().or(self.stdin.as_ref());
         let terminal = terminal.ok_or_else(|| io::Error::from_raw_os_error(libc::ENOTTY))?;
         resize(terminal.as_fd(), size)
+    }
+
+    /// Has the program's calls answered until the end.
+    pub(crate) fn supervise(&mut self, supervision: Supervision) {
+        self.supervision = Some(supervision);
     }
 
     /// Keeps descriptors open until the end.

@@ -246,11 +246,13 @@ pub enum Feature {
     },
     /// The system call filter has no form for this processor.
     FilterArchitecture,
-    /// Something was granted or denied that this version cannot enforce yet.
+    /// Something was granted or denied that cannot be enforced on this way into a sandbox.
     Grant {
         /// What, in words.
         what: &'static str,
     },
+    /// Network limits by address need a supervisor, and a surrounding sandbox has one already.
+    Supervisor,
 }
 
 impl Display for Feature {
@@ -263,6 +265,9 @@ impl Display for Feature {
                 write!(f, "network limits (Landlock ABI 4 or newer, this kernel has {abi})")
             }
             Self::Grant { what } => write!(f, "enforcing {what}"),
+            Self::Supervisor => f.write_str(
+                "network limits by address (a surrounding sandbox judges addresses already)",
+            ),
             Self::FilterArchitecture => {
                 write!(f, "system call filter on {}", std::env::consts::ARCH)
             }
@@ -311,6 +316,8 @@ pub enum Step {
     Landlock,
     /// Install the system call filter.
     Filter,
+    /// Let system calls wait for the supervisor.
+    Listener,
     /// Unblock the signals.
     SignalMask,
     /// Execute the program.
@@ -320,7 +327,7 @@ pub enum Step {
 #[cfg(target_os = "linux")]
 impl Step {
     /// Every step, in the order in which they are taken.
-    pub(crate) const ALL: [Self; 20] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::Pipes,
         Self::Stack,
         Self::Clone,
@@ -339,6 +346,7 @@ impl Step {
         Self::ParentDeath,
         Self::Landlock,
         Self::Filter,
+        Self::Listener,
         Self::SignalMask,
         Self::Execute,
     ];
@@ -365,6 +373,7 @@ impl Display for Step {
             Self::OwnProc => "grant what is beneath `/proc/self`",
             Self::Landlock => "enter the Landlock domain",
             Self::Filter => "install the system call filter",
+            Self::Listener => "let system calls wait for the supervisor",
             Self::SignalMask => "unblock signals",
             Self::Execute => "execute the program",
         })

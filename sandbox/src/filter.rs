@@ -40,6 +40,27 @@ pub(crate) fn filter(caps: &CapabilitySet) -> std::result::Result<BpfProgram, Er
     compile(caps.seal(), arch).map_err(|error| Error::BuildFilter { source: Box::new(error) })
 }
 
+/// Compiles the filter that lets calls wait for the supervisor. It is installed beside the other,
+/// whose refusals win over it, and which has left only the ordinary interface of the processor.
+pub(crate) fn notifying(caps: &CapabilitySet) -> BpfProgram {
+    let mut calls = vec![libc::SYS_listen];
+    if caps.is_network_blocked() {
+        calls.push(libc::SYS_connect);
+    }
+    if caps.is_network_blocked() && !caps.localhost_ports().is_empty() {
+        calls.push(libc::SYS_bind);
+    }
+    let mut program = vec![statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0)];
+    for call in calls {
+        // Numbers of calls are small.
+        let number = u32::try_from(call).unwrap_or(u32::MAX);
+        program.push(statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, number));
+        program.push(statement(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_USER_NOTIF));
+    }
+    program.push(statement(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW));
+    program
+}
+
 fn compile(seal: Seal, arch: TargetArch) -> Result<BpfProgram> {
     let mut rules = Rules::new();
     terminal(&mut rules)?;
@@ -225,19 +246,17 @@ fn refuse_x32(arch: TargetArch) -> BpfProgram {
     if arch != TargetArch::x86_64 {
         return Vec::new();
     }
-    let statement = |code: u32, jt, jf, k| sock_filter {
-        // Operation codes are all below 256.
-        code: u16::try_from(code).unwrap_or_default(),
-        jt,
-        jf,
-        k,
-    };
     let unknown_call = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs();
     vec![
         statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
         statement(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 0, 1, X32_BIT),
         statement(libc::BPF_RET | libc::BPF_K, 0, 0, unknown_call),
     ]
+}
+
+fn statement(code: u32, jt: u8, jf: u8, k: u32) -> sock_filter {
+    // Operation codes are all below 256.
+    sock_filter { code: u16::try_from(code).unwrap_or_default(), jt, jf, k }
 }
 
 #[cfg(test)]

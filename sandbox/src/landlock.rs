@@ -14,7 +14,7 @@ use rustix::fs::{FileType, fstat};
 
 use crate::capability::{Access, CapabilitySet, FsCapability};
 use crate::error::{Error, Feature};
-use crate::network::{Network, Seal};
+use crate::network::{Judge, Network, Seal};
 use crate::own_proc::OwnPath;
 use crate::sys;
 
@@ -24,8 +24,14 @@ const NETWORK: u32 = 4;
 const SCOPES: u32 = 6;
 /// The first ABI that can restrict all threads of a process at once.
 const THREADS: u32 = 8;
+/// The first ABI that judges connections to unix sockets that have a path, but for those at which
+/// the sandboxed process itself listens.
+const UNIX_SOCKETS: u32 = 9;
 /// The newest ABI this file knows the rights of.
 const NEWEST: u32 = 9;
+
+/// In words for people, of [`UNIX_SOCKETS`].
+pub(crate) const UNIX_BY_PATH: &str = "unix sockets by path";
 
 /// What each ABI from the second on added, in words for people.
 const ADDED: [(u32, &str); 6] = [
@@ -34,7 +40,7 @@ const ADDED: [(u32, &str); 6] = [
     (NETWORK, "TCP ports"),
     (5, "device control"),
     (SCOPES, "signals and abstract unix sockets"),
-    (9, "unix sockets by path"),
+    (UNIX_SOCKETS, UNIX_BY_PATH),
 ];
 
 /// The Landlock of the running kernel.
@@ -74,6 +80,15 @@ impl Landlock {
         self.abi >= SCOPES
     }
 
+    /// Who is to judge the addresses of a child's connections.
+    pub(crate) fn judge(self, caps: &CapabilitySet) -> Judge {
+        match caps.seal() {
+            Seal::Open => Judge::Landlock,
+            Seal::Local if self.abi >= UNIX_SOCKETS => Judge::Landlock,
+            Seal::Local | Seal::Tcp | Seal::Ports => Judge::Supervisor,
+        }
+    }
+
     /// What newer kernels judge and this one lets pass.
     pub(crate) fn missing(self) -> impl Iterator<Item = &'static str> {
         ADDED.into_iter().filter(move |(abi, _)| *abi > self.abi).map(|(_, what)| what)
@@ -91,7 +106,7 @@ impl Landlock {
     /// [`Error::Unsupported`] if the network is to be limited and the kernel cannot,
     /// [`Error::BuildRuleset`] or [`Error::AddRule`].
     pub(crate) fn ruleset(self, caps: &CapabilitySet) -> Result<RulesetCreated, Error> {
-        self.build(caps, caps.fs_capabilities())
+        self.build(caps, caps.fs_capabilities(), Judge::Landlock)
     }
 
     /// The same for a child: rules of what is its own under `/proc` are left for it to add.
@@ -99,9 +114,14 @@ impl Landlock {
     /// # Errors
     ///
     /// Those of [`ruleset`](Self::ruleset).
-    pub(crate) fn child_ruleset(self, caps: &CapabilitySet) -> Result<ChildRuleset, Error> {
+    pub(crate) fn child_ruleset(
+        self,
+        caps: &CapabilitySet,
+        judge: Judge,
+    ) -> Result<ChildRuleset, Error> {
         let grants = caps.fs_capabilities();
-        let ruleset = self.build(caps, grants.iter().filter(|grant| grant.own().is_none()))?;
+        let others = grants.iter().filter(|grant| grant.own().is_none());
+        let ruleset = self.build(caps, others, judge)?;
         let mut own = Vec::new();
         for grant in grants {
             if let Some(path) = grant.own() {
@@ -115,6 +135,7 @@ impl Landlock {
         self,
         caps: &CapabilitySet,
         grants: impl IntoIterator<Item = &'a FsCapability>,
+        judge: Judge,
     ) -> Result<RulesetCreated, Error> {
         refuse_unenforced(caps)?;
         if caps.seal() != Seal::Open && self.abi < NETWORK {
@@ -129,8 +150,14 @@ impl Landlock {
                 source: Box::new(error),
             })?;
         }
-        for (port, right) in ports(caps) {
+        for (port, right) in ports(caps, judge) {
             ruleset = ruleset.add_rule(NetPort::new(port, right)).map_err(build_error)?;
+        }
+        if self.abi >= UNIX_SOCKETS {
+            for socket in caps.unix_sockets() {
+                let rule = PathBeneath::new(socket.handle(), AccessFs::ResolveUnix);
+                ruleset = ruleset.add_rule(rule).map_err(build_error)?;
+            }
         }
         Ok(ruleset)
     }
@@ -168,7 +195,7 @@ impl Landlock {
             // device, whatever paths were granted.
             rights |= make_bitflags!(AccessFs::{
                 WriteFile | Truncate | Refer | RemoveDir | RemoveFile
-                | MakeDir | MakeReg | MakeSock | MakeFifo | MakeSym | ResolveUnix
+                | MakeDir | MakeReg | MakeSock | MakeFifo | MakeSym
             });
         }
         if capability.is_file() {
@@ -190,29 +217,30 @@ pub(crate) struct ChildRuleset {
     pub own: Vec<(OwnPath, u64)>,
 }
 
-/// The granted ports with the rights to them.
-fn ports(caps: &CapabilitySet) -> impl Iterator<Item = (u16, AccessNet)> {
-    let proxy = match caps.network() {
-        Network::ProxyOnly(proxy) => Some(proxy.port()),
-        _ => None,
-    };
-    let connect = proxy.into_iter().chain(caps.tcp_connect_ports().iter().copied());
-    let connect = connect.map(|port| (port, AccessNet::ConnectTcp));
-    connect.chain(caps.bind_ports().iter().map(|port| (*port, AccessNet::BindTcp)))
+/// The granted ports with the rights to them. A supervisor makes the calls that it lets pass
+/// itself, so that Landlock can refuse them all to the sandboxed process.
+fn ports(caps: &CapabilitySet, judge: Judge) -> Vec<(u16, AccessNet)> {
+    let connect = |port: &u16| (*port, AccessNet::ConnectTcp);
+    let bind = |port: &u16| (*port, AccessNet::BindTcp);
+    let mut ports: Vec<_> = caps.bind_ports().iter().map(bind).collect();
+    if judge == Judge::Landlock || caps.seal() == Seal::Ports {
+        ports.extend(caps.tcp_connect_ports().iter().map(connect));
+    }
+    if judge == Judge::Landlock && caps.is_network_blocked() {
+        if let Network::ProxyOnly(proxy) = caps.network() {
+            ports.push(connect(&proxy.port()));
+        }
+        ports.extend(caps.localhost_ports().iter().flat_map(|port| [connect(port), bind(port)]));
+    }
+    ports
 }
 
 /// What can be described already but not yet held.
 fn refuse_unenforced(caps: &CapabilitySet) -> Result<(), Error> {
-    let is_limited = caps.is_network_blocked();
-    let table = [
-        (!caps.denied_paths().is_empty(), "denied paths"),
-        (is_limited && !caps.unix_sockets().is_empty(), "granted unix sockets"),
-        (is_limited && !caps.localhost_ports().is_empty(), "granted loopback ports"),
-    ];
-    match table.into_iter().find(|(is_asked, _)| *is_asked) {
-        Some((_, what)) => Err(Error::Unsupported { feature: Feature::Grant { what } }),
-        None => Ok(()),
+    if caps.denied_paths().is_empty() {
+        return Ok(());
     }
+    Err(Error::Unsupported { feature: Feature::Grant { what: "denied paths" } })
 }
 
 fn is_device(capability: &FsCapability) -> Result<bool, Error> {

@@ -8,10 +8,12 @@
 //! granted, by the kernel's own means and without a helper process:
 //!
 //! * **Files**: Landlock. What is not granted can be neither opened, executed nor changed.
-//! * **Network**: Landlock for TCP ports, and a system call filter for all that is not plain
-//!   TCP: other protocols and families, fast open, `io_uring`. Only with
-//!   [`block_network`](CapabilitySet::block_network) or
-//!   [`proxy_only`](CapabilitySet::proxy_only).
+//! * **Network**: a system call filter for all that is not plain TCP (other protocols and
+//!   families, fast open, `io_uring`) and Landlock for TCP ports. Where addresses matter, the
+//!   calls of a [`Command`] that have one wait for a thread of the parent, which judges a copy of
+//!   the address and makes the call itself: there is nothing to be swapped between check and use.
+//!   Only with [`block_network`](CapabilitySet::block_network),
+//!   [`proxy_only`](CapabilitySet::proxy_only) or granted ports.
 //! * **Other processes**: no signal reaches one outside the sandbox, nor does an abstract unix
 //!   socket (Landlock ABI 6); their limits, priorities and processors stay as they are, and the
 //!   kernel's store of keys is closed.
@@ -32,10 +34,16 @@
 //!
 //! # What is not covered
 //!
-//! * `proxy_only` holds a process to a TCP **port**, not to an address: the same port of another
-//!   host can be reached. Under `proxy_only`, `listen` without `bind` opens a port of the kernel's
-//!   choice; nothing can be sent by it that somebody outside does not come to fetch.
-//! * A unix socket with a path can be connected to before Landlock ABI 9, granted or not.
+//! * [`apply()`] has nobody to judge addresses: it holds `proxy_only` and granted loopback ports to
+//!   the TCP **port**, of any host; unix sockets with a path can be connected to before Landlock
+//!   ABI 9; and where TCP is not closed, `listen` without `bind` opens a port of the kernel's
+//!   choice. So does a [`Command`] within the sandbox of another, and both say so in the
+//!   [`Enforcement`].
+//! * With the network open, a unix socket with a path can be connected to before Landlock ABI 9.
+//! * With it limited, abstract unix sockets cannot be connected to at all, not even a process's
+//!   own, and whoever is connected to sees the parent's process number, not the child's.
+//! * Where a container forbids `pidfd_getfd`, a limited process cannot listen, and sockets lose
+//!   the options set before they are connected.
 //! * `stat`, `chmod`, `chown`, `utimes` and extended attributes of files that are not granted
 //!   work as far as the user's own rights go: Landlock does not judge them.
 //! * Reading includes executing, and nothing keeps code from being made in memory.
@@ -85,6 +93,8 @@ mod own_proc;
 mod privilege;
 #[cfg(target_os = "linux")]
 mod spawn;
+#[cfg(target_os = "linux")]
+mod supervisor;
 #[cfg(target_os = "linux")]
 mod sys;
 #[cfg(target_os = "linux")]

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 #[cfg(target_os = "linux")]
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 #[cfg(target_os = "linux")]
 use std::sync::Arc;
 
@@ -63,6 +63,16 @@ pub(crate) enum Seal {
     Tcp,
 }
 
+/// Who judges the addresses that a limited network may reach.
+#[cfg(target_os = "linux")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Judge {
+    /// Landlock, which knows ports and, from ABI 9 on, unix sockets by path.
+    Landlock,
+    /// A thread of the parent, which sees addresses whole.
+    Supervisor,
+}
+
 /// A granted unix socket that has a path, or a directory of them.
 ///
 /// As with files, the grant is of what the path named when it was granted.
@@ -73,7 +83,6 @@ pub struct UnixSocket {
     is_directory: bool,
     id: FileId,
     #[cfg(target_os = "linux")]
-    #[expect(dead_code, reason = "sets with granted sockets are refused so far")]
     handle: Arc<OwnedFd>,
 }
 
@@ -111,6 +120,12 @@ impl UnixSocket {
     /// What it is a grant of.
     pub(crate) fn id(&self) -> FileId {
         self.id
+    }
+
+    /// The open object.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn handle(&self) -> BorrowedFd<'_> {
+        self.handle.as_fd()
     }
 }
 

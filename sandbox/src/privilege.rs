@@ -8,6 +8,10 @@
 pub(crate) const KEPT: u64 =
     CHOWN | DAC_OVERRIDE | FOWNER | FSETID | KILL | SETGID | SETUID | NET_BIND_SERVICE | SETFCAP;
 
+/// What a supervisor of root's keeps besides, to look into processes that have become another
+/// user's.
+pub(crate) const SUPERVISING: u64 = KEPT | SYS_PTRACE;
+
 // By their numbers in `linux/capability.h`.
 const CHOWN: u64 = 1;
 const DAC_OVERRIDE: u64 = 1 << 1;
@@ -17,4 +21,5 @@ const KILL: u64 = 1 << 5;
 const SETGID: u64 = 1 << 6;
 const SETUID: u64 = 1 << 7;
 const NET_BIND_SERVICE: u64 = 1 << 10;
+const SYS_PTRACE: u64 = 1 << 19;
 const SETFCAP: u64 = 1 << 31;

@@ -19,9 +19,11 @@ use crate::exec::{Command, search_path};
 use crate::landlock::{ChildRuleset, Landlock};
 use crate::limits::{enforced, resource_limits};
 use crate::lookup::{self, Program};
+use crate::network::Judge;
 use crate::own_proc::OwnPath;
 use crate::privilege::KEPT;
 use crate::stdio::{beyond_stdio, connect};
+use crate::supervisor::{self, Handover, Service};
 use crate::{filter, sys};
 
 /// Starts `command` in a sandbox of `caps`. With `announces`, the child tells when it has begun.
@@ -36,8 +38,13 @@ pub(crate) fn start(
     let image = Image::new(command, &environment.variables)?;
     let with_terminal = command.terminal.map(|_| terminal_of_its_own(caps)).transpose()?;
     let caps = with_terminal.as_ref().unwrap_or(caps);
-    let ChildRuleset { ruleset, own } = landlock.child_ruleset(caps)?;
+    let judge = supervisor::judge(landlock, caps)?;
+    let ChildRuleset { ruleset, own } = landlock.child_ruleset(caps, judge)?;
     let pipes = |source| Error::Spawn { step: Step::Pipes, path: None, source };
+    let handover = match judge {
+        Judge::Landlock => None,
+        Judge::Supervisor => Some(Handover::new().map_err(pipes)?),
+    };
     // The `landlock` crate gives no descriptor only for a kernel without Landlock.
     let ruleset = ruleset.ok_or_else(|| pipes(io::ErrorKind::Unsupported.into()))?;
     let ruleset = beyond_stdio(ruleset).map_err(pipes)?;
@@ -51,7 +58,7 @@ pub(crate) fn start(
         deadline: command.timeout.and_then(|timeout| start.checked_add(timeout)),
         program: image.path,
         directory: command.cwd.clone(),
-        enforcement: report(landlock, caps),
+        enforcement: report(landlock, caps, judge),
         limits: enforced(&command.limits, ids),
         dropped_variables: environment.dropped,
         keeps_background: command.keeps_background,
@@ -63,6 +70,7 @@ pub(crate) fn start(
         cwd: image.cwd,
         is_terminal: command.terminal.is_some(),
         filter: filter::filter(caps)?,
+        listening: handover.is_some().then(|| filter::notifying(caps)),
         capabilities: KEPT,
         own_rules: own_rules(&own)?,
         limits: resource_limits(&command.limits),
@@ -74,10 +82,18 @@ pub(crate) fn start(
             announces: announces || !own.is_empty(),
         },
     };
-    let fds = sys::Descriptors { stdio: ends.child().map_err(pipes)?, ruleset: ruleset.as_fd() };
+    let fds = sys::Descriptors {
+        stdio: ends.child().map_err(pipes)?,
+        ruleset: ruleset.as_fd(),
+        handover: handover.as_ref().map(Handover::child),
+    };
     let tree = sys::Tree::start(plan, &fds).map_err(|failure| facts.failure(failure))?;
     ends.close_childs();
     let mut child = Child::new(tree, ends, facts);
+    if let Some(handover) = handover {
+        let service = Service { caps, ids, is_lasting: command.keeps_background };
+        child.supervise(handover.serve(&service).map_err(pipes)?);
+    }
     if !own.is_empty() {
         child.wait_begun()?;
         child.hold(hold(&own, child.number()));

@@ -4,6 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "a probe that cannot go on should say so and stop")]
 #![expect(clippy::print_stdout, reason = "printing is what it is for")]
 
+mod reach;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -47,6 +49,10 @@ fn run(args: &[&str]) -> io::Result<()> {
         }
         ["apply", ..] => apply_and(args),
         ["threads", scenario, path] => threads::run(scenario, path),
+        [
+            "inside" | "unix-connect" | "unix-own" | "slow-connect" | "quick-connect" | "peer",
+            ..,
+        ] => reach::run(args),
         [
             "nested" | "leaks" | "closed-stdio" | "blocked-signals" | "ignored-children" | "orphan"
             | "orphan-tree",
@@ -165,8 +171,14 @@ fn outside(args: &[&str]) -> io::Result<()> {
             let fd = io::stdin().as_raw_fd().into();
             syscall(libc::SYS_ioctl, [fd, number(request), number(argument), 0])
         }
-        // A call by its bare number, without arguments.
-        ["call", call] => syscall(number(call), [0; 4]),
+        // A call by its bare number; arguments that are left out are zero.
+        ["call", call, ref arguments @ ..] => {
+            let mut six = [0; 6];
+            for (place, argument) in six.iter_mut().zip(arguments) {
+                *place = number(argument);
+            }
+            syscall6(number(call), six)
+        }
         _ => unreachable!("listed in `run`"),
     }
 }

@@ -57,3 +57,35 @@ pub fn text(output: &Output) -> String {
     let [stdout, stderr] = [&output.stdout, &output.stderr].map(|s| String::from_utf8_lossy(s));
     format!("{}{}", stdout.trim_end(), stderr.trim_end())
 }
+
+/// Whom a test's process runs as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum User {
+    /// Whoever runs the tests.
+    Own,
+    /// A user without any privilege, if whoever runs the tests is root.
+    Nobody,
+}
+
+impl User {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Own, Self::Nobody];
+}
+
+/// Runs a probe outside of any sandbox, as `user`, and gives what it printed. An ordinary user
+/// who runs the tests is one without privilege already.
+///
+/// # Panics
+///
+/// If it cannot be run; no test could go on.
+#[expect(clippy::unwrap_used, reason = "no test could go on")]
+pub fn run_as(user: User, probe: &str, args: &[&str]) -> String {
+    let mut command = std::process::Command::new("setpriv");
+    if user == User::Nobody && rustix::process::geteuid().is_root() {
+        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
+    }
+    let output = command.arg("--").arg(probe).args(args).output().unwrap();
+    let [stdout, stderr] =
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+    format!("{stdout}{stderr}").trim_end().to_owned()
+}

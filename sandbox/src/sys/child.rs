@@ -12,14 +12,18 @@
 //!   and unblocked only when no handler is left.
 
 use std::convert::Infallible;
-use std::ffi::{CString, c_char, c_int, c_void};
+use std::ffi::{CString, c_char, c_int, c_ulong, c_void};
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
+use rustix::io::Errno;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use seccompiler::{BpfProgram, sock_filter};
 
-use super::process::{exit, keep_capabilities, new_session};
+use super::process::{become_user, exit, keep_capabilities, new_session};
 use super::raw::call;
 use super::scope::grant;
 use super::shim::Ending;
@@ -73,6 +77,8 @@ pub(crate) struct Plan {
     pub is_terminal: bool,
     /// The system call filter.
     pub filter: BpfProgram,
+    /// The filter by which calls wait to be answered, if any are to.
+    pub listening: Option<BpfProgram>,
     /// The bits of the capabilities to keep; a program gets no others back.
     pub capabilities: u64,
     /// Rules that only the child can add.
@@ -105,6 +111,8 @@ pub(crate) struct Descriptors<'a> {
     pub stdio: [BorrowedFd<'a>; 3],
     /// The Landlock ruleset.
     pub ruleset: BorrowedFd<'a>,
+    /// A unix socket through which the descriptor is sent at which calls wait.
+    pub handover: Option<BorrowedFd<'a>>,
 }
 
 /// The numbers of descriptors in the shim and the child.
@@ -112,6 +120,7 @@ pub(crate) struct Descriptors<'a> {
 pub(super) struct Numbers {
     pub stdio: [c_int; 3],
     pub ruleset: c_int,
+    pub handover: Option<c_int>,
     /// The process that owns all this.
     pub caller: c_int,
     /// The shim's end of the line to it.
@@ -127,6 +136,7 @@ impl Numbers {
         Self {
             stdio: fds.stdio.map(|fd| fd.as_raw_fd()),
             ruleset: fds.ruleset.as_raw_fd(),
+            handover: fds.handover.map(|fd| fd.as_raw_fd()),
             caller: caller.as_raw_fd(),
             channel: channel.as_raw_fd(),
         }
@@ -146,7 +156,6 @@ pub(super) struct Launch {
     pub shim: AtomicI32,
     argv: Vec<*const c_char>,
     envp: Vec<*const c_char>,
-    filter: Filter,
     failed_step: AtomicU32,
     errno: AtomicI32,
 }
@@ -156,14 +165,6 @@ pub(super) struct Launch {
 unsafe impl Send for Launch {}
 // SAFETY: as above.
 unsafe impl Sync for Launch {}
-
-/// The kernel's `struct sock_fprog`.
-#[derive(Debug)]
-#[repr(C)]
-struct Filter {
-    length: u16,
-    program: *const sock_filter,
-}
 
 impl Launch {
     /// Makes room for the two processes and lays out what they need.
@@ -178,11 +179,6 @@ impl Launch {
             child_stack: stack()?,
             argv: pointers(&plan.argv),
             envp: pointers(&plan.envp),
-            filter: Filter {
-                // The compiler of filters keeps them below 4096 instructions.
-                length: u16::try_from(plan.filter.len()).unwrap_or(u16::MAX),
-                program: plan.filter.as_ptr(),
-            },
             plan,
             fds,
             ending: Ending::default(),
@@ -221,6 +217,7 @@ impl Launch {
         self.follow_shim().map_err(at(Step::ParentDeath))?;
         self.restrict().map_err(at(Step::Landlock))?;
         self.filter().map_err(at(Step::Filter))?;
+        self.listen().map_err(at(Step::Listener))?;
         // The program starts with no signal blocked, whatever the calling thread had blocked:
         // it must be possible to end it by one.
         set_signal_mask(0).map_err(at(Step::SignalMask))?;
@@ -249,15 +246,7 @@ impl Launch {
     }
 
     fn change_ids(&self) -> Result<(), c_int> {
-        let Some(ids) = self.plan.ids else { return Ok(()) };
-        let (uid, gid) = (ids.uid as usize, ids.gid as usize);
-        // By the system calls: the library's functions change the ids of the parent's threads.
-        // SAFETY: takes numbers and, for a list of none, a null pointer.
-        unsafe { call(libc::SYS_setgroups, [0, 0]) }?;
-        // SAFETY: takes numbers only.
-        unsafe { call(libc::SYS_setresgid, [gid, gid, gid]) }?;
-        // SAFETY: takes numbers only.
-        unsafe { call(libc::SYS_setresuid, [uid, uid, uid]) }.map(drop)
+        self.plan.ids.map_or(Ok(()), become_user)
     }
 
     fn change_directory(&self) -> Result<(), c_int> {
@@ -290,11 +279,19 @@ impl Launch {
     }
 
     fn filter(&self) -> Result<(), c_int> {
-        let mode = libc::SECCOMP_SET_MODE_FILTER as usize;
-        let filter = ptr::from_ref(&self.filter) as usize;
-        // SAFETY: `filter` points to a program of the length it says, which the kernel copies.
-        // Its instructions have the layout of the kernel's.
-        unsafe { call(libc::SYS_seccomp, [mode, 0, filter, 0]) }.map(drop)
+        install(&self.plan.filter, 0).map(drop)
+    }
+
+    /// Lets calls wait, and sends the parent what it needs to answer them.
+    fn listen(&self) -> Result<(), c_int> {
+        let (Some(filter), Some(handover)) = (&self.plan.listening, self.fds.handover) else {
+            return Ok(());
+        };
+        // A signal must not take a call back that the parent is making already.
+        let flags =
+            libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
+        let listener = c_int::try_from(install(filter, flags)?).map_err(|_| libc::EBADF)?;
+        send_descriptor(handover, listener)
     }
 
     fn execute(&self) -> Result<Infallible, c_int> {
@@ -321,6 +318,37 @@ pub(super) extern "C" fn child_main(launch: *mut c_void) -> ! {
     let Err(failure) = launch.enter();
     launch.record(failure);
     exit(1)
+}
+
+/// Installs a filter and gives the descriptor that the flags ask for, or zero.
+fn install(filter: &[sock_filter], flags: c_ulong) -> Result<usize, c_int> {
+    let program = libc::sock_fprog {
+        // The compiler of filters keeps them below 4096 instructions.
+        len: u16::try_from(filter.len()).unwrap_or(u16::MAX),
+        filter: filter.as_ptr().cast::<libc::sock_filter>().cast_mut(),
+    };
+    let mode = libc::SECCOMP_SET_MODE_FILTER as usize;
+    // Flags are the lowest bits.
+    let flags = usize::try_from(flags).unwrap_or(0);
+    // SAFETY: `program` points to a filter of the length it says, which the kernel copies. Its
+    // instructions have the layout of the kernel's.
+    unsafe { call(libc::SYS_seccomp, [mode, flags, ptr::from_ref(&program) as usize]) }
+}
+
+/// Sends a descriptor through a unix socket, by the kernel's own call.
+fn send_descriptor(socket: c_int, fd: c_int) -> Result<(), c_int> {
+    // SAFETY: both are open: neither this process nor another closes them before `execve` does.
+    let socket = unsafe { BorrowedFd::borrow_raw(socket) };
+    // SAFETY: as above.
+    let fds = [unsafe { BorrowedFd::borrow_raw(fd) }];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !control.push(SendAncillaryMessage::ScmRights(&fds)) {
+        return Err(libc::ENOBUFS);
+    }
+    sendmsg(socket, &[IoSlice::new(&[0])], &mut control, SendFlags::NOSIGNAL)
+        .map(drop)
+        .map_err(Errno::raw_os_error)
 }
 
 /// Lets `execve` close all but the standard streams; the ruleset is needed until then.

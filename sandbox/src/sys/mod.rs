@@ -4,6 +4,7 @@
 #![expect(unsafe_code, reason = "system calls that no safe interface exists for")]
 
 mod child;
+mod notify;
 mod process;
 mod raw;
 mod round;
@@ -17,8 +18,14 @@ use std::ffi::c_int;
 use std::io;
 
 pub(crate) use child::{Descriptors, Ids, OwnRule, Plan, ResourceLimit, Watch};
-pub(crate) use process::{has_capabilities_beside, is_only_thread, landlock_abi, monotonic};
-use process::{keep_capabilities, no_new_privileges};
+pub(crate) use notify::{
+    Answer, Notification, answer, can_listen, is_waiting, read_memory, receive, replace,
+};
+use process::no_new_privileges;
+pub(crate) use process::{
+    become_user, has_capabilities_beside, is_only_thread, keep_capabilities, landlock_abi,
+    monotonic,
+};
 use raw::call;
 pub(crate) use round::{MOST, Restriction, Round};
 pub(crate) use shim::Cause;

@@ -4,6 +4,7 @@ use std::ffi::c_int;
 use std::io;
 use std::ptr;
 
+use super::child::Ids;
 use super::raw::call;
 
 /// The version of Landlock's interface that the kernel has.
@@ -35,13 +36,31 @@ pub(super) fn no_new_privileges() -> Result<(), c_int> {
     unsafe { call(libc::SYS_prctl, [request, 1, 0, 0]) }.map(drop)
 }
 
+/// Makes the calling thread another user's, with one group.
+///
+/// By the system calls: the library's functions change all threads of the process, and those of
+/// the caller with them if its memory is shared.
+///
+/// # Errors
+///
+/// `EPERM` for all but root.
+pub(crate) fn become_user(ids: Ids) -> Result<(), c_int> {
+    let (uid, gid) = (ids.uid as usize, ids.gid as usize);
+    // SAFETY: takes numbers and, for a list of none, a null pointer.
+    unsafe { call(libc::SYS_setgroups, [0, 0]) }?;
+    // SAFETY: takes numbers only.
+    unsafe { call(libc::SYS_setresgid, [gid, gid, gid]) }?;
+    // SAFETY: takes numbers only.
+    unsafe { call(libc::SYS_setresuid, [uid, uid, uid]) }.map(drop)
+}
+
 /// Gives up the calling thread's capabilities but for those in `kept`. Together with "no new
 /// privileges" this is for ever, for root too.
 ///
 /// # Errors
 ///
 /// None that the kernel is known to give.
-pub(super) fn keep_capabilities(kept: u64) -> Result<(), c_int> {
+pub(crate) fn keep_capabilities(kept: u64) -> Result<(), c_int> {
     // `_LINUX_CAPABILITY_VERSION_3` of `linux/capability.h`, of the calling thread.
     let mut header = [0x2008_0522_u32, 0];
     // Effective, permitted and inheritable, the low words and then the high ones.

@@ -18,7 +18,7 @@ use std::ffi::{c_int, c_void};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 
-use super::child::{Launch, at, child_main};
+use super::child::{Launch, Numbers, at, child_main};
 use super::process::{exit, monotonic, new_session, no_new_privileges, own_number};
 use super::raw::{call, clone_onto};
 use super::scope::enter_signal_scope;
@@ -139,14 +139,15 @@ impl Launch {
 
     /// Closes the copies of all that the caller has open and that is not needed here.
     fn close_others(&self) -> Result<(), c_int> {
-        let mut needed = [self.fds.ruleset, self.fds.caller, self.fds.channel];
+        let Numbers { ruleset, caller, channel, handover, .. } = self.fds;
+        let mut needed = [ruleset, caller, channel, handover.unwrap_or(ruleset)];
         needed.sort_unstable();
         let mut next = FIRST;
         for fd in needed {
             if next < fd {
                 close(next, fd - 1)?;
             }
-            next = fd + 1;
+            next = next.max(fd + 1);
         }
         close(next, c_int::MAX)
     }
@@ -165,6 +166,9 @@ impl Launch {
     fn let_go(&self) {
         let _ = close(0, 2);
         let _ = close(self.fds.ruleset, self.fds.ruleset);
+        if let Some(handover) = self.fds.handover {
+            let _ = close(handover, handover);
+        }
         if self.plan.watch.announces {
             let message = [STARTED];
             let flags = (libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT).unsigned_abs() as usize;

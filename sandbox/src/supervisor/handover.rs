@@ -1,0 +1,131 @@
+//! How a supervisor comes by its listening side, and the thread that it is.
+
+use std::io::{self, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
+use std::thread;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::{Errno, retry_on_intr};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketFlags, SocketType,
+    recvmsg, socketpair,
+};
+use rustix::pipe::{PipeFlags, pipe_with};
+
+use super::Supervisor;
+use super::rules::Rules;
+use super::unix::UnixSockets;
+use crate::capability::CapabilitySet;
+use crate::error::{Error, Feature};
+use crate::landlock::Landlock;
+use crate::network::{Judge, Seal};
+use crate::privilege::SUPERVISING;
+use crate::stdio::beyond_stdio;
+use crate::sys::{Ids, become_user, can_listen, keep_capabilities};
+
+/// Who is to judge the addresses of a child's connections.
+///
+/// # Errors
+///
+/// [`Error::Unsupported`] if it must be a supervisor, and cannot be: a surrounding sandbox has
+/// one, and there is one for all that is in it.
+pub(crate) fn judge(landlock: Landlock, caps: &CapabilitySet) -> Result<Judge, Error> {
+    /// A process does not get out of a sandbox, and gets a listening one around it only when it
+    /// is started.
+    static CAN_LISTEN: OnceLock<bool> = OnceLock::new();
+    let judge = landlock.judge(caps);
+    let on_a_thread = || {
+        let trial = thread::Builder::new().name("sandbox-trial".to_owned()).spawn(can_listen);
+        trial.is_ok_and(|trial| trial.join().unwrap_or(false))
+    };
+    if judge == Judge::Landlock || *CAN_LISTEN.get_or_init(on_a_thread) {
+        return Ok(judge);
+    }
+    if caps.seal() == Seal::Tcp && !caps.is_accepting_less() {
+        return Err(Error::Unsupported { feature: Feature::Supervisor });
+    }
+    Ok(Judge::Landlock)
+}
+
+/// The way of the descriptor at which a child's calls wait: from the child, which makes it, to the
+/// parent.
+#[derive(Debug)]
+pub(crate) struct Handover {
+    parent: OwnedFd,
+    child: OwnedFd,
+}
+
+/// What a supervisor is told of its sandbox.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Service<'a> {
+    pub caps: &'a CapabilitySet,
+    /// Whom the child becomes, if not the parent's user.
+    pub ids: Option<Ids>,
+    /// Whether it goes on for processes that the child leaves running.
+    pub is_lasting: bool,
+}
+
+/// A supervisor at work. Dropped, it ends, and calls that wait or come later fail.
+#[derive(Debug)]
+pub(crate) struct Supervision {
+    _stopper: Option<OwnedFd>,
+}
+
+impl Handover {
+    pub(crate) fn new() -> io::Result<Self> {
+        let (family, kind) = (AddressFamily::UNIX, SocketType::STREAM);
+        let (parent, child) = socketpair(family, kind, SocketFlags::CLOEXEC, None)?;
+        Ok(Self { parent, child: beyond_stdio(child)? })
+    }
+
+    /// The child's end.
+    pub(crate) fn child(&self) -> BorrowedFd<'_> {
+        self.child.as_fd()
+    }
+
+    /// Starts the supervisor of a child that has its end already.
+    ///
+    /// # Errors
+    ///
+    /// Those of making a pipe and a thread.
+    pub(crate) fn serve(self, service: &Service<'_>) -> io::Result<Supervision> {
+        let Self { parent, child } = self;
+        drop(child);
+        let (stop, stopper) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (kept, lasting) =
+            if service.is_lasting { (None, Some(stopper)) } else { (Some(stopper), None) };
+        let (rules, sockets) = (Rules::new(service.caps), UnixSockets::new(service.caps));
+        let ids = service.ids;
+        thread::Builder::new().name("nono-supervisor".to_owned()).spawn(move || {
+            let Some(listener) = receive(&parent, &stop) else { return };
+            // It acts for the sandboxed process: as its user, with no more than that may have.
+            if ids.is_some_and(|ids| become_user(ids).is_err()) {
+                return;
+            }
+            // What cannot be given up is not needed to be safe.
+            let _ = keep_capabilities(SUPERVISING);
+            Supervisor::new(listener, rules, sockets).serve(stop.as_fd());
+            drop(lasting);
+        })?;
+        Ok(Supervision { _stopper: kept })
+    }
+}
+
+/// Waits for the listening side, until nobody is left to send it or to stop for.
+fn receive(line: &OwnedFd, stop: &OwnedFd) -> Option<OwnedFd> {
+    let mut fds = [PollFd::new(line, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
+    retry_on_intr(|| poll(&mut fds, None)).ok()?;
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0];
+    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+    let received: Result<_, Errno> =
+        recvmsg(line, &mut [IoSliceMut::new(&mut byte)], &mut control, flags);
+    received.ok()?;
+    control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+        _ => None,
+    })
+}

@@ -1,0 +1,103 @@
+//! The socket that a waiting call is about: the very one, or where the kernel does not let it be
+//! had, a new one that takes its place.
+
+use std::fs;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, getsockname, socket_with};
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
+
+use super::Supervisor;
+use super::errno;
+use crate::sys::{Notification, replace};
+
+/// A socket to act on.
+#[derive(Debug)]
+pub(super) struct Subject {
+    socket: OwnedFd,
+    /// The descriptor to be replaced by it, and whether programs lose it.
+    place: Option<(u32, bool)>,
+}
+
+impl Subject {
+    /// Takes the socket that is the first argument of `call`. Containers may forbid that; a new
+    /// socket of `family` is made then, if there can be one.
+    pub(super) fn take(
+        supervisor: &Supervisor,
+        call: &Notification,
+        family: Option<AddressFamily>,
+    ) -> Result<Self, Errno> {
+        // The kernel takes the low half.
+        #[expect(clippy::cast_possible_truncation, reason = "as the kernel does")]
+        let number = call.arguments[0] as u32;
+        let process = open_process(call.thread)?;
+        if !supervisor.holds(call) {
+            return Err(Errno::INTR);
+        }
+        match pidfd_getfd(&process, number.cast_signed(), PidfdGetfdFlags::empty()) {
+            Ok(socket) => Ok(Self { socket, place: None }),
+            Err(Errno::PERM) => Self::new(call.thread, number, family.ok_or(Errno::ACCESS)?),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn new(thread: i32, number: u32, family: AddressFamily) -> Result<Self, Errno> {
+        let link = fs::read_link(format!("/proc/{thread}/fd/{number}"));
+        let link = link.map_err(|error| errno(&error))?;
+        if !link.as_os_str().as_encoded_bytes().starts_with(b"socket:") {
+            return Err(Errno::NOTSOCK);
+        }
+        let has = descriptor_flags(thread, number)?;
+        let is_nonblocking = has & libc::O_NONBLOCK.unsigned_abs() != 0;
+        let flags = if is_nonblocking { SocketFlags::NONBLOCK } else { SocketFlags::empty() };
+        let socket = socket_with(family, SocketType::STREAM, flags | SocketFlags::CLOEXEC, None)?;
+        Ok(Self { socket, place: Some((number, has & libc::O_CLOEXEC.unsigned_abs() != 0)) })
+    }
+
+    pub(super) fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Whether it is not the call's own socket.
+    pub(super) fn is_new(&self) -> bool {
+        self.place.is_some()
+    }
+
+    /// Lets the process have a new socket. To be called when what was asked for has been done.
+    pub(super) fn settle(&self, supervisor: &Supervisor, call: &Notification) -> Result<(), Errno> {
+        let Some((number, close_on_exec)) = self.place else {
+            return Ok(());
+        };
+        replace(supervisor.listener.as_fd(), call.id, self.socket(), number, close_on_exec)
+            .map_err(|error| errno(&error))
+    }
+}
+
+/// Whether a socket of the internet has a port.
+pub(super) fn is_bound(socket: BorrowedFd<'_>) -> Result<bool, Errno> {
+    let address = std::net::SocketAddr::try_from(getsockname(socket)?);
+    Ok(address.is_ok_and(|address| address.port() != 0))
+}
+
+/// A thread, if the kernel knows how to hold one (Linux 6.9), or else its process.
+fn open_process(thread: i32) -> Result<OwnedFd, Errno> {
+    const THREAD: PidfdFlags = PidfdFlags::from_bits_retain(libc::O_EXCL.unsigned_abs());
+    let pid = Pid::from_raw(thread).ok_or(Errno::SRCH)?;
+    match pidfd_open(pid, THREAD) {
+        Err(Errno::INVAL) => {}
+        opened => return opened,
+    }
+    let status = fs::read_to_string(format!("/proc/{thread}/status")).map_err(|e| errno(&e))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
+    let process = line.and_then(|number| Pid::from_raw(number.trim().parse().ok()?));
+    pidfd_open(process.ok_or(Errno::SRCH)?, PidfdFlags::empty())
+}
+
+/// What `fcntl` would tell the process of its descriptor.
+fn descriptor_flags(thread: i32, number: u32) -> Result<u32, Errno> {
+    let told = fs::read_to_string(format!("/proc/{thread}/fdinfo/{number}"));
+    let told = told.map_err(|error| errno(&error))?;
+    let line = told.lines().find_map(|line| line.strip_prefix("flags:"));
+    line.and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok()).ok_or(Errno::ACCESS)
+}

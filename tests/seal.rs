@@ -1,0 +1,187 @@
+//! What a sealed network reaches: the proxy at its address, granted ports and sockets, and the
+//! sandbox's own. As root and as an ordinary user.
+
+#![expect(clippy::unwrap_used, reason = "test helpers fail their test")]
+
+use std::fs::{self, Permissions};
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixListener;
+use std::time::{Duration, Instant};
+
+use support::isolated;
+use support::sandboxed::{User, run_as};
+use tempfile::{TempDir, tempdir};
+
+const PROBE: &str = env!("CARGO_BIN_EXE_probe");
+const DENIED: &str = "13\nok";
+const OK: &str = "ok\nok";
+
+/// What a probe says in a sandbox of these grants.
+fn inside(user: User, grants: &[&str], probe: &[&str]) -> String {
+    run_as(user, PROBE, &[&["inside"], grants, &["then"], probe].concat())
+}
+
+fn server(ip: [u8; 4]) -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind((Ipv4Addr::from(ip), 0)).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+fn is_reached(listener: &TcpListener) -> bool {
+    match listener.accept() {
+        Ok(_) => true,
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::WouldBlock);
+            false
+        }
+    }
+}
+
+/// A directory that every user can use.
+fn open_directory() -> TempDir {
+    let dir = tempdir().unwrap();
+    fs::set_permissions(dir.path(), Permissions::from_mode(0o777)).unwrap();
+    dir
+}
+
+fn path(dir: &TempDir, name: &str) -> String {
+    dir.path().join(name).to_str().unwrap().to_owned()
+}
+
+/// A server at a path, whom every user may connect to.
+fn unix_server(path: &str) -> UnixListener {
+    let listener = UnixListener::bind(path).unwrap();
+    fs::set_permissions(path, Permissions::from_mode(0o777)).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    listener
+}
+
+#[test]
+fn the_proxys_port_is_closed_at_other_addresses() {
+    isolated("the_proxys_port_is_closed_at_other_addresses", || {
+        let (proxy, address) = server([127, 0, 0, 1]);
+        let elsewhere = TcpListener::bind((Ipv4Addr::new(127, 0, 0, 2), address.port())).unwrap();
+        elsewhere.set_nonblocking(true).unwrap();
+        let grant = format!("proxy={address}");
+        let port = address.port();
+        for user in User::ALL {
+            for connect in ["connect", "quick-connect"] {
+                let other = format!("127.0.0.2:{port}");
+                assert_eq!(inside(user, &[&grant], &[connect, &other]), DENIED, "{user:?}");
+                let any = format!("0.0.0.0:{port}");
+                assert_eq!(inside(user, &[&grant], &[connect, &any]), DENIED, "{user:?}");
+                assert!(!is_reached(&elsewhere));
+                let said = inside(user, &[&grant], &[connect, &address.to_string()]);
+                assert!(said.ends_with(OK), "{user:?} {connect}: {said}");
+                assert!(is_reached(&proxy));
+            }
+            let mapped = format!("[::ffff:127.0.0.1]:{port}");
+            assert_eq!(inside(user, &[&grant], &["connect", &mapped]), OK);
+            assert!(is_reached(&proxy));
+            let six = format!("[::1]:{port}");
+            assert_eq!(inside(user, &[&grant], &["connect", &six]), DENIED);
+        }
+    });
+}
+
+#[test]
+fn a_granted_port_of_loopback_is_none_elsewhere() {
+    isolated("a_granted_port_of_loopback_is_none_elsewhere", || {
+        let (listener, address) = server([127, 0, 0, 1]);
+        let (_, free) = server([127, 0, 0, 1]);
+        let grants = [
+            &*format!("localhost={}", address.port()),
+            "block=",
+            &*format!("localhost={}", free.port()),
+        ];
+        for user in User::ALL {
+            assert_eq!(inside(user, &grants, &["connect", &address.to_string()]), OK);
+            assert!(is_reached(&listener));
+            assert_eq!(inside(user, &grants, &["bind", &free.to_string()]), OK, "{user:?}");
+            let everywhere = format!("0.0.0.0:{}", free.port());
+            assert_eq!(inside(user, &grants, &["bind", &everywhere]), DENIED);
+            assert_eq!(inside(user, &grants, &["bind", "127.0.0.1:0"]), DENIED);
+            assert_eq!(inside(user, &grants, &["listen-unbound"]), DENIED);
+            let any = format!("10.0.0.1:{}", address.port());
+            assert_eq!(inside(user, &grants, &["connect", &any]), DENIED);
+        }
+    });
+}
+
+#[test]
+fn nothing_listens_that_was_not_bound() {
+    for user in User::ALL {
+        for grants in [["proxy=127.0.0.1:9"], ["connect=443"], ["bind=4180"]] {
+            assert_eq!(inside(user, &grants, &["listen-unbound"]), DENIED, "{grants:?}");
+        }
+    }
+}
+
+#[test]
+fn a_unix_socket_is_reached_if_it_was_granted() {
+    for user in User::ALL {
+        let dir = open_directory();
+        let (granted, other) = (path(&dir, "granted"), path(&dir, "other"));
+        let (one, two) = (unix_server(&granted), unix_server(&other));
+        let whole = dir.path().to_str().unwrap();
+        // Neither reading nor writing a directory is a grant of the sockets in it.
+        for network in ["block=", "proxy=127.0.0.1:9"] {
+            let grants = [network, &*format!("write={whole}"), &*format!("unix={granted}")];
+            assert_eq!(inside(user, &grants, &["unix-connect", &granted]), OK);
+            assert!(one.accept().is_ok());
+            assert_eq!(inside(user, &grants, &["unix-connect", &other]), DENIED, "{user:?}");
+            assert!(two.accept().is_err());
+            let grants = [network, &*format!("unix={whole}")];
+            assert_eq!(inside(user, &grants, &["unix-connect", &other]), OK, "{user:?}");
+            assert!(two.accept().is_ok());
+        }
+        // The grant is of the socket that was there: not of one that has taken its place.
+        let grants = ["block=", &*format!("unix={granted}")];
+        assert_eq!(inside(user, &grants, &["unix-connect", &path(&dir, "none")]), "2\nok");
+    }
+}
+
+#[test]
+fn own_unix_sockets_work_in_writable_directories() {
+    for user in User::ALL {
+        for network in ["block=", "proxy=127.0.0.1:9"] {
+            let dir = open_directory();
+            let grants = [network, &*format!("write={}", dir.path().display())];
+            let said = inside(user, &grants, &["unix-own", &path(&dir, "own")]);
+            assert_eq!(said, OK, "{user:?} {network}");
+        }
+    }
+}
+
+#[test]
+fn a_connection_that_waits_holds_up_nobody_nor_the_end() {
+    let start = Instant::now();
+    for user in User::ALL {
+        let dir = open_directory();
+        let full = path(&dir, "full");
+        let listener = unix_server(&full);
+        rustix::net::listen(&listener, 1).unwrap();
+        let grants =
+            ["block=", &*format!("unix={full}"), &*format!("write={}", dir.path().display())];
+        let root = dir.path().to_str().unwrap();
+        assert_eq!(inside(user, &grants, &["slow-connect", &full, root]), OK, "{user:?}");
+    }
+    assert!(start.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn a_surrounding_sandbox_judges_alone_and_says_so() {
+    let nested = |inner: &[&str]| {
+        let own = format!("read={}", std::path::Path::new(PROBE).parent().unwrap().display());
+        let outer = ["proxy=127.0.0.1:9", own.as_str()];
+        let probe = [&["inside"], inner, &["then", "list", "/usr"]].concat();
+        inside(User::Own, &outer, &probe)
+    };
+    let refused = nested(&["proxy=127.0.0.1:10"]);
+    assert!(refused.contains("surrounding sandbox"), "{refused}");
+    assert_eq!(nested(&["proxy=127.0.0.1:10", "less="]), "ok\nok\nok");
+    assert_eq!(nested(&["block="]), "ok\nok\nok");
+}

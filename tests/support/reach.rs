@@ -1,0 +1,119 @@
+//! Probes of what a sealed network still reaches, and a parent that seals one by what it is told.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::thread;
+
+use nono_sandbox::{Access, CapabilitySet, Command};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
+use support::sandboxed::{allow, system, text};
+
+pub(super) fn run(args: &[&str]) -> io::Result<()> {
+    match *args {
+        ["inside", ref rest @ ..] => inside(rest),
+        ["unix-connect", path] => {
+            let mut stream = UnixStream::connect(path)?;
+            stream.write_all(b"x")
+        }
+        ["unix-own", path] => own_server(path),
+        ["quick-connect", address] => quick_connect(address.parse().unwrap()),
+        ["slow-connect", path, own] => slow_connect(path, own),
+        ["peer", address] => {
+            let mut text = String::new();
+            TcpStream::connect(address)?.read_to_string(&mut text)?;
+            print!("{text}");
+            Ok(())
+        }
+        _ => unreachable!("listed in `run`"),
+    }
+}
+
+/// `inside WHAT=VALUE... then PROBE...`: runs a probe in a sandbox of these grants.
+fn inside(args: &[&str]) -> io::Result<()> {
+    let at = args.iter().position(|arg| *arg == "then").unwrap();
+    let own = std::env::current_exe()?;
+    let mut caps = system();
+    allow(&mut caps, &own, Access::Read);
+    for grant in &args[..at] {
+        let (what, value) = grant.split_once('=').unwrap();
+        add(&mut caps, what, value);
+    }
+    match Command::new(own).args(args[at + 1..].iter().copied()).run(&caps) {
+        Ok(output) => println!("{}", text(&output)),
+        Err(error) => println!("{error}"),
+    }
+    Ok(())
+}
+
+fn add(caps: &mut CapabilitySet, what: &str, value: &str) {
+    let port = || value.parse().unwrap();
+    match what {
+        "block" => caps.block_network(),
+        "proxy" => caps.proxy_only(value.parse().unwrap()),
+        "connect" => caps.allow_tcp_connect_port(port()).unwrap(),
+        "bind" => caps.allow_bind_port(port()).unwrap(),
+        "localhost" => caps.allow_localhost_port(port()).unwrap(),
+        "unix" => caps.allow_unix_socket(value).unwrap(),
+        "read" => allow(caps, value, Access::Read),
+        "write" => allow(caps, value, Access::ReadWrite),
+        "less" => caps.accept_less(),
+        _ => unreachable!("no such grant: {what}"),
+    }
+}
+
+/// Serves at a path and connects to itself.
+fn own_server(path: &str) -> io::Result<()> {
+    let listener = UnixListener::bind(path)?;
+    let server = thread::spawn(move || -> io::Result<u8> {
+        let mut byte = [0];
+        listener.accept()?.0.read_exact(&mut byte)?;
+        Ok(byte[0])
+    });
+    // By a path from the working directory, if there is one.
+    std::env::set_current_dir(Path::new(path).parent().unwrap())?;
+    let mut stream = UnixStream::connect(Path::new(path).file_name().unwrap())?;
+    stream.write_all(b"x")?;
+    assert_eq!(server.join().unwrap()?, b'x');
+    Ok(())
+}
+
+/// Connects without blocking, as event loops do.
+fn quick_connect(address: SocketAddr) -> io::Result<()> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
+    match connect(&socket, &address) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::INPROGRESS) => {
+            poll(&mut [PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::OUT)], None)?;
+            rustix::net::sockopt::socket_error(&socket)??;
+        }
+        Err(error) => return Err(error.into()),
+    }
+    // What the socket was before, it still is.
+    let flags = rustix::fs::fcntl_getfl(&socket)?;
+    assert!(flags.contains(rustix::fs::OFlags::NONBLOCK));
+    rustix::net::getpeername(&socket)?;
+    println!("{}", socket.as_raw_fd() > 2);
+    Ok(())
+}
+
+/// Blocks in a connection to a server with no room left, while another thread connects to its
+/// own.
+fn slow_connect(full: &str, own: &str) -> io::Result<()> {
+    let full = full.to_owned();
+    thread::spawn(move || {
+        let mut held = Vec::new();
+        // Each takes a place of the queue; the last waits for one.
+        loop {
+            held.push(UnixStream::connect(&full).unwrap());
+        }
+    });
+    for turn in 0..20 {
+        own_server(&format!("{own}/{turn}"))?;
+    }
+    Ok(())
+}
