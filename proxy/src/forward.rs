@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http::header::CONTENT_LENGTH;
 use http::{Response, StatusCode, Version};
 use nono_audit::Recorder;
 
@@ -93,6 +94,8 @@ fn relay_interim(interim: &Response<()>, peer: &Peer, route: Option<&Arc<Route>>
     }
     let mut headers = interim.headers().clone();
     strip_hop_by_hop(&mut headers);
+    // It has no body, whatever it says (RFC 9110 §8.6).
+    headers.remove(CONTENT_LENGTH);
     let mut head = format!("HTTP/1.1 {}\r\n", interim.status()).into_bytes();
     for (name, value) in &headers {
         head.extend_from_slice(name.as_str().as_bytes());

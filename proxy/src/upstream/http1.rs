@@ -16,9 +16,10 @@ mod upload;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
+use futures_util::FutureExt as _;
 use http::{Method, Request, Response, StatusCode};
 use hyper_rustls::MaybeHttpsStream;
 use hyper_util::rt::TokioIo;
@@ -69,10 +70,12 @@ impl Connection {
     /// Whether it is open and silent, as it must be between two exchanges. Costs no system call
     /// unless something came.
     pub(super) fn is_idle(&mut self) -> bool {
-        let mut byte = [0];
-        let mut came = ReadBuf::new(&mut byte);
-        let mut cx = Context::from_waker(Waker::noop());
-        Pin::new(&mut *self.io).poll_read(&mut cx, &mut came).is_pending()
+        let read = poll_fn(|cx| {
+            let mut byte = [0];
+            Pin::new(&mut *self.io).poll_read(cx, &mut ReadBuf::new(&mut byte))
+        });
+        // A task that has used up its turn would be told that nothing came, whatever did.
+        tokio::task::unconstrained(read).now_or_never().is_none()
     }
 
     /// Sends `request` and reads the head of its response; `interim` is given the heads of
@@ -145,7 +148,7 @@ impl Exchange {
         loop {
             match head::parse(&mut self.came, method) {
                 Ok(Some(head)) if !is_interim(head.response.status()) => {
-                    return Poll::Ready(Ok(head));
+                    return Poll::Ready(self.judge_head(head));
                 }
                 Ok(Some(head)) => self.count_interim(&head.response, interim)?,
                 Ok(None) => {
@@ -181,6 +184,15 @@ impl Exchange {
         }
         interim(head);
         Ok(())
+    }
+
+    /// A tunnel that began within the request would carry the rest of it as its first bytes.
+    fn judge_head(&self, head: Head) -> Result<Head, End> {
+        let is_sent = self.upload.is_none() && self.write_error.is_none();
+        if head.response.status() == StatusCode::SWITCHING_PROTOCOLS && !is_sent {
+            return Err(bad("it switched protocols within the request"));
+        }
+        Ok(head)
     }
 
     fn judge_end(&mut self, came: io::Result<usize>) -> Result<(), End> {

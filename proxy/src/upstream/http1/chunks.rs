@@ -7,13 +7,24 @@ use http::header::{HeaderName, HeaderValue};
 /// The longest chunk-size line, extensions included.
 const LINE_LIMIT: usize = 1024;
 
-/// The longest trailer section, and the most fields in it.
+/// The most extensions in a whole body, in bytes: nobody reads them, so they are not needed.
+const EXTENSION_LIMIT: usize = 16 * 1024;
+
+/// The trailer section is shorter than this, and has at most so many fields.
 const TRAILER_LIMIT: usize = 16 * 1024;
 const FIELD_LIMIT: usize = 64;
 
+/// A chunked body being read.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Chunks {
+    at: Place,
+    /// How many bytes of extensions came so far.
+    extensions: usize,
+}
+
 /// The place in a chunked body.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Chunks {
+enum Place {
     /// At a line that gives a chunk's size.
     #[default]
     Size,
@@ -40,34 +51,55 @@ impl Chunks {
     /// Why it is not in the chunked coding.
     pub(super) fn next(&mut self, bytes: &mut BytesMut) -> Result<Option<Part>, &'static str> {
         loop {
-            match self {
-                Self::Size => {
+            match &mut self.at {
+                Place::Size => {
                     let Some(line) = take_line(bytes)? else { return Ok(None) };
-                    *self = match size(&line)? {
-                        0 => Self::Trailers,
-                        left => Self::Data { left },
+                    self.at = match self.size(&line)? {
+                        0 => Place::Trailers,
+                        left => Place::Data { left },
                     };
                 }
-                Self::Data { .. } if bytes.is_empty() => return Ok(None),
-                Self::Data { left } => {
+                Place::Data { .. } if bytes.is_empty() => return Ok(None),
+                Place::Data { left } => {
                     let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
                     *left -= taken as u64;
                     if *left == 0 {
-                        *self = Self::Ending;
+                        self.at = Place::Ending;
                     }
                     return Ok(Some(Part::Data(bytes.split_to(taken).freeze())));
                 }
-                Self::Ending => match bytes.get(..2) {
+                Place::Ending => match bytes.get(..2) {
                     Some(b"\r\n") => {
                         bytes.advance(2);
-                        *self = Self::Size;
+                        self.at = Place::Size;
                     }
                     None if b"\r".starts_with(bytes) => return Ok(None),
                     _ => return Err("a chunk of its response does not end where it should"),
                 },
-                Self::Trailers => return Ok(trailers(bytes)?.map(Part::End)),
+                Place::Trailers => return Ok(trailers(bytes)?.map(Part::End)),
             }
         }
+    }
+
+    /// The size in a chunk's line: hexadecimal digits, then nothing or extensions.
+    fn size(&mut self, line: &[u8]) -> Result<u64, &'static str> {
+        let wrong = "the size of a chunk of its response is not a number";
+        let line = line.strip_suffix(b"\r\n").ok_or(wrong)?;
+        let end = memchr::memchr(b';', line).unwrap_or(line.len());
+        let (mut digits, extensions) = line.split_at(end);
+        self.extensions += extensions.len();
+        // Some take a CR alone for the end of a line.
+        if extensions.contains(&b'\r') || self.extensions > EXTENSION_LIMIT {
+            return Err("the extensions of a chunk of its response are wrong or too long");
+        }
+        while let [rest @ .., b' ' | b'\t'] = digits {
+            digits = rest;
+        }
+        if !(1..=15).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_hexdigit) {
+            return Err(wrong);
+        }
+        let digits = std::str::from_utf8(digits).map_err(|_| wrong)?;
+        u64::from_str_radix(digits, 16).map_err(|_| wrong)
     }
 }
 
@@ -80,18 +112,6 @@ fn take_line(bytes: &mut BytesMut) -> Result<Option<BytesMut>, &'static str> {
     }
 }
 
-/// The size in a chunk's line: hexadecimal digits, then nothing or extensions.
-fn size(line: &[u8]) -> Result<u64, &'static str> {
-    let wrong = "the size of a chunk of its response is not a number";
-    let line = line.strip_suffix(b"\r\n").ok_or(wrong)?;
-    let digits = line.split(|byte| *byte == b';').next().unwrap_or(line).trim_ascii_end();
-    if !(1..=15).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_hexdigit) {
-        return Err(wrong);
-    }
-    let digits = std::str::from_utf8(digits).map_err(|_| wrong)?;
-    u64::from_str_radix(digits, 16).map_err(|_| wrong)
-}
-
 /// Takes the trailer section, which ends with an empty line, off the start of `bytes`.
 #[expect(clippy::option_option, reason = "whether it is whole, and whether it holds anything")]
 fn trailers(bytes: &mut BytesMut) -> Result<Option<Option<HeaderMap>>, &'static str> {
@@ -102,13 +122,18 @@ fn trailers(bytes: &mut BytesMut) -> Result<Option<Option<HeaderMap>>, &'static 
     }
     let mut fields = [httparse::EMPTY_HEADER; FIELD_LIMIT];
     let (length, fields) = match httparse::parse_headers(bytes, &mut fields) {
-        Ok(httparse::Status::Complete(parsed)) if parsed.0 <= TRAILER_LIMIT => parsed,
-        Ok(httparse::Status::Partial) if bytes.len() <= TRAILER_LIMIT => return Ok(None),
+        Ok(httparse::Status::Complete(parsed)) if parsed.0 < TRAILER_LIMIT => parsed,
+        Ok(httparse::Status::Partial) if bytes.len() < TRAILER_LIMIT => return Ok(None),
         Ok(_) | Err(httparse::Error::TooManyHeaders) => {
             return Err("the trailers of its response are too long");
         }
         Err(_) => return Err(wrong),
     };
+    // The parser takes LF alone for the end of a line; of a body's end there must be no two views.
+    let section = bytes.get(..length).unwrap_or_default();
+    if !section.split_inclusive(|byte| *byte == b'\n').all(|line| line.ends_with(b"\r\n")) {
+        return Err(wrong);
+    }
     let mut trailers = HeaderMap::with_capacity(fields.len());
     for field in fields {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| wrong)?;

@@ -59,12 +59,9 @@ pub(super) fn parse(bytes: &mut BytesMut, method: &Method) -> Result<Option<Head
     let headers = headers(bytes, &text, parsed.headers)?;
     let response = response(parsed.code, &text, headers)?;
     let body = framing(method, response.status(), response.headers(), is_http_11)?;
-    let is_persistent = !matches!(body, Framing::Open)
-        && if is_http_11 {
-            !has_token(response.headers(), &CONNECTION, b"close")
-        } else {
-            has_token(response.headers(), &CONNECTION, b"keep-alive")
-        };
+    let asks = |option: &[u8]| has_token(response.headers(), &CONNECTION, option);
+    let is_persistent =
+        !matches!(body, Framing::Open) && !asks(b"close") && (is_http_11 || asks(b"keep-alive"));
     bytes.advance(length);
     Ok(Some(Head { response, body, is_persistent }))
 }
@@ -146,9 +143,10 @@ fn framing(
 }
 
 fn number(digits: &[u8]) -> Option<u64> {
-    // Digits alone: `+5` is a number to some parsers.
+    // Digits alone: `+5` is a number to some parsers. And none that is negative to some.
     let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-    std::str::from_utf8(digits).ok().filter(|_| is_number)?.parse().ok()
+    let number: i64 = std::str::from_utf8(digits).ok().filter(|_| is_number)?.parse().ok()?;
+    number.try_into().ok()
 }
 
 fn explain(error: httparse::Error) -> &'static str {

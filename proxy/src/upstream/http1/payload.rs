@@ -2,7 +2,6 @@
 
 use std::io;
 use std::pin::Pin;
-
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
@@ -99,7 +98,7 @@ impl Payload {
             if self.is_end() {
                 return Poll::Ready(None);
             }
-            match self.take().map_err(Cut::Malformed)? {
+            match self.framing.next(&mut self.came).map_err(Cut::Malformed)? {
                 Some(Part::Data(data)) => {
                     self.release_if_done();
                     return Poll::Ready(Some(Ok(Frame::data(data))));
@@ -120,22 +119,6 @@ impl Payload {
         }
     }
 
-    /// Takes what is there of the body.
-    fn take(&mut self) -> Result<Option<Part>, &'static str> {
-        if self.came.is_empty() {
-            return Ok(None);
-        }
-        match &mut self.framing {
-            Framing::Chunked(chunks) => chunks.next(&mut self.came),
-            Framing::Open => Ok(Some(Part::Data(self.came.split().freeze()))),
-            Framing::Sized(left) => {
-                let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(self.came.len());
-                *left -= taken as u64;
-                Ok(Some(Part::Data(self.came.split_to(taken).freeze())))
-            }
-        }
-    }
-
     /// Gives the connection back as soon as the last byte was read, if nothing came behind it and
     /// the request is sent.
     fn release_if_done(&mut self) {
@@ -152,6 +135,27 @@ impl Payload {
             && self.came.is_empty()
         {
             place.put(Connection { io });
+        }
+    }
+}
+
+impl Framing {
+    /// Takes what is there of the body off the start of `came`.
+    ///
+    /// # Errors
+    /// Why it is not in the coding that was announced.
+    pub(super) fn next(&mut self, came: &mut BytesMut) -> Result<Option<Part>, &'static str> {
+        if came.is_empty() {
+            return Ok(None);
+        }
+        match self {
+            Self::Chunked(chunks) => chunks.next(came),
+            Self::Open => Ok(Some(Part::Data(came.split().freeze()))),
+            Self::Sized(left) => {
+                let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(came.len());
+                *left -= taken as u64;
+                Ok(Some(Part::Data(came.split_to(taken).freeze())))
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Sends a request: its head, and its body as it comes from the client.
 
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -110,9 +111,12 @@ fn head(to: &Destination, request: &Request<Body>, has_body: bool) -> Zeroizing<
     let target = request.uri().path_and_query().map_or("", http::uri::PathAndQuery::as_str);
     // An empty path is `/` (RFC 9112 §3.2.1).
     let slash = if target.starts_with('/') { "" } else { "/" };
-    // It holds the credential: sized at once, since growing leaves copies behind.
-    let mut head = Zeroizing::new(Vec::with_capacity(size + target.len() + to.host().len() + 128));
-    for part in [request.method().as_str(), " ", slash, target, " HTTP/1.1\r\nhost: "] {
+    let method = request.method().as_str();
+    // It holds the credential: sized at once, since growing leaves copies behind. The rest has
+    // room for what is written below and the head of a first chunk.
+    let size = size + method.len() + target.len() + to.host().len() + 128;
+    let mut head = Zeroizing::new(Vec::with_capacity(size));
+    for part in [method, " ", slash, target, " HTTP/1.1\r\nhost: "] {
         head.extend_from_slice(part.as_bytes());
     }
     head.extend_from_slice(to.host().as_bytes());
@@ -144,13 +148,19 @@ fn expects_body(method: &Method) -> bool {
 }
 
 /// What is to be written: at most a head, a chunk, and what is behind it.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Outbox {
     head: Zeroizing<Vec<u8>>,
     /// How much of `head` is written.
     written: usize,
     data: Bytes,
     tail: Vec<u8>,
+}
+
+impl fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbox").field("written", &self.written).finish_non_exhaustive()
+    }
 }
 
 impl Outbox {
