@@ -75,7 +75,7 @@ impl Connection {
             Pin::new(&mut *self.io).poll_read(cx, &mut ReadBuf::new(&mut byte))
         });
         // A task that has used up its turn would be told that nothing came, whatever did.
-        tokio::task::unconstrained(read).now_or_never().is_none()
+        tokio::task::coop::unconstrained(read).now_or_never().is_none()
     }
 
     /// Sends `request` and reads the head of its response; `interim` is given the heads of
@@ -229,3 +229,8 @@ fn is_interim(status: StatusCode) -> bool {
 fn bad(reason: &'static str) -> End {
     End::Failed(Failure::BadResponse(reason.into()))
 }
+
+#[cfg(test)]
+mod agreement;
+#[cfg(test)]
+mod tests;

@@ -142,3 +142,7 @@ fn trailers(bytes: &mut BytesMut) -> Result<Option<Option<HeaderMap>>, &'static 
     bytes.advance(length);
     Ok(Some(Some(trailers)))
 }
+
+#[cfg(test)]
+#[path = "chunks/tests.rs"]
+mod tests;

@@ -159,3 +159,7 @@ fn explain(error: httparse::Error) -> &'static str {
         _ => "its response is not one of HTTP",
     }
 }
+
+#[cfg(test)]
+#[path = "head/tests.rs"]
+mod tests;

@@ -184,3 +184,7 @@ impl AsyncRead for Reader {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "payload/tests.rs"]
+mod tests;

@@ -214,3 +214,7 @@ impl Outbox {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "upload/tests.rs"]
+mod tests;
