@@ -152,10 +152,12 @@ class Site:
             "squid": ["squid", "-N", "-f", str(config)],
             "litellm": [
                 *(str(LITELLM), "--config", str(config), "--host", "127.0.0.1"),
-                *("--port", str(port), "--num_workers", str(WORKERS)),
+                *("--port", str(port), "--num_workers", str(WORKERS), "--run_gunicorn"),
             ],
         }[program]
-        return Process(command, self.out / f"{values['name']}.log", port)
+        # LiteLLM would fetch a price list from the internet first.
+        env = {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+        return Process(command, self.out / f"{values['name']}.log", port, env)
 
     def _certificate(self) -> None:
         """A certificate for the TLS origin, signed by an authority made for this run."""

@@ -11,7 +11,9 @@ import math
 from .goals import LESS, lines
 from .measure import Scenario, median, show
 
-WIDTH, HEIGHT, LEFT, TOP, FOOT = 430, 210, 48, 34, 34
+WIDTH, HEIGHT, LEFT, TOP, FOOT = 430, 210, 48, 34, 40
+# Beyond this range, small bars would not be seen beside large ones on a linear scale.
+WIDE = 30
 COLOURS = {
     "nono": "#1f6f5c",
     "direct": "#cfd3d8",
@@ -39,7 +41,8 @@ def picture(scenario: Scenario) -> str | None:
     width = len(drawn) * (WIDTH + LEFT) + 10
     height = TOP + HEIGHT + FOOT
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+        f'viewBox="0 0 {width} {height}" '
         'font-family="sans-serif" font-size="11">',
         f'<rect width="{width}" height="{height}" fill="white"/>',
     ]
@@ -57,9 +60,22 @@ def _text(x: float, y: float, text: str, more: str = "") -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" {more}>{text}</text>'
 
 
-def _head(scenario: Scenario, metric: str, left: int, names: dict[str, str]) -> list[str]:
+def _foot(x: float, room: float, text: str) -> list[str]:
+    """A name below the axis, in as many lines as it needs."""
+    rows = [""]
+    for word in text.split():
+        if rows[-1] and len(rows[-1]) + len(word) > room / 5:
+            rows.append("")
+        rows[-1] = f"{rows[-1]} {word}".strip()
+    size = 'font-size="9" text-anchor="middle"'
+    return [_text(x, TOP + HEIGHT + 12 + 10 * n, row, size) for n, row in enumerate(rows)]
+
+
+def _head(
+    scenario: Scenario, metric: str, left: int, names: dict[str, str], scale: str = ""
+) -> list[str]:
     better = "less" if metric in LESS else "more"
-    title = f"{scenario.title}: {metric} ({better} is better)"
+    title = f"{scenario.title}: {metric} ({better} is better{scale})"
     parts = [_text(left, 14, title, 'font-weight="bold"')]
     x = float(left)
     for name, colour in names.items():
@@ -79,26 +95,30 @@ def _bars(scenario: Scenario, metric: str, left: int) -> list[str]:
     # The bare origin is a scale of its own: beside it, all others would be small.
     present = dict.fromkeys(name for _, name in found)
     names = {name: _colour(name, at) for at, name in enumerate(present) if name != "direct"}
-    highest = max((value for (_, name), value in found.items() if name in names), default=1)
+    shown = [value for (_, name), value in found.items() if name in names]
+    least, highest = min(shown, default=0), max(shown, default=1)
+    is_wide = 0 < least * WIDE < highest
+    scale = _Scale(shown, 0, HEIGHT - 24) if is_wide else None
     group = WIDTH / len(scenario.cells)
     bar = min((group - 12) / max(len(names), 1), 40)
     bottom = TOP + HEIGHT
-    parts = _head(scenario, metric, left, names)
+    parts = _head(scenario, metric, left, names, ", logarithmic scale" if is_wide else "")
     for place, cell in enumerate(scenario.cells):
         x = left + place * group
         for number, (name, colour) in enumerate(names.items()):
             value = found.get((cell.name, name))
             if value is None:
                 continue
-            tall, at = max(value, 0) / highest * (HEIGHT - 24), x + number * bar
+            tall = scale.at(value) if scale else max(value, 0) / highest * (HEIGHT - 24)
+            at = x + number * bar
             parts.append(
                 f'<rect x="{at:.1f}" y="{bottom - tall:.1f}" width="{bar - 1.5:.1f}" '
                 f'height="{tall:.1f}" fill="{colour}"><title>{name} {show(value)}</title></rect>'
             )
-            size = 'font-size="7" text-anchor="middle"'
+            size = f'font-size="{7 if bar > 20 else 6}" text-anchor="middle"'
             parts.append(_text(at + bar / 2 - 1, bottom - tall - 3, show(value), size))
         middle = x + bar * len(names) / 2
-        parts.append(_text(middle, bottom + 14, cell.name, 'font-size="9" text-anchor="middle"'))
+        parts += _foot(middle, group - 6, cell.name)
     end = left + WIDTH
     return [*parts, f'<line x1="{left}" y1="{bottom}" x2="{end}" y2="{bottom}" stroke="#999"/>']
 
