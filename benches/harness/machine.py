@@ -9,7 +9,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from .peers import PROGRAMS, REFERENCE, ROOT, WORKERS
+from .peers import LITELLM, PROGRAMS, REFERENCE, ROOT, WORKERS
 
 
 def describe() -> dict[str, object]:
@@ -33,6 +33,9 @@ def describe() -> dict[str, object]:
         "haproxy": _first(["haproxy", "-v"], r"version ([\d.]+)"),
         "squid": _first(["squid", "-v"], r"Version ([\d.]+)"),
         "wrk": _first(["wrk", "-v"], r"wrk \S*?([\d.]{3,})"),
+        "bubblewrap": _first(["bwrap", "--version"], r"bubblewrap ([\d.]+)"),
+        "valgrind": _first(["valgrind", "--version"], r"valgrind-([\d.]+)"),
+        "litellm": _first([str(LITELLM.with_name("pip")), "show", "litellm"], r"Version: ([\d.]+)"),
         "reference": _first([str(REFERENCE), "-m", "pip", "show", "nono-py"], r"Version: ([\d.]+)"),
         "size of bench-proxy": f"{(PROGRAMS / 'bench-proxy').stat().st_size / 1e6:.1f} MB",
     }

@@ -42,14 +42,14 @@ class Settings:
 
 FULL = Settings(
     rounds=5,
-    seconds=2,
+    seconds=1.5,
     plain=[1, 16, 64, 256],
     tls=[1, 16, 64, 256],
     rates=[5000, 15_000, 25_000],
     bodies=[("1 kB", 1000, 16), ("100 kB", 100_000, 16), ("10 MB", 10_000_000, 4)],
     llm=[1, 16],
     streams=[(10, 5), (100, 5), (250, 5), (10, 50), (100, 50), (250, 50)],
-    stream_seconds=2,
+    stream_seconds=1.5,
     sockets=[1, 16, 64],
     bulk_bytes=2_000_000_000,
     setups=[1, 16],
@@ -73,7 +73,7 @@ FULL = Settings(
 
 QUICK = Settings(
     rounds=3,
-    seconds=1,
+    seconds=0.5,
     plain=[64],
     tls=[64],
     rates=[5000],
