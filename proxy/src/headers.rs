@@ -2,24 +2,7 @@
 //! are said anew on the next one.
 
 use http::Version;
-use http::header::{
-    CONNECTION, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
-    TRANSFER_ENCODING, UPGRADE,
-};
-
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-
-const HOP_BY_HOP: [HeaderName; 8] = [
-    CONNECTION,
-    KEEP_ALIVE,
-    PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION,
-    PROXY_CONNECTION,
-    TE,
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
+use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue, TE, UPGRADE};
 
 /// Fields that make some servers take a request for one with another method: what endpoint rules
 /// judged would not be what the server does.
@@ -31,7 +14,18 @@ pub(crate) const METHOD_OVERRIDES: [HeaderName; 3] = [
 
 /// Whether `name` is of one connection only.
 pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
-    HOP_BY_HOP.contains(name)
+    // A comparison of strings by length and content; names are kept in lower case.
+    matches!(
+        name.as_str(),
+        "connection"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "proxy-connection"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+    )
 }
 
 /// Removes the fields of this connection, those that `Connection` names included.
@@ -45,8 +39,7 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
     // Looked for among those that are there: most messages have one or none, and to look each one
     // up costs more than to pass over the names.
-    let there: Vec<_> = headers.keys().filter(|name| is_hop_by_hop(name)).cloned().collect();
-    for name in there {
+    while let Some(name) = headers.keys().find(|name| is_hop_by_hop(name)).cloned() {
         headers.remove(name);
     }
 }

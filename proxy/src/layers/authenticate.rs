@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use http::header::{AUTHORIZATION, HeaderMap, HeaderName, PROXY_AUTHORIZATION};
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION};
 use http::uri::PathAndQuery;
 use http::{Request, Uri};
 use nono_audit::{AuthMechanism, AuthOutcome};
@@ -75,9 +75,8 @@ impl Authenticate {
     ) -> Result<Option<AuthMechanism>, Refusal> {
         let Shared { token, key_headers, path_tokens, .. } = &*self.0;
         let headers = request.headers_mut();
-        let in_proxy_header = take_token(headers, &PROXY_AUTHORIZATION, token);
-        let in_key_header =
-            key_headers.iter().fold(false, |found, name| take_token(headers, name, token) | found);
+        let in_proxy_header = take_token(headers, &[PROXY_AUTHORIZATION], token);
+        let in_key_header = take_token(headers, key_headers, token);
         let in_query = take_from_query(request.uri_mut(), token)?;
         if form != Form::Route {
             return Ok(in_proxy_header.then_some(AuthMechanism::ProxyAuthorization));
@@ -96,13 +95,25 @@ impl Authenticate {
     }
 }
 
-/// Whether header `name` carries the token; if it does, the header is removed, all of it.
-fn take_token(headers: &mut HeaderMap, name: &HeaderName, token: &Token) -> bool {
-    let found = headers.get_all(name).iter().fold(false, |found, value| found | token.is_in(value));
-    if found {
+/// Whether a header of one of these `names` carries the token; those that do are removed, with
+/// all their values. The headers that are there are passed over, since there are few, and to look
+/// each name up costs more.
+fn take_token(headers: &mut HeaderMap, names: &[HeaderName], token: &Token) -> bool {
+    remove_where(headers, |name, value| names.contains(name) && token.is_in(value))
+}
+
+/// Removes the headers that have a value for which `is_wanted`, and says whether there were any.
+fn remove_where(
+    headers: &mut HeaderMap,
+    is_wanted: impl Fn(&HeaderName, &HeaderValue) -> bool,
+) -> bool {
+    let mut found = false;
+    loop {
+        let wanted = headers.iter().find(|(name, value)| is_wanted(name, value));
+        let Some(name) = wanted.map(|(name, _)| name.clone()) else { return found };
         headers.remove(name);
+        found = true;
     }
-    found
 }
 
 /// Whether a query parameter is the token; all that are, are removed.
@@ -133,9 +144,5 @@ fn with_path(uri: &Uri, path_and_query: String) -> Result<Uri, Refusal> {
 /// Removes the headers for keys that hold the token in a form that shows nothing, like a scheme
 /// that is not known.
 fn clear_remains(headers: &mut HeaderMap, key_headers: &[HeaderName], token: &Token) {
-    for name in key_headers {
-        if headers.get_all(name).iter().any(|value| token.is_held_by(value)) {
-            headers.remove(name);
-        }
-    }
+    remove_where(headers, |name, value| key_headers.contains(name) && token.is_held_by(value));
 }

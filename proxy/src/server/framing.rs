@@ -3,10 +3,13 @@
 //! Stricter than it must be: whatever two servers could read in two ways is refused here, before
 //! the HTTP library sees it. Pure functions of bytes; nothing is read or written.
 
+use std::mem::MaybeUninit;
 use std::num::NonZeroU64;
+use std::sync::LazyLock;
 
 use http::HeaderName;
 use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST};
+use memchr::memmem::Finder;
 
 use crate::headers::{METHOD_OVERRIDES, is_hop_by_hop};
 
@@ -22,6 +25,10 @@ const FIELD_LIMIT: usize = 100;
 /// The longest chunk-size line, extensions included; and the longest trailer section.
 const CHUNK_LINE_LIMIT: usize = 256;
 const TRAILER_LIMIT: usize = 8 * 1024;
+
+/// The end of the last field and the empty line behind it. To prepare a search costs more than
+/// to search a head.
+static END_OF_HEAD: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\r\n\r\n"));
 
 /// What is wrong with a request, and the status that says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,23 +82,21 @@ pub(crate) fn head(bytes: &[u8]) -> Result<Option<Head>, Malformed> {
     if text.starts_with(b"\r\n") {
         return Err(bad("it begins with empty lines"));
     }
-    let Some(length) = memchr::memmem::find(text, b"\r\n\r\n").map(|at| at + 4) else {
+    let Some(length) = END_OF_HEAD.find(text).map(|at| at + 4) else {
         check_length(bytes.len())?;
         check_partial(text)?;
         return Ok(None);
     };
     check_lines(&text[..length])?;
     check_length(skipped + length)?;
-    let mut fields = [httparse::EMPTY_HEADER; FIELD_LIMIT];
-    let mut request = httparse::Request::new(&mut fields);
-    match request.parse(&text[..length]) {
+    let mut fields = [const { MaybeUninit::uninit() }; FIELD_LIMIT];
+    let mut request = httparse::Request::new(&mut []);
+    match request.parse_with_uninit_headers(&text[..length], &mut fields) {
         Ok(httparse::Status::Complete(_)) => {}
         Ok(httparse::Status::Partial) => return Err(bad("its head ends too early")),
         Err(error) => return Err(explain(error)),
     }
-    // The library's own parser of targets, which is stricter than that of heads.
-    // It would leave out a fragment silently.
-    if request.path.is_none_or(|path| path.contains('#') || http::Uri::try_from(path).is_err()) {
+    if !request.path.is_some_and(is_target) {
         return Err(bad("its target is not one"));
     }
     let body = body(&request)?;
@@ -99,6 +104,17 @@ pub(crate) fn head(bytes: &[u8]) -> Result<Option<Head>, Malformed> {
         return Err(bad("it is CONNECT and has a body, which is not defined"));
     }
     Ok(Some(Head { length: skipped + length, body }))
+}
+
+/// Whether the library will take `text` for a target. Its parser of targets is stricter than
+/// that of heads, but takes a copy; most targets are plainly paths.
+fn is_target(text: &str) -> bool {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~/?=&%+:@".contains(byte);
+    if text.starts_with('/') && text.as_bytes().iter().all(is_plain) {
+        return text.len() < usize::from(u16::MAX);
+    }
+    // A fragment would be left out silently.
+    !text.contains('#') && http::Uri::try_from(text).is_ok()
 }
 
 /// Judges a head that is not whole: is it too long already, or no head at all?

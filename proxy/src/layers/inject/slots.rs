@@ -28,7 +28,7 @@ impl<'a> Slots<'a> {
     /// Whether the request carries one in any of them.
     pub(super) fn are_taken(&self, request: &Request<Body>) -> bool {
         let mut pairs = request.uri().query().unwrap_or_default().split('&');
-        self.headers.iter().any(|name| request.headers().contains_key(name))
+        request.headers().keys().any(|name| self.headers.contains(name))
             || (self.has_parameters() && pairs.any(|pair| self.names(pair)))
     }
 

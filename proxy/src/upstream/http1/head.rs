@@ -53,15 +53,13 @@ pub(super) fn parse(bytes: &mut BytesMut, method: &Method) -> Result<Option<Head
         Ok(_) => return Err("the head of its response is too long"),
         Err(error) => return Err(explain(error)),
     };
-    let is_http_11 = parsed.version == Some(1);
     // A copy: values that are kept for long would keep all else that was read with them.
     let text = Bytes::copy_from_slice(&bytes[..length]);
-    let headers = headers(bytes, &text, parsed.headers)?;
+    let mut said = Said { is_http_11: parsed.version == Some(1), ..Said::default() };
+    let headers = headers(bytes, &text, parsed.headers, &mut said)?;
     let response = response(parsed.code, &text, headers)?;
-    let body = framing(method, response.status(), response.headers(), is_http_11)?;
-    let asks = |option: &[u8]| has_token(response.headers(), &CONNECTION, option);
-    let is_persistent =
-        !matches!(body, Framing::Open) && !asks(b"close") && (is_http_11 || asks(b"keep-alive"));
+    let body = said.framing(method, response.status())?;
+    let is_persistent = !matches!(body, Framing::Open) && said.is_persistent(response.headers());
     bytes.advance(length);
     Ok(Some(Head { response, body, is_persistent }))
 }
@@ -71,6 +69,7 @@ fn headers(
     bytes: &[u8],
     text: &Bytes,
     fields: &[httparse::Header<'_>],
+    said: &mut Said,
 ) -> Result<HeaderMap, &'static str> {
     let begin = bytes.as_ptr().addr();
     let mut headers = HeaderMap::with_capacity(fields.len());
@@ -79,7 +78,9 @@ fn headers(
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| wrong)?;
         let at = field.value.as_ptr().addr() - begin;
         let value = text.slice(at..at + field.value.len());
-        headers.append(name, HeaderValue::from_maybe_shared(value).map_err(|_| wrong)?);
+        let value = HeaderValue::from_maybe_shared(value).map_err(|_| wrong)?;
+        said.note(&name, &value)?;
+        headers.append(name, value);
     }
     Ok(headers)
 }
@@ -111,35 +112,53 @@ fn reason(text: &[u8]) -> &[u8] {
     line.get(13..).unwrap_or_default()
 }
 
-/// Where the body ends (RFC 9112 §6.3), if that is said in one way only.
-fn framing(
-    method: &Method,
-    status: StatusCode,
-    headers: &HeaderMap,
+/// What a head says of the end of the body and of the connection.
+#[derive(Debug, Default)]
+struct Said {
     is_http_11: bool,
-) -> Result<Framing, &'static str> {
-    let mut codings = headers.get_all(TRANSFER_ENCODING).into_iter();
-    let mut lengths = headers.get_all(CONTENT_LENGTH).into_iter();
-    let said = match (codings.next(), lengths.next()) {
-        (Some(_), Some(_)) => return Err("it sent both Content-Length and Transfer-Encoding"),
-        (None, None) => Framing::Open,
-        (Some(coding), None) => {
-            let is_chunked = coding.as_bytes().eq_ignore_ascii_case(b"chunked");
-            if !is_chunked || codings.next().is_some() || !is_http_11 {
+    length: Option<u64>,
+    is_chunked: bool,
+    names_connection: bool,
+}
+
+impl Said {
+    fn note(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<(), &'static str> {
+        if *name == CONTENT_LENGTH {
+            let length = number(value.as_bytes()).ok_or("its Content-Length is not a number")?;
+            if self.length.replace(length).is_some() {
+                return Err("it sent more than one Content-Length");
+            }
+        } else if *name == TRANSFER_ENCODING {
+            let is_chunked = value.as_bytes().eq_ignore_ascii_case(b"chunked");
+            if !is_chunked || self.is_chunked || !self.is_http_11 {
                 return Err("it sent a Transfer-Encoding that it was not asked for");
             }
-            Framing::Chunked(Chunks::default())
+            self.is_chunked = true;
+        } else if *name == CONNECTION {
+            self.names_connection = true;
         }
-        (None, Some(length)) => match (number(length.as_bytes()), lengths.next()) {
-            (Some(length), None) => Framing::Sized(length),
-            (None, _) => return Err("its Content-Length is not a number"),
-            (_, Some(_)) => return Err("it sent more than one Content-Length"),
-        },
-    };
-    let has_none = *method == Method::HEAD
-        || status.is_informational()
-        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    Ok(if has_none { Framing::Sized(0) } else { said })
+        Ok(())
+    }
+
+    /// Where the body ends (RFC 9112 §6.3), if that is said in one way only.
+    fn framing(&self, method: &Method, status: StatusCode) -> Result<Framing, &'static str> {
+        let has_none = *method == Method::HEAD
+            || status.is_informational()
+            || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        match (self.is_chunked, self.length) {
+            (true, Some(_)) => Err("it sent both Content-Length and Transfer-Encoding"),
+            _ if has_none => Ok(Framing::Sized(0)),
+            (true, None) => Ok(Framing::Chunked(Chunks::default())),
+            (false, Some(length)) => Ok(Framing::Sized(length)),
+            (false, None) => Ok(Framing::Open),
+        }
+    }
+
+    /// Whether the connection stays open (RFC 9112 §9.3).
+    fn is_persistent(&self, headers: &HeaderMap) -> bool {
+        let asks = |option| self.names_connection && has_token(headers, &CONNECTION, option);
+        !asks(b"close".as_slice()) && (self.is_http_11 || asks(b"keep-alive"))
+    }
 }
 
 fn number(digits: &[u8]) -> Option<u64> {
