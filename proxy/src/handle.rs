@@ -54,7 +54,7 @@ impl ProxyHandle {
         let done = Arc::new(ended.clone().drop_guard());
         let control = Prepared::new("nono-control".into())?;
         let (queues, mut threads) = server::spawn_workers(&shared, &done).inspect_err(|_| {
-            shared.drain.cancel();
+            shared.drain.begin();
         })?;
         drop(done);
         let (ready, prepared) = oneshot::channel();
@@ -63,13 +63,13 @@ impl ProxyHandle {
             async move {
                 // Dropped by a `start` that was cancelled; its handle's drop ends this too.
                 let preparing = prepare(&shared);
-                let Some(found) = shared.drain.run_until_cancelled(preparing).await else { return };
+                let Some(found) = shared.drain.run_until_begun(preparing).await else { return };
                 let _ = ready.send(found);
                 server::accept(listener, queues, &shared).await;
                 drain(&shared, until, &ended).await;
             }
         };
-        threads.push(control.spawn(task).inspect_err(|_| shared.drain.cancel())?);
+        threads.push(control.spawn(task).inspect_err(|_| shared.drain.begin())?);
         let mut handle = Self {
             shared,
             records,
@@ -127,7 +127,7 @@ impl ProxyHandle {
             }
             is_sooner
         });
-        self.shared.drain.cancel();
+        self.shared.drain.begin();
         self.ended.cancelled().await;
         self.join();
     }
@@ -149,7 +149,7 @@ impl Drop for ProxyHandle {
         }
         self.shared.audit.close();
         self.shared.cut.cancel();
-        self.shared.drain.cancel();
+        self.shared.drain.begin();
         self.join();
     }
 }

@@ -21,6 +21,7 @@
 #![forbid(unsafe_code)]
 
 mod config;
+mod drain;
 mod handle;
 mod prepare;
 mod server;

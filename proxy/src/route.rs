@@ -26,6 +26,8 @@ pub(crate) use endpoints::EndpointRules;
 pub(crate) struct Route {
     /// The prefix without slashes around it: the route's name in records and messages.
     pub(crate) id: Arc<str>,
+    /// Its place in its table.
+    pub(crate) number: usize,
     pub(crate) target: Target,
     /// The target's host, as records name it.
     pub(crate) host: Arc<str>,
@@ -66,6 +68,7 @@ impl Route {
             rules: EndpointRules::parse(&config.endpoint_rules)?,
             tls: tls::client_config(config, scheme)?,
             id: id.into(),
+            number: 0,
             end: End::new(scheme, &target)
                 .map_err(|reason| ConfigError::new("upstream", &config.upstream, reason))?,
             host: target.host().to_string().into(),
@@ -135,7 +138,8 @@ impl RouteTable {
         }
         environment::check_names(&routes)?;
         let mut table = Self { by_prefix: HashMap::new(), by_target: HashMap::new(), depth: 0 };
-        for route in routes {
+        for (number, mut route) in routes.into_iter().enumerate() {
+            route.number = number;
             table.depth = table.depth.max(route.id.split('/').count());
             table.by_target.insert(route.target.clone(), Arc::clone(&route.id));
             table.by_prefix.insert(Arc::clone(&route.id), Arc::new(route));

@@ -117,13 +117,13 @@ pub(crate) async fn accept(
     // The runtime's own listener would register each connection here before its worker does.
     #[expect(deprecated, reason = "safe code has nothing else; a listener's descriptor is its own")]
     let Ok(listener) = AsyncFd::with_interest(listener, Interest::READABLE) else { return };
-    while let Some(accepted) = shared.drain.run_until_cancelled(accept_one(&listener)).await {
+    while let Some(accepted) = shared.drain.run_until_begun(accept_one(&listener)).await {
         match (accepted, next.next()) {
             (Ok((stream, peer)), Some(queue)) => match Arc::clone(&sockets).try_acquire_owned() {
                 Ok(socket) => deal(queue, stream, peer, socket).await,
                 Err(_) => overflow::turn_away(stream, peer, shared),
             },
-            _ => drop(timeout(ACCEPT_PAUSE, shared.drain.cancelled()).await),
+            _ => drop(timeout(ACCEPT_PAUSE, shared.drain.begun()).await),
         }
     }
     // A forked child has a copy of the descriptor, which would keep the port open.
@@ -165,7 +165,7 @@ async fn work(shared: Arc<Shared>, limit: Limit, mut accepted: mpsc::Receiver<Ac
     let mut sweeps = tokio::time::interval(shared.settings.limits.pool_idle.max(SWEEP_PAUSE));
     loop {
         tokio::select! {
-            () = shared.drain.cancelled() => break,
+            () = shared.drain.begun() => break,
             _ = sweeps.tick() => pool.sweep(),
             next = accepted.recv() => match next {
                 Some(accepted) => {
@@ -200,11 +200,8 @@ async fn serve<S: HttpService>(shared: Arc<Shared>, stack: S, accepted: Accepted
         http1::Builder::new().serve_connection(TokioIo::new(guard), service).with_upgrades();
     let mut connection = std::pin::pin!(connection);
     // How it ended is in the records of its exchanges.
-    tokio::select! {
-        _ = connection.as_mut() => {}
-        () = shared.drain.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            shared.cut.run_until_cancelled(connection).await;
-        }
+    if shared.drain.run_until_begun(connection.as_mut()).await.is_none() {
+        connection.as_mut().graceful_shutdown();
+        shared.cut.run_until_cancelled(connection).await;
     }
 }

@@ -26,6 +26,7 @@ use tower::{Service, ServiceBuilder};
 
 use crate::body::Body;
 use crate::config::Settings;
+use crate::drain::Drain;
 use crate::exchange::Arrival;
 use crate::layers::StepLayer;
 use crate::layers::allow::Allow;
@@ -93,7 +94,7 @@ pub(crate) struct Shared {
     /// Query parameters that routes inject into, which records do not show.
     pub(crate) redacted: Vec<String>,
     /// Ends accepting and lets what runs finish.
-    pub(crate) drain: CancellationToken,
+    pub(crate) drain: Drain,
     /// Cuts what still runs.
     pub(crate) cut: CancellationToken,
 }
@@ -127,7 +128,7 @@ impl Shared {
             key_headers,
             path_tokens,
             redacted,
-            drain: CancellationToken::new(),
+            drain: Drain::default(),
             cut: CancellationToken::new(),
         }
     }

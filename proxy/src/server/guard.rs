@@ -251,7 +251,7 @@ impl<T: AsyncRead + Unpin> Guard<T> {
     /// Throws away what still comes, within bounds.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let last = Instant::now() + LAST_LINGER;
-        if self.shared.drain.is_cancelled() && self.timer.deadline() > last {
+        if self.shared.drain.has_begun() && self.timer.deadline() > last {
             self.timer.as_mut().reset(last);
         }
         let mut scratch = [0; 8 * 1024];

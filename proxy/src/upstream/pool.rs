@@ -18,16 +18,17 @@ use crate::target::Target;
 
 /// Which connections may serve which requests: those of a route serve that route alone, so
 /// that TLS identities and keys of two routes never mix.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone)]
 enum Key {
-    Route(Arc<str>),
+    /// By the route's number.
+    Route(usize),
     Open(Target),
 }
 
 impl Key {
     fn of(to: &Destination) -> Self {
         match to {
-            Destination::Route { route, .. } => Self::Route(Arc::clone(&route.id)),
+            Destination::Route { route, .. } => Self::Route(route.number),
             Destination::Open { target, .. } => Self::Open(target.clone()),
         }
     }
@@ -48,14 +49,42 @@ struct Idle {
 
 /// See the module.
 pub(crate) struct Pool {
-    connections: Mutex<HashMap<Key, Connections>>,
+    connections: Mutex<All>,
     limit: Duration,
+}
+
+/// All connections of one worker. Those of routes are found by number: most requests go there.
+#[derive(Default)]
+struct All {
+    routes: Vec<Connections>,
+    open: HashMap<Target, Connections>,
+}
+
+impl All {
+    fn get_mut(&mut self, key: &Key) -> Option<&mut Connections> {
+        match key {
+            Key::Route(number) => self.routes.get_mut(*number),
+            Key::Open(target) => self.open.get_mut(target),
+        }
+    }
+
+    fn get_or_insert(&mut self, key: Key) -> &mut Connections {
+        match key {
+            Key::Route(number) => {
+                if self.routes.len() <= number {
+                    self.routes.resize_with(number + 1, Connections::default);
+                }
+                &mut self.routes[number]
+            }
+            Key::Open(target) => self.open.entry(target).or_default(),
+        }
+    }
 }
 
 impl Pool {
     /// An empty pool whose connections wait for at most `limit`.
     pub(super) fn new(limit: Duration) -> Arc<Self> {
-        Arc::new(Self { connections: Mutex::new(HashMap::new()), limit })
+        Arc::new(Self { connections: Mutex::default(), limit })
     }
 
     /// The place of the connections to `to`.
@@ -66,16 +95,24 @@ impl Pool {
     /// Closes the connections that have waited too long. A shared one is closed by its upstream
     /// or when it fails.
     pub(crate) fn sweep(&self) {
-        self.lock().retain(|_, Connections { idle, shared }| {
-            idle.retain_mut(|idle| idle.since.elapsed() <= self.limit && idle.connection.is_idle());
-            shared.take_if(|shared| shared.is_closed());
-            !idle.is_empty() || shared.is_some()
+        let mut all = self.lock();
+        all.routes.iter_mut().for_each(|connections| connections.sweep(self.limit));
+        all.open.retain(|_, connections| {
+            connections.sweep(self.limit);
+            !connections.idle.is_empty() || connections.shared.is_some()
         });
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Connections>> {
-        // Every change is one call on the map; a panic cannot leave it half-made.
+    fn lock(&self) -> MutexGuard<'_, All> {
+        // Every change is one call on a map or list; a panic cannot leave it half-made.
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Connections {
+    fn sweep(&mut self, limit: Duration) {
+        self.idle.retain_mut(|idle| idle.since.elapsed() <= limit && idle.connection.is_idle());
+        self.shared.take_if(|shared| shared.is_closed());
     }
 }
 
@@ -113,12 +150,12 @@ impl Place {
 
     /// Lets further requests use a connection too.
     pub(super) fn share(&self, sender: http2::SendRequest<Body>) {
-        self.pool.lock().entry(self.key.clone()).or_default().shared = Some(sender);
+        self.pool.lock().get_or_insert(self.key.clone()).shared = Some(sender);
     }
 
     /// Keeps a connection for a later request.
     pub(super) fn put(self, connection: Connection) {
         let idle = Idle { connection, since: Instant::now() };
-        self.pool.lock().entry(self.key).or_default().idle.push(idle);
+        self.pool.lock().get_or_insert(self.key).idle.push(idle);
     }
 }

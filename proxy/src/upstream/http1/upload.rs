@@ -39,7 +39,7 @@ impl Upload {
         let body = std::mem::replace(request.body_mut(), Body::empty());
         let body = (!body.is_end_stream()).then_some(body);
         let is_chunked = body.is_some() && !request.headers().contains_key(CONTENT_LENGTH);
-        let outbox = Outbox { head: head(to, request, body.is_some()), ..Outbox::default() };
+        let outbox = Outbox { head: Some(head(to, request, body.is_some())), ..Outbox::default() };
         Self { body, is_chunked, outbox }
     }
 
@@ -150,7 +150,8 @@ fn expects_body(method: &Method) -> bool {
 /// What is to be written: at most a head, a chunk, and what is behind it.
 #[derive(Default)]
 struct Outbox {
-    head: Zeroizing<Vec<u8>>,
+    /// `None` when there is none: to wipe one takes time.
+    head: Option<Zeroizing<Vec<u8>>>,
     /// How much of `head` is written.
     written: usize,
     data: Bytes,
@@ -171,7 +172,8 @@ impl Outbox {
     fn put_data(&mut self, data: Bytes, is_chunked: bool) {
         // A chunk of no bytes would be the end.
         if is_chunked && !data.is_empty() {
-            self.head.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
+            let head = self.head.get_or_insert_default();
+            head.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
             self.tail.extend_from_slice(b"\r\n");
         }
         self.data = data;
@@ -188,12 +190,18 @@ impl Outbox {
         T: AsyncWrite + Unpin,
     {
         loop {
-            let head = self.head.get(self.written..).unwrap_or_default();
+            let head = self.head.as_ref().and_then(|head| head.get(self.written..));
+            let head = head.unwrap_or_default();
             if head.is_empty() && self.has_room() {
                 return Poll::Ready(Ok(()));
             }
-            let parts = [IoSlice::new(head), IoSlice::new(&self.data), IoSlice::new(&self.tail)];
-            let written = ready!(Pin::new(&mut *io).poll_write_vectored(cx, &parts))?;
+            let writing = if self.has_room() {
+                Pin::new(&mut *io).poll_write(cx, head)
+            } else {
+                let parts = [head, &self.data, &self.tail].map(IoSlice::new);
+                Pin::new(&mut *io).poll_write_vectored(cx, &parts)
+            };
+            let written = ready!(writing)?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -202,16 +210,17 @@ impl Outbox {
     }
 
     fn advance(&mut self, written: usize) {
-        let of_head = written.min(self.head.len() - self.written);
+        let head = self.head.as_ref().map_or(0, |head| head.len());
+        let of_head = written.min(head - self.written);
         self.written += of_head;
+        if self.written == head {
+            // Wipes the credential.
+            self.head = None;
+            self.written = 0;
+        }
         let of_data = (written - of_head).min(self.data.len());
         self.data.advance(of_data);
         self.tail.drain(..written - of_head - of_data);
-        if self.written == self.head.len() {
-            // Wipes the credential, and leaves the room for the heads of chunks.
-            zeroize::Zeroize::zeroize(&mut *self.head);
-            self.written = 0;
-        }
     }
 }
 
