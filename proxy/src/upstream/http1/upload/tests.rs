@@ -145,11 +145,13 @@ async fn the_head_is_written_without_growing_and_shows_itself_to_nobody() {
     let body = Body::answer("hello", Outcome::Complete);
     let mut request = request(&method, "/", &fields, body);
     let mut upload = Upload::new(&destination(), &mut request);
-    let at = upload.outbox.head.as_ptr();
+    let place = |upload: &Upload| upload.outbox.head.as_ref().map(|head| head.as_ptr());
+    let at = place(&upload);
     upload.outbox.put_data("x".repeat(0xffff).into(), true);
-    assert_eq!(upload.outbox.head.as_ptr(), at, "a copy of the credential was left behind");
+    assert_eq!(place(&upload), at, "a copy of the credential was left behind");
     let shown = format!("{upload:?}");
     assert!(!shown.contains("s3cret") && !shown.contains("115, 51, 99"), "{shown}");
-    upload.outbox.advance(upload.outbox.head.len());
-    assert!(upload.outbox.head.is_empty());
+    let length = upload.outbox.head.as_ref().map_or(0, |head| head.len());
+    upload.outbox.advance(length);
+    assert!(upload.outbox.head.is_none());
 }
