@@ -13,7 +13,7 @@ use crate::error::{Error, Step};
 use crate::filter;
 use crate::landlock::{Landlock, UNIX_BY_PATH};
 use crate::network::{Judge, Seal};
-use crate::privilege::KEPT;
+use crate::privilege::kept;
 use crate::sys::{self, Restriction, Round};
 use crate::threads::{Threads, together};
 
@@ -43,12 +43,12 @@ pub fn apply(caps: &CapabilitySet) -> Result<Enforcement, Error> {
     let filter = filter::filter(caps)?;
     let restriction = Restriction {
         ruleset: ruleset.as_fd(),
-        capabilities: KEPT,
+        capabilities: kept(caps),
         is_shared: landlock.restricts_threads(),
     };
     rehearse(&restriction, &filter)?;
     let others = match Threads::find()? {
-        Threads::Listed(list) if needs_round(landlock) => {
+        Threads::Listed(list) if needs_round(landlock, caps) => {
             let round = Round::open(&restriction)
                 .map_err(|errno| Error::CountThreads { source: from_errno(errno) })?;
             together(list.as_fd(), round, || lead(&restriction, &filter))?
@@ -64,8 +64,8 @@ pub fn apply(caps: &CapabilitySet) -> Result<Enforcement, Error> {
 
 /// Whether threads have something to do each for itself: to enter the domain before ABI 8, and
 /// always to give up capabilities.
-fn needs_round(landlock: Landlock) -> bool {
-    !landlock.restricts_threads() || sys::has_capabilities_beside(KEPT)
+fn needs_round(landlock: Landlock, caps: &CapabilitySet) -> bool {
+    !landlock.restricts_threads() || sys::has_capabilities_beside(kept(caps))
 }
 
 /// The calling thread's part, with all others standing still. The filter comes first: it goes to

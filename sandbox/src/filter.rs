@@ -2,6 +2,8 @@
 //! which a sandboxed process could act on its surroundings. A filter sees the registers of a call
 //! and no memory, so each rule here is one that needs no more.
 
+mod closed;
+
 use std::collections::BTreeMap;
 
 use seccompiler::{
@@ -21,10 +23,6 @@ const SOCK_STREAM: u64 = libc::SOCK_STREAM as u64;
 const SOCK_DGRAM: u64 = libc::SOCK_DGRAM as u64;
 /// `linux/tcp.h`; `libc` has it for some targets only.
 const TCP_FASTOPEN_CONNECT: u64 = 30;
-/// `asm-generic/ioctls.h`.
-const TIOCSTI: u64 = 0x5412;
-const TIOCLINUX: u64 = 0x541C;
-const TIOCSCTTY: u64 = 0x540E;
 /// `x32` calls are numbered from here on; an ordinary number check does not see them.
 const X32_BIT: u32 = 0x4000_0000;
 
@@ -63,68 +61,16 @@ pub(crate) fn notifying(caps: &CapabilitySet) -> BpfProgram {
 
 fn compile(seal: Seal, arch: TargetArch) -> Result<BpfProgram> {
     let mut rules = Rules::new();
-    terminal(&mut rules)?;
-    outsiders(&mut rules)?;
-    keys(&mut rules);
+    closed::add(&mut rules)?;
     if seal != Seal::Open {
         sockets(&mut rules, seal)?;
         fast_open(&mut rules)?;
-        io_uring(&mut rules);
     }
     let deny = SeccompAction::Errno(libc::EPERM.unsigned_abs());
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, deny, arch)?;
-    let mut program = refuse_x32(arch);
+    let mut program = refuse_unknown(arch);
     program.extend(BpfProgram::try_from(filter)?);
     Ok(program)
-}
-
-/// Keystrokes cannot be pushed into a terminal, nor can a terminal be stolen from its session.
-///
-/// The kernel takes the request as 32 bits: a comparison of all 64 would be evaded by setting one
-/// of the others.
-fn terminal(rules: &mut Rules) -> Result<()> {
-    let steal = vec![low(1, eq(), TIOCSCTTY)?, low(2, eq(), 1)?];
-    let requests = vec![
-        SeccompRule::new(vec![low(1, eq(), TIOCSTI)?])?,
-        SeccompRule::new(vec![low(1, eq(), TIOCLINUX)?])?,
-        SeccompRule::new(steal)?,
-    ];
-    rules.insert(libc::SYS_ioctl, requests);
-    Ok(())
-}
-
-/// Limits, priorities and processors of other processes stay as they are. Landlock does not judge
-/// these calls and the kernel allows them among processes of one user. Those on the calling
-/// thread itself (identifier zero) pass.
-fn outsiders(rules: &mut Rules) -> Result<()> {
-    let set_limits = vec![low(0, ne(), 0)?, all(2, ne(), 0)?];
-    rules.insert(libc::SYS_prlimit64, vec![SeccompRule::new(set_limits)?]);
-    for call in [
-        libc::SYS_sched_setaffinity,
-        libc::SYS_sched_setattr,
-        libc::SYS_sched_setparam,
-        libc::SYS_sched_setscheduler,
-    ] {
-        rules.insert(call, vec![SeccompRule::new(vec![low(0, ne(), 0)?])?]);
-    }
-    let process = [
-        (libc::SYS_setpriority, u64::from(libc::PRIO_PROCESS)),
-        // `IOPRIO_WHO_PROCESS` of `linux/ioprio.h`.
-        (libc::SYS_ioprio_set, 1),
-    ];
-    for (call, own) in process {
-        let whole_user_or_group = SeccompRule::new(vec![low(0, ne(), own)?])?;
-        let somebody = SeccompRule::new(vec![low(1, ne(), 0)?])?;
-        rules.insert(call, vec![whole_user_or_group, somebody]);
-    }
-    Ok(())
-}
-
-/// The kernel's store of keys belongs to the user and may hold his passwords.
-fn keys(rules: &mut Rules) {
-    for call in [libc::SYS_add_key, libc::SYS_keyctl, libc::SYS_request_key] {
-        rules.insert(call, Vec::new());
-    }
 }
 
 /// Which sockets can be made. With the network blocked none of the internet families can: besides
@@ -190,13 +136,6 @@ fn fast_open(rules: &mut Rules) -> Result<()> {
     Ok(())
 }
 
-/// A ring makes sockets and sends without any system call that a filter could see.
-fn io_uring(rules: &mut Rules) {
-    for call in [libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register] {
-        rules.insert(call, Vec::new());
-    }
-}
-
 /// One rule per bit in which a socket type can differ from `kind`, each under `conditions`.
 fn not_type(kind: u64, conditions: &[SeccompCondition]) -> Result<Vec<SeccompRule>> {
     let differences = [1, 2, 4, 8].map(|bit| (bit, bit & !kind));
@@ -240,18 +179,22 @@ fn number(value: libc::c_int) -> u64 {
     u64::from(value.unsigned_abs())
 }
 
-/// Answers every `x32` call with "no such call", before the filter proper, which knows calls by
-/// their ordinary numbers only.
-fn refuse_x32(arch: TargetArch) -> BpfProgram {
-    if arch != TargetArch::x86_64 {
-        return Vec::new();
+/// Answers "no such call" before the filter proper: to every `x32` call, since the filter knows
+/// calls by their ordinary numbers only, and to those that it could not judge.
+fn refuse_unknown(arch: TargetArch) -> BpfProgram {
+    let refuse = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs();
+    let mut program = vec![statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0)];
+    if arch == TargetArch::x86_64 {
+        program.push(statement(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 0, 1, X32_BIT));
+        program.push(statement(libc::BPF_RET | libc::BPF_K, 0, 0, refuse));
     }
-    let unknown_call = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs();
-    vec![
-        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
-        statement(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 0, 1, X32_BIT),
-        statement(libc::BPF_RET | libc::BPF_K, 0, 0, unknown_call),
-    ]
+    for call in closed::UNKNOWN {
+        // Numbers of calls are small.
+        let number = u32::try_from(call).unwrap_or(u32::MAX);
+        program.push(statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, number));
+        program.push(statement(libc::BPF_RET | libc::BPF_K, 0, 0, refuse));
+    }
+    program
 }
 
 fn statement(code: u32, jt: u8, jf: u8, k: u32) -> sock_filter {

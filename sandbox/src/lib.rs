@@ -15,10 +15,14 @@
 //!   Only with [`block_network`](CapabilitySet::block_network),
 //!   [`proxy_only`](CapabilitySet::proxy_only) or granted ports.
 //! * **Other processes**: no signal reaches one outside the sandbox, nor does an abstract unix
-//!   socket (Landlock ABI 6); their limits, priorities and processors stay as they are, and the
-//!   kernel's store of keys is closed.
-//! * **Root**: of its capabilities those over files, identities and low ports are left, so that
-//!   it can neither load a kernel module nor raise its limits.
+//!   socket (Landlock ABI 6); their limits, priorities, processors and memory stay as they are.
+//! * **The kernel**: mounts, `chroot`, namespaces, modules, `bpf`, `perf`, keys, `userfaultfd`,
+//!   `io_uring` and the like are closed, for root and for everybody.
+//! * **Root**: of its capabilities those are left that its grants need: over files of other owners
+//!   where files are granted, over their owners and modes where they can be written, over low
+//!   ports where one is granted or the network is open.
+//! * **Lent rights**: nobody gains privileges by executing a program, and no file can be made one
+//!   that lends its owner's or group's.
 //! * **The terminal**: no session has one, and no keystroke can be pushed into one.
 //! * **`/proc/self`**: granted to a [`Command`], it is the child's and not the caller's.
 //! * **The caller**: no descriptor, no environment, no input and no signal disposition of the
@@ -46,7 +50,9 @@
 //!   the options set before they are connected.
 //! * `stat`, `chmod`, `chown`, `utimes` and extended attributes of files that are not granted
 //!   work as far as the user's own rights go: Landlock does not judge them.
-//! * Reading includes executing, and nothing keeps code from being made in memory.
+//! * Executing can be withheld from a grant, but nothing keeps code from being made in memory.
+//! * A process can learn that another exists, and when it ends (`pidfd_open`), and what files are
+//!   changed that it may find by name (`inotify`).
 //! * A directory cannot be granted without what is beneath it.
 //! * Before Landlock ABI 6 a program that leaves its process group survives the end and the timeout
 //!   of its [`Command`]. It stays sandboxed.

@@ -21,7 +21,7 @@ use crate::limits::{enforced, resource_limits};
 use crate::lookup::{self, Program};
 use crate::network::Judge;
 use crate::own_proc::OwnPath;
-use crate::privilege::KEPT;
+use crate::privilege::kept;
 use crate::stdio::{beyond_stdio, connect};
 use crate::supervisor::{self, Handover, Service};
 use crate::{filter, sys};
@@ -71,7 +71,7 @@ pub(crate) fn start(
         is_terminal: command.terminal.is_some(),
         filter: filter::filter(caps)?,
         listening: handover.is_some().then(|| filter::notifying(caps)),
-        capabilities: KEPT,
+        capabilities: kept(caps),
         own_rules: own_rules(&own)?,
         limits: resource_limits(&command.limits),
         ids,

@@ -43,14 +43,17 @@ fn run(args: &[&str]) -> io::Result<()> {
             | "listen-unbound" | "abstract-connect",
             ..,
         ] => network(args),
-        ["signal-parent" | "limit-parent" | "nice-parent" | "ioctl" | "call", ..] => outside(args),
+        ["signal-parent" | "limit-parent" | "nice-parent" | "ioctl" | "call" | "calls", ..] => {
+            outside(args)
+        }
         ["env" | "own-group" | "fds" | "stdin" | "session" | "limits" | "cwd" | "args", ..] => {
             inside(args)
         }
         ["apply", ..] => apply_and(args),
         ["threads", scenario, path] => threads::run(scenario, path),
         [
-            "inside" | "unix-connect" | "unix-own" | "slow-connect" | "quick-connect" | "peer",
+            "inside" | "unix-connect" | "unix-own" | "slow-connect" | "quick-connect" | "peer"
+            | "make" | "control",
             ..,
         ] => reach::run(args),
         [
@@ -170,6 +173,17 @@ fn outside(args: &[&str]) -> io::Result<()> {
         ["ioctl", request, argument] => {
             let fd = io::stdin().as_raw_fd().into();
             syscall(libc::SYS_ioctl, [fd, number(request), number(argument), 0])
+        }
+        // Many calls, each by its number with arguments between commas.
+        ["calls", ref calls @ ..] => {
+            for call in calls {
+                let mut numbers = call.split(',').map(number);
+                let (call, mut six) = (numbers.next().unwrap(), [0; 6]);
+                six.iter_mut().zip(numbers).for_each(|(place, argument)| *place = argument);
+                let error = syscall6(call, six).err().and_then(|error| error.raw_os_error());
+                println!("{}", error.unwrap_or(0));
+            }
+            Ok(())
         }
         // A call by its bare number; arguments that are left out are zero.
         ["call", call, ref arguments @ ..] => {

@@ -22,6 +22,11 @@ pub(super) fn run(args: &[&str]) -> io::Result<()> {
         ["unix-own", path] => own_server(path),
         ["quick-connect", address] => quick_connect(address.parse().unwrap()),
         ["slow-connect", path, own] => slow_connect(path, own),
+        ["make", kind, path] => make(kind, path),
+        ["control", path] => {
+            let file = std::fs::OpenOptions::new().read(true).write(true).open(path)?;
+            rustix::termios::tcgetwinsize(file).map(drop).map_err(Into::into)
+        }
         ["peer", address] => {
             let mut text = String::new();
             TcpStream::connect(address)?.read_to_string(&mut text)?;
@@ -60,9 +65,25 @@ fn add(caps: &mut CapabilitySet, what: &str, value: &str) {
         "unix" => caps.allow_unix_socket(value).unwrap(),
         "read" => allow(caps, value, Access::Read),
         "write" => allow(caps, value, Access::ReadWrite),
+        "only-write" => allow(caps, value, Access::Write),
+        "no-exec" => caps.allow_path_no_exec(value, Access::ReadWrite).unwrap(),
         "less" => caps.accept_less(),
         _ => unreachable!("no such grant: {what}"),
     }
+}
+
+/// Makes what is no plain file.
+fn make(kind: &str, path: &str) -> io::Result<()> {
+    use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
+    let (kind, device) = match kind {
+        "fifo" => (FileType::Fifo, 0),
+        "socket" => (FileType::Socket, 0),
+        // The null device, so that one that is made by mistake does no harm.
+        "character" => (FileType::CharacterDevice, makedev(1, 3)),
+        "block" => (FileType::BlockDevice, makedev(1, 3)),
+        _ => (FileType::RegularFile, 0),
+    };
+    Ok(mknodat(CWD, path, kind, Mode::RUSR, device)?)
 }
 
 /// Serves at a path and connects to itself.

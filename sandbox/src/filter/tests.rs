@@ -88,3 +88,81 @@ fn ports_alone_leave_datagrams_and_close_other_streams() {
         assert_eq!(said(kind, protocol), errno(1), "{kind} {protocol}");
     }
 }
+
+/// What is closed, with arguments that matter and the answers: closed, or open with others.
+#[test]
+fn calls_are_closed_by_what_they_do() {
+    const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
+    let program = compile(Seal::Open, TargetArch::x86_64).unwrap();
+    let answer =
+        |call: i64, arguments| answer(&program, X86_64, u32::try_from(call).unwrap(), arguments);
+    let (create, temporary) = (0o100, 0o20_200_000);
+    let table: &[(i64, [u32; 6], u32)] = &[
+        (libc::SYS_unshare, [0x1000_0000, 0, 0, 0, 0, 0], errno(1)),
+        (libc::SYS_unshare, [0x80, 0, 0, 0, 0, 0], errno(1)),
+        (libc::SYS_unshare, [0x400, 0, 0, 0, 0, 0], ALLOW),
+        (libc::SYS_clone, [0x4000_0011, 0, 0, 0, 0, 0], errno(1)),
+        // A thread, as the C library makes it, and a process.
+        (libc::SYS_clone, [0x003D_0F00, 0, 0, 0, 0, 0], ALLOW),
+        (libc::SYS_clone, [0x0120_0011, 0, 0, 0, 0, 0], ALLOW),
+        (libc::SYS_clone3, [0; 6], errno(libc::ENOSYS)),
+        (libc::SYS_openat2, [0; 6], errno(libc::ENOSYS)),
+        (libc::SYS_prlimit64, [7, 7, 1, 0, 0, 0], errno(1)),
+        (libc::SYS_prlimit64, [7, 7, 0, 1, 0, 0], ALLOW),
+        (libc::SYS_prlimit64, [0, 7, 1, 0, 0, 0], ALLOW),
+        (libc::SYS_sched_setaffinity, [1, 8, 1, 0, 0, 0], errno(1)),
+        (libc::SYS_sched_setaffinity, [0, 8, 1, 0, 0, 0], ALLOW),
+        (libc::SYS_move_pages, [1, 0, 0, 0, 0, 0], errno(1)),
+        (libc::SYS_setpriority, [2, 0, 5, 0, 0, 0], errno(1)),
+        (libc::SYS_setpriority, [0, 1, 5, 0, 0, 0], errno(1)),
+        (libc::SYS_setpriority, [0, 0, 5, 0, 0, 0], ALLOW),
+        (libc::SYS_chmod, [1, 0o4755, 0, 0, 0, 0], errno(1)),
+        (libc::SYS_chmod, [1, 0o755, 0, 0, 0, 0], ALLOW),
+        (libc::SYS_fchmod, [1, 0o2755, 0, 0, 0, 0], errno(1)),
+        (libc::SYS_fchmodat, [3, 1, 0o6755, 0, 0, 0], errno(1)),
+        (libc::SYS_fchmodat2, [3, 1, 0o4000, 0, 0, 0], errno(1)),
+        (libc::SYS_mknodat, [3, 1, 0o104_755, 0, 0, 0], errno(1)),
+        (libc::SYS_creat, [1, 0o4755, 0, 0, 0, 0], errno(1)),
+        (libc::SYS_open, [1, create, 0o4755, 0, 0, 0], errno(1)),
+        (libc::SYS_open, [1, 0, 0o4755, 0, 0, 0], ALLOW),
+        (libc::SYS_openat, [3, 1, create, 0o2755, 0, 0], errno(1)),
+        (libc::SYS_openat, [3, 1, temporary, 0o4755, 0, 0], errno(1)),
+        (libc::SYS_openat, [3, 1, create, 0o755, 0, 0], ALLOW),
+        // Opening a directory is not making a file without a name.
+        (libc::SYS_openat, [3, 1, 0o200_000, 0o4755, 0, 0], ALLOW),
+        (libc::SYS_ioctl, [0, 0x5412, 0, 0, 0, 0], errno(1)),
+        (libc::SYS_ioctl, [0, 0x540E, 1, 0, 0, 0], errno(1)),
+        (libc::SYS_ioctl, [0, 0x540E, 0, 0, 0, 0], ALLOW),
+    ];
+    for (call, arguments, expected) in table {
+        // What is 32 bits wide here is the low half of its argument; 64-bit ones are split.
+        assert_eq!(answer(*call, *arguments), *expected, "call {call} with {arguments:x?}");
+    }
+    for call in [
+        libc::SYS_mount,
+        libc::SYS_chroot,
+        libc::SYS_pivot_root,
+        libc::SYS_setns,
+        libc::SYS_bpf,
+        libc::SYS_init_module,
+        libc::SYS_finit_module,
+        libc::SYS_kexec_load,
+        libc::SYS_reboot,
+        libc::SYS_perf_event_open,
+        libc::SYS_userfaultfd,
+        libc::SYS_keyctl,
+        libc::SYS_add_key,
+        libc::SYS_request_key,
+        libc::SYS_io_uring_setup,
+        libc::SYS_io_uring_enter,
+        libc::SYS_io_uring_register,
+        libc::SYS_open_by_handle_at,
+        libc::SYS_process_madvise,
+        libc::SYS_fanotify_init,
+        libc::SYS_swapon,
+        libc::SYS_acct,
+        libc::SYS_move_mount,
+    ] {
+        assert_eq!(answer(call, [0; 6]), errno(1), "call {call}");
+    }
+}

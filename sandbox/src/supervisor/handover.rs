@@ -21,7 +21,7 @@ use crate::capability::CapabilitySet;
 use crate::error::{Error, Feature};
 use crate::landlock::Landlock;
 use crate::network::{Judge, Seal};
-use crate::privilege::SUPERVISING;
+use crate::privilege::supervising;
 use crate::stdio::beyond_stdio;
 use crate::sys::{Ids, become_user, can_listen, keep_capabilities};
 
@@ -97,7 +97,7 @@ impl Handover {
         let (kept, lasting) =
             if service.is_lasting { (None, Some(stopper)) } else { (Some(stopper), None) };
         let (rules, sockets) = (Rules::new(service.caps), UnixSockets::new(service.caps));
-        let ids = service.ids;
+        let (ids, capabilities) = (service.ids, supervising(service.caps));
         thread::Builder::new().name("nono-supervisor".to_owned()).spawn(move || {
             let Some(listener) = receive(&parent, &stop) else { return };
             // It acts for the sandboxed process: as its user, with no more than that may have.
@@ -105,7 +105,7 @@ impl Handover {
                 return;
             }
             // What cannot be given up is not needed to be safe.
-            let _ = keep_capabilities(SUPERVISING);
+            let _ = keep_capabilities(capabilities);
             Supervisor::new(listener, rules, sockets).serve(stop.as_fd());
             drop(lasting);
         })?;

@@ -1,0 +1,196 @@
+//! Calls that no sandboxed process has, root's or not: each is a way around the rules, or a large
+//! part of the kernel that programs do without.
+
+use seccompiler::SeccompCmpOp::{Eq, MaskedEq, Ne};
+use seccompiler::SeccompRule;
+
+use super::{Result, Rules, all, low, number};
+
+/// Closed whatever their arguments are.
+const ALWAYS: &[i64] = &[
+    // What there is beneath a path, and where paths begin.
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_pivot_root,
+    libc::SYS_chroot,
+    libc::SYS_open_tree,
+    libc::SYS_move_mount,
+    libc::SYS_fsopen,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_fspick,
+    libc::SYS_mount_setattr,
+    OPEN_TREE_ATTR,
+    libc::SYS_setns,
+    libc::SYS_swapon,
+    libc::SYS_swapoff,
+    libc::SYS_quotactl,
+    libc::SYS_quotactl_fd,
+    // Files by number and not by path; the goings-on at files of all paths.
+    libc::SYS_open_by_handle_at,
+    libc::SYS_fanotify_init,
+    // The kernel itself.
+    libc::SYS_init_module,
+    libc::SYS_finit_module,
+    libc::SYS_delete_module,
+    libc::SYS_kexec_load,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_kexec_file_load,
+    libc::SYS_reboot,
+    libc::SYS_bpf,
+    libc::SYS_perf_event_open,
+    libc::SYS_userfaultfd,
+    libc::SYS_syslog,
+    libc::SYS_acct,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_iopl,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_ioperm,
+    // The machine's clock and names, and the terminal's line.
+    libc::SYS_settimeofday,
+    libc::SYS_clock_settime,
+    libc::SYS_clock_adjtime,
+    libc::SYS_adjtimex,
+    libc::SYS_sethostname,
+    libc::SYS_setdomainname,
+    libc::SYS_vhangup,
+    // The kernel's store of keys belongs to the user and may hold his passwords.
+    libc::SYS_add_key,
+    libc::SYS_keyctl,
+    libc::SYS_request_key,
+    // A ring opens files, makes sockets and sends without any call that a filter could see.
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    // Memory of other processes.
+    libc::SYS_process_madvise,
+    libc::SYS_process_mrelease,
+];
+
+/// `open_tree_attr`, younger than `libc`'s table.
+const OPEN_TREE_ATTR: i64 = 467;
+
+/// `CLONE_NEW` flags: namespaces, in which a user has root's rights over much of the kernel.
+const NAMESPACES: [libc::c_int; 7] = [
+    libc::CLONE_NEWNS,
+    libc::CLONE_NEWCGROUP,
+    libc::CLONE_NEWUTS,
+    libc::CLONE_NEWIPC,
+    libc::CLONE_NEWUSER,
+    libc::CLONE_NEWPID,
+    libc::CLONE_NEWNET,
+];
+/// `CLONE_NEWTIME`; in the flags of `clone` the bit is part of a signal's number.
+const NEW_TIME: u64 = 0x80;
+
+/// `asm-generic/ioctls.h`.
+const TIOCSTI: u64 = 0x5412;
+const TIOCLINUX: u64 = 0x541C;
+const TIOCSCTTY: u64 = 0x540E;
+
+/// Bits of a mode that lend a program its file's user and group.
+const SET_IDS: [u64; 2] = [0o4000, 0o2000];
+
+/// Calls by number that the kernel is made to look too old for: their arguments are in memory,
+/// where a filter sees nothing, and programs know how to do without them.
+pub(super) const UNKNOWN: [i64; 2] = [libc::SYS_clone3, libc::SYS_openat2];
+
+pub(super) fn add(rules: &mut Rules) -> Result<()> {
+    for call in ALWAYS {
+        rules.insert(*call, Vec::new());
+    }
+    terminal(rules)?;
+    namespaces(rules)?;
+    other_processes(rules)?;
+    set_ids(rules)
+}
+
+fn namespaces(rules: &mut Rules) -> Result<()> {
+    let flag = |bit| Ok(SeccompRule::new(vec![low(0, MaskedEq(bit), bit)?])?);
+    let new: Vec<_> = NAMESPACES.into_iter().map(|bit| flag(number(bit))).collect::<Result<_>>()?;
+    rules.insert(libc::SYS_clone, new.clone());
+    rules.insert(libc::SYS_unshare, [new, vec![flag(NEW_TIME)?]].concat());
+    Ok(())
+}
+
+/// Limits, priorities, processors and memory of other processes stay as they are. Landlock does
+/// not judge these calls and the kernel allows them among processes of one user. Those on the
+/// calling thread itself (identifier zero) pass.
+fn other_processes(rules: &mut Rules) -> Result<()> {
+    let set_limits = vec![low(0, Ne, 0)?, all(2, Ne, 0)?];
+    rules.insert(libc::SYS_prlimit64, vec![SeccompRule::new(set_limits)?]);
+    for call in [
+        libc::SYS_sched_setaffinity,
+        libc::SYS_sched_setattr,
+        libc::SYS_sched_setparam,
+        libc::SYS_sched_setscheduler,
+        libc::SYS_migrate_pages,
+        libc::SYS_move_pages,
+    ] {
+        rules.insert(call, vec![SeccompRule::new(vec![low(0, Ne, 0)?])?]);
+    }
+    let process = [
+        (libc::SYS_setpriority, u64::from(libc::PRIO_PROCESS)),
+        // `IOPRIO_WHO_PROCESS` of `linux/ioprio.h`.
+        (libc::SYS_ioprio_set, 1),
+    ];
+    for (call, own) in process {
+        let whole_user_or_group = SeccompRule::new(vec![low(0, Ne, own)?])?;
+        let somebody = SeccompRule::new(vec![low(1, Ne, 0)?])?;
+        rules.insert(call, vec![whole_user_or_group, somebody]);
+    }
+    Ok(())
+}
+
+/// No file becomes one that runs with its owner's rights: it would go on doing so outside.
+fn set_ids(rules: &mut Rules) -> Result<()> {
+    let changes = [
+        #[cfg(target_arch = "x86_64")]
+        (libc::SYS_chmod, 1),
+        #[cfg(target_arch = "x86_64")]
+        (libc::SYS_creat, 1),
+        #[cfg(target_arch = "x86_64")]
+        (libc::SYS_mknod, 1),
+        (libc::SYS_fchmod, 1),
+        (libc::SYS_fchmodat, 2),
+        (libc::SYS_fchmodat2, 2),
+        (libc::SYS_mknodat, 2),
+    ];
+    for (call, mode) in changes {
+        let bit = |bit| Ok(SeccompRule::new(vec![low(mode, MaskedEq(bit), bit)?])?);
+        rules.insert(call, SET_IDS.into_iter().map(bit).collect::<Result<_>>()?);
+    }
+    let opens = [
+        #[cfg(target_arch = "x86_64")]
+        (libc::SYS_open, 1),
+        (libc::SYS_openat, 2),
+    ];
+    for (call, flags) in opens {
+        let mut creating = Vec::new();
+        // The mode says nothing if no file is made.
+        for making in [libc::O_CREAT, libc::O_TMPFILE & !libc::O_DIRECTORY].map(number) {
+            for bit in SET_IDS {
+                let is_making = low(flags, MaskedEq(making), making)?;
+                let lends = low(flags + 1, MaskedEq(bit), bit)?;
+                creating.push(SeccompRule::new(vec![is_making, lends])?);
+            }
+        }
+        rules.insert(call, creating);
+    }
+    Ok(())
+}
+
+/// Keystrokes cannot be pushed into a terminal, nor can a terminal be stolen from its session.
+///
+/// The kernel takes the request as 32 bits: a comparison of all 64 would be evaded by setting one
+/// of the others.
+fn terminal(rules: &mut Rules) -> Result<()> {
+    let steal = vec![low(1, Eq, TIOCSCTTY)?, low(2, Eq, 1)?];
+    let requests = vec![
+        SeccompRule::new(vec![low(1, Eq, TIOCSTI)?])?,
+        SeccompRule::new(vec![low(1, Eq, TIOCLINUX)?])?,
+        SeccompRule::new(steal)?,
+    ];
+    rules.insert(libc::SYS_ioctl, requests);
+    Ok(())
+}
