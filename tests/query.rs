@@ -254,6 +254,7 @@ fn everything(root: &Path) -> CapabilitySet {
     caps.allow_tcp_connect_port(443).unwrap();
     caps.allow_bind_port(8080).unwrap();
     caps.allow_localhost_port(5432).unwrap();
+    caps.platform_rule("(allow iokit-open)").unwrap();
     caps.accept_less();
     caps
 }

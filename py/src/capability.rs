@@ -1,18 +1,25 @@
-//! `CapabilitySet`, `apply`, and whether this machine can enforce them.
+//! `CapabilitySet` and the paths that it grants.
 
-use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use nono_sandbox::{CapabilitySet, FsCapability};
+use nono_sandbox::{CapabilitySet, FsCapability, Grant, State};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use crate::enums::{AccessArgument, access_mode};
 use crate::error::sandbox_error;
 use crate::proxy::PyProxyHandle;
+use crate::source::PyCapabilitySource;
 
-/// What a process may touch: directories, files, and the network.
+/// What Python knows of its own installation.
+const INTERPRETER: &str = "nono_py._interpreter";
+/// What makes a set of what `pickle` has kept.
+const RESTORE: &str = "nono_py._restore";
+
+/// What a process may touch: directories, files, sockets, and the network.
 ///
 /// Every set starts empty and each call grants more. A set may be shared between threads; a
 /// sandbox takes the grants as they are when it starts.
@@ -37,32 +44,90 @@ impl PyCapabilitySet {
     pub(crate) fn snapshot(&self, py: Python<'_>) -> CapabilitySet {
         self.with(py, |set| set.clone())
     }
+
+    /// As `with`, for what can fail.
+    fn change(
+        &self,
+        py: Python<'_>,
+        f: impl FnOnce(&mut CapabilitySet) -> Result<(), nono_sandbox::Error> + Send,
+    ) -> PyResult<()> {
+        self.with(py, f).map_err(sandbox_error)
+    }
+
+    fn grant(&self, py: Python<'_>, grant: Grant<'_>) -> PyResult<()> {
+        self.change(py, |set| set.grant(grant))
+    }
+}
+
+impl From<CapabilitySet> for PyCapabilitySet {
+    fn from(inner: CapabilitySet) -> Self {
+        Self { inner: Mutex::new(inner) }
+    }
 }
 
 #[pymethods]
+#[expect(clippy::needless_pass_by_value, reason = "extracted from Python arguments")]
 impl PyCapabilitySet {
     #[new]
     fn new() -> Self {
         Self::default()
     }
 
-    /// Grant a directory and everything below it.
-    #[expect(clippy::needless_pass_by_value, reason = "extracted from a Python argument")]
-    fn allow_path(&self, py: Python<'_>, path: PathBuf, mode: AccessArgument) -> PyResult<()> {
-        self.with(py, |set| set.allow_path(&path, mode.0)).map_err(sandbox_error)
+    /// Grant a directory and everything below it. With `execute=False`, what can be read there
+    /// cannot be executed.
+    #[pyo3(signature = (path, mode, *, execute=true))]
+    fn allow_path(
+        &self,
+        py: Python<'_>,
+        path: PathBuf,
+        mode: AccessArgument,
+        execute: bool,
+    ) -> PyResult<()> {
+        self.grant(py, Grant { is_executable: execute, ..Grant::new(&path, false, mode.0) })
     }
 
-    /// Grant one file.
-    #[expect(clippy::needless_pass_by_value, reason = "extracted from a Python argument")]
-    fn allow_file(&self, py: Python<'_>, path: PathBuf, mode: AccessArgument) -> PyResult<()> {
-        self.with(py, |set| set.allow_file(&path, mode.0)).map_err(sandbox_error)
+    /// Grant one file. With `execute=False`, it cannot be executed.
+    #[pyo3(signature = (path, mode, *, execute=true))]
+    fn allow_file(
+        &self,
+        py: Python<'_>,
+        path: PathBuf,
+        mode: AccessArgument,
+        execute: bool,
+    ) -> PyResult<()> {
+        self.grant(py, Grant { is_executable: execute, ..Grant::new(&path, true, mode.0) })
+    }
+
+    /// Keep every grant from a path and all below it.
+    fn deny_path(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
+        self.change(py, |set| set.deny_path(&path))
+    }
+
+    /// Grant what this Python needs to run, import and show tracebacks: the system's programs
+    /// and libraries, its own, and the directories of `sys.path`; to be read only.
+    fn allow_interpreter(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let py = slf.py();
+        slf.get().allow_system(py)?;
+        let paths: Vec<PathBuf> = py.import(INTERPRETER)?.call_method0("paths")?.extract()?;
+        slf.get().change(py, |set| {
+            paths.iter().try_for_each(|path| set.grant_existing(path, nono_sandbox::Access::Read))
+        })
+    }
+
+    /// Grant what the system's programs need: programs, libraries, certificates, `/dev/null` and
+    /// the like, and a process's own part of `/proc`; no home, no `/run`, no `/sys`, no `/tmp`.
+    fn allow_system(&self, py: Python<'_>) -> PyResult<()> {
+        self.change(py, CapabilitySet::allow_system)
+    }
+
+    /// Grant the directory for temporary files, to read and to write, and return its path.
+    fn allow_temp(&self, py: Python<'_>) -> PyResult<OsString> {
+        self.with(py, CapabilitySet::allow_temp).map(PathBuf::into_os_string).map_err(sandbox_error)
     }
 
     /// Deny all network access.
     fn block_network(&self, py: Python<'_>) {
-        self.with(py, |set| {
-            set.block_network();
-        });
+        self.with(py, CapabilitySet::block_network);
     }
 
     /// Deny all network access but TCP to `proxy`.
@@ -73,10 +138,87 @@ impl PyCapabilitySet {
         });
     }
 
+    /// Grant a TCP port of this machine's loopback addresses, to connect to and to serve at.
+    fn allow_localhost_port(&self, py: Python<'_>, port: u16) -> PyResult<()> {
+        self.change(py, |set| set.allow_localhost_port(port))
+    }
+
+    /// Grant TCP connections to a port of any host.
+    fn allow_tcp_connect_port(&self, py: Python<'_>, port: u16) -> PyResult<()> {
+        self.change(py, |set| set.allow_tcp_connect_port(port))
+    }
+
+    /// Grant serving TCP at a port.
+    fn allow_bind_port(&self, py: Python<'_>, port: u16) -> PyResult<()> {
+        self.change(py, |set| set.allow_bind_port(port))
+    }
+
+    /// Grant connections to a unix socket, or to all below a directory.
+    fn allow_unix_socket(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
+        self.change(py, |set| set.allow_unix_socket(&path))
+    }
+
+    /// Begin sandboxes also where this machine cannot enforce everything; the report says what
+    /// is missing.
+    fn accept_less(&self, py: Python<'_>) {
+        self.with(py, CapabilitySet::accept_less);
+    }
+
+    /// Add a rule of the Seatbelt profile language, for macOS. Checked everywhere, used there.
+    fn platform_rule(&self, py: Python<'_>, rule: String) -> PyResult<()> {
+        self.change(py, |set| set.platform_rule(&rule))
+    }
+
+    /// Make one grant of all that are of the same object.
+    fn deduplicate(&self, py: Python<'_>) {
+        self.with(py, CapabilitySet::deduplicate);
+    }
+
+    /// Whether a granted directory covers the path, followed as the kernel would.
+    fn path_covered(&self, py: Python<'_>, path: PathBuf) -> bool {
+        self.with(py, |set| set.path_covered(&path))
+    }
+
     /// The granted paths, in the order of granting.
     fn fs_capabilities(&self, py: Python<'_>) -> Vec<PyFsCapability> {
         let wrap = |capability: &FsCapability| PyFsCapability { inner: capability.clone() };
         self.with(py, |set| set.fs_capabilities().iter().map(wrap).collect())
+    }
+
+    /// The denied paths, without symbolic links.
+    #[getter]
+    fn denied_paths(&self, py: Python<'_>) -> Vec<OsString> {
+        let paths = |set: &mut CapabilitySet| {
+            set.denied_paths().iter().map(|path| path.resolved().into()).collect()
+        };
+        self.with(py, paths)
+    }
+
+    /// The granted unix sockets and directories of them, without symbolic links.
+    #[getter]
+    fn unix_sockets(&self, py: Python<'_>) -> Vec<OsString> {
+        let paths = |set: &mut CapabilitySet| {
+            set.unix_sockets().iter().map(|socket| socket.resolved().into()).collect()
+        };
+        self.with(py, paths)
+    }
+
+    /// The TCP ports that can be connected to on any host.
+    #[getter]
+    fn tcp_connect_ports(&self, py: Python<'_>) -> Vec<u16> {
+        self.with(py, |set| set.tcp_connect_ports().to_vec())
+    }
+
+    /// The TCP ports that can be served at.
+    #[getter]
+    fn bind_ports(&self, py: Python<'_>) -> Vec<u16> {
+        self.with(py, |set| set.bind_ports().to_vec())
+    }
+
+    /// The TCP ports of loopback addresses that can be connected to and served at.
+    #[getter]
+    fn localhost_ports(&self, py: Python<'_>) -> Vec<u16> {
+        self.with(py, |set| set.localhost_ports().to_vec())
     }
 
     /// Whether direct network access is denied, wholly or but for a proxy.
@@ -92,6 +234,32 @@ impl PyCapabilitySet {
 
     fn __repr__(&self, py: Python<'_>) -> String {
         self.with(py, |set| set.to_string())
+    }
+
+    fn __eq__(&self, py: Python<'_>, other: &Bound<'_, Self>) -> bool {
+        // One after the other: two threads that compare the same two sets must not wait for
+        // each other.
+        let other = other.get().snapshot(py);
+        self.with(py, move |set| *set == other)
+    }
+
+    /// The same for all sets: a set changes, and its hash must not.
+    #[expect(clippy::unused_self, reason = "a method of Python's")]
+    fn __hash__(&self) -> u64 {
+        0
+    }
+
+    fn __copy__(&self, py: Python<'_>) -> Self {
+        self.snapshot(py).into()
+    }
+
+    fn __deepcopy__(&self, py: Python<'_>, _memo: &Bound<'_, PyAny>) -> Self {
+        self.snapshot(py).into()
+    }
+
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, (String,))> {
+        let json = State::of(&self.snapshot(py)).to_json().map_err(sandbox_error)?;
+        Ok((py.import(RESTORE)?.getattr("capability_set")?, (json,)))
     }
 }
 
@@ -122,10 +290,22 @@ impl PyFsCapability {
         access_mode(py, self.inner.access())
     }
 
+    /// Whether what can be read can be executed too.
+    #[getter]
+    fn is_executable(&self) -> bool {
+        self.inner.is_executable()
+    }
+
     /// Whether the grant is for one file.
     #[getter]
     fn is_file(&self) -> bool {
         self.inner.is_file()
+    }
+
+    /// Who granted it.
+    #[getter]
+    fn source(&self) -> PyCapabilitySource {
+        self.inner.source().clone().into()
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
@@ -137,47 +317,22 @@ impl PyFsCapability {
     fn __str__(&self) -> String {
         self.inner.to_string()
     }
-}
 
-/// Whether, and by what, this machine can enforce a sandbox.
-#[pyclass(name = "SupportInfo", module = "nono_py", frozen, get_all)]
-#[derive(Debug, Clone)]
-pub(crate) struct PySupportInfo {
-    /// Whether sandboxing is available.
-    is_supported: bool,
-    /// The platform, for example `linux`.
-    platform: String,
-    /// What is available, or why nothing is.
-    details: String,
-}
-
-#[pymethods]
-impl PySupportInfo {
-    fn __repr__(&self) -> String {
-        format!("SupportInfo(supported={}, platform='{}')", self.is_supported, self.platform)
+    fn __eq__(&self, other: &Bound<'_, Self>) -> bool {
+        self.inner == other.get().inner
     }
-}
 
-/// Confine this process, its threads and all their children. There is no way back.
-#[pyfunction]
-pub(crate) fn apply(py: Python<'_>, caps: &Bound<'_, PyCapabilitySet>) -> PyResult<()> {
-    let caps = caps.get().snapshot(py);
-    nono_sandbox::apply(&caps).map(|_enforcement| ()).map_err(sandbox_error)
-}
+    fn __hash__(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.inner.resolved().hash(&mut hasher);
+        hasher.finish()
+    }
 
-/// Whether sandboxing is available on this machine.
-#[pyfunction]
-pub(crate) fn is_supported(py: Python<'_>) -> bool {
-    py.detach(|| nono_sandbox::support().is_supported)
-}
+    fn __copy__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
 
-/// What sandboxing this machine offers.
-#[pyfunction]
-pub(crate) fn support_info(py: Python<'_>) -> PySupportInfo {
-    let support = py.detach(nono_sandbox::support);
-    PySupportInfo {
-        is_supported: support.is_supported,
-        platform: support.platform.to_owned(),
-        details: support.details,
+    fn __deepcopy__(slf: Py<Self>, _memo: &Bound<'_, PyAny>) -> Py<Self> {
+        slf
     }
 }

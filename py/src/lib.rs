@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod apply;
 mod arguments;
 mod audit;
 mod blocking;
@@ -15,15 +16,22 @@ mod enums;
 mod error;
 mod exec;
 mod proxy;
+mod query;
 mod route;
+mod source;
+mod state;
 
 /// The extension module; `nono_py/__init__.py` re-exports what is public.
 #[pyo3::pymodule]
 mod _nono_py {
     #[pymodule_export]
-    use crate::capability::{
-        PyCapabilitySet, PyFsCapability, PySupportInfo, apply, is_supported, support_info,
+    use crate::apply::{
+        PyDetectedAbi, PyEnforcement, PySupportInfo, apply, apply_auto_with_abi, apply_external,
+        apply_landlock, apply_landlock_with_abi, apply_seccomp, apply_seccomp_with_abi,
+        apply_unlink_overrides, detect_abi, is_supported, support_info,
     };
+    #[pymodule_export]
+    use crate::capability::{PyCapabilitySet, PyFsCapability};
     #[pymodule_export]
     use crate::config::{PyExternalProxyConfig, PyProxyConfig};
     #[pymodule_export]
@@ -31,7 +39,13 @@ mod _nono_py {
     #[pymodule_export]
     use crate::proxy::{PyProxyHandle, start_proxy};
     #[pymodule_export]
+    use crate::query::PyQueryContext;
+    #[pymodule_export]
     use crate::route::PyRouteConfig;
+    #[pymodule_export]
+    use crate::source::PyCapabilitySource;
+    #[pymodule_export]
+    use crate::state::PySandboxState;
 
     /// The version of the package.
     #[pymodule_export]

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import trustme
 from nono_py import AccessMode, CapabilitySet, ProxyConfig, ProxyHandle, RouteConfig, start_proxy
-from nono_py._demo import grants
 from origin import Origin, running
 
 
@@ -90,6 +89,7 @@ def place(tmp_path: Path) -> Path:
 @pytest.fixture
 def caps(place: Path) -> CapabilitySet:
     """What Python needs to run, and `place` to write in."""
-    granted = grants.interpreter()
+    granted = CapabilitySet()
+    granted.allow_interpreter()
     granted.allow_path(place, AccessMode.READ_WRITE)
     return granted

@@ -3,7 +3,6 @@
 import copy
 import errno
 import pickle
-import subprocess
 import sys
 import threading
 from enum import Enum
@@ -47,7 +46,7 @@ def test_enumerations_are_real(member: Any, representation: str, text: str, numb
 def test_classes_say_where_they_are_from() -> None:
     public = [getattr(nono_py, name) for name in nono_py.__all__]
     classes = [item for item in public if isinstance(item, type)]
-    assert len(classes) == 10
+    assert len(classes) == 15
     assert {item.__module__ for item in classes} == {"nono_py"}
 
 
@@ -136,26 +135,3 @@ def test_support_is_explained() -> None:
     assert info.details
     supported = str(info.is_supported).lower()
     assert repr(info) == f"SupportInfo(supported={supported}, platform='{info.platform}')"
-
-
-def test_apply_confines_the_process_and_its_children(tmp_path: Path) -> None:
-    program = f"""
-import os, subprocess
-from nono_py import AccessMode, CapabilitySet, apply
-caps = CapabilitySet()
-caps.allow_path({str(tmp_path)!r}, AccessMode.READ_WRITE)
-caps.allow_path("/usr", AccessMode.READ)
-for path in ("/lib", "/lib64", "/bin"):
-    if os.path.isdir(path):
-        caps.allow_path(path, AccessMode.READ)
-assert apply(caps) is None
-open({str(tmp_path / "made")!r}, "w").close()
-try:
-    open("/etc/passwd")
-except PermissionError:
-    print("denied")
-print(os.spawnl(os.P_WAIT, "/bin/cat", "cat", "/etc/passwd"))
-"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert (done.stdout, done.returncode) == ("denied\n1\n", 0), done.stderr
-    assert (tmp_path / "made").exists()

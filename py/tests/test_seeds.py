@@ -11,9 +11,9 @@ import pytest
 EXAMPLES = Path(__file__).parent / "examples"
 #: What the example of the proxy takes for granted.
 CAPS = """
-from nono_py import AccessMode
-from nono_py._demo.grants import interpreter
-caps = interpreter()
+from nono_py import AccessMode, CapabilitySet
+caps = CapabilitySet()
+caps.allow_interpreter()
 caps.allow_path(".", AccessMode.READ)
 """
 

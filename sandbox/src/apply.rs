@@ -119,6 +119,15 @@ fn no_landlock() -> Error {
     failure(Step::Landlock, io::ErrorKind::Unsupported.into())
 }
 
+/// The version of Landlock that the kernel has, as far as this crate knows versions.
+///
+/// # Errors
+///
+/// [`Error::Unsupported`] if it has none.
+pub fn landlock_abi() -> Result<u32, Error> {
+    Landlock::detect().map(Landlock::abi)
+}
+
 /// Whether [`apply`] and [`Command::run`](crate::Command::run) can work on this machine.
 pub fn support() -> Support {
     let (is_supported, details) = match Landlock::detect() {

@@ -308,6 +308,7 @@ pub struct CapabilitySet {
     network: Network,
     pub(crate) ports: Ports,
     unix_sockets: Vec<UnixSocket>,
+    pub(crate) platform_rules: Vec<String>,
     is_accepting_less: bool,
 }
 
@@ -395,6 +396,14 @@ impl CapabilitySet {
     /// [`allow_unix_socket`](Self::allow_unix_socket)) or the process's own.
     pub fn block_network(&mut self) {
         self.network = Network::Blocked;
+    }
+
+    /// Lifts every limit of the network, granted ports and sockets included: for a process whose
+    /// network somebody else limits.
+    pub fn open_network(&mut self) {
+        self.network = Network::Open;
+        self.ports = Ports::default();
+        self.unix_sockets.clear();
     }
 
     /// Denies the network but for TCP connections to `proxy`: to this address and this port.
@@ -488,6 +497,11 @@ impl CapabilitySet {
     /// The TCP ports of loopback addresses that can be connected to and served at.
     pub fn localhost_ports(&self) -> &[u16] {
         &self.ports.localhost
+    }
+
+    /// The rules in the language of macOS, as they were given.
+    pub fn platform_rules(&self) -> &[String] {
+        &self.platform_rules
     }
 
     /// Whether a sandbox may begin that cannot be enforced in full.

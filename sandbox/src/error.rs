@@ -51,6 +51,14 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
+    /// A rule of the platform's own language cannot be taken.
+    #[error("the platform rule `{rule}` is refused: {reason}")]
+    PlatformRule {
+        /// The rule as it was given.
+        rule: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
     /// The text of a state is not one.
     #[error("Invalid JSON")]
     StateFormat {
@@ -223,6 +231,7 @@ impl Error {
                 | Self::ExpectedFile { .. }
                 | Self::ExpectedSocket { .. }
                 | Self::PortZero
+                | Self::PlatformRule { .. }
                 | Self::StateFormat { .. }
                 | Self::StatePath { .. }
         )

@@ -64,8 +64,10 @@
 //!
 //! # Platforms
 //!
-//! Linux 5.13 with Landlock; network limits from 6.7 on. Elsewhere everything that would enforce
-//! returns [`Error::Unsupported`].
+//! Linux 5.13 with Landlock; network limits from 6.7 on. On macOS, [`apply()`] holds the process to
+//! a Seatbelt profile, which has never been tried there: its text is tested, the call is not, and
+//! [`Command`] does not run. Elsewhere everything that would enforce returns
+//! [`Error::Unsupported`].
 
 mod capability;
 #[cfg(target_os = "linux")]
@@ -80,6 +82,7 @@ mod network;
 mod query;
 #[cfg(target_os = "linux")]
 mod run;
+mod seatbelt;
 mod source;
 mod state;
 mod stdio;
@@ -103,13 +106,16 @@ mod spawn;
 mod supervisor;
 #[cfg(target_os = "linux")]
 mod sys;
+#[cfg(target_os = "macos")]
+#[path = "sys/seatbelt.rs"]
+mod sys;
 #[cfg(target_os = "linux")]
 mod threads;
 #[cfg(not(target_os = "linux"))]
 mod unsupported;
 
 #[cfg(target_os = "linux")]
-pub use apply::{apply, support};
+pub use apply::{apply, landlock_abi, support};
 pub use capability::{Access, CapabilitySet, DeniedPath, FsCapability, Grant};
 #[cfg(target_os = "linux")]
 pub use child::Child;
@@ -126,4 +132,4 @@ pub use source::Source;
 pub use state::State;
 pub use stdio::{Stdio, WindowSize};
 #[cfg(not(target_os = "linux"))]
-pub use unsupported::{apply, support};
+pub use unsupported::{apply, landlock_abi, support};

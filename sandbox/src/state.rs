@@ -31,6 +31,8 @@ pub struct State {
     unix_sockets: Vec<Socket>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     denied_paths: Vec<PathPair>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    platform_rules: Vec<String>,
     #[serde(default, skip_serializing_if = "is_default")]
     accept_less: bool,
 }
@@ -124,6 +126,7 @@ impl State {
             localhost_ports: caps.localhost_ports().to_vec(),
             unix_sockets: sockets.collect(),
             denied_paths: denied.collect(),
+            platform_rules: caps.platform_rules().to_vec(),
             accept_less: caps.is_accepting_less(),
         }
     }
@@ -192,6 +195,9 @@ impl State {
             caps.deny_path(path_to_open(&path.original, &path.resolved)?)?;
         }
         self.compare(&caps)?;
+        for rule in &self.platform_rules {
+            caps.platform_rule(rule)?;
+        }
         self.restore_network(&mut caps)?;
         Ok(caps)
     }

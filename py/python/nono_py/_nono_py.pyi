@@ -5,19 +5,34 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Final, Literal, TypeAlias, TypedDict, final, type_check_only
 
+from typing_extensions import NotRequired
+
 from nono_py._enums import AccessMode, InjectMode
 
 __all__ = [
     "CapabilitySet",
+    "CapabilitySource",
+    "DetectedAbi",
+    "Enforcement",
     "ExecResult",
     "ExternalProxyConfig",
     "FsCapability",
     "ProxyConfig",
     "ProxyHandle",
+    "QueryContext",
     "RouteConfig",
+    "SandboxState",
     "SupportInfo",
     "__version__",
     "apply",
+    "apply_auto_with_abi",
+    "apply_external",
+    "apply_landlock",
+    "apply_landlock_with_abi",
+    "apply_seccomp",
+    "apply_seccomp_with_abi",
+    "apply_unlink_overrides",
+    "detect_abi",
     "is_supported",
     "sandboxed_exec",
     "start_proxy",
@@ -31,6 +46,28 @@ _OsText: TypeAlias = str | bytes | os.PathLike[str]
 _Environment: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
 
 @final
+class CapabilitySource:
+    """Who granted a path: the program itself, a group of a policy, or this library."""
+
+    @staticmethod
+    def user() -> CapabilitySource:
+        """Return the program itself."""
+
+    @staticmethod
+    def group(name: str) -> CapabilitySource:
+        """Return the group of this name in a policy."""
+
+    @staticmethod
+    def system() -> CapabilitySource:
+        """Return this library: what programs need to start."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __copy__(self) -> CapabilitySource: ...
+    def __deepcopy__(self, memo: object, /) -> CapabilitySource: ...
+    def __reduce__(self) -> tuple[object, tuple[str, ...]]: ...
+
+@final
 class FsCapability:
     """One granted path."""
 
@@ -41,18 +78,50 @@ class FsCapability:
     @property
     def access(self) -> AccessMode: ...
     @property
+    def is_executable(self) -> bool:
+        """Whether what can be read can be executed too."""
+
+    @property
     def is_file(self) -> bool: ...
+    @property
+    def source(self) -> CapabilitySource: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __copy__(self) -> FsCapability: ...
+    def __deepcopy__(self, memo: object, /) -> FsCapability: ...
 
 @final
 class CapabilitySet:
-    """What a process may touch: directories, files, and the network."""
+    """What a process may touch: directories, files, sockets, and the network."""
 
     def __new__(cls) -> CapabilitySet: ...
-    def allow_path(self, path: _Path, mode: AccessMode) -> None:
-        """Grant a directory and everything below it."""
+    def allow_path(self, path: _Path, mode: AccessMode, *, execute: bool = True) -> None:
+        """Grant a directory and everything below it.
 
-    def allow_file(self, path: _Path, mode: AccessMode) -> None:
-        """Grant one file."""
+        With `execute=False`, what can be read there cannot be executed.
+        """
+
+    def allow_file(self, path: _Path, mode: AccessMode, *, execute: bool = True) -> None:
+        """Grant one file. With `execute=False`, it cannot be executed."""
+
+    def deny_path(self, path: _Path) -> None:
+        """Keep every grant from a path and all below it."""
+
+    def allow_interpreter(self) -> None:
+        """Grant what this Python needs to run, import and show tracebacks, to be read only.
+
+        The system's programs and libraries, Python's own, and the directories of `sys.path`.
+        """
+
+    def allow_system(self) -> None:
+        """Grant what the system's programs need to start, to be read only.
+
+        Programs, libraries, certificates, `/dev/null` and the like, and a process's own part of
+        `/proc`; no home, no `/run`, no `/sys`, no `/tmp`.
+        """
+
+    def allow_temp(self) -> str:
+        """Grant the directory for temporary files, to read and to write, and return its path."""
 
     def block_network(self) -> None:
         """Deny all network access."""
@@ -60,13 +129,145 @@ class CapabilitySet:
     def proxy_only(self, proxy: ProxyHandle) -> None:
         """Deny all network access but TCP to `proxy`."""
 
+    def allow_localhost_port(self, port: int) -> None:
+        """Grant a TCP port of loopback addresses, to connect to and to serve at."""
+
+    def allow_tcp_connect_port(self, port: int) -> None:
+        """Grant TCP connections to a port of any host."""
+
+    def allow_bind_port(self, port: int) -> None:
+        """Grant serving TCP at a port."""
+
+    def allow_unix_socket(self, path: _Path) -> None:
+        """Grant connections to a unix socket, or to all below a directory."""
+
+    def accept_less(self) -> None:
+        """Begin sandboxes also where this machine cannot enforce everything.
+
+        What is missing is in the report.
+        """
+
+    def platform_rule(self, rule: str) -> None:
+        """Add a rule of the Seatbelt profile language, for macOS. Checked everywhere."""
+
+    def deduplicate(self) -> None:
+        """Make one grant of all that are of the same object."""
+
+    def path_covered(self, path: _Path) -> bool:
+        """Return whether a granted directory covers the path, followed as the kernel would."""
+
     def fs_capabilities(self) -> list[FsCapability]:
         """Return the granted paths, in the order of granting."""
 
     @property
+    def denied_paths(self) -> list[str]: ...
+    @property
+    def unix_sockets(self) -> list[str]: ...
+    @property
+    def tcp_connect_ports(self) -> list[int]: ...
+    @property
+    def bind_ports(self) -> list[int]: ...
+    @property
+    def localhost_ports(self) -> list[int]: ...
+    @property
     def is_network_blocked(self) -> bool: ...
     def summary(self) -> str:
         """Return the grants in plain words, one a line."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __copy__(self) -> CapabilitySet: ...
+    def __deepcopy__(self, memo: object, /) -> CapabilitySet: ...
+    def __reduce__(self) -> tuple[object, tuple[str]]: ...
+
+@type_check_only
+class _PathGranted(TypedDict):
+    status: Literal["allowed"]
+    reason: Literal["granted_path"]
+    granted_path: str
+    access: Literal["read", "write", "read+write"]
+
+@type_check_only
+class _PathInsufficient(TypedDict):
+    status: Literal["denied"]
+    reason: Literal["insufficient_access"]
+    granted: Literal["read", "write", "read+write"]
+    requested: Literal["read", "write", "read+write"]
+
+@type_check_only
+class _PathDenied(TypedDict):
+    status: Literal["denied"]
+    reason: Literal["path_denied"]
+    denied_path: str
+
+@type_check_only
+class _PathNotGranted(TypedDict):
+    status: Literal["denied"]
+    reason: Literal["path_not_granted"]
+
+@type_check_only
+class _NetworkAllowed(TypedDict):
+    status: Literal["allowed"]
+    reason: Literal["network_allowed", "proxy", "port_granted", "socket_granted"]
+
+@type_check_only
+class _NetworkDenied(TypedDict):
+    status: Literal["denied"]
+    reason: Literal["network_blocked", "port_not_granted", "socket_not_granted"]
+    suggestion: NotRequired[str]
+
+_PathAnswer: TypeAlias = _PathGranted | _PathInsufficient | _PathDenied | _PathNotGranted
+_NetworkAnswer: TypeAlias = _NetworkAllowed | _NetworkDenied
+
+@final
+class QueryContext:
+    """Answers what a `CapabilitySet` allows, from the rules that a sandbox of it enforces."""
+
+    def __new__(cls, caps: CapabilitySet) -> QueryContext: ...
+    def query_path(self, path: _Path, mode: AccessMode) -> _PathAnswer:
+        """Return whether a path may be used this way."""
+
+    def suggest_path(self, path: _Path, mode: AccessMode) -> str | None:
+        """Return the smallest grant that would allow it, as the call that makes it.
+
+        `None` if it is allowed already, or denied by a rule of its own.
+        """
+
+    def query_network(
+        self, host: str | None = None, port: int | None = None, *, bind: bool = False
+    ) -> _NetworkAnswer:
+        """Return whether the network may be used.
+
+        With `port`, for a TCP connection to it or, with `bind=True`, for serving at it; with
+        `host`, an address or `localhost`, at that one. A name stands for any host.
+        """
+
+    def query_unix_socket(self, path: _Path) -> _NetworkAnswer:
+        """Return whether a unix socket with a path may be connected to."""
+
+@final
+class SandboxState:
+    """All that a `CapabilitySet` grants, as text that can be reviewed, kept, and turned back."""
+
+    @staticmethod
+    def from_caps(caps: CapabilitySet) -> SandboxState:
+        """Return what `caps` grants now."""
+
+    @staticmethod
+    def from_json(json: str) -> SandboxState:
+        """Read what `to_json` wrote. Unknown fields are refused."""
+
+    def to_json(self) -> str:
+        """Return the text: JSON, indented."""
+
+    def to_caps(self) -> CapabilitySet:
+        """Grant anew. A path that leads elsewhere than the text says is refused."""
+
+    @property
+    def net_blocked(self) -> bool: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __reduce__(self) -> tuple[object, tuple[str]]: ...
 
 @final
 class SupportInfo:
@@ -79,8 +280,88 @@ class SupportInfo:
     @property
     def details(self) -> str: ...
 
-def apply(caps: CapabilitySet) -> None:
-    """Confine this process, its threads and all their children. There is no way back."""
+@final
+class DetectedAbi:
+    """The version of Landlock that the kernel has, and what it can judge."""
+
+    @property
+    def version(self) -> str: ...
+    @property
+    def has_refer(self) -> bool: ...
+    @property
+    def has_truncate(self) -> bool: ...
+    @property
+    def has_execute(self) -> bool: ...
+    @property
+    def has_network(self) -> bool: ...
+    @property
+    def has_ioctl_dev(self) -> bool: ...
+    @property
+    def has_scoping(self) -> bool: ...
+    @property
+    def feature_names(self) -> list[str]: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Enforcement:
+    """What the kernel enforces on a sandboxed process, and what it is too old to enforce."""
+
+    @property
+    def landlock_abi(self) -> int: ...
+    @property
+    def network(self) -> str: ...
+    @property
+    def domains(self) -> int:
+        """How many Landlock domains the process consists of.
+
+        One, or one for each thread that was there. Children of different domains cannot signal
+        each other.
+        """
+
+    @property
+    def no_new_privileges(self) -> bool: ...
+    @property
+    def filtered(self) -> bool: ...
+    @property
+    def missing(self) -> list[str]:
+        """What a newer kernel would judge and this one lets pass, in words."""
+
+    @property
+    def complete(self) -> bool: ...
+    def __eq__(self, other: object, /) -> bool: ...
+
+def apply(caps: CapabilitySet) -> Enforcement:
+    """Confine this process, all its threads and all their later children.
+
+    There is no way back. If a thread cannot be confined, none is, and the call raises.
+    """
+
+def apply_auto_with_abi(caps: CapabilitySet, abi: DetectedAbi) -> Enforcement:
+    """As `apply`, for the kernel that `detect_abi` has found."""
+
+def apply_landlock(caps: CapabilitySet) -> Enforcement:
+    """As `apply`: Landlock, and the system call filter for what Landlock does not judge."""
+
+def apply_landlock_with_abi(caps: CapabilitySet, abi: DetectedAbi) -> Enforcement:
+    """As `apply_landlock`, for the kernel that `detect_abi` has found."""
+
+def apply_seccomp(caps: CapabilitySet, external_tcp: bool = False) -> Enforcement:
+    """As `apply`. With `external_tcp=True` the network stays open: somebody else limits it."""
+
+def apply_seccomp_with_abi(
+    caps: CapabilitySet, abi: DetectedAbi, external_tcp: bool = False
+) -> Enforcement:
+    """As `apply_seccomp`, for the kernel that `detect_abi` has found."""
+
+def apply_external() -> None:
+    """Do nothing: for programs that are confined from outside."""
+
+def apply_unlink_overrides(caps: CapabilitySet) -> None:
+    """Do nothing: on macOS, where it would matter, no set has such rules."""
+
+def detect_abi() -> DetectedAbi:
+    """Return the version of Landlock that the kernel has."""
 
 def is_supported() -> bool:
     """Return whether sandboxing is available on this machine."""

@@ -7,8 +7,16 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from nono_py import AccessMode, ProxyConfig, ProxyHandle, RouteConfig, start_proxy, support_info
-from nono_py._demo import agent, grants
+from nono_py import (
+    AccessMode,
+    CapabilitySet,
+    ProxyConfig,
+    ProxyHandle,
+    RouteConfig,
+    start_proxy,
+    support_info,
+)
+from nono_py._demo import agent
 from nono_py._demo.judge import EXPECTED, judge
 from nono_py._demo.report import Account, table
 from nono_py._demo.stage import Stage, memory_of
@@ -91,7 +99,8 @@ def _run_agent(
     outside: Path,
 ) -> list[tuple[str, str]]:
     account.heading("The agent, in its sandbox")
-    caps = grants.interpreter()
+    caps = CapabilitySet()
+    caps.allow_interpreter()
     caps.allow_path(stage.directory, AccessMode.READ_WRITE)
     caps.proxy_only(proxy)
     extra = {

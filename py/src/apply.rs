@@ -1,0 +1,280 @@
+//! `apply` and its family, what they enforce, and whether this machine can.
+
+use nono_sandbox::{CapabilitySet, Enforcement};
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+
+use crate::capability::PyCapabilitySet;
+use crate::error::sandbox_error;
+
+/// What the kernel enforces on a sandboxed process, and what it is too old to enforce.
+#[pyclass(name = "Enforcement", module = "nono_py", frozen, eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PyEnforcement {
+    inner: Enforcement,
+}
+
+impl From<Enforcement> for PyEnforcement {
+    fn from(inner: Enforcement) -> Self {
+        Self { inner }
+    }
+}
+
+#[pymethods]
+impl PyEnforcement {
+    /// The version of Landlock in use.
+    #[getter]
+    fn landlock_abi(&self) -> u32 {
+        self.inner.landlock_abi()
+    }
+
+    /// The network limit in force.
+    #[getter]
+    fn network(&self) -> String {
+        self.inner.network().to_string()
+    }
+
+    /// How many Landlock domains the process consists of: one, or one for each thread that was
+    /// there. Children of different domains cannot signal each other.
+    #[getter]
+    fn domains(&self) -> usize {
+        self.inner.domains()
+    }
+
+    /// Whether set-user-id programs and the like gain nothing.
+    #[getter]
+    fn no_new_privileges(&self) -> bool {
+        self.inner.is_no_new_privileges()
+    }
+
+    /// Whether a system call filter is installed.
+    #[getter]
+    fn filtered(&self) -> bool {
+        self.inner.is_filtered()
+    }
+
+    /// What a newer kernel would judge and this one lets pass, in words.
+    #[getter]
+    fn missing(&self) -> Vec<&'static str> {
+        self.inner.missing().to_vec()
+    }
+
+    /// Whether the kernel judges all that there is to judge.
+    #[getter]
+    fn complete(&self) -> bool {
+        self.inner.is_complete()
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Enforcement({})", self.inner)
+    }
+
+    fn __str__(&self) -> String {
+        self.inner.to_string()
+    }
+}
+
+/// The version of Landlock that the kernel has, and what it can judge.
+#[pyclass(name = "DetectedAbi", module = "nono_py", frozen, eq, hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct PyDetectedAbi {
+    number: u32,
+}
+
+#[pymethods]
+impl PyDetectedAbi {
+    /// The version, for example `V7`.
+    #[getter]
+    fn version(&self) -> String {
+        format!("V{}", self.number)
+    }
+
+    /// Whether renames between directories are judged.
+    #[getter]
+    fn has_refer(&self) -> bool {
+        self.number >= 2
+    }
+
+    /// Whether truncation is judged.
+    #[getter]
+    fn has_truncate(&self) -> bool {
+        self.number >= 3
+    }
+
+    /// Whether execution is judged.
+    #[getter]
+    fn has_execute(&self) -> bool {
+        self.number >= 1
+    }
+
+    /// Whether TCP ports are judged.
+    #[getter]
+    fn has_network(&self) -> bool {
+        self.number >= 4
+    }
+
+    /// Whether control of devices is judged.
+    #[getter]
+    fn has_ioctl_dev(&self) -> bool {
+        self.number >= 5
+    }
+
+    /// Whether signals and abstract unix sockets are judged.
+    #[getter]
+    fn has_scoping(&self) -> bool {
+        self.number >= 6
+    }
+
+    /// What is judged, in words.
+    #[getter]
+    fn feature_names(&self) -> Vec<&'static str> {
+        let all = [
+            (1, "Basic filesystem access control"),
+            (2, "File rename across directories (Refer)"),
+            (3, "File truncation (Truncate)"),
+            (4, "TCP network filtering"),
+            (5, "Device ioctl filtering"),
+            (6, "Signal and abstract UNIX socket scoping"),
+            (8, "All threads at once (TSYNC)"),
+            (9, "UNIX sockets by path (ResolveUnix)"),
+        ];
+        all.into_iter().filter(|(abi, _)| *abi <= self.number).map(|(_, name)| name).collect()
+    }
+
+    fn __repr__(&self) -> String {
+        format!("DetectedAbi(version='V{}')", self.number)
+    }
+}
+
+/// Whether, and by what, this machine can enforce a sandbox.
+#[pyclass(name = "SupportInfo", module = "nono_py", frozen, get_all)]
+#[derive(Debug, Clone)]
+pub(crate) struct PySupportInfo {
+    /// Whether sandboxing is available.
+    is_supported: bool,
+    /// The platform, for example `linux`.
+    platform: String,
+    /// What is available, or why nothing is.
+    details: String,
+}
+
+#[pymethods]
+impl PySupportInfo {
+    fn __repr__(&self) -> String {
+        format!("SupportInfo(supported={}, platform='{}')", self.is_supported, self.platform)
+    }
+}
+
+/// Confine this process, all its threads and all their later children. There is no way back.
+#[pyfunction]
+pub(crate) fn apply(py: Python<'_>, caps: &Bound<'_, PyCapabilitySet>) -> PyResult<PyEnforcement> {
+    enforce(py, caps.get().snapshot(py))
+}
+
+/// As `apply`, for the kernel that `detect_abi` has found.
+#[pyfunction]
+pub(crate) fn apply_auto_with_abi(
+    py: Python<'_>,
+    caps: &Bound<'_, PyCapabilitySet>,
+    abi: &Bound<'_, PyDetectedAbi>,
+) -> PyResult<PyEnforcement> {
+    check_abi(py, abi.get())?;
+    apply(py, caps)
+}
+
+/// As `apply`: Landlock, and the system call filter for what Landlock does not judge.
+#[pyfunction]
+pub(crate) fn apply_landlock(
+    py: Python<'_>,
+    caps: &Bound<'_, PyCapabilitySet>,
+) -> PyResult<PyEnforcement> {
+    apply(py, caps)
+}
+
+/// As `apply_landlock`, for the kernel that `detect_abi` has found.
+#[pyfunction]
+pub(crate) fn apply_landlock_with_abi(
+    py: Python<'_>,
+    caps: &Bound<'_, PyCapabilitySet>,
+    abi: &Bound<'_, PyDetectedAbi>,
+) -> PyResult<PyEnforcement> {
+    apply_auto_with_abi(py, caps, abi)
+}
+
+/// As `apply`. With `external_tcp=True` the network stays open: somebody else has to limit it.
+#[pyfunction]
+#[pyo3(signature = (caps, external_tcp=false))]
+pub(crate) fn apply_seccomp(
+    py: Python<'_>,
+    caps: &Bound<'_, PyCapabilitySet>,
+    external_tcp: bool,
+) -> PyResult<PyEnforcement> {
+    let mut caps = caps.get().snapshot(py);
+    if external_tcp {
+        caps.open_network();
+    }
+    enforce(py, caps)
+}
+
+/// As `apply_seccomp`, for the kernel that `detect_abi` has found.
+#[pyfunction]
+#[pyo3(signature = (caps, abi, external_tcp=false))]
+pub(crate) fn apply_seccomp_with_abi(
+    py: Python<'_>,
+    caps: &Bound<'_, PyCapabilitySet>,
+    abi: &Bound<'_, PyDetectedAbi>,
+    external_tcp: bool,
+) -> PyResult<PyEnforcement> {
+    check_abi(py, abi.get())?;
+    apply_seccomp(py, caps, external_tcp)
+}
+
+/// Do nothing: for programs that are confined from outside.
+#[pyfunction]
+pub(crate) fn apply_external() {}
+
+/// Do nothing: on macOS, where it would matter, no set has such rules.
+#[pyfunction]
+pub(crate) fn apply_unlink_overrides(caps: &Bound<'_, PyCapabilitySet>) {
+    let _ = caps;
+}
+
+/// The version of Landlock that the kernel has.
+#[pyfunction]
+pub(crate) fn detect_abi(py: Python<'_>) -> PyResult<PyDetectedAbi> {
+    let number = py.detach(nono_sandbox::landlock_abi).map_err(sandbox_error)?;
+    Ok(PyDetectedAbi { number })
+}
+
+/// Whether sandboxing is available on this machine.
+#[pyfunction]
+pub(crate) fn is_supported(py: Python<'_>) -> bool {
+    py.detach(|| nono_sandbox::support().is_supported)
+}
+
+/// What sandboxing this machine offers.
+#[pyfunction]
+pub(crate) fn support_info(py: Python<'_>) -> PySupportInfo {
+    let support = py.detach(nono_sandbox::support);
+    PySupportInfo {
+        is_supported: support.is_supported,
+        platform: support.platform.to_owned(),
+        details: support.details,
+    }
+}
+
+/// Applies without the interpreter's lock: threads that are to stop may be waiting for it.
+#[expect(clippy::needless_pass_by_value, reason = "nobody needs it any more")]
+fn enforce(py: Python<'_>, caps: CapabilitySet) -> PyResult<PyEnforcement> {
+    py.detach(|| nono_sandbox::apply(&caps)).map(Into::into).map_err(sandbox_error)
+}
+
+/// Refuses what was found on another machine, and kept.
+fn check_abi(py: Python<'_>, abi: &PyDetectedAbi) -> PyResult<()> {
+    let here = detect_abi(py)?;
+    if *abi == here {
+        return Ok(());
+    }
+    let message = format!("this kernel has Landlock V{}, not V{}", here.number, abi.number);
+    Err(PyRuntimeError::new_err(message))
+}

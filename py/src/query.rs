@@ -1,0 +1,161 @@
+//! `QueryContext`: what a capability set allows, without trying it.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use nono_sandbox::{NetworkAnswer, PathAnswer, Query, Suggestion};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::capability::PyCapabilitySet;
+use crate::enums::AccessArgument;
+
+/// Answers what a `CapabilitySet` allows, from the rules that a sandbox of it enforces.
+///
+/// The set is taken as it is now. Paths are followed as the kernel would when it is asked.
+#[pyclass(name = "QueryContext", module = "nono_py", frozen)]
+#[derive(Debug)]
+pub(crate) struct PyQueryContext {
+    inner: Query,
+}
+
+#[pymethods]
+#[expect(clippy::needless_pass_by_value, reason = "extracted from Python arguments")]
+impl PyQueryContext {
+    #[new]
+    fn new(py: Python<'_>, caps: &Bound<'_, PyCapabilitySet>) -> Self {
+        Self { inner: Query::new(caps.get().snapshot(py)) }
+    }
+
+    /// Whether a path may be used this way, as a dictionary with `status` and `reason`.
+    fn query_path<'py>(
+        &self,
+        py: Python<'py>,
+        path: PathBuf,
+        mode: AccessArgument,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let answer = py.detach(|| self.inner.path(&path, mode.0));
+        let said = PyDict::new(py);
+        match answer {
+            PathAnswer::Allowed(by) => {
+                verdict(&said, true, "granted_path")?;
+                match by.as_slice() {
+                    [one] => {
+                        said.set_item("granted_path", one.resolved().as_os_str())?;
+                        said.set_item("access", one.access().to_string())?;
+                    }
+                    several => {
+                        let several: Vec<_> = several.iter().map(ToString::to_string).collect();
+                        said.set_item("granted_path", several.join(" + "))?;
+                        said.set_item("access", mode.0.to_string())?;
+                    }
+                }
+            }
+            PathAnswer::Insufficient { granted } => {
+                verdict(&said, false, "insufficient_access")?;
+                said.set_item("granted", granted.to_string())?;
+                said.set_item("requested", mode.0.to_string())?;
+            }
+            PathAnswer::Denied(denied) => {
+                verdict(&said, false, "path_denied")?;
+                said.set_item("denied_path", denied.resolved().as_os_str())?;
+            }
+            PathAnswer::NotGranted | PathAnswer::Unreachable => {
+                verdict(&said, false, "path_not_granted")?;
+            }
+        }
+        Ok(said)
+    }
+
+    /// The smallest grant that would allow it, as the call that makes it; `None` if it is allowed
+    /// or cannot be.
+    fn suggest_path(&self, py: Python<'_>, path: PathBuf, mode: AccessArgument) -> Option<String> {
+        text(py.detach(|| self.inner.suggest_path(&path, mode.0)))
+    }
+
+    /// Whether the network may be used: at all or, with `port`, for a TCP connection to it, or
+    /// with `bind=True` for serving at it. With `host`, an address or `localhost`, it is about
+    /// that one; a name stands for any host.
+    #[pyo3(signature = (host=None, port=None, *, bind=false))]
+    fn query_network<'py>(
+        &self,
+        py: Python<'py>,
+        host: Option<&str>,
+        port: Option<u16>,
+        bind: bool,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let said = PyDict::new(py);
+        let Some(port) = port else {
+            if host.is_some() || bind {
+                return Err(PyValueError::new_err("a question about a host or bind needs a port"));
+            }
+            let is_blocked = self.inner.caps().is_network_blocked();
+            let reason = if is_blocked { "network_blocked" } else { "network_allowed" };
+            verdict(&said, !is_blocked, reason)?;
+            return Ok(said);
+        };
+        let address = host.and_then(address);
+        let (answer, suggestion) = if bind {
+            (self.inner.bind(address, port), self.inner.suggest_bind(address, port))
+        } else {
+            let answer = match address {
+                Some(ip) => self.inner.connect(SocketAddr::new(ip, port)),
+                None => self.inner.connect_port(port),
+            };
+            (answer, self.inner.suggest_connect(address, port))
+        };
+        tell(&said, answer, suggestion)?;
+        Ok(said)
+    }
+
+    /// Whether a unix socket with a path may be connected to.
+    fn query_unix_socket<'py>(
+        &self,
+        py: Python<'py>,
+        path: PathBuf,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let said = PyDict::new(py);
+        let answer = py.detach(|| self.inner.unix_socket(&path));
+        tell(&said, answer, self.inner.suggest_unix_socket(&path))?;
+        Ok(said)
+    }
+}
+
+/// The address that a host is for certain.
+fn address(host: &str) -> Option<IpAddr> {
+    if host.eq_ignore_ascii_case("localhost") {
+        return Some(Ipv4Addr::LOCALHOST.into());
+    }
+    host.trim_start_matches('[').trim_end_matches(']').parse().ok()
+}
+
+fn tell(
+    said: &Bound<'_, PyDict>,
+    answer: NetworkAnswer,
+    suggestion: Option<Suggestion>,
+) -> PyResult<()> {
+    let reason = match answer {
+        NetworkAnswer::Open => "network_allowed",
+        NetworkAnswer::Proxy => "proxy",
+        NetworkAnswer::PortGranted => "port_granted",
+        NetworkAnswer::SocketGranted => "socket_granted",
+        NetworkAnswer::Blocked => "network_blocked",
+        NetworkAnswer::PortNotGranted => "port_not_granted",
+        NetworkAnswer::SocketNotGranted => "socket_not_granted",
+    };
+    verdict(said, answer.is_allowed(), reason)?;
+    match text(suggestion) {
+        Some(suggestion) => said.set_item("suggestion", suggestion),
+        None => Ok(()),
+    }
+}
+
+fn verdict(said: &Bound<'_, PyDict>, is_allowed: bool, reason: &str) -> PyResult<()> {
+    said.set_item("status", if is_allowed { "allowed" } else { "denied" })?;
+    said.set_item("reason", reason)
+}
+
+fn text(suggestion: Option<Suggestion>) -> Option<String> {
+    suggestion.map(|suggestion| suggestion.to_string())
+}

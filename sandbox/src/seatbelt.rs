@@ -1,0 +1,238 @@
+//! The profile that holds a process on macOS, as text: the same grants in Seatbelt's language.
+//!
+//! The text is made everywhere, so that it can be tested and reviewed everywhere; only macOS takes
+//! it. Everything is denied that no rule allows, and of the rules that match the last one counts.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use crate::capability::{CapabilitySet, FsCapability};
+use crate::error::{Error, Feature};
+use crate::network::Network;
+
+/// What every process needs: to run itself, to signal its own kind, to walk along paths, and to
+/// ask for names and clocks. No file's content is among it.
+const BASE: &str = "(version 1)
+(deny default)
+(allow process-fork)
+(allow signal (target same-sandbox))
+(allow process-info* (target same-sandbox))
+(allow sysctl-read)
+(allow file-read-metadata)
+(allow file-read* (literal \"/\"))
+(allow mach-lookup (global-name \"com.apple.system.notification_center\"))
+(allow mach-lookup (global-name \"com.apple.system.opendirectoryd.libinfo\"))
+(allow mach-lookup (global-name \"com.apple.system.logger\"))
+";
+
+impl CapabilitySet {
+    /// The Seatbelt profile of this set.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] for what the language cannot say: a proxy that is not on this
+    /// machine, or a path that is no UTF-8.
+    pub fn seatbelt_profile(&self) -> Result<String, Error> {
+        let mut profile = BASE.to_owned();
+        for grant in self.fs_capabilities() {
+            files(&mut profile, grant)?;
+        }
+        // Device nodes are nobody's to make, whatever is granted.
+        profile.push_str("(deny file-mknod)\n");
+        network(&mut profile, self)?;
+        for rule in self.platform_rules() {
+            line(&mut profile, rule);
+        }
+        for denied in self.denied_paths() {
+            let filter = path_filter("subpath", denied.resolved())?;
+            line(&mut profile, &format!("(deny file-read* file-write* process-exec* {filter})"));
+            line(&mut profile, &format!("(deny network-outbound (remote unix-socket {filter}))"));
+        }
+        Ok(profile)
+    }
+
+    /// Adds a rule in Seatbelt's own language, for macOS. It is checked everywhere.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::PlatformRule`] if it is not one whole rule, or opens the whole file system.
+    pub fn platform_rule(&mut self, rule: &str) -> Result<(), Error> {
+        check(rule).map_err(|reason| Error::PlatformRule { rule: rule.to_owned(), reason })?;
+        self.platform_rules.push(rule.to_owned());
+        Ok(())
+    }
+}
+
+fn files(profile: &mut String, grant: &FsCapability) -> Result<(), Error> {
+    let kind = if grant.is_file() { "literal" } else { "subpath" };
+    let filter = path_filter(kind, grant.resolved())?;
+    let operations = [
+        (grant.access().is_read(), "file-read*"),
+        (grant.is_executable(), "process-exec* file-map-executable"),
+        (grant.access().is_write(), "file-write*"),
+    ];
+    for (_, operation) in operations.into_iter().filter(|(is_granted, _)| *is_granted) {
+        line(profile, &format!("(allow {operation} {filter})"));
+    }
+    Ok(())
+}
+
+fn network(profile: &mut String, caps: &CapabilitySet) -> Result<(), Error> {
+    let has_ports = !caps.tcp_connect_ports().is_empty() || !caps.bind_ports().is_empty();
+    match caps.network() {
+        Network::Open if !has_ports => {
+            line(profile, "(allow network*)");
+            line(profile, "(allow system-socket)");
+            return Ok(());
+        }
+        // The language knows two hosts: this one and any.
+        Network::ProxyOnly(proxy) if !proxy.ip().is_loopback() => {
+            let what = "a proxy that is not on this machine";
+            return Err(Error::Unsupported { feature: Feature::Grant { what } });
+        }
+        Network::ProxyOnly(proxy) => outbound(profile, "localhost", proxy.port()),
+        Network::Open | Network::Blocked => {}
+    }
+    for port in caps.tcp_connect_ports() {
+        outbound(profile, "*", *port);
+    }
+    for port in caps.bind_ports() {
+        inbound(profile, "*", *port);
+    }
+    for port in caps.localhost_ports() {
+        outbound(profile, "localhost", *port);
+        inbound(profile, "localhost", *port);
+    }
+    for socket in caps.unix_sockets() {
+        let kind = if socket.is_directory() { "subpath" } else { "path-literal" };
+        let filter = path_filter(kind, socket.resolved())?;
+        line(profile, &format!("(allow network-outbound (remote unix-socket {filter}))"));
+    }
+    Ok(())
+}
+
+fn outbound(profile: &mut String, host: &str, port: u16) {
+    line(profile, &format!("(allow network-outbound (remote tcp \"{host}:{port}\"))"));
+}
+
+fn inbound(profile: &mut String, host: &str, port: u16) {
+    line(profile, &format!("(allow network-bind (local tcp \"{host}:{port}\"))"));
+    line(profile, &format!("(allow network-inbound (local tcp \"{host}:{port}\"))"));
+}
+
+fn line(profile: &mut String, rule: &str) {
+    profile.push_str(rule);
+    profile.push('\n');
+}
+
+fn path_filter(kind: &str, path: &Path) -> Result<String, Error> {
+    let what = "a path that is no UTF-8";
+    let text = path.to_str().ok_or(Error::Unsupported { feature: Feature::Grant { what } })?;
+    Ok(format!("({kind} {})", quote(text)))
+}
+
+/// A string of the language: what would end it, or the line, is escaped.
+fn quote(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => quoted.extend(['\\', character]),
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            '\t' => quoted.push_str("\\t"),
+            // Writing to a `String` cannot fail.
+            control if control.is_ascii_control() => {
+                let _ = write!(quoted, "\\x{:02x}", u32::from(control));
+            }
+            plain => quoted.push(plain),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// A rule is one list, closed where it ends, that does not open the whole file system.
+fn check(rule: &str) -> Result<(), &'static str> {
+    if !rule.starts_with('(') {
+        return Err("it must start with `(`");
+    }
+    let tokens = tokens(rule)?;
+    let mut depth = 0_usize;
+    for (at, token) in tokens.iter().enumerate() {
+        match token.as_str() {
+            "(" => depth += 1,
+            ")" => {
+                depth = depth.checked_sub(1).ok_or("its parentheses are not balanced")?;
+                if depth == 0 && at + 1 != tokens.len() {
+                    return Err("it must be one rule");
+                }
+            }
+            _ => {}
+        }
+    }
+    if depth != 0 {
+        return Err("its parentheses are not balanced");
+    }
+    if opens_everything(&tokens) { Err("it must not open the whole file system") } else { Ok(()) }
+}
+
+/// Whether files anywhere are allowed: beneath the root, or without saying where.
+fn opens_everything(tokens: &[String]) -> bool {
+    let is_allowing = tokens.get(1).is_some_and(|word| word == "allow");
+    let is_of_files = tokens.iter().skip(2).take_while(|token| *token != "(").any(|operation| {
+        operation == "default"
+            || operation == "file*"
+            || operation.starts_with("file-read*")
+            || operation.starts_with("file-write*")
+    });
+    let is_anywhere = !tokens.iter().skip(1).any(|token| token == "(");
+    let is_root = tokens.windows(2).any(|pair| match pair {
+        [filter, path] => {
+            let is_filter = matches!(filter.as_str(), "subpath" | "prefix" | "regex");
+            let path = path.trim_start_matches('#').trim_matches('"');
+            is_filter && path.trim_start_matches(['^', '/', '.', '*']).is_empty()
+        }
+        _ => false,
+    });
+    is_allowing && is_of_files && (is_anywhere || is_root)
+}
+
+/// Parentheses, strings and words; comments are not part of a rule.
+fn tokens(rule: &str) -> Result<Vec<String>, &'static str> {
+    let mut tokens = Vec::new();
+    let mut characters = rule.chars().peekable();
+    while let Some(character) = characters.next() {
+        match character {
+            '(' | ')' => tokens.push(character.to_string()),
+            '"' => {
+                let mut text = String::from('"');
+                loop {
+                    match characters.next() {
+                        Some('\\') => {
+                            text.push('\\');
+                            text.extend(characters.next());
+                        }
+                        Some('"') => break,
+                        Some(inner) => text.push(inner),
+                        None => return Err("a string in it does not end"),
+                    }
+                }
+                text.push('"');
+                tokens.push(text);
+            }
+            ';' => return Err("it must not hold a comment"),
+            '\0' => return Err("it must not hold a NUL"),
+            space if space.is_whitespace() => {}
+            start => {
+                let mut word = String::from(start);
+                let is_word = |next: &char| !next.is_whitespace() && !"()\";".contains(*next);
+                while let Some(next) = characters.next_if(is_word) {
+                    word.push(next);
+                }
+                tokens.push(word);
+            }
+        }
+    }
+    Ok(tokens)
+}
