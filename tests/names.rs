@@ -4,9 +4,11 @@
 
 use std::net::SocketAddr;
 use std::process::Command;
+use std::time::Duration;
 
+use nono_audit::Outcome;
 use nono_proxy::{Limits, ProxyConfig, ProxyHandle, RouteConfig};
-use support::{Origin, Reply, TestProxy, exchange, isolated_with_hosts, route};
+use support::{Connection, Origin, Reply, TestProxy, exchange, isolated_with_hosts, route};
 
 async fn connect(proxy: &TestProxy, target: &str) -> Reply {
     let token = proxy.proxy_authorization();
@@ -18,6 +20,18 @@ async fn forward(proxy: &TestProxy, target: &str) -> Reply {
     let token = proxy.proxy_authorization();
     let head = format!("GET http://{target}/ HTTP/1.1\r\nHost: {target}\r\n{token}\r\n");
     exchange(proxy.addr(), &head).await
+}
+
+/// Makes a network of 10.9.9.9 that takes packets and answers none.
+fn silence() {
+    for command in [
+        "link add silent type bridge",
+        "addr add 10.9.9.1/24 dev silent",
+        "link set silent up",
+        "neigh add 10.9.9.9 lladdr 02:00:00:00:00:01 dev silent",
+    ] {
+        assert!(Command::new("ip").args(command.split(' ')).status().unwrap().success());
+    }
 }
 
 /// A route to `http://{host}:{port}`, as `origin` has its port.
@@ -166,5 +180,70 @@ fn a_listener_on_every_address_is_reached_by_none_of_them() {
         // Nobody is there, but it is not this machine.
         let other = connect(&proxy, &format!("10.9.8.6:{port}")).await;
         assert_eq!(other.code(), "upstream_unreachable");
+    });
+}
+
+#[test]
+fn a_client_that_leaves_while_its_host_is_dialled_frees_its_place_at_once() {
+    let hosts = "10.9.9.9 silent.test\n127.0.0.1 here.test\n";
+    let name = "a_client_that_leaves_while_its_host_is_dialled_frees_its_place_at_once";
+    isolated_with_hosts(name, hosts, async {
+        silence();
+        let origin = Origin::hello().await;
+        let config = ProxyConfig {
+            allowed_hosts: vec!["silent.test".into(), "10.9.9.9".into(), "here.test".into()],
+            max_connections: 1,
+            limits: Limits { connect: Duration::from_secs(60), ..Limits::default() },
+            ..ProxyConfig::default()
+        };
+        let proxy = TestProxy::start(config).await;
+        let token = proxy.proxy_authorization();
+        for head in [
+            format!("CONNECT silent.test:80 HTTP/1.1\r\nHost: silent.test:80\r\n{token}\r\n"),
+            format!("GET http://10.9.9.9/ HTTP/1.1\r\nHost: 10.9.9.9\r\n{token}\r\n"),
+        ] {
+            let mut client = Connection::open(proxy.addr()).await;
+            client.send(head).await;
+            // It has the one place.
+            while connect(&proxy, "other.test:80").await.status != 503 {}
+            drop(client);
+            let here = format!("here.test:{}", origin.addr.port());
+            while forward(&proxy, &here).await.status == 503 {}
+        }
+        let aborted = proxy.drain_audit();
+        let aborted = aborted.iter().filter(|record| record.outcome == Outcome::ClientAbort);
+        assert_eq!(aborted.count(), 2);
+    });
+}
+
+#[test]
+fn a_host_that_does_not_answer_is_given_up_in_time() {
+    let hosts = "10.9.9.9 silent.test\n";
+    isolated_with_hosts("a_host_that_does_not_answer_is_given_up_in_time", hosts, async {
+        silence();
+        let config = ProxyConfig {
+            allowed_hosts: vec!["silent.test".into()],
+            limits: Limits { connect: Duration::from_millis(100), ..Limits::default() },
+            ..ProxyConfig::default()
+        };
+        let proxy = TestProxy::start(config).await;
+        for reply in [connect(&proxy, "silent.test:80").await, forward(&proxy, "silent.test").await]
+        {
+            assert_eq!((reply.status, reply.code()), (504, "connect_timeout".into()));
+            assert!(reply.head.contains("error=connection_timeout"), "{}", reply.head);
+        }
+        assert!(proxy.drain_audit().iter().all(|record| record.outcome == Outcome::Timeout));
+    });
+}
+
+#[test]
+fn an_address_that_is_dead_does_not_keep_the_next_one_from_being_tried() {
+    let hosts = "::1 both.test\n127.0.0.1 both.test\n";
+    let name = "an_address_that_is_dead_does_not_keep_the_next_one_from_being_tried";
+    isolated_with_hosts(name, hosts, async {
+        let origin = Origin::hello().await;
+        let proxy = TestProxy::with_hosts(&["both.test"]).await;
+        let reply = forward(&proxy, &format!("both.test:{}", origin.addr.port())).await;
+        assert_eq!(reply.text(), "hello");
     });
 }

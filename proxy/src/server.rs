@@ -4,6 +4,7 @@
 //! One acceptor rather than a listener per worker: the load is even also with few connections,
 //! and no other process of the same user can join the port and receive session tokens.
 
+mod departure;
 pub(crate) mod framing;
 pub(crate) mod gate;
 pub(crate) mod guard;

@@ -244,6 +244,24 @@ async fn a_client_that_leaves_frees_its_place_at_once() {
 }
 
 #[tokio::test]
+async fn a_client_that_leaves_with_more_sent_than_is_read_frees_its_place_at_once() {
+    let wire = Wire::bind().await;
+    let routes = vec![route("/api", wire.addr)];
+    let config = ProxyConfig { routes, max_connections: 1, ..ProxyConfig::default() };
+    let proxy = TestProxy::start(config).await;
+    let get = proxy.begin("GET /api/x") + "\r\n";
+    let (mut client, upstream) = wire.request(&proxy, get.clone()).await;
+    client.send(get.repeat(100 * 1024 / get.len())).await;
+    drop(client);
+    let record = proxy.records(1).await.remove(0);
+    assert_eq!(record.outcome, Outcome::ClientAbort);
+    drop(upstream);
+    let (mut client, mut upstream) = wire.request(&proxy, get).await;
+    upstream.send(sized("ok")).await;
+    assert_eq!(client.message().await.status(), 200);
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_in_the_middle_of_its_upload_is_recorded_as_such() {
     let wire = Wire::bind().await;
     let proxy = TestProxy::with_route(wire.addr).await;

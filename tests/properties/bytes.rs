@@ -94,9 +94,17 @@ fn any_bytes_are_answered_or_ended_in_time_and_recorded_as_often_as_answered() {
         drop(client);
         let answers = count_answers(&seen);
         let shown = String::from_utf8_lossy(&bytes).into_owned();
-        prop_assert_eq!(proxy.get("/api/x").await.status, 200, "after {:?}", shown);
+        // On a busy machine this client itself can be late.
+        let mut asked = 1;
+        let status = loop {
+            match proxy.get("/api/x").await.status {
+                408 => asked += 1,
+                status => break status,
+            }
+        };
+        prop_assert_eq!(status, 200, "after {:?}", shown);
         proxy.shutdown(Duration::from_secs(5)).await;
-        let records = proxy.drain_audit().len() - 1;
+        let records = proxy.drain_audit().len() - asked;
         // An exchange whose client has left may have a record and no answer, never the reverse.
         let unanswered = usize::from(closes);
         prop_assert!((answers..=answers + unanswered).contains(&records), "{shown:?}: {records}");

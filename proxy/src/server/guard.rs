@@ -7,6 +7,7 @@
 //! It also keeps the time limit for heads, with one timer for the connection's whole life.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -22,6 +23,7 @@ use crate::idle::Idle;
 use crate::layers::respond;
 use crate::stack::Shared;
 
+use super::departure::Departure;
 use super::framing::{self, Framing, HEAD_LIMIT, Malformed};
 use super::gate::{BUSY, Fault, IDLE};
 
@@ -42,6 +44,8 @@ pub(crate) struct Guard<T> {
     state: State,
     /// Read from the socket, not yet passed on.
     held: BytesMut,
+    /// Made when more is held than should be.
+    departure: Option<Departure>,
     /// Interim responses being written.
     interim: BytesMut,
     /// Wakes the connection at the earliest time at which its head can be late.
@@ -81,6 +85,7 @@ impl<T> Guard<T> {
             peer,
             state: State::Head,
             held: BytesMut::new(),
+            departure: None,
             interim: BytesMut::new(),
             timer: Box::pin(tokio::time::sleep_until(since + limits.head)),
             since,
@@ -141,7 +146,7 @@ impl<T> Guard<T> {
     }
 }
 
-impl<T: AsyncRead + Unpin> Guard<T> {
+impl<T: AsyncRead + AsFd + Unpin> Guard<T> {
     /// Reads into `out` and takes what came back out of it, into `held`. `None` at the end.
     fn poll_hold(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<bool>> {
         let before = out.filled().len();
@@ -161,20 +166,27 @@ impl<T: AsyncRead + Unpin> Guard<T> {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        // Past this bound a client that sends ahead is not read from, and so not noticed.
         while self.held.len() <= HEAD_LIMIT {
             if !ready!(self.poll_hold(cx, out))? {
                 self.state = State::Ended;
                 return Poll::Ready(Ok(()));
             }
         }
-        Poll::Pending
+        // A client that sends ahead is not read from past this bound.
+        let departure = match &mut self.departure {
+            Some(departure) => departure,
+            none => none.insert(Departure::watch(&self.io)?),
+        };
+        ready!(departure.poll(cx));
+        self.state = State::Ended;
+        Poll::Ready(Ok(()))
     }
 
     /// Waits for a whole head.
     fn poll_head(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if std::mem::take(&mut self.was_busy) {
             self.since = Instant::now();
+            self.departure = None;
         }
         loop {
             match framing::head(&self.held) {
@@ -274,7 +286,7 @@ impl<T: AsyncRead + Unpin> Guard<T> {
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Guard<T> {
+impl<T: AsyncRead + AsFd + Unpin> AsyncRead for Guard<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -343,7 +355,7 @@ impl<T: AsyncWrite + Unpin> Guard<T> {
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<T> {
+impl<T: AsyncRead + AsyncWrite + AsFd + Unpin> AsyncWrite for Guard<T> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
