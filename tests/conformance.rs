@@ -14,6 +14,8 @@ mod connections;
 mod heads;
 #[path = "conformance/hostile.rs"]
 mod hostile;
+#[path = "conformance/limits.rs"]
+mod limits;
 #[path = "conformance/responses.rs"]
 mod responses;
 #[path = "conformance/upgrades.rs"]

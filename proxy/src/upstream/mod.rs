@@ -151,7 +151,8 @@ async fn send_http2(
 fn explain(error: &hyper::Error) -> Failure {
     if error.is_user() {
         // The request's body failed, which only the client can have caused.
-        return Failure::RequestCut;
+        let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
+        return cause.map_or(Failure::RequestCut, Failure::of_body);
     }
     let mut reason = error.to_string();
     let mut cause = std::error::Error::source(error);

@@ -218,6 +218,8 @@ fn upstream(failure: &Upstream, Asked { host, port, .. }: &Asked) -> Row {
             format!("{host}:{port} did not answer in time")),
         Upstream::RequestCut => (S::BAD_REQUEST, "request_cut", Category::InvalidRequest, Outcome::ClientAbort,
             "the request's body ended before its end, or is not framed as HTTP says".into()),
+        Upstream::RequestTimeout => (S::REQUEST_TIMEOUT, "request_timeout", Category::InvalidRequest, Outcome::Timeout,
+            "nothing of the request's body came for too long".into()),
         Upstream::BadResponse(reason) => (S::BAD_GATEWAY, "upstream_failed", Category::UpstreamFailed, Outcome::UpstreamAbort,
             format!("{host}:{port} did not answer properly: {reason}")),
     };
