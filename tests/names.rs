@@ -193,7 +193,7 @@ fn a_client_that_leaves_while_its_host_is_dialled_frees_its_place_at_once() {
         let config = ProxyConfig {
             allowed_hosts: vec!["silent.test".into(), "10.9.9.9".into(), "here.test".into()],
             max_connections: 1,
-            limits: Limits { connect: Duration::from_secs(60), ..Limits::default() },
+            limits: Limits { connect: Duration::from_mins(1), ..Limits::default() },
             ..ProxyConfig::default()
         };
         let proxy = TestProxy::start(config).await;
