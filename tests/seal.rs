@@ -137,6 +137,8 @@ fn a_unix_socket_is_reached_if_it_was_granted() {
             let grants = [network, &*format!("unix={whole}")];
             assert_eq!(inside(user, &grants, &["unix-connect", &other]), OK, "{user:?}");
             assert!(two.accept().is_ok());
+            let grants = [network, &*format!("unix={whole}"), &*format!("deny={other}")];
+            assert_eq!(inside(user, &grants, &["unix-connect", &other]), DENIED, "{user:?}");
         }
         // The grant is of the socket that was there: not of one that has taken its place.
         let grants = ["block=", &*format!("unix={granted}")];

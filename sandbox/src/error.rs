@@ -42,6 +42,16 @@ pub enum Error {
     /// Port zero was to be granted; it stands for any port of the kernel's choice.
     #[error("port 0 cannot be granted: it stands for any port")]
     PortZero,
+    /// A denied path cannot be kept out of a grant.
+    #[error("cannot deny {} within the grant of {}: {fault}", denied.display(), grant.display())]
+    Deny {
+        /// The denied path.
+        denied: PathBuf,
+        /// The resolved path of the grant.
+        grant: PathBuf,
+        /// Why not.
+        fault: DenyFault,
+    },
     /// A path could not be resolved: a component is no directory, may not be searched, changed
     /// while it was looked at, or the name cannot be a path at all.
     #[error("failed to resolve path: {}", path.display())]
@@ -232,9 +242,43 @@ impl Error {
                 | Self::ExpectedSocket { .. }
                 | Self::PortZero
                 | Self::PlatformRule { .. }
+                | Self::Deny { .. }
                 | Self::StateFormat { .. }
                 | Self::StatePath { .. }
         )
+    }
+}
+
+/// Why a denied path cannot be kept out of a grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DenyFault {
+    /// The grant is of the denied path itself, or of something beneath.
+    Covered,
+    /// The grant is to write: the right to make files would reach into the denied path.
+    Writable,
+    /// The grant is of what is the process's own beneath `/proc`.
+    OwnProcess,
+    /// There is too much besides to be granted one by one.
+    TooMany {
+        /// The largest number of objects.
+        most: usize,
+    },
+}
+
+impl Display for DenyFault {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Covered => f.write_str("the whole grant is denied; remove one of them"),
+            Self::Writable => f.write_str(
+                "a grant to write reaches everything beneath; grant the directories in it that \
+                 are to be written, or the whole to read only",
+            ),
+            Self::OwnProcess => f.write_str("a process has all of its own `/proc` or none"),
+            Self::TooMany { most } => {
+                write!(f, "more than {most} files beside it would have to be granted one by one")
+            }
+        }
     }
 }
 
@@ -255,7 +299,7 @@ pub enum Feature {
     },
     /// The system call filter has no form for this processor.
     FilterArchitecture,
-    /// Something was granted or denied that cannot be enforced on this way into a sandbox.
+    /// Something was granted or denied that this platform cannot enforce.
     Grant {
         /// What, in words.
         what: &'static str,

@@ -12,6 +12,7 @@ use landlock::{
 };
 use rustix::fs::{FileType, fstat};
 
+use crate::around::{Piece, pieces};
 use crate::capability::{Access, CapabilitySet, FsCapability};
 use crate::error::{Error, Feature};
 use crate::network::{Judge, Network, Seal};
@@ -137,18 +138,26 @@ impl Landlock {
         grants: impl IntoIterator<Item = &'a FsCapability>,
         judge: Judge,
     ) -> Result<RulesetCreated, Error> {
-        refuse_unenforced(caps)?;
         if caps.seal() != Seal::Open && self.abi < NETWORK {
             let feature = Feature::LandlockNetwork { abi: self.abi };
             return Err(Error::Unsupported { feature });
         }
         let mut ruleset = self.create(caps).map_err(build_error)?;
         for grant in grants {
-            let rule = PathBeneath::new(grant.handle(), self.rights(grant)?);
-            ruleset = ruleset.add_rule(rule).map_err(|error| Error::AddRule {
+            let failed = |error: RulesetError| Error::AddRule {
                 path: grant.resolved().to_owned(),
                 source: Box::new(error),
-            })?;
+            };
+            let rights = self.rights(grant)?;
+            let Some(pieces) = pieces(grant, caps)? else {
+                let rule = PathBeneath::new(grant.handle(), rights);
+                ruleset = ruleset.add_rule(rule).map_err(failed)?;
+                continue;
+            };
+            for piece in pieces {
+                let rule = PathBeneath::new(&piece.object, self.rights_to(&piece, rights));
+                ruleset = ruleset.add_rule(rule).map_err(failed)?;
+            }
         }
         for (port, right) in ports(caps, judge) {
             ruleset = ruleset.add_rule(NetPort::new(port, right)).map_err(build_error)?;
@@ -179,6 +188,17 @@ impl Landlock {
     fn version(self) -> ABI {
         // `detect` caps the number at `NEWEST`, so it always fits.
         ABI::from(i32::try_from(self.abi).unwrap_or(i32::MAX))
+    }
+
+    /// Those of a grant's rights that go to a piece of it.
+    fn rights_to(self, piece: &Piece, rights: BitFlags<AccessFs>) -> BitFlags<AccessFs> {
+        if piece.is_list_only {
+            rights & AccessFs::ReadDir
+        } else if piece.is_directory {
+            rights
+        } else {
+            rights & AccessFs::from_file(self.version())
+        }
     }
 
     /// The rights of one grant, as far as the kernel knows them and the object can have them.
@@ -233,14 +253,6 @@ fn ports(caps: &CapabilitySet, judge: Judge) -> Vec<(u16, AccessNet)> {
         ports.extend(caps.localhost_ports().iter().flat_map(|port| [connect(port), bind(port)]));
     }
     ports
-}
-
-/// What can be described already but not yet held.
-fn refuse_unenforced(caps: &CapabilitySet) -> Result<(), Error> {
-    if caps.denied_paths().is_empty() {
-        return Ok(());
-    }
-    Err(Error::Unsupported { feature: Feature::Grant { what: "denied paths" } })
 }
 
 fn is_device(capability: &FsCapability) -> Result<bool, Error> {

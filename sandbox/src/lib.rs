@@ -53,7 +53,10 @@
 //! * Executing can be withheld from a grant, but nothing keeps code from being made in memory.
 //! * A process can learn that another exists, and when it ends (`pidfd_open`), and what files are
 //!   changed that it may find by name (`inotify`).
-//! * A directory cannot be granted without what is beneath it.
+//! * A directory cannot be granted without what is beneath it, but for denied paths within a grant
+//!   to read. Around those what is there at the beginning is granted, one by one: what comes
+//!   later, or takes the place of a file, is not; and a directory with a denied directory beneath
+//!   cannot be listed.
 //! * Before Landlock ABI 6 a program that leaves its process group survives the end and the timeout
 //!   of its [`Command`]. It stays sandboxed.
 //! * Granting all of `/proc` shows the names and arguments of all processes.
@@ -91,6 +94,8 @@ mod summary;
 #[cfg(target_os = "linux")]
 mod apply;
 #[cfg(target_os = "linux")]
+mod around;
+#[cfg(target_os = "linux")]
 mod filter;
 #[cfg(target_os = "linux")]
 mod landlock;
@@ -121,7 +126,7 @@ pub use capability::{Access, CapabilitySet, DeniedPath, FsCapability, Grant};
 pub use child::Child;
 pub use enforcement::{Enforcement, Support};
 pub use environ::is_loader_variable;
-pub use error::{Error, Feature, Step};
+pub use error::{DenyFault, Error, Feature, Step};
 pub use exec::{Command, Output};
 pub use limits::{Limits, Mechanism};
 pub use network::{Network, UnixSocket};

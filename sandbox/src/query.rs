@@ -134,7 +134,13 @@ impl Query {
                 [None, None] => return PathAnswer::NotGranted,
             },
         };
-        match self.caps.denied_paths().iter().find(|denied| place.is_beneath(denied.resolved())) {
+        let is_in_the_way = |denied: &&DeniedPath| {
+            let denied = denied.resolved();
+            // The right to list a directory would reach into a denied one beneath it.
+            let hides = || denied.starts_with(&place.existing) && denied.is_dir();
+            place.is_beneath(denied) || (!place.is_missing && hides())
+        };
+        match self.caps.denied_paths().iter().find(is_in_the_way) {
             Some(denied) => PathAnswer::Denied(denied.clone()),
             None => PathAnswer::Allowed(by),
         }

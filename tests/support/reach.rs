@@ -67,6 +67,7 @@ fn add(caps: &mut CapabilitySet, what: &str, value: &str) {
         "write" => allow(caps, value, Access::ReadWrite),
         "only-write" => allow(caps, value, Access::Write),
         "no-exec" => caps.allow_path_no_exec(value, Access::ReadWrite).unwrap(),
+        "deny" => caps.deny_path(value).unwrap(),
         "less" => caps.accept_less(),
         _ => unreachable!("no such grant: {what}"),
     }

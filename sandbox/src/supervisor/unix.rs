@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -29,13 +29,19 @@ const HANDLE: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
 #[derive(Debug)]
 pub(super) struct UnixSockets {
     granted: Vec<UnixSocket>,
+    denied: Vec<PathBuf>,
     /// Held open, so that no other file takes their numbers.
     own: Mutex<Vec<OwnedFd>>,
 }
 
 impl UnixSockets {
     pub(super) fn new(caps: &CapabilitySet) -> Self {
-        Self { granted: caps.unix_sockets().to_vec(), own: Mutex::default() }
+        let denied = caps.denied_paths().iter().map(|denied| denied.resolved().to_owned());
+        Self {
+            granted: caps.unix_sockets().to_vec(),
+            denied: denied.collect(),
+            own: Mutex::default(),
+        }
     }
 
     /// Takes hold of a socket's file by the path that `thread` has for it, if it may.
@@ -67,18 +73,24 @@ impl UnixSockets {
     }
 
     fn is_granted(&self, file: &OwnedFd, status: &Stat) -> bool {
+        let Some(path) = path_of(file) else { return false };
+        if self.denied.iter().any(|denied| path.starts_with(denied)) {
+            return false;
+        }
         let (directories, files): (Vec<_>, Vec<_>) =
             self.granted.iter().partition(|granted| granted.is_directory());
         files.iter().any(|granted| is_same(granted.handle(), status))
-            || (!directories.is_empty() && is_beneath(file, &directories))
+            || is_beneath(&path, &directories)
     }
 }
 
-/// Whether an open file is beneath one of the directories, where it is now.
-fn is_beneath(file: &OwnedFd, directories: &[&UnixSocket]) -> bool {
-    let Ok(path) = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())) else {
-        return false;
-    };
+/// Where an open file is now.
+fn path_of(file: &OwnedFd) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()
+}
+
+/// Whether a path is beneath one of the directories.
+fn is_beneath(path: &Path, directories: &[&UnixSocket]) -> bool {
     path.ancestors().skip(1).any(|ancestor| {
         let Ok(status) = stat(ancestor) else { return false };
         directories.iter().any(|granted| is_same(granted.handle(), &status))
