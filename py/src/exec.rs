@@ -1,166 +1,169 @@
-//! `sandboxed_exec`: run a program in a sandbox, wait for it, and return what it said.
+//! `sandboxed_exec` and what it shares with its asynchronous sisters: a command, prepared from the
+//! arguments of the call.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
-use std::{io, thread};
 
-use nono_sandbox::{CapabilitySet, Command, Limits, Output};
+use nono_sandbox::{CapabilitySet, Command, Limits, Stdio};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyDict, PyTuple};
 
-use crate::arguments::{CommandArgument, EnvArgument};
+use crate::arguments::{CommandArgument, EnvArgument, OsArgument};
 use crate::blocking::SIGNAL_INTERVAL;
 use crate::capability::PyCapabilitySet;
-use crate::error::{not_implemented, sandbox_error};
+use crate::error::sandbox_error;
+use crate::process::{PyChild, PyRun};
+use crate::proxy::PyProxyHandle;
+use crate::result::{PyExecResult, Request};
+use crate::stdio::{InputArgument, StreamArgument, TerminalArgument};
 
-/// What became of a program that ran in a sandbox.
-#[pyclass(name = "ExecResult", module = "nono_py", frozen)]
+/// A program with its arguments, environment and limits, ready to run in a sandbox.
+#[pyclass(name = "_Command", module = "nono_py", frozen)]
 #[derive(Debug)]
-pub(crate) struct PyExecResult {
-    stdout: Py<PyBytes>,
-    stderr: Py<PyBytes>,
-    exit_code: i32,
-    timed_out: bool,
-    truncated: bool,
-    duration: Duration,
-}
-
-impl PyExecResult {
-    fn new(py: Python<'_>, output: &Output) -> Self {
-        Self {
-            stdout: PyBytes::new(py, &output.stdout).unbind(),
-            stderr: PyBytes::new(py, &output.stderr).unbind(),
-            exit_code: output.exit_code,
-            timed_out: output.timed_out,
-            truncated: output.truncated,
-            duration: output.duration,
-        }
-    }
+pub(crate) struct PyCommand {
+    command: Command,
+    caps: CapabilitySet,
+    request: Request,
 }
 
 #[pymethods]
-impl PyExecResult {
-    /// What the program wrote to its standard output.
-    #[getter]
-    fn stdout(&self, py: Python<'_>) -> Py<PyBytes> {
-        self.stdout.clone_ref(py)
+impl PyCommand {
+    #[new]
+    #[pyo3(signature = (
+        caps, command, cwd=None, timeout_secs=None, env=None, inherit_env=false,
+        max_processes=None, max_cpu_seconds=None, max_file_size_bytes=None, max_open_files=None,
+        uid=None, gid=None, enforcement_mode="auto", *, max_memory_bytes=None,
+        max_output_bytes=None, input=None, stdin=None, stdout=None, stderr=None, proxy=None,
+        pty=None, keep_background=false,
+    ), text_signature = "(*args, **options)")]
+    #[expect(clippy::too_many_arguments, reason = "the keyword arguments of the functions")]
+    fn new(
+        py: Python<'_>,
+        caps: &Bound<'_, PyCapabilitySet>,
+        command: Bound<'_, PyAny>,
+        cwd: Option<OsArgument>,
+        timeout_secs: Option<f64>,
+        env: Option<EnvArgument>,
+        inherit_env: bool,
+        max_processes: Option<u64>,
+        max_cpu_seconds: Option<u64>,
+        max_file_size_bytes: Option<u64>,
+        max_open_files: Option<u64>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        enforcement_mode: &str,
+        max_memory_bytes: Option<u64>,
+        max_output_bytes: Option<u64>,
+        input: Option<InputArgument>,
+        stdin: Option<StreamArgument>,
+        stdout: Option<StreamArgument>,
+        stderr: Option<StreamArgument>,
+        proxy: Option<&Bound<'_, PyProxyHandle>>,
+        pty: Option<TerminalArgument>,
+        keep_background: bool,
+    ) -> PyResult<Self> {
+        check_mode(enforcement_mode)?;
+        let limits = Limits {
+            max_processes: positive("max_processes", max_processes)?,
+            max_cpu_seconds: positive("max_cpu_seconds", max_cpu_seconds)?,
+            max_memory_bytes: positive("max_memory_bytes", max_memory_bytes)?,
+            max_file_size_bytes,
+            max_open_files: positive("max_open_files", max_open_files)?,
+            max_output_bytes: max_output_bytes
+                .unwrap_or_else(|| Limits::default().max_output_bytes),
+        };
+        let words: CommandArgument = command.extract()?;
+        let mut built = build(words.0, env.unwrap_or_default(), inherit_env)?;
+        built.limits(limits).keep_background(keep_background);
+        if let Some(directory) = cwd {
+            built.cwd(directory.0);
+        }
+        if let Some(timeout) = parse_timeout(timeout_secs)? {
+            built.timeout(timeout);
+        }
+        change_ids(&mut built, uid, gid)?;
+        let terminal = pty.and_then(|pty| pty.0);
+        if terminal.is_some() && (stdin.is_some() || stdout.is_some() || stderr.is_some()) {
+            let message = "with pty the terminal is stdin, stdout and stderr: none can be given";
+            return Err(PyValueError::new_err(message));
+        }
+        connect(&mut built, input, [stdin, stdout, stderr])?;
+        if let Some(size) = terminal {
+            built.terminal(size);
+        }
+        let mut caps = caps.get().snapshot(py);
+        if let Some(proxy) = proxy {
+            caps.proxy_only(proxy.get().address());
+            built.envs(proxy.get().variables());
+        }
+        let request = Request::new(command, timeout_secs);
+        Ok(Self { command: built, caps, request })
     }
 
-    /// What the program wrote to its standard error.
-    #[getter]
-    fn stderr(&self, py: Python<'_>) -> Py<PyBytes> {
-        self.stderr.clone_ref(py)
+    /// Run the program and wait for its end. What a signal handler raises meanwhile
+    /// (`KeyboardInterrupt`, for one) ends it.
+    fn run(&self, py: Python<'_>) -> PyResult<PyExecResult> {
+        self.refuse_pipe_to_nobody()?;
+        let mut run = py.detach(|| self.command.start(&self.caps)).map_err(sandbox_error)?;
+        loop {
+            let step = py.detach(|| run.advance(Some(SIGNAL_INTERVAL)));
+            if let Some(output) = step.map_err(sandbox_error)? {
+                return Ok(PyExecResult::new(py, output, &self.request));
+            }
+            if let Err(raised) = py.check_signals() {
+                run.cancel();
+                // Until everything is gone: whoever catches the exception can rely on that.
+                py.detach(|| while let Ok(None) = run.advance(None) {});
+                return Err(raised);
+            }
+        }
     }
 
-    /// The exit code; `-N` if signal N ended the program.
-    #[getter]
-    fn exit_code(&self) -> i32 {
-        self.exit_code
+    /// Start the program, for its output to be collected by an event loop.
+    fn start(&self, py: Python<'_>) -> PyResult<PyRun> {
+        self.refuse_pipe_to_nobody()?;
+        let run = py.detach(|| self.command.start(&self.caps)).map_err(sandbox_error)?;
+        Ok(PyRun::new(run, self.request.clone_ref(py)))
     }
 
-    /// Whether the program was killed because its time was over.
-    #[getter]
-    fn timed_out(&self) -> bool {
-        self.timed_out
+    /// Start the program and hand over its streams.
+    fn spawn(&self, py: Python<'_>) -> PyResult<PyChild> {
+        let child = py.detach(|| self.command.spawn(&self.caps)).map_err(sandbox_error)?;
+        Ok(PyChild::new(child, self.request.clone_ref(py)))
     }
+}
 
-    /// Whether there was more output than is kept.
-    #[getter]
-    fn truncated(&self) -> bool {
-        self.truncated
-    }
-
-    /// From start to end, in seconds.
-    #[getter]
-    fn duration(&self) -> f64 {
-        self.duration.as_secs_f64()
-    }
-
-    fn __repr__(&self, py: Python<'_>) -> String {
-        let length = |bytes: &Py<PyBytes>| bytes.bind(py).as_bytes().len();
-        format!(
-            "ExecResult(exit_code={}, stdout_len={}, stderr_len={})",
-            self.exit_code,
-            length(&self.stdout),
-            length(&self.stderr)
-        )
+impl PyCommand {
+    fn refuse_pipe_to_nobody(&self) -> PyResult<()> {
+        if self.command.has_stdin_pipe() {
+            let message = "stdin=PIPE has nobody to write to it here: use input, \
+                           or sandboxed_spawn";
+            return Err(PyValueError::new_err(message));
+        }
+        Ok(())
     }
 }
 
 /// Run a program that can touch only what `caps` grants, and wait for its end.
 #[pyfunction]
-#[pyo3(signature = (
-    caps, command, cwd=None, timeout_secs=None, env=None, inherit_env=false, max_processes=None,
-    max_cpu_seconds=None, max_file_size_bytes=None, max_open_files=None, uid=None, gid=None,
-    enforcement_mode="auto",
-))]
-#[expect(clippy::too_many_arguments, reason = "the keyword arguments of the Python function")]
+#[pyo3(
+    signature = (*args, **options),
+    text_signature = "(caps, command, cwd=None, timeout_secs=None, env=None, inherit_env=False, \
+        max_processes=None, max_cpu_seconds=None, max_file_size_bytes=None, max_open_files=None, \
+        uid=None, gid=None, enforcement_mode='auto', *, max_memory_bytes=None, \
+        max_output_bytes=None, input=None, stdin=None, stdout=None, stderr=None, proxy=None, \
+        pty=None, keep_background=False)"
+)]
 pub(crate) fn sandboxed_exec(
     py: Python<'_>,
-    caps: &Bound<'_, PyCapabilitySet>,
-    command: CommandArgument,
-    cwd: Option<PathBuf>,
-    timeout_secs: Option<f64>,
-    env: Option<EnvArgument>,
-    inherit_env: bool,
-    max_processes: Option<u64>,
-    max_cpu_seconds: Option<u64>,
-    max_file_size_bytes: Option<u64>,
-    max_open_files: Option<u64>,
-    uid: Option<u32>,
-    gid: Option<u32>,
-    enforcement_mode: &str,
+    args: &Bound<'_, PyTuple>,
+    options: Option<&Bound<'_, PyDict>>,
 ) -> PyResult<PyExecResult> {
-    check_mode(enforcement_mode)?;
-    check_ids(uid, gid)?;
-    let limits = Limits {
-        max_processes: positive("max_processes", max_processes)?,
-        max_cpu_seconds: positive("max_cpu_seconds", max_cpu_seconds)?,
-        max_file_size_bytes,
-        max_open_files: positive("max_open_files", max_open_files)?,
-        ..Limits::default()
-    };
-    let timeout = parse_timeout(timeout_secs)?;
-    let mut program = build(command.0, env.unwrap_or_default(), inherit_env)?;
-    program.limits(limits);
-    if let Some(directory) = cwd {
-        program.cwd(directory);
-    }
-    if let Some(timeout) = timeout {
-        program.timeout(timeout);
-    }
-    let caps = caps.get().snapshot(py);
-    Ok(PyExecResult::new(py, &run(py, program, caps)?))
-}
-
-/// Runs the program on a thread of its own, so that this one can hear of signals meanwhile. What
-/// a signal handler raises (`KeyboardInterrupt`, for one) kills the program.
-fn run(py: Python<'_>, mut program: Command, caps: CapabilitySet) -> PyResult<Output> {
-    let (cancel, canceller) = io::pipe()?;
-    program.cancel_on(cancel);
-    let (sender, mut receiver) = mpsc::sync_channel(1);
-    let start = thread::Builder::new().name("sandboxed-exec".to_owned());
-    start.spawn(move || sender.send(program.run(&caps)).is_ok())?;
-    loop {
-        // Lent for the wait alone: two threads may not share a receiver.
-        let waiting = &mut receiver;
-        match py.detach(move || waiting.recv_timeout(SIGNAL_INTERVAL)) {
-            Ok(result) => return result.map_err(sandbox_error),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => {
-                return Err(PyRuntimeError::new_err("the thread of the program has panicked"));
-            }
-        }
-        if let Err(raised) = py.check_signals() {
-            drop(canceller);
-            // Until the program is gone: whoever catches the exception can rely on that.
-            let _cancelled = py.detach(move || receiver.recv());
-            return Err(raised);
-        }
-    }
+    let command = py.get_type::<PyCommand>().call(args, options)?;
+    let command =
+        command.cast::<PyCommand>().map_err(|_| PyRuntimeError::new_err("not a command"))?;
+    command.get().run(py)
 }
 
 fn build(command: Vec<OsString>, env: EnvArgument, inherit_env: bool) -> PyResult<Command> {
@@ -176,27 +179,67 @@ fn build(command: Vec<OsString>, env: EnvArgument, inherit_env: bool) -> PyResul
     Ok(built)
 }
 
-fn check_mode(mode: &str) -> PyResult<()> {
-    match mode {
-        "auto" => Ok(()),
-        "landlock" | "seccomp" => Err(not_implemented("enforcement_mode", &format!("'{mode}'"))),
-        _ => {
-            let value = mode.escape_debug();
-            let message =
-                format!("enforcement_mode must be 'auto', 'landlock' or 'seccomp', got '{value}'");
-            Err(PyValueError::new_err(message))
+fn connect(
+    command: &mut Command,
+    input: Option<InputArgument>,
+    [stdin, stdout, stderr]: [Option<StreamArgument>; 3],
+) -> PyResult<()> {
+    if input.is_some() && stdin.is_some() {
+        return Err(PyValueError::new_err("stdin and input may not both be used"));
+    }
+    if let Some(input) = input {
+        command.input(input.0);
+    }
+    if let Some(stdin) = stdin {
+        command.stdin(stdin.for_stream("stdin")?);
+    }
+    if let Some(stdout) = stdout {
+        command.stdout(stdout.for_stream("stdout")?);
+    }
+    if let Some(StreamArgument(stderr)) = stderr {
+        command.stderr(stderr);
+    }
+    Ok(())
+}
+
+impl StreamArgument {
+    /// The stream that is not standard error, and so cannot go where standard output does.
+    fn for_stream(self, name: &str) -> PyResult<Stdio> {
+        match self.0 {
+            Stdio::Stdout => {
+                Err(PyValueError::new_err(format!("STDOUT is for stderr only, not for {name}")))
+            }
+            stdio => Ok(stdio),
         }
     }
 }
 
-fn check_ids(uid: Option<u32>, gid: Option<u32>) -> PyResult<()> {
+/// The modes of the interface are all the same here: Landlock and the system call filter are
+/// always both in force.
+fn check_mode(mode: &str) -> PyResult<()> {
+    if matches!(mode, "auto" | "landlock" | "seccomp") {
+        return Ok(());
+    }
+    let value = mode.escape_debug();
+    let message =
+        format!("enforcement_mode must be 'auto', 'landlock' or 'seccomp', got '{value}'");
+    Err(PyValueError::new_err(message))
+}
+
+fn change_ids(command: &mut Command, uid: Option<u32>, gid: Option<u32>) -> PyResult<()> {
     for (option, id) in [("uid", uid), ("gid", gid)] {
-        match id {
-            None => {}
-            Some(0) => {
-                return Err(PyValueError::new_err(format!("{option} must be non-zero, got 0")));
-            }
-            Some(id) => return Err(not_implemented(option, &id.to_string())),
+        if id == Some(0) {
+            return Err(PyValueError::new_err(format!("{option} must be non-zero, got 0")));
+        }
+    }
+    match (uid, gid) {
+        (None, None) => {}
+        (Some(uid), gid) => {
+            command.ids(uid, gid.unwrap_or(uid));
+        }
+        (None, Some(_)) => {
+            let message = "gid needs uid: a group is dropped together with the user";
+            return Err(PyValueError::new_err(message));
         }
     }
     Ok(())

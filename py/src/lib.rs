@@ -15,11 +15,14 @@ mod config;
 mod enums;
 mod error;
 mod exec;
+mod process;
 mod proxy;
 mod query;
+mod result;
 mod route;
 mod source;
 mod state;
+mod stdio;
 
 /// The extension module; `nono_py/__init__.py` re-exports what is public.
 #[pyo3::pymodule]
@@ -35,11 +38,15 @@ mod _nono_py {
     #[pymodule_export]
     use crate::config::{PyExternalProxyConfig, PyProxyConfig};
     #[pymodule_export]
-    use crate::exec::{PyExecResult, sandboxed_exec};
+    use crate::exec::{PyCommand, sandboxed_exec};
+    #[pymodule_export]
+    use crate::process::{PyChild, PyRun};
     #[pymodule_export]
     use crate::proxy::{PyProxyHandle, start_proxy};
     #[pymodule_export]
     use crate::query::PyQueryContext;
+    #[pymodule_export]
+    use crate::result::PyExecResult;
     #[pymodule_export]
     use crate::route::PyRouteConfig;
     #[pymodule_export]

@@ -31,6 +31,11 @@ impl PyProxyHandle {
     pub(crate) fn address(&self) -> SocketAddr {
         self.inner.addr()
     }
+
+    /// Variables that lead a program's traffic through the proxy, and SDKs to its routes.
+    pub(crate) fn variables(&self) -> Vec<(String, String)> {
+        [self.inner.env_vars(), self.inner.credential_env_vars()].concat()
+    }
 }
 
 #[pymethods]

@@ -9,6 +9,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from nono_py import AccessMode, CapabilitySet, sandboxed_exec
@@ -164,19 +165,19 @@ class TestLimits:
             sandboxed_exec(caps, ["/bin/true"], **{name: 0})  # type: ignore[arg-type]
 
 
-class TestNotBuilt:
-    @pytest.mark.parametrize(
-        "option", [{"uid": 1000}, {"gid": 1000}, {"enforcement_mode": "seccomp"}]
-    )
-    def test_is_said(self, caps: CapabilitySet, option: dict[str, object]) -> None:
-        with pytest.raises(NotImplementedError, match=next(iter(option))):
-            sandboxed_exec(caps, ["/bin/true"], **option)  # type: ignore[arg-type]
+class TestModes:
+    @pytest.mark.parametrize("mode", ["auto", "landlock", "seccomp"])
+    def test_are_all_the_whole_sandbox(
+        self, caps: CapabilitySet, mode: Literal["auto", "landlock", "seccomp"]
+    ) -> None:
+        caps.block_network()
+        source = "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM)"
+        result = sandboxed_exec(caps, python(source), enforcement_mode=mode)
+        assert b"PermissionError" in result.stderr
 
-    def test_wrong_values_are_another_matter(self, caps: CapabilitySet) -> None:
+    def test_wrong_ones_are_refused(self, caps: CapabilitySet) -> None:
         with pytest.raises(ValueError, match=r"enforcement_mode .* got 'none'"):
             sandboxed_exec(caps, ["/bin/true"], enforcement_mode="none")  # type: ignore[arg-type]
-        with pytest.raises(ValueError, match="uid must be non-zero"):
-            sandboxed_exec(caps, ["/bin/true"], uid=0)
 
 
 def test_other_threads_run_meanwhile(caps: CapabilitySet, place: Path) -> None:

@@ -183,6 +183,9 @@ pub enum Error {
         /// The name as it was given.
         name: OsString,
     },
+    /// Input is given to a program with a terminal.
+    #[error("input cannot be given together with a terminal: write to the terminal instead")]
+    InputToTerminal,
     /// No file of this name exists where the program was looked for.
     #[error("program not found: {}", program.display())]
     ProgramNotFound {
@@ -237,6 +240,7 @@ impl Error {
                 | Self::NulByte { .. }
                 | Self::VariableName { .. }
                 | Self::LoaderVariable { .. }
+                | Self::InputToTerminal
                 | Self::ExpectedDirectory { .. }
                 | Self::ExpectedFile { .. }
                 | Self::ExpectedSocket { .. }

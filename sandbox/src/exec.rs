@@ -180,6 +180,11 @@ impl Command {
         self
     }
 
+    /// Whether standard input is a pipe, for which only [`spawn`](Self::spawn) has an end to give.
+    pub fn has_stdin_pipe(&self) -> bool {
+        matches!(self.stdio, [Stdio::Pipe, ..])
+    }
+
     /// Runs the command in a sandbox of `caps` and waits for it.
     ///
     /// The call returns when the program has ended, and with it all that it started, whoever holds

@@ -37,7 +37,7 @@ impl Run {
     }
 
     /// The descriptors of which one becomes readable when [`advance`](Self::advance) has something
-    /// to do. Their number shrinks as streams end.
+    /// to do. Their number shrinks as streams end; each stays open as long as this lives.
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.child.ended_fd().into_iter().chain(self.streams.iter().filter_map(Stream::fd))
     }
@@ -129,6 +129,8 @@ struct Ready {
 #[derive(Debug)]
 struct Stream {
     fd: Option<OwnedFd>,
+    /// The descriptor stays open beyond the end: somebody may still have it in a set to watch.
+    is_ended: bool,
     bytes: Vec<u8>,
     room: usize,
     is_truncated: bool,
@@ -137,14 +139,14 @@ struct Stream {
 impl Stream {
     fn new(fd: Option<OwnedFd>, room: u64) -> Self {
         let room = usize::try_from(room).unwrap_or(usize::MAX);
-        Self { fd, bytes: Vec::new(), room, is_truncated: false }
+        Self { fd, is_ended: false, bytes: Vec::new(), room, is_truncated: false }
     }
 
     fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.fd.as_ref().map(OwnedFd::as_fd)
+        self.fd.as_ref().filter(|_| !self.is_ended).map(OwnedFd::as_fd)
     }
 
-    /// Reads once, closes at the end of the pipe, and gives the number of bytes read.
+    /// Reads once, and gives the number of bytes read.
     fn take(&mut self, chunk: &mut [u8]) -> io::Result<usize> {
         let Some(fd) = &self.fd else { return Ok(0) };
         let length = match read(fd, &mut *chunk) {
@@ -154,9 +156,7 @@ impl Stream {
             Err(Errno::IO) => 0,
             Err(error) => return Err(error.into()),
         };
-        if length == 0 {
-            self.fd = None;
-        }
+        self.is_ended |= length == 0;
         let kept = length.min(self.room);
         self.bytes.extend(chunk.iter().take(kept));
         self.room -= kept;
@@ -167,7 +167,7 @@ impl Stream {
     /// Reads what is in the pipe at this moment and no more: another holder could go on writing
     /// for ever.
     fn take_available(&mut self, chunk: &mut [u8]) -> io::Result<()> {
-        let Some(fd) = &self.fd else { return Ok(()) };
+        let Some(fd) = self.fd() else { return Ok(()) };
         let mut left = usize::try_from(ioctl_fionread(fd)?).unwrap_or(usize::MAX);
         while left > 0 {
             let most = left.min(chunk.len());

@@ -34,6 +34,9 @@ pub(crate) fn start(
 ) -> Result<Child, Error> {
     let start = Instant::now();
     let landlock = Landlock::detect()?;
+    if command.input.is_some() && command.terminal.is_some() {
+        return Err(Error::InputToTerminal);
+    }
     let environment = command.environment()?;
     let image = Image::new(command, &environment.variables)?;
     let with_terminal = command.terminal.map(|_| terminal_of_its_own(caps)).transpose()?;

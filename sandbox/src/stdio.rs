@@ -19,6 +19,19 @@ pub enum Stdio {
     Stdout,
 }
 
+#[cfg(target_os = "linux")]
+impl Stdio {
+    /// A duplicate of the descriptor with this number, for callers who have no more of it.
+    ///
+    /// # Errors
+    ///
+    /// `EBADF` if there is none, or `EMFILE`.
+    pub fn duplicate(number: i32) -> std::io::Result<Self> {
+        let fd = crate::sys::duplicate(number).map_err(std::io::Error::from_raw_os_error)?;
+        Ok(Self::Descriptor(Arc::new(fd)))
+    }
+}
+
 impl<T: Into<OwnedFd>> From<T> for Stdio {
     fn from(fd: T) -> Self {
         Self::Descriptor(Arc::new(fd.into()))

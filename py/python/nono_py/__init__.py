@@ -6,6 +6,8 @@ program needs: it lets through what its `ProxyConfig` allows, puts credentials o
 the program never holds them, and records every request.
 """
 
+from typing import TYPE_CHECKING
+
 from nono_py._enums import AccessMode, InjectMode
 from nono_py._nono_py import (
     CapabilitySet,
@@ -37,6 +39,9 @@ from nono_py._nono_py import (
     support_info,
 )
 
+if TYPE_CHECKING:
+    from nono_py._aio import Process, sandboxed_exec_async, sandboxed_spawn
+
 __all__ = [
     "AccessMode",
     "CapabilitySet",
@@ -47,6 +52,7 @@ __all__ = [
     "ExternalProxyConfig",
     "FsCapability",
     "InjectMode",
+    "Process",
     "ProxyConfig",
     "ProxyHandle",
     "QueryContext",
@@ -65,6 +71,19 @@ __all__ = [
     "detect_abi",
     "is_supported",
     "sandboxed_exec",
+    "sandboxed_exec_async",
+    "sandboxed_spawn",
     "start_proxy",
     "support_info",
 ]
+
+#: What needs `asyncio`, whose import takes longer than all of this package's.
+_ASYNCHRONOUS = frozenset({"Process", "sandboxed_exec_async", "sandboxed_spawn"})
+
+
+def __getattr__(name: str) -> object:
+    if name in _ASYNCHRONOUS:
+        from nono_py import _aio
+
+        return getattr(_aio, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

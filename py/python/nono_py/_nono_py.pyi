@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Final, Literal, TypeAlias, TypedDict, final, type_check_only
+from typing import Any, Final, Literal, Protocol, TypeAlias, TypedDict, final, type_check_only
 
 from typing_extensions import NotRequired
 
@@ -23,6 +23,9 @@ __all__ = [
     "RouteConfig",
     "SandboxState",
     "SupportInfo",
+    "_Child",
+    "_Command",
+    "_Run",
     "__version__",
     "apply",
     "apply_auto_with_abi",
@@ -43,7 +46,15 @@ __version__: Final[str]
 
 _Path: TypeAlias = str | os.PathLike[str]
 _OsText: TypeAlias = str | bytes | os.PathLike[str]
+_Buffer: TypeAlias = bytes | bytearray | memoryview
+_Words: TypeAlias = Sequence[str] | Sequence[bytes] | Sequence[os.PathLike[str]] | Sequence[_OsText]
 _Environment: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
+
+@type_check_only
+class _HasFileno(Protocol):
+    def fileno(self) -> int: ...
+
+_Stream: TypeAlias = int | _HasFileno
 
 @final
 class CapabilitySource:
@@ -374,22 +385,84 @@ class ExecResult:
     """What became of a program that ran in a sandbox."""
 
     @property
+    def args(self) -> _Words:
+        """The command, as it was given."""
+
+    @property
     def stdout(self) -> bytes: ...
     @property
     def stderr(self) -> bytes: ...
     @property
-    def exit_code(self) -> int: ...
+    def text(self) -> str:
+        """Standard output as text: UTF-8, with U+FFFD for what is none."""
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code; `-N` if signal N ended the program, 124 if its time was over."""
+
+    @property
+    def signal(self) -> int | None: ...
     @property
     def timed_out(self) -> bool: ...
     @property
     def truncated(self) -> bool: ...
     @property
-    def duration(self) -> float: ...
+    def duration(self) -> float:
+        """From start to end, in seconds."""
+
+    @property
+    def cpu_time(self) -> float:
+        """Processor time of the program and all its descendants, in seconds."""
+
+    @property
+    def max_rss(self) -> int | None:
+        """Bytes of memory of the largest process; None if it was smaller than this one."""
+
+    @property
+    def enforcement(self) -> Enforcement:
+        """What the kernel enforced, and what it is too old to enforce."""
+
+    @property
+    def limits(self) -> dict[str, Literal["rlimit", "pipe", "ignored for root"]]:
+        """By what each limit was enforced, by its name."""
+
+    @property
+    def dropped_env(self) -> list[str]:
+        """The variables that `inherit_env` left out, because they steer the dynamic loader."""
+
+    def check(self) -> ExecResult:
+        """Return this if the program exited with 0.
+
+        Raises `subprocess.CalledProcessError` otherwise, or `subprocess.TimeoutExpired`.
+        """
+
+@type_check_only
+class _Options(TypedDict, total=False):
+    cwd: _OsText | None
+    timeout_secs: float | None
+    env: _Environment | None
+    inherit_env: bool
+    max_processes: int | None
+    max_cpu_seconds: int | None
+    max_file_size_bytes: int | None
+    max_open_files: int | None
+    uid: int | None
+    gid: int | None
+    enforcement_mode: Literal["auto", "landlock", "seccomp"]
+    max_memory_bytes: int | None
+    max_output_bytes: int | None
+    input: str | _Buffer | None
+    stdin: _Stream | None
+    stdout: _Stream | None
+    stderr: _Stream | None
+    proxy: ProxyHandle | None
+    pty: bool | tuple[int, int] | None
+    keep_background: bool
 
 def sandboxed_exec(
     caps: CapabilitySet,
-    command: Sequence[str] | Sequence[bytes] | Sequence[os.PathLike[str]] | Sequence[_OsText],
-    cwd: _Path | None = None,
+    command: _Words,
+    cwd: _OsText | None = None,
     timeout_secs: float | None = None,
     env: _Environment | None = None,
     inherit_env: bool = False,
@@ -400,8 +473,50 @@ def sandboxed_exec(
     uid: int | None = None,
     gid: int | None = None,
     enforcement_mode: Literal["auto", "landlock", "seccomp"] = "auto",
+    *,
+    max_memory_bytes: int | None = None,
+    max_output_bytes: int | None = None,
+    input: str | _Buffer | None = None,  # noqa: A002 - as `subprocess` has it
+    stdin: _Stream | None = None,
+    stdout: _Stream | None = None,
+    stderr: _Stream | None = None,
+    proxy: ProxyHandle | None = None,
+    pty: bool | tuple[int, int] | None = None,
+    keep_background: bool = False,
 ) -> ExecResult:
-    """Run a program that can touch only what `caps` grants, and wait for its end."""
+    """Run a program that can touch only what `caps` grants, and wait for its end.
+
+    `stdin`, `stdout` and `stderr` are as in `subprocess`. `pty` gives the program a terminal of its
+    own, of 24 rows and 80 columns or as said. `proxy` leads it through a proxy and denies all other
+    network access. What it leaves running is killed when it ends, but for `keep_background`.
+    """
+
+@final
+class _Command:
+    def __new__(cls, *args: Any, **options: Any) -> _Command: ...
+    def run(self) -> ExecResult: ...
+    def start(self) -> _Run: ...
+    def spawn(self) -> _Child: ...
+
+@final
+class _Run:
+    def fds(self) -> list[int]: ...
+    def advance(self) -> ExecResult | None: ...
+    def cancel(self) -> None: ...
+    def close(self) -> None: ...
+
+@final
+class _Child:
+    @property
+    def pid(self) -> int: ...
+    def take_streams(self) -> tuple[int | None, int | None, int | None]: ...
+    def begun_fd(self) -> int | None: ...
+    def try_begun(self) -> bool: ...
+    def ended_fd(self) -> int | None: ...
+    def wait(self) -> ExecResult: ...
+    def send_signal(self, signal: int) -> None: ...
+    def kill(self) -> None: ...
+    def close(self) -> None: ...
 
 @final
 class RouteConfig:

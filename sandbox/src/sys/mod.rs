@@ -23,8 +23,8 @@ pub(crate) use notify::{
 };
 use process::no_new_privileges;
 pub(crate) use process::{
-    become_user, has_capabilities_beside, is_only_thread, keep_capabilities, landlock_abi,
-    monotonic,
+    become_user, duplicate, has_capabilities_beside, is_only_thread, keep_capabilities,
+    landlock_abi, monotonic,
 };
 use raw::call;
 pub(crate) use round::{MOST, Restriction, Round};

@@ -2,6 +2,7 @@
 
 use std::ffi::c_int;
 use std::io;
+use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::ptr;
 
 use super::child::Ids;
@@ -112,6 +113,13 @@ pub(super) fn new_session() -> Result<(), c_int> {
     unsafe { call(libc::SYS_setsid, []) }.map(drop)
 }
 
+/// Leaves the process group. A session of its own would do more, and cost the process its place
+/// among those that the scheduler lets run.
+pub(super) fn new_group() -> Result<(), c_int> {
+    // SAFETY: takes numbers only.
+    unsafe { call(libc::SYS_setpgid, [0, 0]) }.map(drop)
+}
+
 /// The number of the calling process.
 pub(super) fn own_number() -> Result<c_int, c_int> {
     // SAFETY: takes nothing.
@@ -125,4 +133,19 @@ pub(super) fn exit(code: usize) -> ! {
         // SAFETY: takes a number; it does not return.
         let _ = unsafe { call(libc::SYS_exit_group, [code]) };
     }
+}
+
+/// A new descriptor for what `number` is one for, beyond the standard streams.
+///
+/// # Errors
+///
+/// `EBADF` or `EMFILE`.
+pub(crate) fn duplicate(number: c_int) -> Result<OwnedFd, c_int> {
+    let command = libc::F_DUPFD_CLOEXEC.unsigned_abs() as usize;
+    let number = usize::try_from(number).map_err(|_| libc::EBADF)?;
+    // SAFETY: takes numbers only, and changes nothing about the descriptor that is duplicated.
+    let fd = unsafe { call(libc::SYS_fcntl, [number, command, 3]) }?;
+    let fd = c_int::try_from(fd).map_err(|_| libc::EBADF)?;
+    // SAFETY: the kernel has just made this descriptor for us and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

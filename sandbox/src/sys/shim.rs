@@ -2,7 +2,7 @@
 //! the program's whole tree ends.
 //!
 //! It shares the caller's memory (so it costs no page tables) but nothing else: it has descriptors,
-//! signal actions and a session of its own. It lives from before the program until all that the
+//! signal actions and a process group of its own. It lives from before the program until all that the
 //! program started has ended, and makes that happen when the program ends, when the time is up,
 //! when it is told to, and when the caller is gone, by whatever death.
 //!
@@ -19,7 +19,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 use super::child::{Launch, Numbers, at, child_main};
-use super::process::{exit, monotonic, new_session, no_new_privileges, own_number};
+use super::process::{exit, monotonic, new_group, no_new_privileges, own_number};
 use super::raw::{call, clone_onto};
 use super::scope::enter_signal_scope;
 use super::signal::{SignalSet, reset_signal_actions};
@@ -115,7 +115,7 @@ impl Launch {
         reset_signal_actions();
         self.shim.store(own_number().map_err(at(Step::Shim))?, Ordering::Relaxed);
         // A signal to the caller's group is none of the shim's.
-        new_session().map_err(at(Step::Shim))?;
+        new_group().map_err(at(Step::Shim))?;
         self.connect_stdio().map_err(at(Step::Stdio))?;
         self.close_others().map_err(at(Step::Descriptors))?;
         no_new_privileges().map_err(at(Step::NoNewPrivileges))?;

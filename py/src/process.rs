@@ -1,0 +1,147 @@
+//! Running programs, for an event loop to drive: `nono_py/_aio.py` does.
+//!
+//! Everything that an event loop has to know of a program becomes readable: its output, its
+//! beginning, its end. So there is no thread for it.
+
+use std::os::fd::{AsRawFd as _, BorrowedFd, IntoRawFd as _, OwnedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use nono_sandbox::{Child, Run};
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+
+use crate::error::sandbox_error;
+use crate::result::{AT_ONCE, PyExecResult, Request};
+
+/// A running program whose output is collected. Dropped, it is killed with all it has started.
+#[pyclass(name = "_Run", module = "nono_py", frozen)]
+#[derive(Debug)]
+pub(crate) struct PyRun {
+    /// None when it is closed.
+    run: Mutex<Option<Run>>,
+    request: Request,
+}
+
+impl PyRun {
+    pub(crate) fn new(run: Run, request: Request) -> Self {
+        Self { run: Mutex::new(Some(run)), request }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Run>> {
+        self.run.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[pymethods]
+impl PyRun {
+    /// The descriptors of which one becomes readable when `advance` has something to do.
+    fn fds(&self) -> Vec<i32> {
+        let run = self.lock();
+        run.iter().flat_map(Run::fds).map(number).collect()
+    }
+
+    /// Do what is to be done, without waiting, and return the result if that was all.
+    fn advance(&self, py: Python<'_>) -> PyResult<Option<PyExecResult>> {
+        let step = py.detach(|| self.lock().as_mut().map(|run| run.advance(AT_ONCE)));
+        let step = step.ok_or_else(closed)?.map_err(sandbox_error)?;
+        Ok(step.map(|output| PyExecResult::new(py, output, &self.request)))
+    }
+
+    /// Kill the program and all that it has started; `advance` tells when they are gone.
+    fn cancel(&self) {
+        if let Some(run) = &mut *self.lock() {
+            run.cancel();
+        }
+    }
+
+    /// Close all descriptors, and kill the program if it still runs.
+    fn close(&self) {
+        *self.lock() = None;
+    }
+}
+
+/// A running program with streams of its own. Dropped, it is killed with all it has started.
+#[pyclass(name = "_Child", module = "nono_py", frozen)]
+#[derive(Debug)]
+pub(crate) struct PyChild {
+    /// None when it is closed.
+    child: Mutex<Option<Child>>,
+    request: Request,
+}
+
+impl PyChild {
+    pub(crate) fn new(child: Child, request: Request) -> Self {
+        Self { child: Mutex::new(Some(child)), request }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Child>> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[pymethods]
+impl PyChild {
+    /// The program's process number; 0 until it is known to have begun.
+    #[getter]
+    fn pid(&self) -> i32 {
+        self.lock().as_ref().map_or(0, Child::number)
+    }
+
+    /// Take the descriptors of the caller's ends of stdin, stdout and stderr.
+    fn take_streams(&self) -> (Option<i32>, Option<i32>, Option<i32>) {
+        let mut child = self.lock();
+        let Some(child) = &mut *child else { return (None, None, None) };
+        let number = |fd: Option<OwnedFd>| fd.map(OwnedFd::into_raw_fd);
+        (number(child.stdin.take()), number(child.stdout.take()), number(child.stderr.take()))
+    }
+
+    /// A descriptor that becomes readable when `try_begun` has an answer.
+    fn begun_fd(&self) -> Option<i32> {
+        self.lock().as_ref().and_then(Child::begun_fd).map(number)
+    }
+
+    /// Whether the program has begun. Raises if it could not.
+    fn try_begun(&self, py: Python<'_>) -> PyResult<bool> {
+        let begun = py.detach(|| self.lock().as_mut().map(Child::try_begun));
+        begun.ok_or_else(closed)?.map_err(sandbox_error)
+    }
+
+    /// A descriptor that becomes readable when everything has ended.
+    fn ended_fd(&self) -> Option<i32> {
+        self.lock().as_ref().and_then(Child::ended_fd).map(number)
+    }
+
+    /// Return what became of the program, when everything has ended.
+    fn wait(&self, py: Python<'_>) -> PyResult<PyExecResult> {
+        let output = py.detach(|| self.lock().as_mut().map(Child::wait));
+        let output = output.ok_or_else(closed)?.map_err(sandbox_error)?;
+        Ok(PyExecResult::new(py, output, &self.request))
+    }
+
+    /// Send a signal to the program alone.
+    fn send_signal(&self, signal: u8) {
+        if let Some(child) = &*self.lock() {
+            child.signal(signal);
+        }
+    }
+
+    /// Kill the program and all that it has started.
+    fn kill(&self) {
+        if let Some(child) = &mut *self.lock() {
+            child.kill();
+        }
+    }
+
+    /// Close all descriptors, and kill the program if it still runs.
+    fn close(&self) {
+        *self.lock() = None;
+    }
+}
+
+fn closed() -> PyErr {
+    PyRuntimeError::new_err("the program is not held any more")
+}
+
+fn number(fd: BorrowedFd<'_>) -> i32 {
+    fd.as_raw_fd()
+}

@@ -1,0 +1,171 @@
+//! `ExecResult`: what became of a program that ran in a sandbox.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::time::Duration;
+
+use nono_sandbox::Output;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::apply::PyEnforcement;
+
+/// What a result repeats of the call.
+#[derive(Debug)]
+pub(crate) struct Request {
+    args: Py<PyAny>,
+    timeout: Option<f64>,
+}
+
+impl Request {
+    pub(crate) fn new(args: Bound<'_, PyAny>, timeout: Option<f64>) -> Self {
+        Self { args: args.unbind(), timeout }
+    }
+
+    pub(crate) fn clone_ref(&self, py: Python<'_>) -> Self {
+        Self { args: self.args.clone_ref(py), timeout: self.timeout }
+    }
+}
+
+/// What became of a program that ran in a sandbox.
+#[pyclass(name = "ExecResult", module = "nono_py", frozen)]
+#[derive(Debug)]
+pub(crate) struct PyExecResult {
+    stdout: Py<PyBytes>,
+    stderr: Py<PyBytes>,
+    request: Request,
+    output: Output,
+}
+
+impl PyExecResult {
+    pub(crate) fn new(py: Python<'_>, mut output: Output, request: &Request) -> Self {
+        Self {
+            stdout: PyBytes::new(py, &std::mem::take(&mut output.stdout)).unbind(),
+            stderr: PyBytes::new(py, &std::mem::take(&mut output.stderr)).unbind(),
+            request: request.clone_ref(py),
+            output,
+        }
+    }
+}
+
+#[pymethods]
+impl PyExecResult {
+    /// The command, as it was given.
+    #[getter]
+    fn args(&self, py: Python<'_>) -> Py<PyAny> {
+        self.request.args.clone_ref(py)
+    }
+
+    /// What the program wrote to its standard output.
+    #[getter]
+    fn stdout(&self, py: Python<'_>) -> Py<PyBytes> {
+        self.stdout.clone_ref(py)
+    }
+
+    /// What the program wrote to its standard error.
+    #[getter]
+    fn stderr(&self, py: Python<'_>) -> Py<PyBytes> {
+        self.stderr.clone_ref(py)
+    }
+
+    /// Standard output as text: UTF-8, with U+FFFD for what is none.
+    #[getter]
+    fn text(&self, py: Python<'_>) -> String {
+        String::from_utf8_lossy(self.stdout.bind(py).as_bytes()).into_owned()
+    }
+
+    /// The exit code; `-N` if signal N ended the program, 124 if its time was over.
+    #[getter]
+    fn exit_code(&self) -> i32 {
+        self.output.exit_code
+    }
+
+    /// The number of the signal that ended the program.
+    #[getter]
+    fn signal(&self) -> Option<i32> {
+        self.output.signal
+    }
+
+    /// Whether the program was killed because its time was over.
+    #[getter]
+    fn timed_out(&self) -> bool {
+        self.output.timed_out
+    }
+
+    /// Whether there was more output than is kept.
+    #[getter]
+    fn truncated(&self) -> bool {
+        self.output.truncated
+    }
+
+    /// From start to end, in seconds.
+    #[getter]
+    fn duration(&self) -> f64 {
+        self.output.duration.as_secs_f64()
+    }
+
+    /// Processor time of the program and all its descendants, in seconds.
+    #[getter]
+    fn cpu_time(&self) -> f64 {
+        self.output.cpu_time.as_secs_f64()
+    }
+
+    /// Bytes of memory of the largest process; None if it was smaller than this one, since the
+    /// kernel cannot tell then.
+    #[getter]
+    fn max_rss(&self) -> Option<u64> {
+        self.output.max_rss
+    }
+
+    /// What the kernel enforced, and what it is too old to enforce.
+    #[getter]
+    fn enforcement(&self) -> PyEnforcement {
+        self.output.enforcement.clone().into()
+    }
+
+    /// By what each limit was enforced: by its name, "rlimit", "pipe", or "ignored for root".
+    #[getter]
+    fn limits(&self) -> BTreeMap<&'static str, &'static str> {
+        self.output.limits.iter().map(|(limit, by)| (*limit, by.name())).collect()
+    }
+
+    /// The variables that `inherit_env` left out, because they steer the dynamic loader.
+    #[getter]
+    fn dropped_env(&self) -> Vec<OsString> {
+        self.output.dropped_variables.clone()
+    }
+
+    /// Return this if the program exited with 0.
+    ///
+    /// Raises `subprocess.CalledProcessError` otherwise, or `subprocess.TimeoutExpired`.
+    fn check(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
+        let py = slf.py();
+        let this = slf.get();
+        if this.output.exit_code == 0 {
+            return Ok(slf);
+        }
+        let subprocess = py.import("subprocess")?;
+        let (args, stdout, stderr) = (&this.request.args, &this.stdout, &this.stderr);
+        let error = if this.output.timed_out {
+            let timeout = this.request.timeout.unwrap_or_default();
+            subprocess.call_method1("TimeoutExpired", (args, timeout, stdout, stderr))
+        } else {
+            let code = this.output.exit_code;
+            subprocess.call_method1("CalledProcessError", (code, args, stdout, stderr))
+        };
+        Err(PyErr::from_value(error?))
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> String {
+        let length = |bytes: &Py<PyBytes>| bytes.bind(py).as_bytes().len();
+        format!(
+            "ExecResult(exit_code={}, stdout_len={}, stderr_len={})",
+            self.output.exit_code,
+            length(&self.stdout),
+            length(&self.stderr)
+        )
+    }
+}
+
+/// The time of a wait that only looks.
+pub(crate) const AT_ONCE: Option<Duration> = Some(Duration::ZERO);

@@ -1,0 +1,181 @@
+"""Sandboxed programs on an event loop."""
+
+import asyncio
+import gc
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from nono_py import CapabilitySet, Process, sandboxed_exec_async, sandboxed_spawn
+
+pytestmark = pytest.mark.asyncio
+
+
+def shell(script: str) -> list[str]:
+    return ["/bin/sh", "-c", script]
+
+
+def descriptors() -> int:
+    gc.collect()
+    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+
+
+class TestExec:
+    async def test_returns_what_the_other_does(self, caps: CapabilitySet) -> None:
+        result = await sandboxed_exec_async(
+            caps, shell("cat; echo err >&2; exit 3"), input="in", timeout_secs=30
+        )
+        assert (result.stdout, result.stderr, result.exit_code) == (b"in", b"err\n", 3)
+
+    async def test_reads_more_than_pipes_hold(self, caps: CapabilitySet) -> None:
+        script = "yes | head -c 3000000 >&2 & yes | head -c 3000000; wait"
+        result = await sandboxed_exec_async(caps, shell(script))
+        assert (len(result.stdout), len(result.stderr)) == (3_000_000, 3_000_000)
+
+    async def test_ends_with_its_time(self, caps: CapabilitySet) -> None:
+        result = await sandboxed_exec_async(caps, shell("setsid sleep 60"), timeout_secs=0.3)
+        assert result.timed_out
+
+    async def test_raises_what_failed(self, caps: CapabilitySet) -> None:
+        with pytest.raises(RuntimeError, match=r"failed to execute .*/true"):
+            await sandboxed_exec_async(CapabilitySet(), ["/bin/true"])
+        with pytest.raises(FileNotFoundError):
+            await sandboxed_exec_async(caps, ["/bin/true"], cwd="/no/such/place")
+
+    async def test_leaves_the_loop_free(self, caps: CapabilitySet) -> None:
+        turns = 0
+        run = asyncio.ensure_future(sandboxed_exec_async(caps, ["/bin/sleep", "0.5"]))
+        while not run.done():
+            turns += 1
+            await asyncio.sleep(0.01)
+        assert turns > 10
+
+    async def test_cancelled_ends_all_that_was_started(
+        self, caps: CapabilitySet, place: Path
+    ) -> None:
+        os.mkfifo(place / "leash")
+        script = shell("exec 9>leash; (setsid sleep 60 &); sleep 60")
+        run = asyncio.ensure_future(sandboxed_exec_async(caps, script, cwd=place))
+        # Opened when the program has it open, and at its end when nobody has.
+        leash = await asyncio.to_thread((place / "leash").open)
+        run.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await run
+        with leash:
+            assert await asyncio.wait_for(asyncio.to_thread(leash.read), 20) == ""
+
+    async def test_a_thousand_at_once(self, caps: CapabilitySet) -> None:
+        before, threads = descriptors(), threading.active_count()
+        runs = [sandboxed_exec_async(caps, ["/bin/echo", str(n)]) for n in range(1000)]
+        results = await asyncio.wait_for(asyncio.gather(*runs), 120)
+        assert [result.text for result in results] == [f"{n}\n" for n in range(1000)]
+        assert descriptors() <= before
+        assert threading.active_count() == threads
+
+    async def test_a_thousand_cancelled(self, caps: CapabilitySet) -> None:
+        before = descriptors()
+        runs = [
+            asyncio.ensure_future(sandboxed_exec_async(caps, ["/bin/sleep", "60"]))
+            for _ in range(200)
+        ]
+        await asyncio.sleep(0.1)
+        for run in runs:
+            run.cancel()
+        done = await asyncio.wait_for(asyncio.gather(*runs, return_exceptions=True), 60)
+        assert all(isinstance(end, asyncio.CancelledError) for end in done)
+        assert descriptors() <= before
+
+
+class TestSpawn:
+    async def test_talks_line_by_line(self, caps: CapabilitySet) -> None:
+        async with await sandboxed_spawn(caps, ["/bin/cat"], stdin=subprocess.PIPE) as process:
+            assert process.pid > 0
+            assert process.returncode is None
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(b"one\ntwo\n")
+            await process.stdin.drain()
+            assert await process.stdout.readline() == b"one\n"
+            process.stdin.close()
+            await process.stdin.wait_closed()
+            assert [line async for line in process.stdout] == [b"two\n"]
+            assert await process.wait() == 0
+            assert process.returncode == 0
+            assert process.result is not None
+            assert process.result.cpu_time >= 0
+
+    async def test_communicates(self, caps: CapabilitySet) -> None:
+        process = await sandboxed_spawn(
+            caps, shell("cat; echo err >&2; exit 4"), stdin=subprocess.PIPE
+        )
+        data = b"x" * (1 << 20)
+        assert await process.communicate(data) == (data, b"err\n")
+        assert process.returncode == 4
+
+    async def test_raises_what_failed(self, caps: CapabilitySet) -> None:
+        before = descriptors()
+        with pytest.raises(RuntimeError, match=r"failed to execute .*/true"):
+            await sandboxed_spawn(CapabilitySet(), ["/bin/true"])
+        assert descriptors() <= before
+
+    async def test_takes_signals(self, caps: CapabilitySet) -> None:
+        script = shell("trap 'echo usr; exit 9' USR1; echo ready; while :; do sleep 0.05; done")
+        async with await sandboxed_spawn(caps, script) as process:
+            assert process.stdout is not None
+            assert await process.stdout.readline() == b"ready\n"
+            process.send_signal(signal.SIGUSR1)
+            assert await process.stdout.readline() == b"usr\n"
+            assert await process.wait() == 9
+        async with await sandboxed_spawn(caps, ["/bin/sleep", "60"]) as process:
+            process.terminate()
+            assert await process.wait() == -signal.SIGTERM
+            with pytest.raises(ValueError, match="invalid signal"):
+                process.send_signal(0)
+
+    async def test_kill_ends_the_tree(self, caps: CapabilitySet) -> None:
+        process = await sandboxed_spawn(caps, shell("(setsid sleep 60 &); echo up; sleep 60"))
+        assert process.stdout is not None
+        assert await process.stdout.readline() == b"up\n"
+        process.kill()
+        assert await asyncio.wait_for(process.wait(), 20) == -signal.SIGKILL
+        # The one that has left the session held it open as well.
+        assert await asyncio.wait_for(process.stdout.read(), 20) == b""
+
+    async def test_leaving_the_block_ends_the_program(self, caps: CapabilitySet) -> None:
+        before = descriptors()
+        began = time.monotonic()
+        async with await sandboxed_spawn(caps, ["/bin/sleep", "60"]) as process:
+            pass
+        assert process.returncode == -signal.SIGKILL
+        assert time.monotonic() - began < 20
+        while descriptors() > before:
+            assert time.monotonic() - began < 20
+            await asyncio.sleep(0.01)
+
+    async def test_has_a_terminal(self, caps: CapabilitySet) -> None:
+        script = shell("stty -echo; stty size; read x; echo got $x; stty size; exec sleep 60")
+        async with await sandboxed_spawn(caps, script, pty=(10, 20)) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            assert await process.stdout.readline() == b"10 20\r\n"
+            process.set_window_size(30, 40)
+            process.stdin.write(b"typed\n")
+            assert await process.stdout.readline() == b"got typed\r\n"
+            assert await process.stdout.readline() == b"30 40\r\n"
+            # What is typed goes through the terminal: Ctrl-C is a signal.
+            process.stdin.write(b"\x03")
+            assert await asyncio.wait_for(process.wait(), 20) == -signal.SIGINT
+            assert await process.stdout.read() == b""
+
+    async def test_is_typed_and_shown(self, caps: CapabilitySet) -> None:
+        process: Process = await sandboxed_spawn(caps, [sys.executable, "-c", ""])
+        assert repr(process) == f"<Process {process.pid} returncode=None>"
+        await process.wait()
+        assert process.returncode == 0
+        with pytest.raises(OSError, match="ioctl"):
+            process.set_window_size(1, 1)

@@ -1,0 +1,229 @@
+"""What can be given to a sandboxed program, and what its result tells."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from nono_py import CapabilitySet, ProxyHandle, sandboxed_exec
+
+#: Nobody's: no process and no file is this user's.
+UID = 54321
+
+
+def shell(script: str) -> list[str]:
+    return ["/bin/sh", "-c", script]
+
+
+def python(source: str) -> list[str]:
+    return [sys.executable, "-c", source]
+
+
+class TestResult:
+    def test_tells_what_was_run(self, caps: CapabilitySet) -> None:
+        command = shell("printf 'caf\\303\\251\\n\\377'")
+        result = sandboxed_exec(caps, command)
+        assert result.args is command
+        assert result.text == "caf\u00e9\n\ufffd"
+        assert result.check() is result
+        assert (result.signal, result.dropped_env) == (None, [])
+        assert result.enforcement.landlock_abi > 0
+        # Whatever it starts is within reach.
+        assert not any("group" in what for what in result.enforcement.missing)
+
+    def test_tells_what_was_used(self, caps: CapabilitySet) -> None:
+        source = "import time\nx = bytearray(200 << 20)\nwhile time.process_time() < 0.2: pass"
+        result = sandboxed_exec(caps, python(source))
+        assert result.max_rss is not None
+        assert result.max_rss > 200 << 20
+        assert 0.2 <= result.cpu_time <= result.duration * (os.cpu_count() or 1)
+
+    def test_tells_of_a_signal(self, caps: CapabilitySet) -> None:
+        result = sandboxed_exec(caps, shell("kill -TERM $$"))
+        assert (result.exit_code, result.signal) == (-15, 15)
+
+    def test_check_raises_as_subprocess_does(self, caps: CapabilitySet) -> None:
+        command = shell("echo out; echo err >&2; exit 3")
+        with pytest.raises(subprocess.CalledProcessError) as failed:
+            sandboxed_exec(caps, command).check()
+        assert (failed.value.returncode, failed.value.cmd) == (3, command)
+        assert (failed.value.stdout, failed.value.stderr) == (b"out\n", b"err\n")
+        with pytest.raises(subprocess.TimeoutExpired) as expired:
+            sandboxed_exec(caps, shell("echo early; sleep 60"), timeout_secs=0.5).check()
+        assert (expired.value.timeout, expired.value.stdout) == (0.5, b"early\n")
+
+
+class TestInput:
+    @pytest.mark.parametrize("data", ["caf\u00e9", "caf\u00e9".encode(), bytearray(b"caf\xc3\xa9")])
+    def test_is_text_or_bytes(self, caps: CapabilitySet, data: str | bytes) -> None:
+        assert sandboxed_exec(caps, ["/bin/cat"], input=data).text == "caf\u00e9"
+
+    def test_larger_than_a_pipe_need_not_be_read(self, caps: CapabilitySet) -> None:
+        data = b"x" * (4 << 20)
+        assert sandboxed_exec(caps, ["/bin/cat"], input=data).stdout == data
+        assert sandboxed_exec(caps, ["/bin/true"], input=data).exit_code == 0
+
+    @pytest.mark.parametrize("data", [5, ["x"]])
+    def test_of_another_kind_is_refused(self, caps: CapabilitySet, data: object) -> None:
+        with pytest.raises(TypeError, match="input must be bytes-like or str"):
+            sandboxed_exec(caps, ["/bin/cat"], input=data)  # type: ignore[arg-type]
+
+    def test_is_an_alternative_to_stdin(self, caps: CapabilitySet) -> None:
+        with pytest.raises(ValueError, match="may not both be used"):
+            sandboxed_exec(caps, ["/bin/cat"], input=b"", stdin=subprocess.DEVNULL)
+
+
+class TestStreams:
+    def test_can_be_files(self, caps: CapabilitySet, place: Path) -> None:
+        (place / "in").write_text("from a file")
+        with (place / "in").open() as stdin, (place / "out").open("wb") as stdout:
+            result = sandboxed_exec(caps, ["/bin/cat"], stdin=stdin, stdout=stdout)
+            again = sandboxed_exec(caps, shell("echo >&2 more"), stderr=stdout.fileno())
+        assert (result.stdout, again.stderr) == (b"", b"")
+        assert (place / "out").read_text() == "from a filemore\n"
+
+    def test_can_be_pipes(self, caps: CapabilitySet) -> None:
+        read, write = os.pipe()
+        with os.fdopen(read, "rb") as reader:
+            with os.fdopen(write, "wb") as writer:
+                sandboxed_exec(caps, ["/bin/echo", "through a pipe"], stdout=writer)
+            assert reader.read() == b"through a pipe\n"
+
+    def test_can_be_merged_or_discarded(self, caps: CapabilitySet) -> None:
+        both = shell("echo out; echo err >&2")
+        assert sandboxed_exec(caps, both, stderr=subprocess.STDOUT).stdout == b"out\nerr\n"
+        result = sandboxed_exec(caps, both, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        assert (result.stdout, result.stderr) == (b"", b"")
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"stdin": subprocess.PIPE}, "use input"),
+            ({"stdout": subprocess.STDOUT}, "for stderr only"),
+            ({"stdout": -7}, "neither a descriptor nor"),
+            ({"stdout": subprocess.PIPE, "pty": True}, "none can be given"),
+            ({"input": b"", "pty": True}, "input cannot be given together with a terminal"),
+        ],
+    )
+    def test_that_make_no_sense_are_refused(
+        self, caps: CapabilitySet, options: dict[str, object], message: str
+    ) -> None:
+        with pytest.raises(ValueError, match=message):
+            sandboxed_exec(caps, ["/bin/cat"], **options)  # type: ignore[arg-type]
+
+    def test_that_are_closed_are_refused(self, caps: CapabilitySet) -> None:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            sandboxed_exec(caps, ["/bin/cat"], stdin=1_000_000)
+
+
+class TestTerminal:
+    def test_is_the_programs_own(self, caps: CapabilitySet) -> None:
+        script = "tty; stty size; echo err >&2; echo tty >/dev/tty"
+        lines = sandboxed_exec(caps, shell(script), pty=(50, 132)).text.splitlines()
+        assert lines[0].startswith("/dev/pts/")
+        assert lines[1:] == ["50 132", "err", "tty"]
+
+    def test_has_a_usual_size(self, caps: CapabilitySet) -> None:
+        assert sandboxed_exec(caps, shell("stty size"), pty=True).text == "24 80\r\n"
+        assert sandboxed_exec(caps, shell("tty"), pty=False).text == "not a tty\n"
+
+    def test_ends_with_the_time(self, caps: CapabilitySet) -> None:
+        result = sandboxed_exec(caps, shell("echo $(id -u); read x"), pty=True, timeout_secs=1)
+        assert result.timed_out
+        assert result.text.strip() == str(os.getuid())
+
+
+class TestEnvironment:
+    def test_leaves_loader_variables_out_and_says_so(
+        self, caps: CapabilitySet, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("LD_PRELOAD", "")
+        monkeypatch.setenv("KEPT", "yes")
+        result = sandboxed_exec(caps, ["/usr/bin/env"], inherit_env=True)
+        assert "LD_PRELOAD" in result.dropped_env
+        assert "KEPT=yes" in result.text.splitlines()
+        assert "LD_PRELOAD" not in result.text
+
+    def test_of_a_proxy_comes_with_its_network(
+        self, caps: CapabilitySet, proxy: ProxyHandle
+    ) -> None:
+        env = {"MINE": "1", "HTTP_PROXY": "http://elsewhere"}
+        result = sandboxed_exec(caps, ["/usr/bin/env"], proxy=proxy, env=env)
+        variables = dict(line.split("=", 1) for line in result.text.splitlines())
+        assert variables == dict(proxy.sandbox_env(env))
+        # The set itself is as it was.
+        assert not caps.is_network_blocked
+        source = "import socket; socket.create_connection(('127.0.0.1', 9))"
+        assert b"PermissionError" in sandboxed_exec(caps, python(source), proxy=proxy).stderr
+
+    def test_and_directory_may_be_bytes_and_paths(self, caps: CapabilitySet, place: Path) -> None:
+        odd = os.fsencode(place) + b"/\xff"
+        os.mkdir(odd)  # noqa: PTH102 - the name is no text
+        env = {b"BYTES": b"\xff", "PATHLIKE": place}
+        source = "import os; print(os.getcwdb(), os.environb[b'BYTES'], os.environ['PATHLIKE'])"
+        result = sandboxed_exec(caps, python(source), cwd=odd, env=env)  # type: ignore[arg-type]
+        assert result.text == f"{odd!r} b'\\xff' {place}\n"
+
+
+class TestLimits:
+    def test_of_memory(self, caps: CapabilitySet) -> None:
+        result = sandboxed_exec(caps, python("bytearray(1 << 30)"), max_memory_bytes=1 << 29)
+        assert b"MemoryError" in result.stderr
+        assert result.limits["max_memory_bytes"] == "rlimit"
+
+    def test_of_output(self, caps: CapabilitySet) -> None:
+        result = sandboxed_exec(caps, shell("yes | head -c 3000000"), max_output_bytes=1000)
+        assert (len(result.stdout), result.truncated, result.exit_code) == (1000, True, 0)
+        assert result.limits == {"max_output_bytes": "pipe"}
+
+    @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+    def test_of_processes(self, caps: CapabilitySet) -> None:
+        script = "for i in 1 2 3 4 5 6; do sleep 60 & done; echo all"
+        result = sandboxed_exec(caps, shell(script), max_processes=3, uid=UID)
+        assert b"fork" in result.stderr
+        assert result.limits["max_processes"] == "rlimit"
+        result = sandboxed_exec(caps, ["/bin/true"], max_processes=3)
+        assert result.limits["max_processes"] == "ignored for root"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+class TestUser:
+    def test_is_dropped_to_after_the_grants_are_opened(
+        self, caps: CapabilitySet, place: Path
+    ) -> None:
+        place.parent.chmod(0o700)
+        source = "import os; print(os.getresuid(), os.getresgid(), os.getgroups())"
+        result = sandboxed_exec(caps, ["/usr/bin/python3", "-c", source], uid=UID)
+        if not Path("/usr/bin/python3").exists():
+            pytest.skip("the interpreter is root's alone")
+        three = (UID, UID, UID)
+        assert result.text == f"{three} {three} []\n", result.stderr
+
+    def test_may_have_another_group(self, caps: CapabilitySet) -> None:
+        result = sandboxed_exec(caps, shell("id -u; id -g; id -G"), uid=UID, gid=UID + 1)
+        assert result.text.split() == [str(UID), str(UID + 1), str(UID + 1)]
+
+    def test_ends_with_its_time(self, caps: CapabilitySet) -> None:
+        script = "(setsid sleep 60 &); sleep 60"
+        assert sandboxed_exec(caps, shell(script), uid=UID, timeout_secs=0.3).timed_out
+
+    def test_needs_ids_that_make_sense(self, caps: CapabilitySet) -> None:
+        for option in ({"uid": 0}, {"gid": 0}):
+            with pytest.raises(ValueError, match="must be non-zero"):
+                sandboxed_exec(caps, ["/bin/true"], **option)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="gid needs uid"):
+            sandboxed_exec(caps, ["/bin/true"], gid=5)
+
+
+def test_background_processes_end_or_are_kept(caps: CapabilitySet, place: Path) -> None:
+    script = shell("(sleep 0.7; echo done > done) & exit 0")
+    sandboxed_exec(caps, script, cwd=place)
+    sandboxed_exec(caps, shell("sleep 1"))
+    assert not (place / "done").exists()
+    sandboxed_exec(caps, script, cwd=place, keep_background=True)
+    deadline = time.monotonic() + 20
+    while not (place / "done").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
