@@ -10,6 +10,8 @@
 mod bodies;
 #[path = "conformance/connections.rs"]
 mod connections;
+#[path = "conformance/exchanges.rs"]
+mod exchanges;
 #[path = "conformance/heads.rs"]
 mod heads;
 #[path = "conformance/hostile.rs"]

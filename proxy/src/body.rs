@@ -105,6 +105,20 @@ pub(crate) enum BodyError {
     Idle,
 }
 
+impl BodyError {
+    /// What the record says of a response that ends with it.
+    fn outcome(&self) -> Outcome {
+        match self {
+            Self::Idle => Outcome::Timeout,
+            Self::Upstream(Cut::Request(error)) if matches!(**error, Self::Idle) => {
+                Outcome::Timeout
+            }
+            Self::Upstream(Cut::Request(_)) => Outcome::ClientAbort,
+            Self::Library(_) | Self::Upstream(_) => Outcome::UpstreamAbort,
+        }
+    }
+}
+
 impl Body {
     fn new(source: Source) -> Self {
         let outcome = Outcome::Complete;
@@ -244,8 +258,7 @@ impl http_body::Body for Body {
                 }
                 this.settle_if_done();
             }
-            Poll::Ready(Some(Err(BodyError::Idle))) => this.settle(Outcome::Timeout),
-            Poll::Ready(Some(Err(_))) => this.settle(Outcome::UpstreamAbort),
+            Poll::Ready(Some(Err(error))) => this.settle(error.outcome()),
             Poll::Ready(None) => this.settle(this.outcome),
             Poll::Pending => {}
         }

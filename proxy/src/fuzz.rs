@@ -1,10 +1,15 @@
-//! The parsers of what clients and users write, as plain functions for the fuzz targets. Not part
+//! The parsers of what clients, upstreams and users write, as plain functions for the fuzz targets. Not part
 //! of the interface of this crate: only with the feature `fuzzing`, and free to change.
+
+use http::Method;
 
 use crate::allowlist::{HostPattern, HostSet};
 use crate::layers::authenticate::KEY_HEADERS;
 use crate::target::Target;
+use crate::upstream::whole;
 use crate::{path, server::framing};
+
+pub use crate::upstream::whole::Whole;
 
 /// The canonical `host:port` of an authority.
 pub fn target(authority: &str) -> Option<String> {
@@ -38,4 +43,18 @@ pub fn request(bytes: &[u8], size: usize) -> Result<Option<usize>, u16> {
         length += body.advance(piece, &KEY_HEADERS).map_err(|malformed| malformed.status)?;
     }
     Ok((body == framing::Framing::Done).then_some(length))
+}
+
+/// The response, to `HEAD` or not, at the start of `bytes`, when they come in pieces of `size`;
+/// `None` if it is not whole.
+///
+/// # Errors
+/// Why it is refused.
+pub fn response(
+    bytes: &[u8],
+    size: usize,
+    is_to_head: bool,
+) -> Result<Option<Whole>, &'static str> {
+    let method = if is_to_head { Method::HEAD } else { Method::GET };
+    whole::read(bytes, size, &method)
 }

@@ -55,7 +55,21 @@ async fn an_upstream_that_dies_within_a_body_is_seen_to_have_died() {
 
 #[tokio::test]
 async fn a_chunk_that_is_none_cuts_the_response() {
-    for chunk in ["x\r\nhello\r\n", "5\r\nhelloX\r\n", "fffffffffffffffff\r\nhello"] {
+    let long = format!("5;{}\r\nhello\r\n", "x".repeat(2000));
+    for chunk in [
+        "x\r\nhello\r\n",
+        "5\r\nhelloX\r\n",
+        "5\r\nhello",
+        "5\r\nhello\n",
+        "5\nhello\r\n",
+        "5\r\r\nhello\r\n",
+        "5;a\rb\r\nhello\r\n",
+        "-5\r\nhello\r\n",
+        "0x5\r\nhello\r\n",
+        "\r\n5\r\nhello\r\n",
+        "fffffffffffffffff\r\nhello",
+        &long,
+    ] {
         let answer =
             format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}0\r\n\r\n");
         let (seen, outcome) = outcome_of(answer.as_bytes(), false).await;
@@ -73,6 +87,7 @@ async fn what_is_no_response_is_answered_502() {
         for answer in [
             "",
             "\r\n",
+            "\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
             "hello",
             "HTTP/1.1",
             "HTTP/1.1 200 OK\r\nX: y\r\n",
@@ -84,6 +99,14 @@ async fn what_is_no_response_is_answered_502() {
             "HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n",
             "ICY 200 OK\r\nContent-Length: 0\r\n\r\n",
             "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc",
+            "HTTP/1.1 200 OK\r\nContent-Length: 3, 3\r\n\r\nabc",
+            "HTTP/1.1 200 OK\r\nContent-Length: 18446744073709551615\r\n\r\nabc",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\nabc",
+            "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nX: y\r\n folded\r\nContent-Length: 0\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nX : y\r\nContent-Length: 0\r\n\r\n",
             "HTTP/1.1 200 OK\r\nContent-Length: abc\r\n\r\nabc",
             "HTTP/1.1 200 OK\r\nContent-Length: -3\r\n\r\nabc",
             "HTTP/1.1 200 OK\r\nno colon\r\nContent-Length: 0\r\n\r\n",
@@ -179,6 +202,52 @@ async fn interim_responses_without_end_are_cut() {
     );
     assert!(cut, "a million interim responses were taken");
     assert_eq!(proxy.records(1).await[0].outcome, Outcome::UpstreamAbort);
+}
+
+#[tokio::test]
+async fn empty_lines_without_end_are_cut() {
+    let wire = Wire::bind().await;
+    let proxy = TestProxy::with_route(wire.addr).await;
+    let (mut client, mut upstream) = wire.request(&proxy, proxy.begin("GET /api/x") + "\r\n").await;
+    upstream.send("\r\n").await;
+    assert_eq!(client.message().await.status(), 502);
+    assert!(upstream.rest().await.is_empty());
+}
+
+#[tokio::test]
+async fn chunks_that_are_mostly_extensions_cut_the_response() {
+    let wire = Wire::bind().await;
+    let proxy = TestProxy::with_route(wire.addr).await;
+    let (mut client, mut upstream) = wire.request(&proxy, proxy.begin("GET /api/x") + "\r\n").await;
+    upstream.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+    let chunk = format!("1;{}\r\na\r\n", "x".repeat(900));
+    let (cut, seen) = tokio::join!(
+        async {
+            for _ in 0..100_000 {
+                if !upstream.try_send(&chunk).await {
+                    return true;
+                }
+            }
+            false
+        },
+        client.rest()
+    );
+    assert!(cut && !seen.ends_with(b"0\r\n\r\n"));
+    assert_eq!(proxy.records(1).await[0].outcome, Outcome::UpstreamAbort);
+}
+
+#[tokio::test]
+async fn trailers_that_are_none_cut_the_response() {
+    for section in
+        ["no field\r\n\r\n", "A: b\nC: d\r\n\r\n", "A: b\r\n c\r\n\r\n", "\n", "A: b\n\n"]
+    {
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n{section}"
+        );
+        let (seen, outcome) = outcome_of(answer.as_bytes(), false).await;
+        assert_eq!(outcome, Outcome::UpstreamAbort, "{section:?}");
+        assert!(!seen.ends_with(b"0\r\n\r\n"), "{section:?}");
+    }
 }
 
 #[tokio::test]

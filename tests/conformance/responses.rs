@@ -19,6 +19,7 @@ async fn status_reason_fields_and_body_pass_as_they_are() {
         ("HTTP/1.1 200 OK\r\nX-Latin: caf\u{e9}\r\n", &b"hello"[..]),
         ("HTTP/1.1 299 Custom Reason\r\n", b"x"),
         ("HTTP/1.1 200 \r\n", b"x"),
+        ("HTTP/1.1 404 caf\u{e9} ferm\u{e9}\r\n", b"x"),
         ("HTTP/1.1 404 Not Found\r\nContent-Type: text/plain; charset=utf-8\r\n", b"no"),
         ("HTTP/1.1 500 Oops\r\nRetry-After: 5\r\n", b""),
         ("HTTP/1.1 302 Found\r\nLocation: http://elsewhere.example/?a=b#c\r\n", b""),

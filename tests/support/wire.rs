@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use futures_util::FutureExt as _;
 use tokio::net::TcpListener;
 
 use crate::{Connection, Message, TestProxy};
@@ -37,6 +38,13 @@ impl Wire {
         let mut upstream = self.accept().await;
         upstream.message().await;
         (client, upstream)
+    }
+
+    /// Whether nobody waits to be accepted.
+    pub async fn is_quiet(&self) -> bool {
+        // Lets the runtime learn of who does.
+        tokio::task::yield_now().await;
+        self.listener.accept().now_or_never().is_none()
     }
 
     /// Answers every request with `answer`, and closes after each if `answer` is not one that a

@@ -12,6 +12,8 @@ mod head;
 mod payload;
 mod read;
 mod upload;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod whole;
 
 use std::future::poll_fn;
 use std::io;

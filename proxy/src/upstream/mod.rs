@@ -26,6 +26,8 @@ use crate::target::Target;
 
 use connector::Connector;
 pub(crate) use destination::{Destination, End};
+#[cfg(feature = "fuzzing")]
+pub(crate) use http1::whole;
 pub(crate) use http1::{Cut, Payload};
 use http1::{Io, Lost, Reply};
 use pool::{Place, Pool};

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt as _;
@@ -12,8 +12,9 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::chunks::Part;
 use super::head::Framing;
-use super::upload::Upload;
+use super::upload::{Stopped, Upload};
 use super::{Connection, Io, read};
+use crate::body::BodyError;
 use crate::upstream::pool::Place;
 
 /// See the module. Dropped before its end, it closes the connection.
@@ -38,6 +39,9 @@ pub(crate) enum Cut {
     /// The upstream closed it.
     #[error("the connection was closed before the end")]
     Closed,
+    /// The request that it answers broke off; an upstream may wait for the rest of it for ever.
+    #[error("the request was cut: {0}")]
+    Request(Box<BodyError>),
     /// What came is not in the coding that was announced.
     #[error("{0}")]
     Malformed(&'static str),
@@ -49,8 +53,13 @@ enum Reader {
     Whole(Box<Io>),
     /// The upstream answers while the request is still on its way, and the client may read only
     /// when it has written all: so sending must not wait for this body to be asked for.
-    Half(ReadHalf<Io>, AbortOnDropHandle<Option<WriteHalf<Io>>>),
+    Half(ReadHalf<Io>, Sending),
+    /// The upstream takes no more of the request.
+    Last(ReadHalf<Io>),
 }
+
+/// Sends the rest of a request; returns the writing side if it can take another one.
+type Sending = AbortOnDropHandle<Result<WriteHalf<Io>, Stopped>>;
 
 impl Payload {
     pub(super) fn new(
@@ -64,7 +73,7 @@ impl Payload {
             None => Reader::Whole(io),
             Some(upload) => {
                 let (read, write) = tokio::io::split(*io);
-                Reader::Half(read, AbortOnDropHandle::new(tokio::spawn(finish(upload, write))))
+                Reader::Half(read, AbortOnDropHandle::new(tokio::spawn(send(upload, write))))
             }
         };
         Self { reader: Some(reader), came, framing, is_persistent, pool: None }
@@ -110,13 +119,37 @@ impl Payload {
                 }
                 None => {}
             }
-            let Some(reader) = &mut self.reader else { return Poll::Ready(None) };
-            if ready!(read::poll_some(reader, cx, &mut self.came))? == 0 {
+            if ready!(self.poll_read(cx))? == 0 {
                 let is_whole = matches!(self.framing, Framing::Open);
                 self.reader = None;
                 return Poll::Ready((!is_whole).then_some(Err(Cut::Closed)));
             }
         }
+    }
+
+    /// Reads what there is; 0 at the end.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Cut>> {
+        let Some(reader) = &mut self.reader else { return Poll::Ready(Ok(0)) };
+        match read::poll_some(reader, cx, &mut self.came) {
+            Poll::Ready(came) => Poll::Ready(Ok(came?)),
+            // What came before the request broke off is passed on.
+            Poll::Pending => self.rejoin(cx).map(|()| Poll::Pending)?,
+        }
+    }
+
+    /// Joins both sides of the connection again if the request has been sent.
+    fn rejoin(&mut self, cx: &mut Context<'_>) -> Result<(), Cut> {
+        let Some(Reader::Half(_, sending)) = &mut self.reader else { return Ok(()) };
+        let Poll::Ready(sent) = sending.poll_unpin(cx) else { return Ok(()) };
+        let Some(Reader::Half(read, _)) = self.reader.take() else { return Ok(()) };
+        self.reader = Some(match sent {
+            Ok(Ok(write)) => Reader::Whole(Box::new(read.unsplit(write))),
+            Ok(Err(Stopped::Write(_))) => Reader::Last(read),
+            Ok(Err(Stopped::Body(error))) => return Err(Cut::Request(Box::new(error))),
+            // Its task was ended with the runtime.
+            Err(_) => return Err(Cut::Closed),
+        });
+        Ok(())
     }
 
     /// Gives the connection back as soon as the last byte was read, if nothing came behind it and
@@ -125,12 +158,8 @@ impl Payload {
         if !self.is_end() {
             return;
         }
-        let io = match self.reader.take() {
-            Some(Reader::Whole(io)) => Some(io),
-            Some(Reader::Half(read, sending)) => rejoin(read, sending).map(Box::new),
-            None => None,
-        };
-        if let (Some(io), Some(place)) = (io, self.pool.take())
+        let _ = self.rejoin(&mut Context::from_waker(Waker::noop()));
+        if let (Some(Reader::Whole(io)), Some(place)) = (self.reader.take(), self.pool.take())
             && self.is_persistent
             && self.came.is_empty()
         {
@@ -160,16 +189,9 @@ impl Framing {
     }
 }
 
-/// Sends the rest of a request; returns the writing side if it can take another one.
-async fn finish(mut upload: Upload, mut io: WriteHalf<Io>) -> Option<WriteHalf<Io>> {
-    let sent = std::future::poll_fn(|cx| upload.poll(&mut io, cx)).await;
-    sent.is_ok().then_some(io)
-}
-
-/// The connection, if the request is sent.
-fn rejoin(read: ReadHalf<Io>, sending: AbortOnDropHandle<Option<WriteHalf<Io>>>) -> Option<Io> {
-    let write = sending.now_or_never()?.ok()??;
-    Some(read.unsplit(write))
+async fn send(mut upload: Upload, mut io: WriteHalf<Io>) -> Result<WriteHalf<Io>, Stopped> {
+    std::future::poll_fn(|cx| upload.poll(&mut io, cx)).await?;
+    Ok(io)
 }
 
 impl AsyncRead for Reader {
@@ -180,7 +202,7 @@ impl AsyncRead for Reader {
     ) -> Poll<io::Result<()>> {
         match &mut *self {
             Self::Whole(io) => Pin::new(&mut **io).poll_read(cx, to),
-            Self::Half(io, _) => Pin::new(io).poll_read(cx, to),
+            Self::Half(io, _) | Self::Last(io) => Pin::new(io).poll_read(cx, to),
         }
     }
 }

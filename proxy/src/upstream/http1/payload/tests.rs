@@ -187,15 +187,37 @@ async fn a_request_that_its_response_overtakes_is_left_unended() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_its_upload_does_not_end_it() {
-    let (mut body, mut far, client) = early(SIZED).await;
-    drop(client);
+async fn a_request_that_breaks_off_ends_its_response_behind_what_came() {
+    for part in ["", "hell"] {
+        let (mut body, mut far, client) = early(SIZED).await;
+        far.write_all(part.as_bytes()).await.unwrap();
+        drop(client);
+        let mut frames = Vec::new();
+        let end = loop {
+            match poll_fn(|cx| body.poll_frame(cx)).await {
+                Some(Ok(frame)) => frames.extend_from_slice(frame.data_ref().unwrap()),
+                end => break end,
+            }
+        };
+        assert!(matches!(end, Some(Err(Cut::Request(_)))), "{end:?}");
+        assert_eq!(frames, part.as_bytes());
+        let mut seen = Vec::new();
+        far.read_to_end(&mut seen).await.unwrap();
+        assert!(!seen.ends_with(b"0\r\n\r\n"));
+    }
+}
+
+#[tokio::test]
+async fn what_came_before_the_upstream_took_no_more_of_the_request_is_read() {
+    let (mut body, mut far, mut client) = early(SIZED).await;
     far.write_all(b"hello").await.unwrap();
-    // What was answered is passed on all the same.
+    far.set_zero_linger().unwrap();
+    drop(far);
+    client.write_all(b"hi").await.unwrap();
+    // Lets the sending of it fail.
+    tokio::task::yield_now().await;
+    tokio::task::yield_now().await;
     assert_eq!(read(&mut body).await.unwrap().0, b"hello");
-    let mut seen = Vec::new();
-    far.read_to_end(&mut seen).await.unwrap();
-    assert!(!seen.ends_with(b"0\r\n\r\n"));
 }
 
 #[tokio::test]
