@@ -39,6 +39,8 @@ class Scenario:
     metrics: list[str]
     # The metrics to draw.
     picture: list[str] = field(default_factory=list)
+    # Whether they are drawn as lines over the cells' amounts rather than as bars by cell.
+    as_lines: bool = False
     # The metric whose growth with the cells' amounts is judged.
     growth: str = ""
     cells: list[Cell] = field(default_factory=list)
@@ -134,6 +136,8 @@ def show(value: float | None) -> str:
     """A figure with as many digits as it deserves."""
     if value is None:
         return "–"
+    if abs(value) >= 10_000_000:
+        return f"{value / 1e6:,.1f}M"
     if abs(value) >= 10_000:
         return f"{value / 1000:,.1f}k"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

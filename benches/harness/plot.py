@@ -33,11 +33,9 @@ MORE = ["#1f6f5c", "#b5544c", "#5b6068", "#c98a2b", "#7d6b9e", "#3d7ea6", "#8a8f
 
 def picture(scenario: Scenario) -> str | None:
     """The scenario as SVG; none when there is nothing to draw."""
-    names = list(dict.fromkeys(name for cell in scenario.cells for name in cell.samples))
     drawn = [metric for metric in scenario.picture if _has(scenario, metric)]
     if not drawn:
         return None
-    grows = (bool(scenario.growth) and "nono" not in names) or bool(scenario.cells[0].line)
     width = len(drawn) * (WIDTH + LEFT) + 10
     height = TOP + HEIGHT + FOOT
     parts = [
@@ -48,7 +46,7 @@ def picture(scenario: Scenario) -> str | None:
     ]
     for column, metric in enumerate(drawn):
         left = LEFT + column * (WIDTH + LEFT)
-        parts += (_lines if grows else _bars)(scenario, metric, left)
+        parts += (_lines if scenario.as_lines else _bars)(scenario, metric, left)
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 

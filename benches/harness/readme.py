@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .goals import judge
 from .measure import Scenario
-from .report import Report
+from .report import WORDS, Report
 
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 PICTURE = "plain"
@@ -55,9 +55,9 @@ def _lines(report: Report, folder: Path) -> list[str]:
     for row, words in ROWS.items():
         if row in found:
             value = found[row]
-            better = "less is better" if value["goal"] <= 1 <= value["floor"] else ""
+            better = "less is better" if value["goal"] < value["floor"] else ""
             noisy = "noisy" if value["noisy"] else ""
-            notes = ", ".join(filter(None, (better, noisy)))
+            notes = ", ".join(filter(None, (better, WORDS[value["verdict"]], noisy)))
             lines.append(f"| {words} | {value['value']:.2f}x | {notes} |")
     picture = folder / f"report-{PICTURE}.svg"
     return [*lines, "", f"![Small GET, plain upstream]({picture})"]

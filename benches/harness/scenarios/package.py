@@ -37,6 +37,7 @@ def drains(bench: Bench) -> Scenario:
         "package keeps no more than 4,096, and makes dictionaries only.",
         ["us"],
         ["us"],
+        as_lines=True,
         growth="us",
     )
     for way, method in WAYS.items():

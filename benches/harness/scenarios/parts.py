@@ -66,7 +66,7 @@ def paths(bench: Bench) -> Scenario:
 
 
 def _growing(bench: Bench, group: str, title: str, note: str) -> Scenario:
-    scenario = Scenario(group, title, note, ["ns"], ["ns"], growth="ns")
+    scenario = Scenario(group, title, note, ["ns"], ["ns"], as_lines=True, growth="ns")
     cells: dict[int, Cell] = {}
     for name, folder in _run(bench, f"^{group}").items():
         case, _, many = name.partition("/")[2].rpartition("/")

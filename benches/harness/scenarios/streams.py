@@ -73,6 +73,7 @@ def idle(bench: Bench) -> Scenario:
         "Each round is a new process.",
         ["kB each", "MB"],
         ["kB each"],
+        growth="kB each",
     )
     cells = [(f"{n} connections", n, False) for n in bench.settings.idle]
     cells += [(f"{n} streams", n, True) for n in bench.settings.idle_streams]
@@ -81,7 +82,8 @@ def idle(bench: Bench) -> Scenario:
         names = ["nono", "nginx-1"] + (["reference"] if streams else [])
         peers = [Peer(known, 0) for known in names if known not in bench.lost]
         run = lambda peer, c=count, s=streams: _hold(bench, peer.name, c, s)  # noqa: E731
-        bench.cell(scenario, Cell(name, count), peers, run, warm=False)
+        cell = Cell(name, count, line="streams" if streams else "connections")
+        bench.cell(scenario, cell, peers, run, warm=False)
     return scenario
 
 
