@@ -83,7 +83,7 @@ def measure(arguments: argparse.Namespace) -> Report:
     try:
         bench = Bench(Site(), settings, lost, Progress())
         for name, scenario in SCENARIOS.items():
-            if not arguments.only or name in arguments.only:
+            if name in (arguments.only or SCENARIOS.keys() - settings.left_out):
                 report.scenarios.append(attempt(name, lambda s=scenario: s(bench)))
                 report.scenarios[-1].run = run
     finally:

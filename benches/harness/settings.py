@@ -38,6 +38,8 @@ class Settings:
     drains: list[int]
     # Seconds for each part: to warm up, to measure.
     parts: tuple[float, float]
+    # Scenarios that are measured only when they are asked for by name.
+    left_out: frozenset[str] = frozenset()
 
 
 FULL = Settings(
@@ -93,4 +95,5 @@ QUICK = Settings(
     fan_out=(20, 100),
     drains=[4000],
     parts=(0.05, 0.1),
+    left_out=frozenset({"llm", "exec_paths", "routes", "records", "record_size", "paths"}),
 )
