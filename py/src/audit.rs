@@ -13,10 +13,11 @@ use pyo3::types::{PyDict, PyList, PyString};
 pub(crate) fn events<'py>(py: Python<'py>, records: &[Record]) -> PyResult<Bound<'py, PyList>> {
     let mut words = Words { py, known: HashMap::new(), _records: PhantomData };
     let mut events = Vec::<Bound<'py, PyDict>>::with_capacity(records.len());
+    let mut before = None;
     for record in records {
-        // All have the same keys, so a copy of the first has room for them from the start.
-        let dict = events.first().map_or_else(|| Ok(PyDict::new(py)), PyDictMethods::copy)?;
-        fill(&dict, &mut words, record)?;
+        // Most of an event is as in the one before it: a copy, and what differs.
+        let dict = events.last().map_or_else(|| Ok(PyDict::new(py)), PyDictMethods::copy)?;
+        fill(&dict, &mut words, record, before.replace(record))?;
         events.push(dict);
     }
     PyList::new(py, events)
@@ -37,21 +38,26 @@ impl<'py, 'a> Words<'py, 'a> {
     }
 }
 
-/// Sets `dict[name]` to the field of that name, for each, with keys that are made only once.
-macro_rules! set {
-    ($py:ident, $dict:ident, $($name:ident: $value:expr,)*) => {
-        $($dict.set_item(intern!($py, stringify!($name)), $value)?;)*
+/// Sets `dict[name]` to the field of that name, for each, with keys that are made only once;
+/// but for fields that are as they were `before`.
+macro_rules! set_changed {
+    ($py:ident, $dict:ident, $record:ident, $before:ident, $($name:ident: $value:expr,)*) => {
+        $(if $before.is_none_or(|before| before.$name != $record.$name) {
+            $dict.set_item(intern!($py, stringify!($name)), $value)?;
+        })*
     };
 }
 
-/// Sets every key of an event.
+/// Makes an event of `dict`, which is that of the record `before` it, or empty.
+#[expect(clippy::float_cmp, reason = "whether it is the very same")]
 fn fill<'py, 'a>(
     dict: &Bound<'py, PyDict>,
     words: &mut Words<'py, 'a>,
     record: &'a Record,
+    before: Option<&'a Record>,
 ) -> PyResult<()> {
     let py = words.py;
-    set! { py, dict,
+    set_changed! { py, dict, record, before,
         timestamp_unix_ms: record.timestamp_unix_ms,
         mode: words.get(record.mode.as_str()),
         decision: words.get(record.decision.as_str()),
@@ -86,14 +92,12 @@ pub(crate) fn diagnostics<'py>(
     let list = PyList::empty(py);
     for found in found {
         let dict = PyDict::new(py);
-        set! { py, dict,
-            code: found.code,
-            severity: found.severity,
-            route_prefix: &found.route_prefix,
-            credential_ref: &found.credential_ref,
-            message: &found.message,
-            hint: found.hint.as_deref(),
-        }
+        dict.set_item("code", found.code)?;
+        dict.set_item("severity", found.severity)?;
+        dict.set_item("route_prefix", &found.route_prefix)?;
+        dict.set_item("credential_ref", &found.credential_ref)?;
+        dict.set_item("message", &found.message)?;
+        dict.set_item("hint", found.hint.as_deref())?;
         list.append(dict)?;
     }
     Ok(list)
