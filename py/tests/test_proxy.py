@@ -124,6 +124,26 @@ class TestRecords:
         assert record["denial_category"] == "authentication_failed"
         assert origin.requests == []
 
+    def test_do_not_depend_on_what_was_recorded_before(self, proxy: ProxyHandle) -> None:
+        token = proxy.env_vars()["NONO_PROXY_TOKEN"]
+        paths = ["/openai/a", "/openai/a", "/nowhere", "/openai/b", "/nowhere"]
+        for path in paths:
+            post(proxy, token, path)
+        post(proxy, "wrong", paths[0])
+        records = events(proxy)
+        assert [record["path"] for record in records] == [*paths, paths[0]]
+        assert all(list(record) == list(records[0]) for record in records)
+        allowed = [record for record in records if record["decision"] == "allow"]
+        assert len(allowed) == 3
+        for record in allowed:
+            assert (record["route_id"], record["injection_mode"]) == ("openai", "header")
+            assert record["reason"] is record["denial_category"] is None
+        stray = records[2]
+        assert stray["denial_category"] is not None
+        assert stray["route_id"] is stray["injection_mode"] is None
+        assert (stray["target"], stray["port"]) == ("", None)
+        assert len({record["id"] for record in records}) == len(records)
+
     def test_are_taken_once(self, proxy: ProxyHandle) -> None:
         post(proxy, "wrong")
         assert len(events(proxy)) == 1
