@@ -88,6 +88,26 @@ fn each_right_over_files_comes_with_its_grant_and_no_other() {
     }
 }
 
+#[test]
+fn metadata_changes_only_where_files_are_written() {
+    for user in User::ALL {
+        let dir = tempdir().unwrap();
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o777)).unwrap();
+        // Made by that user, who may do everything to it but for the sandbox.
+        let file = dir.path().join("file").to_str().unwrap().to_owned();
+        run_as(user, PROBE, &["create", &file]);
+        let read = format!("read={}", dir.path().display());
+        let write = format!("write={}", dir.path().display());
+        for what in ["mode", "owner", "times", "attribute"] {
+            for grants in [&[][..], &[read.as_str()]] {
+                let said = inside(user, grants, &["change", what, &file]);
+                assert_eq!(said, "1\nok", "{what} with {grants:?} as {user:?}");
+            }
+            assert_eq!(inside(user, &[&write], &["change", what, &file]), "ok\nok", "{what}");
+        }
+    }
+}
+
 fn abi() -> u32 {
     let details = support().details;
     let number = details.split_once("ABI ").unwrap().1;

@@ -175,6 +175,41 @@ fn a_connection_that_waits_holds_up_nobody_nor_the_end() {
 }
 
 #[test]
+fn containers_that_keep_descriptors_apart_are_no_way_around() {
+    let (proxy, address) = server([127, 0, 0, 1]);
+    let (other, other_address) = server([127, 0, 0, 1]);
+    for user in User::ALL {
+        let grants = ["container=", &*format!("proxy={address}")];
+        for connect in ["connect", "quick-connect"] {
+            let said = inside(user, &grants, &[connect, &address.to_string()]);
+            assert!(said.ends_with(OK), "{user:?} {connect}: {said}");
+            assert!(is_reached(&proxy));
+            assert_eq!(inside(user, &grants, &[connect, &other_address.to_string()]), DENIED);
+            assert!(!is_reached(&other));
+        }
+        assert_eq!(inside(user, &grants, &["listen-unbound"]), DENIED);
+
+        let dir = open_directory();
+        let (granted, ungranted) = (path(&dir, "granted"), path(&dir, "ungranted"));
+        let (one, two) = (unix_server(&granted), unix_server(&ungranted));
+        let grants = ["container=", "block=", &*format!("unix={granted}")];
+        assert_eq!(inside(user, &grants, &["unix-connect", &granted]), OK);
+        assert!(one.accept().is_ok());
+        assert_eq!(inside(user, &grants, &["unix-connect", &ungranted]), DENIED);
+        assert!(two.accept().is_err());
+
+        let grants = ["container=", "block=", &*format!("localhost={}", address.port())];
+        let bind = |at: &str| {
+            let at = format!("{at}:{}", address.port());
+            inside(user, &grants, &["bind", &at])
+        };
+        // It is let pass, and finds the server that is there.
+        assert_eq!(bind("127.0.0.1"), "98\nok");
+        assert_eq!(bind("0.0.0.0"), DENIED);
+    }
+}
+
+#[test]
 fn a_surrounding_sandbox_judges_alone_and_says_so() {
     let nested = |inner: &[&str]| {
         let own = format!("read={}", std::path::Path::new(PROBE).parent().unwrap().display());

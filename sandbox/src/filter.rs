@@ -14,6 +14,7 @@ use seccompiler::{
 use crate::capability::CapabilitySet;
 use crate::error::{Error, Feature};
 use crate::network::Seal;
+use crate::privilege::writes_files;
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 type Result<T> = std::result::Result<T, seccompiler::Error>;
@@ -35,7 +36,8 @@ const X32_BIT: u32 = 0x4000_0000;
 pub(crate) fn filter(caps: &CapabilitySet) -> std::result::Result<BpfProgram, Error> {
     let arch = TargetArch::try_from(std::env::consts::ARCH)
         .map_err(|_| Error::Unsupported { feature: Feature::FilterArchitecture })?;
-    compile(caps.seal(), arch).map_err(|error| Error::BuildFilter { source: Box::new(error) })
+    compile(caps.seal(), writes_files(caps), arch)
+        .map_err(|error| Error::BuildFilter { source: Box::new(error) })
 }
 
 /// Compiles the filter that lets calls wait for the supervisor. It is installed beside the other,
@@ -59,9 +61,12 @@ pub(crate) fn notifying(caps: &CapabilitySet) -> BpfProgram {
     program
 }
 
-fn compile(seal: Seal, arch: TargetArch) -> Result<BpfProgram> {
+fn compile(seal: Seal, writes_files: bool, arch: TargetArch) -> Result<BpfProgram> {
     let mut rules = Rules::new();
     closed::add(&mut rules)?;
+    if !writes_files {
+        closed::add_metadata(&mut rules);
+    }
     if seal != Seal::Open {
         sockets(&mut rules, seal)?;
         fast_open(&mut rules)?;

@@ -46,10 +46,11 @@
 //! * With the network open, a unix socket with a path can be connected to before Landlock ABI 9.
 //! * With it limited, abstract unix sockets cannot be connected to at all, not even a process's
 //!   own, and whoever is connected to sees the parent's process number, not the child's.
-//! * Where a container forbids `pidfd_getfd`, a limited process cannot listen, and sockets lose
-//!   the options set before they are connected.
-//! * `stat`, `chmod`, `chown`, `utimes` and extended attributes of files that are not granted
-//!   work as far as the user's own rights go: Landlock does not judge them.
+//! * Where a container forbids `pidfd_getfd`, a limited process cannot connect to unix sockets of
+//!   its own, nor listen if it has TCP, and sockets lose the options set before they are connected.
+//! * `stat` works on files that are not granted, and where any file may be written, `chmod`, `chown`,
+//!   `utimes` and extended attributes do too, as far as the user's own rights go: Landlock does not
+//!   judge them.
 //! * Executing can be withheld from a grant, but nothing keeps code from being made in memory.
 //! * A process can learn that another exists, and when it ends (`pidfd_open`), and what files are
 //!   changed that it may find by name (`inotify`).

@@ -20,7 +20,7 @@ pub(crate) fn kept(caps: &CapabilitySet) -> u64 {
     if !caps.fs_capabilities().is_empty() {
         kept |= DAC_OVERRIDE;
     }
-    if caps.fs_capabilities().iter().any(is_writable_file) {
+    if writes_files(caps) {
         kept |= CHOWN | FOWNER | FSETID;
     }
     let mut ports = caps.bind_ports().iter().chain(caps.localhost_ports());
@@ -29,6 +29,11 @@ pub(crate) fn kept(caps: &CapabilitySet) -> u64 {
         kept |= NET_BIND_SERVICE;
     }
     kept
+}
+
+/// Whether files can be written, and not only devices.
+pub(crate) fn writes_files(caps: &CapabilitySet) -> bool {
+    caps.fs_capabilities().iter().any(is_writable_file)
 }
 
 /// What the supervisor of a sandbox keeps besides, to look into the processes of root's that it

@@ -53,7 +53,7 @@ fn run(args: &[&str]) -> io::Result<()> {
         ["threads", scenario, path] => threads::run(scenario, path),
         [
             "inside" | "unix-connect" | "unix-own" | "slow-connect" | "quick-connect" | "peer"
-            | "make" | "control",
+            | "make" | "control" | "change",
             ..,
         ] => reach::run(args),
         [

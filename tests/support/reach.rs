@@ -27,6 +27,7 @@ pub(super) fn run(args: &[&str]) -> io::Result<()> {
             let file = std::fs::OpenOptions::new().read(true).write(true).open(path)?;
             rustix::termios::tcgetwinsize(file).map(drop).map_err(Into::into)
         }
+        ["change", what, path] => change(what, path),
         ["peer", address] => {
             let mut text = String::new();
             TcpStream::connect(address)?.read_to_string(&mut text)?;
@@ -68,9 +69,43 @@ fn add(caps: &mut CapabilitySet, what: &str, value: &str) {
         "only-write" => allow(caps, value, Access::Write),
         "no-exec" => caps.allow_path_no_exec(value, Access::ReadWrite).unwrap(),
         "deny" => caps.deny_path(value).unwrap(),
+        "container" => forbid_taking_descriptors().unwrap(),
         "less" => caps.accept_less(),
         _ => unreachable!("no such grant: {what}"),
     }
+}
+
+/// Does to the calling process what containers do to theirs: no descriptor of another process can
+/// be taken (`pidfd_getfd`).
+fn forbid_taking_descriptors() -> io::Result<()> {
+    // Instructions of the filter: code, jump if true, jump if false, operand.
+    let instruction = |code: u64, jump: u64, operand: u64| code | jump << 24 | operand << 32;
+    let call = u64::try_from(libc::SYS_pidfd_getfd).unwrap();
+    let program = [
+        instruction(0x20, 0, 0),
+        instruction(0x15, 1, call),
+        instruction(0x06, 0, 0x0005_0001),
+        instruction(0x06, 0, 0x7FFF_0000),
+    ];
+    let description = [i64::try_from(program.len()).unwrap(), program.as_ptr() as i64];
+    super::syscall(libc::SYS_prctl, [libc::PR_SET_NO_NEW_PRIVS.into(), 1, 0, 0])?;
+    let (mode, description) = (i64::from(libc::SECCOMP_SET_MODE_FILTER), description.as_ptr());
+    super::syscall(libc::SYS_seccomp, [mode, 0, description as i64, 0])
+}
+
+/// Changes something about a file that is not its content.
+fn change(what: &str, path: &str) -> io::Result<()> {
+    use rustix::fs::{AtFlags, CWD, Mode, Timestamps, XattrFlags};
+    let now = rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
+    Ok(match what {
+        "mode" => rustix::fs::chmod(path, Mode::from_raw_mode(0o700)),
+        "owner" => rustix::fs::chown(path, Some(rustix::process::geteuid()), None),
+        "times" => {
+            let times = Timestamps { last_access: now, last_modification: now };
+            rustix::fs::utimensat(CWD, path, &times, AtFlags::empty())
+        }
+        _ => rustix::fs::setxattr(path, "user.x", b"x", XattrFlags::empty()),
+    }?)
 }
 
 /// Makes what is no plain file.

@@ -95,6 +95,48 @@ const SET_IDS: [u64; 2] = [0o4000, 0o2000];
 /// where a filter sees nothing, and programs know how to do without them.
 pub(super) const UNKNOWN: [i64; 2] = [libc::SYS_clone3, libc::SYS_openat2];
 
+/// Calls that change a file's owner, mode, times and attributes, which Landlock does not judge.
+/// They are closed where no file can be written.
+const METADATA: &[i64] = &[
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_chmod,
+    libc::SYS_fchmod,
+    libc::SYS_fchmodat,
+    libc::SYS_fchmodat2,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_chown,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_lchown,
+    libc::SYS_fchown,
+    libc::SYS_fchownat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_utime,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_utimes,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_futimesat,
+    libc::SYS_utimensat,
+    libc::SYS_setxattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_fsetxattr,
+    libc::SYS_removexattr,
+    libc::SYS_lremovexattr,
+    libc::SYS_fremovexattr,
+    SETXATTRAT,
+    REMOVEXATTRAT,
+    FILE_SETATTR,
+];
+/// Younger than `libc`'s table.
+const SETXATTRAT: i64 = 463;
+const REMOVEXATTRAT: i64 = 466;
+const FILE_SETATTR: i64 = 469;
+
+pub(super) fn add_metadata(rules: &mut Rules) {
+    for call in METADATA {
+        rules.insert(*call, Vec::new());
+    }
+}
+
 pub(super) fn add(rules: &mut Rules) -> Result<()> {
     for call in ALWAYS {
         rules.insert(*call, Vec::new());

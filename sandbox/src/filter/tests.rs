@@ -44,7 +44,7 @@ fn errno(number: libc::c_int) -> u32 {
 #[test]
 fn other_interfaces_of_the_processor_are_closed() {
     for seal in [Seal::Open, Seal::Ports, Seal::Local, Seal::Tcp] {
-        let program = compile(seal, TargetArch::x86_64).unwrap();
+        let program = compile(seal, true, TargetArch::x86_64).unwrap();
         let answer = |arch, call| answer(&program, arch, call, [0; 6]);
         let getpid = 39;
         assert_eq!(answer(X86_64, getpid), libc::SECCOMP_RET_ALLOW);
@@ -57,7 +57,7 @@ fn other_interfaces_of_the_processor_are_closed() {
 
 #[test]
 fn every_type_of_socket_but_streams_is_refused() {
-    let program = compile(Seal::Tcp, TargetArch::x86_64).unwrap();
+    let program = compile(Seal::Tcp, true, TargetArch::x86_64).unwrap();
     let socket = 41;
     for kind in 0..16 {
         for flags in [0, libc::SOCK_CLOEXEC.unsigned_abs()] {
@@ -74,7 +74,7 @@ fn every_type_of_socket_but_streams_is_refused() {
 
 #[test]
 fn ports_alone_leave_datagrams_and_close_other_streams() {
-    let program = compile(Seal::Ports, TargetArch::x86_64).unwrap();
+    let program = compile(Seal::Ports, true, TargetArch::x86_64).unwrap();
     let socket = 41;
     let said = |kind, protocol| answer(&program, X86_64, socket, [2, kind, protocol, 0, 0, 0]);
     for kind in 0..16 {
@@ -93,7 +93,7 @@ fn ports_alone_leave_datagrams_and_close_other_streams() {
 #[test]
 fn calls_are_closed_by_what_they_do() {
     const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
-    let program = compile(Seal::Open, TargetArch::x86_64).unwrap();
+    let program = compile(Seal::Open, true, TargetArch::x86_64).unwrap();
     let answer =
         |call: i64, arguments| answer(&program, X86_64, u32::try_from(call).unwrap(), arguments);
     let (create, temporary) = (0o100, 0o20_200_000);
@@ -164,5 +164,26 @@ fn calls_are_closed_by_what_they_do() {
         libc::SYS_move_mount,
     ] {
         assert_eq!(answer(call, [0; 6]), errno(1), "call {call}");
+    }
+}
+
+#[test]
+fn metadata_is_closed_where_nothing_is_written() {
+    for writes_files in [false, true] {
+        let program = compile(Seal::Open, writes_files, TargetArch::x86_64).unwrap();
+        for call in [
+            libc::SYS_chmod,
+            libc::SYS_fchmod,
+            libc::SYS_fchownat,
+            libc::SYS_utimensat,
+            libc::SYS_lsetxattr,
+            libc::SYS_fremovexattr,
+            // `file_setattr`.
+            469,
+        ] {
+            let expected = if writes_files { libc::SECCOMP_RET_ALLOW } else { errno(1) };
+            let number = u32::try_from(call).unwrap();
+            assert_eq!(answer(&program, X86_64, number, [0; 6]), expected, "call {call}");
+        }
     }
 }

@@ -188,7 +188,11 @@ impl Supervisor {
     /// A socket of the internet that was not bound would be bound here, to a port of the kernel's
     /// choice at every address.
     fn listen(&self, call: &Notification) -> Result<Answer, Errno> {
-        let subject = Subject::take(self, call, None)?;
+        let subject = match Subject::take(self, call, None) {
+            // Whatever the argument has become by then, it is no socket of the internet.
+            Err(Errno::ACCESS) if self.rules.is_local() => return Ok(Answer::Continue),
+            subject => subject?,
+        };
         let socket = subject.socket();
         let is_unix = net::sockopt::socket_domain(socket)? == net::AddressFamily::UNIX;
         if !is_unix && !subject::is_bound(socket)? {

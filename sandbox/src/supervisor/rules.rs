@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 
 use crate::capability::CapabilitySet;
-use crate::network::Network;
+use crate::network::{Network, Seal};
 
 /// What is granted of the network, by address.
 #[derive(Clone, Debug)]
@@ -13,6 +13,7 @@ pub(crate) struct Rules {
     connect: Vec<u16>,
     bind: Vec<u16>,
     localhost: Vec<u16>,
+    is_local: bool,
 }
 
 impl Rules {
@@ -26,7 +27,13 @@ impl Rules {
             connect: caps.tcp_connect_ports().to_vec(),
             bind: caps.bind_ports().to_vec(),
             localhost: caps.localhost_ports().to_vec(),
+            is_local: caps.seal() == Seal::Local,
         }
+    }
+
+    /// Whether there are no sockets but unix ones.
+    pub(crate) fn is_local(&self) -> bool {
+        self.is_local
     }
 
     /// Whether TCP may connect to this address.
