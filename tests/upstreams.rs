@@ -7,11 +7,16 @@ use http::{Response, Version};
 use http_body_util::{BodyExt, Full};
 use nono_audit::Outcome;
 use nono_proxy::{Limits, ProxyConfig, RouteConfig};
-use support::{Authority, Origin, REAL_KEY, Seen, TestProxy, Wire, exchange, route};
+use support::{Authority, Connection, Origin, REAL_KEY, Seen, TestProxy, Wire, exchange, route};
 
-/// An origin that offers HTTP/2, and a proxy with one worker whose route `/api` leads to `/v1`
-/// there.
-async fn over_http2(edit: impl FnOnce(RouteConfig) -> RouteConfig) -> (Origin, TestProxy) {
+const LONG: Duration = Duration::from_mins(10);
+
+/// An origin that offers HTTP/2, and a proxy with one worker, `idle` as its limit for bodies, and
+/// a route `/api` that leads to `/v1` there.
+async fn over_http2(
+    idle: Duration,
+    edit: impl FnOnce(RouteConfig) -> RouteConfig,
+) -> (Origin, TestProxy) {
     let authority = Authority::new();
     let identity = authority.identity(&["localhost"]).with_http2();
     let origin = Origin::start(Some(identity), |seen: &Seen| {
@@ -23,14 +28,14 @@ async fn over_http2(edit: impl FnOnce(RouteConfig) -> RouteConfig) -> (Origin, T
         tls_ca: Some(authority.pem_file()),
         ..route("/api", origin.addr)
     });
-    let limits = Limits { workers: 1, ..Limits::default() };
+    let limits = Limits { workers: 1, idle, ..Limits::default() };
     let config = ProxyConfig { routes: vec![config], limits, ..ProxyConfig::default() };
     (origin, TestProxy::start(config).await)
 }
 
 #[tokio::test]
 async fn http2_is_spoken_where_the_upstream_offers_it_and_shares_a_connection() {
-    let (origin, proxy) = over_http2(|config| config).await;
+    let (origin, proxy) = over_http2(LONG, |config| config).await;
     assert_eq!(proxy.get("/api/x?y=1").await.text(), "got 0");
     let replies = (0..20).map(|_| proxy.get("/api/x"));
     for reply in futures_util::future::join_all(replies).await {
@@ -46,7 +51,7 @@ async fn http2_is_spoken_where_the_upstream_offers_it_and_shares_a_connection() 
 #[tokio::test]
 async fn trailers_pass_over_http2_but_for_those_that_are_keys() {
     let own = |config| RouteConfig { inject_header: "X-Own-Key".into(), ..config };
-    let (origin, proxy) = over_http2(own).await;
+    let (origin, proxy) = over_http2(LONG, own).await;
     let head = proxy.begin("POST /api/x") + "Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n";
     for (name, status) in [("X-Sum", 200), ("X-Own-Key", 400), ("Authorization", 400)] {
         let reply = exchange(proxy.addr(), &format!("{head}{name}: theirs\r\n\r\n")).await;
@@ -55,6 +60,21 @@ async fn trailers_pass_over_http2_but_for_those_that_are_keys() {
     let seen = origin.only();
     assert_eq!((seen.version, seen.header("x-own-key")), (Version::HTTP_2, REAL_KEY));
     assert_eq!(seen.trailers["x-sum"], "theirs");
+}
+
+#[tokio::test]
+async fn an_upload_over_http2_that_rests_or_is_cut_is_told_from_one_that_failed() {
+    let (origin, proxy) = over_http2(Duration::from_millis(100), |config| config).await;
+    let head = proxy.begin("POST /api/x") + "Content-Length: 9\r\n\r\npart";
+    let reply = exchange(proxy.addr(), &head).await;
+    assert_eq!((reply.status, reply.code()), (408, "request_timeout".into()));
+    assert_eq!(proxy.only_record().outcome, Outcome::Timeout);
+    let mut client = Connection::open(proxy.addr()).await;
+    client.send(&head).await;
+    client.finish().await;
+    assert_eq!(proxy.records(1).await[0].outcome, Outcome::ClientAbort);
+    assert_eq!(proxy.get("/api/x").await.text(), "got 0");
+    assert_eq!((origin.seen().len(), origin.connections()), (1, 1));
 }
 
 #[tokio::test]

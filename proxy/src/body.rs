@@ -15,6 +15,7 @@ use crate::exchange::Peer;
 use crate::idle::Idle;
 use crate::layers::limit::Place;
 use crate::scrub::Scrubber;
+use crate::server::gate::Fault;
 use crate::upstream::{Cut, Payload};
 
 /// A body on its way. An enum and not a boxed trait object, so that a frame costs no virtual
@@ -64,7 +65,7 @@ enum Wire {
 enum Tap {
     None,
     /// From the client.
-    Request(Arc<Recorder>),
+    Request(Arc<Recorder>, Arc<Peer>),
     /// To the client.
     Response(ResponseTap),
     /// To the client, but the exchange goes on after it as a tunnel, which ends the record.
@@ -183,9 +184,9 @@ impl Body {
         self.settle_if_done();
     }
 
-    /// Counts this request body into `recorder`.
-    pub(crate) fn tap_request(&mut self, recorder: Arc<Recorder>) {
-        self.tap = Tap::Request(recorder);
+    /// Counts this request body, which `peer` sends, into `recorder`.
+    pub(crate) fn tap_request(&mut self, recorder: Arc<Recorder>, peer: Arc<Peer>) {
+        self.tap = Tap::Request(recorder, peer);
     }
 
     /// Counts this response body into `recorder` and ends the record with it.
@@ -209,7 +210,7 @@ impl Body {
 
     fn count(&self, bytes: u64) {
         match &self.tap {
-            Tap::Request(recorder) => recorder.add_bytes_in(bytes),
+            Tap::Request(recorder, _) => recorder.add_bytes_in(bytes),
             Tap::Response(tap) => tap.0.add_bytes_out(bytes),
             Tap::None | Tap::Tunnel => {}
         }
@@ -225,8 +226,10 @@ impl Body {
     }
 
     fn settle(&mut self, outcome: Outcome) {
-        if let Tap::Response(tap) = &self.tap {
-            tap.0.finish(outcome);
+        match &self.tap {
+            Tap::Response(tap) => tap.0.finish(outcome),
+            Tap::Request(_, peer) if outcome == Outcome::Timeout => peer.gate.blame(Fault::Rested),
+            Tap::Request(..) | Tap::None | Tap::Tunnel => {}
         }
         self.place = None;
         self.peer = None;

@@ -4,7 +4,6 @@
 use std::net::SocketAddr;
 
 use crate::address::OutOfReach;
-use crate::body::BodyError;
 
 /// The error type of every layer.
 #[derive(Debug, thiserror::Error)]
@@ -74,22 +73,10 @@ pub(crate) enum Upstream {
     ConnectTimeout,
     /// The client's body failed before its end.
     RequestCut,
-    /// Nothing of the client's body came for too long.
-    RequestTimeout,
     /// It did not answer in time.
     ResponseTimeout,
     /// It ended the connection before it answered, or its answer is not HTTP.
     BadResponse(String),
-}
-
-impl Upstream {
-    /// What is told when a request's body ends with `error`.
-    pub(crate) fn of_body(error: &BodyError) -> Self {
-        match error {
-            BodyError::Idle => Self::RequestTimeout,
-            _ => Self::RequestCut,
-        }
-    }
 }
 
 /// Why a proxy did not start.

@@ -60,7 +60,7 @@ where
         let mode = if form == Form::Tunnel { Mode::Connect } else { Mode::Reverse };
         let recorder = Arc::new(open(permit, mode, client));
         note(&self.shared, &recorder, form, &request);
-        request.body_mut().tap_request(Arc::clone(&recorder));
+        request.body_mut().tap_request(Arc::clone(&recorder), Arc::clone(&peer));
         let exchange = Exchange {
             request,
             recorder: Arc::clone(&recorder),

@@ -103,6 +103,7 @@ fn respond(error: &Error, recorder: &Recorder, peer: &Peer) -> Response<Body> {
             Row::malformed(status, reason)
         }
         (Error::Upstream(_), Some(Fault::Left)) => Row::cut(),
+        (Error::Upstream(_), Some(Fault::Rested)) => Row::rested(),
         _ => Row::of(error, recorder),
     };
     note(&row, recorder);

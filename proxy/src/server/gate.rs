@@ -33,6 +33,8 @@ pub(crate) enum Fault {
     Malformed(Malformed),
     /// The client left, or closed its sending side.
     Left,
+    /// Nothing of it came for too long.
+    Rested,
 }
 
 /// Between exchanges.
@@ -56,7 +58,8 @@ impl Gate {
         *self.fault.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn blame(&self, fault: Fault) {
+    /// Notes why the body of the running request has no end.
+    pub(crate) fn blame(&self, fault: Fault) {
         *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
     }
 

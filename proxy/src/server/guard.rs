@@ -121,7 +121,7 @@ impl<T> Guard<T> {
         self.peer.gate.blame(fault);
         self.state = match fault {
             Fault::Malformed(_) => State::Broken,
-            Fault::Left => State::Ended,
+            Fault::Left | Fault::Rested => State::Ended,
         };
     }
 

@@ -153,8 +153,7 @@ async fn send_http2(
 fn explain(error: &hyper::Error) -> Failure {
     if error.is_user() {
         // The request's body failed, which only the client can have caused.
-        let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
-        return cause.map_or(Failure::RequestCut, Failure::of_body);
+        return Failure::RequestCut;
     }
     let mut reason = error.to_string();
     let mut cause = std::error::Error::source(error);

@@ -94,6 +94,13 @@ impl Row {
         Self { outcome, ..Self::malformed(400, "its body ends too early") }
     }
 
+    /// The row of a request of whose body nothing came for too long.
+    pub(super) fn rested() -> Self {
+        let reason = "nothing of its body came for too long";
+        let (code, outcome) = ("request_timeout", Outcome::Timeout);
+        Self { code, outcome, ..Self::malformed(408, reason) }
+    }
+
     /// The error type of RFC 9209 §2.3 that fits best.
     pub(super) fn proxy_status(&self) -> &'static str {
         match (self.code, self.category) {
@@ -218,8 +225,6 @@ fn upstream(failure: &Upstream, Asked { host, port, .. }: &Asked) -> Row {
             format!("{host}:{port} did not answer in time")),
         Upstream::RequestCut => (S::BAD_REQUEST, "request_cut", Category::InvalidRequest, Outcome::ClientAbort,
             "the request's body ended before its end, or is not framed as HTTP says".into()),
-        Upstream::RequestTimeout => (S::REQUEST_TIMEOUT, "request_timeout", Category::InvalidRequest, Outcome::Timeout,
-            "nothing of the request's body came for too long".into()),
         Upstream::BadResponse(reason) => (S::BAD_GATEWAY, "upstream_failed", Category::UpstreamFailed, Outcome::UpstreamAbort,
             format!("{host}:{port} did not answer properly: {reason}")),
     };
