@@ -168,7 +168,7 @@ impl Exchange {
         match upload.poll(&mut *self.io, cx) {
             Poll::Pending => return Ok(()),
             Poll::Ready(Ok(())) => {}
-            Poll::Ready(Err(upload::Stopped::Body)) => return Err(Failure::RequestCut),
+            Poll::Ready(Err(upload::Stopped::Body(_))) => return Err(Failure::RequestCut),
             Poll::Ready(Err(upload::Stopped::Write(error))) => self.write_error = Some(error),
         }
         self.upload = None;

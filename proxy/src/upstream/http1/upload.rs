@@ -12,7 +12,7 @@ use http_body::{Body as _, Frame};
 use tokio::io::AsyncWrite;
 use zeroize::Zeroizing;
 
-use crate::body::Body;
+use crate::body::{Body, BodyError};
 use crate::upstream::Destination;
 
 /// A request being sent.
@@ -28,7 +28,7 @@ pub(super) struct Upload {
 #[derive(Debug)]
 pub(super) enum Stopped {
     /// The client's body failed.
-    Body,
+    Body(BodyError),
     /// The upstream takes no more.
     Write(io::Error),
 }
@@ -56,7 +56,9 @@ impl Upload {
                         self.put(frame);
                         false
                     }
-                    Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(Stopped::Body)),
+                    Poll::Ready(Some(Err(error))) => {
+                        return Poll::Ready(Err(Stopped::Body(error)));
+                    }
                     Poll::Ready(None) => {
                         self.end();
                         false

@@ -133,7 +133,7 @@ async fn a_body_that_breaks_off_is_not_ended() {
     let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
     let body = payload(head, "3\r\nabc\r\n").await;
     let (text, result) = sent(request(&Method::POST, "/", &[], body), 1000).await;
-    assert!(matches!(result, Err(Stopped::Body)));
+    assert!(matches!(result, Err(Stopped::Body(_))));
     assert!(text.ends_with("3\r\nabc\r\n"), "{text}");
 }
 
