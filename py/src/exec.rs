@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use nono_sandbox::{CapabilitySet, Command, Limits, Stdio};
+use nono_sandbox::{Command, Limits, Stdio};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -23,7 +23,6 @@ use crate::stdio::{InputArgument, StreamArgument, TerminalArgument};
 #[derive(Debug)]
 pub(crate) struct PyCommand {
     command: Command,
-    caps: CapabilitySet,
     request: Request,
 }
 
@@ -97,15 +96,15 @@ impl PyCommand {
             caps.proxy_only(proxy.get().address());
             built.envs(proxy.get().variables());
         }
-        let request = Request::new(command, timeout_secs);
-        Ok(Self { command: built, caps, request })
+        Ok(Self { command: built, request: Request::new(command, timeout_secs, caps) })
     }
 
     /// Run the program and wait for its end. What a signal handler raises meanwhile
     /// (`KeyboardInterrupt`, for one) ends it.
     fn run(&self, py: Python<'_>) -> PyResult<PyExecResult> {
         self.refuse_pipe_to_nobody()?;
-        let mut run = py.detach(|| self.command.start(&self.caps)).map_err(sandbox_error)?;
+        let mut run =
+            py.detach(|| self.command.start(self.request.caps())).map_err(sandbox_error)?;
         loop {
             let step = py.detach(|| run.advance(Some(SIGNAL_INTERVAL)));
             if let Some(output) = step.map_err(sandbox_error)? {
@@ -123,13 +122,13 @@ impl PyCommand {
     /// Start the program, for its output to be collected by an event loop.
     fn start(&self, py: Python<'_>) -> PyResult<PyRun> {
         self.refuse_pipe_to_nobody()?;
-        let run = py.detach(|| self.command.start(&self.caps)).map_err(sandbox_error)?;
+        let run = py.detach(|| self.command.start(self.request.caps())).map_err(sandbox_error)?;
         Ok(PyRun::new(run, self.request.clone_ref(py)))
     }
 
     /// Start the program and hand over its streams.
     fn spawn(&self, py: Python<'_>) -> PyResult<PyChild> {
-        let child = py.detach(|| self.command.spawn(&self.caps)).map_err(sandbox_error)?;
+        let child = py.detach(|| self.command.spawn(self.request.caps())).map_err(sandbox_error)?;
         Ok(PyChild::new(child, self.request.clone_ref(py)))
     }
 }

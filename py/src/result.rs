@@ -2,28 +2,36 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::sync::Arc;
 use std::time::Duration;
 
-use nono_sandbox::Output;
+use nono_sandbox::{CapabilitySet, Output, Report};
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::apply::PyEnforcement;
 
-/// What a result repeats of the call.
+/// What a result repeats of the call, and what it is judged by.
 #[derive(Debug)]
 pub(crate) struct Request {
     args: Py<PyAny>,
     timeout: Option<f64>,
+    caps: Arc<CapabilitySet>,
 }
 
 impl Request {
-    pub(crate) fn new(args: Bound<'_, PyAny>, timeout: Option<f64>) -> Self {
-        Self { args: args.unbind(), timeout }
+    pub(crate) fn new(args: Bound<'_, PyAny>, timeout: Option<f64>, caps: CapabilitySet) -> Self {
+        Self { args: args.unbind(), timeout, caps: Arc::new(caps) }
+    }
+
+    pub(crate) fn caps(&self) -> &CapabilitySet {
+        &self.caps
     }
 
     pub(crate) fn clone_ref(&self, py: Python<'_>) -> Self {
-        Self { args: self.args.clone_ref(py), timeout: self.timeout }
+        let caps = Arc::clone(&self.caps);
+        Self { args: self.args.clone_ref(py), timeout: self.timeout, caps }
     }
 }
 
@@ -31,19 +39,24 @@ impl Request {
 #[pyclass(name = "ExecResult", module = "nono_py", frozen)]
 #[derive(Debug)]
 pub(crate) struct PyExecResult {
+    args: Py<PyAny>,
+    timeout: Option<f64>,
     stdout: Py<PyBytes>,
     stderr: Py<PyBytes>,
-    request: Request,
     output: Output,
+    report: Report,
 }
 
 impl PyExecResult {
     pub(crate) fn new(py: Python<'_>, mut output: Output, request: &Request) -> Self {
+        let report = Report::new(&output, &request.caps);
         Self {
+            args: request.args.clone_ref(py),
+            timeout: request.timeout,
             stdout: PyBytes::new(py, &std::mem::take(&mut output.stdout)).unbind(),
             stderr: PyBytes::new(py, &std::mem::take(&mut output.stderr)).unbind(),
-            request: request.clone_ref(py),
             output,
+            report,
         }
     }
 }
@@ -53,7 +66,7 @@ impl PyExecResult {
     /// The command, as it was given.
     #[getter]
     fn args(&self, py: Python<'_>) -> Py<PyAny> {
-        self.request.args.clone_ref(py)
+        self.args.clone_ref(py)
     }
 
     /// What the program wrote to its standard output.
@@ -145,15 +158,26 @@ impl PyExecResult {
             return Ok(slf);
         }
         let subprocess = py.import("subprocess")?;
-        let (args, stdout, stderr) = (&this.request.args, &this.stdout, &this.stderr);
+        let (args, stdout, stderr) = (&this.args, &this.stdout, &this.stderr);
         let error = if this.output.timed_out {
-            let timeout = this.request.timeout.unwrap_or_default();
+            let timeout = this.timeout.unwrap_or_default();
             subprocess.call_method1("TimeoutExpired", (args, timeout, stdout, stderr))
         } else {
             let code = this.output.exit_code;
             subprocess.call_method1("CalledProcessError", (code, args, stdout, stderr))
         };
         Err(PyErr::from_value(error?))
+    }
+
+    /// Why the program may have failed: what is known, and, marked as such, what it says itself.
+    fn session_diagnostics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        py.import("json")?.call_method1("loads", (self.session_diagnostics_json()?,))
+    }
+
+    /// The same as JSON.
+    fn session_diagnostics_json(&self) -> PyResult<String> {
+        serde_json::to_string(&self.report)
+            .map_err(|error| PyRuntimeError::new_err(format!("cannot serialise: {error}")))
     }
 
     fn __repr__(&self, py: Python<'_>) -> String {

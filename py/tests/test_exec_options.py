@@ -1,5 +1,6 @@
 """What can be given to a sandboxed program, and what its result tells."""
 
+import json
 import os
 import subprocess
 import sys
@@ -53,6 +54,37 @@ class TestResult:
         with pytest.raises(subprocess.TimeoutExpired) as expired:
             sandboxed_exec(caps, shell("echo early; sleep 60"), timeout_secs=0.5).check()
         assert (expired.value.timeout, expired.value.stdout) == (0.5, b"early\n")
+
+
+class TestDiagnostics:
+    def test_of_a_success_are_none(self, caps: CapabilitySet) -> None:
+        # Whatever it says: a program must not be able to ask for a grant.
+        said = shell("echo 'cat: /root/.ssh/id_rsa: Permission denied' >&2")
+        report = sandboxed_exec(caps, said).session_diagnostics()
+        assert report["exit_code"] == 0
+        assert report["diagnostics"] == []
+
+    def test_never_propose_a_grant(self, caps: CapabilitySet) -> None:
+        said = shell("echo 'cat: /root/.ssh/id_rsa: Permission denied' >&2; exit 1")
+        report = sandboxed_exec(caps, said).session_diagnostics()
+        hint, *others = report["diagnostics"]
+        assert hint["path"] == "/root/.ssh/id_rsa"
+        assert hint["detail"]["kind"] == "stderr_observation"
+        assert "not by the kernel" in hint["hint"]
+        assert "remediation" not in hint
+        kinds = [other["remediation"]["kind"] for other in others]
+        assert kinds == ["run_discovery", "check_policy"]
+
+    def test_tell_what_is_known(self, caps: CapabilitySet) -> None:
+        late = sandboxed_exec(caps, ["/bin/sleep", "60"], timeout_secs=0)
+        assert [v["code"] for v in late.session_diagnostics()["violations"]] == ["time_limit"]
+        loud = sandboxed_exec(caps, ["/bin/echo", "x" * 99], max_output_bytes=9)
+        assert [v["code"] for v in loud.session_diagnostics()["violations"]] == ["output_limit"]
+        assert json.loads(loud.session_diagnostics_json()) == loud.session_diagnostics()
+
+    def test_survive_any_bytes(self, caps: CapabilitySet) -> None:
+        odd = "import sys; sys.stderr.buffer.write(b'x' * 65535 + b'\\xc3\\xa9'); sys.exit(1)"
+        assert sandboxed_exec(caps, python(odd)).session_diagnostics()["exit_code"] == 1
 
 
 class TestInput:

@@ -76,6 +76,7 @@
 mod capability;
 #[cfg(target_os = "linux")]
 mod child;
+mod diagnose;
 mod enforcement;
 mod environ;
 mod error;
@@ -125,6 +126,7 @@ pub use apply::{apply, landlock_abi, support};
 pub use capability::{Access, CapabilitySet, DeniedPath, FsCapability, Grant};
 #[cfg(target_os = "linux")]
 pub use child::Child;
+pub use diagnose::{Detail, Diagnostic, Kind, Report};
 pub use enforcement::{Enforcement, Support};
 pub use environ::is_loader_variable;
 pub use error::{DenyFault, Error, Feature, Step};

@@ -380,6 +380,28 @@ def is_supported() -> bool:
 def support_info() -> SupportInfo:
     """Return what sandboxing this machine offers."""
 
+@type_check_only
+class SessionDiagnostic(TypedDict, total=False):
+    """One thing known of a program's end, or said by it; the last four may be absent."""
+
+    code: str
+    severity: Literal["info", "warning"]
+    message: str
+    hint: str
+    remediation: dict[str, str]
+    path: str
+    detail: dict[str, str]
+
+@type_check_only
+class SessionReport(TypedDict):
+    """What is known of a program's end, and what it says of it."""
+
+    exit_code: int
+    denials: list[SessionDiagnostic]
+    ipc_denials: list[SessionDiagnostic]
+    violations: list[SessionDiagnostic]
+    diagnostics: list[SessionDiagnostic]
+
 @final
 class ExecResult:
     """What became of a program that ran in a sandbox."""
@@ -435,6 +457,16 @@ class ExecResult:
 
         Raises `subprocess.CalledProcessError` otherwise, or `subprocess.TimeoutExpired`.
         """
+
+    def session_diagnostics(self) -> SessionReport:
+        """Return why the program may have failed.
+
+        What it says itself is marked by `detail` as a `stderr_observation`: a hint, which never
+        proposes a grant.
+        """
+
+    def session_diagnostics_json(self) -> str:
+        """Return `session_diagnostics()` as JSON."""
 
 @type_check_only
 class _Options(TypedDict, total=False):
