@@ -103,7 +103,19 @@ fn metadata_changes_only_where_files_are_written() {
                 let said = inside(user, grants, &["change", what, &file]);
                 assert_eq!(said, "1\nok", "{what} with {grants:?} as {user:?}");
             }
-            assert_eq!(inside(user, &[&write], &["change", what, &file]), "ok\nok", "{what}");
+            for grants in [&[write.as_str()][..], &[write.as_str(), "block="]] {
+                let said = inside(user, grants, &["change", what, &file]);
+                assert_eq!(said, "ok\nok", "{what} with {grants:?} as {user:?}");
+            }
+            // A grant of another directory is none of this file's, where somebody judges that.
+            let other = tempdir().unwrap();
+            fs::set_permissions(other.path(), Permissions::from_mode(0o777)).unwrap();
+            let other = format!("write={}", other.path().display());
+            for granted in [&[][..], &[read.as_str()]] {
+                let grants = [&["block=", other.as_str()], granted].concat();
+                let said = inside(user, &grants, &["change", what, &file]);
+                assert_eq!(said, "13\nok", "{what} with {grants:?} as {user:?}");
+            }
         }
     }
 }

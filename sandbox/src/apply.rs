@@ -13,7 +13,7 @@ use crate::error::{Error, Step};
 use crate::filter;
 use crate::landlock::{Landlock, UNIX_BY_PATH};
 use crate::network::{Judge, Seal};
-use crate::privilege::kept;
+use crate::privilege::{kept, writes_files};
 use crate::sys::{self, Restriction, Round};
 use crate::threads::{Threads, together};
 
@@ -148,6 +148,9 @@ pub(crate) fn report(landlock: Landlock, caps: &CapabilitySet, judge: Judge) -> 
             Seal::Ports => missing.push("listening without a port"),
             Seal::Open | Seal::Local => {}
         }
+    }
+    if !is_supervised && writes_files(caps) {
+        missing.push("modes, owners, times and attributes of files");
     }
     Enforcement { landlock_abi: landlock.abi(), network: caps.network(), missing, domains: 1 }
 }

@@ -50,6 +50,9 @@ pub(crate) fn notifying(caps: &CapabilitySet) -> BpfProgram {
     if caps.is_network_blocked() && !caps.localhost_ports().is_empty() {
         calls.push(libc::SYS_bind);
     }
+    if caps.is_network_blocked() && writes_files(caps) {
+        calls.extend(closed::METADATA.iter().copied());
+    }
     let mut program = vec![statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0)];
     for call in calls {
         // Numbers of calls are small.

@@ -48,9 +48,10 @@
 //!   own, and whoever is connected to sees the parent's process number, not the child's.
 //! * Where a container forbids `pidfd_getfd`, a limited process cannot connect to unix sockets of
 //!   its own, nor listen if it has TCP, and sockets lose the options set before they are connected.
-//! * `stat` works on files that are not granted, and where any file may be written, `chmod`, `chown`,
-//!   `utimes` and extended attributes do too, as far as the user's own rights go: Landlock does not
-//!   judge them.
+//! * `stat` works on files that are not granted. `chmod`, `chown`, `utimes` and extended attributes
+//!   work on none where nothing may be written, and on what may be written where a supervisor
+//!   judges; but where there is none (with the network open, after [`apply()`]) and something may
+//!   be written, they work as far as the user's own rights go: Landlock does not judge them.
 //! * Executing can be withheld from a grant, but nothing keeps code from being made in memory.
 //! * A process can learn that another exists, and when it ends (`pidfd_open`), and what files are
 //!   changed that it may find by name (`inotify`).

@@ -97,7 +97,7 @@ pub(super) const UNKNOWN: [i64; 2] = [libc::SYS_clone3, libc::SYS_openat2];
 
 /// Calls that change a file's owner, mode, times and attributes, which Landlock does not judge.
 /// They are closed where no file can be written.
-const METADATA: &[i64] = &[
+pub(super) const METADATA: &[i64] = &[
     #[cfg(target_arch = "x86_64")]
     libc::SYS_chmod,
     libc::SYS_fchmod,

@@ -14,9 +14,7 @@ use rustix::net::{
 };
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use super::Supervisor;
-use super::rules::Rules;
-use super::unix::UnixSockets;
+use super::{Granted, Supervisor};
 use crate::capability::CapabilitySet;
 use crate::error::{Error, Feature};
 use crate::landlock::Landlock;
@@ -96,7 +94,7 @@ impl Handover {
         let (stop, stopper) = pipe_with(PipeFlags::CLOEXEC)?;
         let (kept, lasting) =
             if service.is_lasting { (None, Some(stopper)) } else { (Some(stopper), None) };
-        let (rules, sockets) = (Rules::new(service.caps), UnixSockets::new(service.caps));
+        let granted = Granted::new(service.caps);
         let (ids, capabilities) = (service.ids, supervising(service.caps));
         thread::Builder::new().name("nono-supervisor".to_owned()).spawn(move || {
             let Some(listener) = receive(&parent, &stop) else { return };
@@ -106,7 +104,7 @@ impl Handover {
             }
             // What cannot be given up is not needed to be safe.
             let _ = keep_capabilities(capabilities);
-            Supervisor::new(listener, rules, sockets).serve(stop.as_fd());
+            Supervisor::new(listener, granted).serve(stop.as_fd());
             drop(lasting);
         })?;
         Ok(Supervision { _stopper: kept })

@@ -8,6 +8,7 @@
 
 mod address;
 mod handover;
+mod metadata;
 mod rules;
 mod subject;
 mod unix;
@@ -22,9 +23,11 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net;
 
+use crate::capability::CapabilitySet;
 use crate::sys::{Answer, Notification, answer, is_waiting, read_memory, receive};
 use address::{Address, parse};
 pub(crate) use handover::{Handover, Service, Supervision, judge};
+use metadata::Writable;
 use rules::Rules;
 use subject::Subject;
 use unix::{UnixSockets, is_like_us};
@@ -42,16 +45,37 @@ struct Supervisor {
     listener: OwnedFd,
     rules: Rules,
     sockets: UnixSockets,
+    writable: Writable,
     is_stopping: AtomicBool,
     waiting: AtomicUsize,
 }
 
+/// What it judges by.
+#[derive(Debug)]
+struct Granted {
+    rules: Rules,
+    sockets: UnixSockets,
+    writable: Writable,
+}
+
+impl Granted {
+    fn new(caps: &CapabilitySet) -> Self {
+        Self {
+            rules: Rules::new(caps),
+            sockets: UnixSockets::new(caps),
+            writable: Writable::new(caps),
+        }
+    }
+}
+
 impl Supervisor {
-    fn new(listener: OwnedFd, rules: Rules, sockets: UnixSockets) -> Self {
+    fn new(listener: OwnedFd, granted: Granted) -> Self {
+        let Granted { rules, sockets, writable } = granted;
         Self {
             listener,
             rules,
             sockets,
+            writable,
             is_stopping: AtomicBool::new(false),
             waiting: AtomicUsize::new(0),
         }
@@ -97,7 +121,7 @@ impl Supervisor {
             },
             libc::SYS_bind => self.bind(call),
             libc::SYS_listen => self.listen(call),
-            _ => Err(Errno::NOSYS),
+            _ => self.change(call),
         };
         self.reply(call, done);
     }
