@@ -9,7 +9,7 @@ use nono_proxy::{Limits, ProxyConfig};
 use support::{Connection, Origin, TestProxy, Wire, route};
 use tokio::time::timeout;
 
-const IDLE: Duration = Duration::from_millis(150);
+const IDLE: Duration = Duration::from_millis(300);
 
 /// A proxy with one place, a route `/api` to `wire`, and a short limit for idle bodies.
 async fn proxy(wire: &Wire) -> TestProxy {
@@ -28,7 +28,10 @@ async fn rest() {
     timeout(IDLE / 3, pending::<()>()).await.unwrap_err();
 }
 
+/// The place is free, at the latest a moment after the record says that the exchange is over.
 async fn assert_place_is_free(proxy: &TestProxy, wire: &Wire) {
+    let freed = async { while proxy.get("/nowhere").await.status == 503 {} };
+    timeout(Duration::from_secs(20), freed).await.expect("the place is still taken");
     let (mut client, mut upstream) = wire.request(proxy, proxy.begin("GET /api/x") + "\r\n").await;
     upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
     assert_eq!(client.message().await.status(), 200);
