@@ -10,8 +10,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
+use nono_sandbox::{Access, Command};
 use support::isolated;
-use support::sandboxed::{User, run_as};
+use support::sandboxed::{User, allow, run_as, system, text};
 use tempfile::{TempDir, tempdir};
 
 const PROBE: &str = env!("CARGO_BIN_EXE_probe");
@@ -144,6 +145,33 @@ fn a_unix_socket_is_reached_if_it_was_granted() {
         let grants = ["block=", &*format!("unix={granted}")];
         assert_eq!(inside(user, &grants, &["unix-connect", &path(&dir, "none")]), "2\nok");
     }
+}
+
+/// Whoever is connected to is told who the child is, not who its parent is.
+#[test]
+fn a_child_of_another_user_connects_as_that_user() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let dir = open_directory();
+    let socket = path(&dir, "socket");
+    let listener = unix_server(&socket);
+    let (proxy, address) = server([127, 0, 0, 1]);
+    let mut caps = system();
+    allow(&mut caps, PROBE, Access::Read);
+    caps.proxy_only(address);
+    caps.allow_unix_socket(&socket).unwrap();
+    let run = |args: [&str; 2]| {
+        text(&Command::new(PROBE).args(args).ids(65534, 65534).run(&caps).unwrap())
+    };
+    assert_eq!(run(["unix-connect", &socket]), "ok");
+    let peer = rustix::net::sockopt::socket_peercred(listener.accept().unwrap().0).unwrap();
+    assert_eq!((peer.uid.as_raw(), peer.gid.as_raw()), (65534, 65534));
+    assert_eq!(run(["connect", &address.to_string()]), "ok");
+    assert!(is_reached(&proxy));
+    // The file's mode counts as that user's own call would count.
+    fs::set_permissions(&socket, Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(run(["unix-connect", &socket]), "13");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 mod closed;
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
@@ -34,10 +35,22 @@ const X32_BIT: u32 = 0x4000_0000;
 /// [`Error::Unsupported`] on a processor that `seccompiler` does not know, else
 /// [`Error::BuildFilter`].
 pub(crate) fn filter(caps: &CapabilitySet) -> std::result::Result<BpfProgram, Error> {
+    /// One for each seal, with and without files to be written.
+    static COMPILED: [OnceLock<BpfProgram>; 8] = [const { OnceLock::new() }; 8];
+    let (seal, writes_files) = (caps.seal(), writes_files(caps));
+    let place = COMPILED.get(seal as usize * 2 + usize::from(writes_files));
+    if let Some(compiled) = place.and_then(OnceLock::get) {
+        return Ok(compiled.clone());
+    }
     let arch = TargetArch::try_from(std::env::consts::ARCH)
         .map_err(|_| Error::Unsupported { feature: Feature::FilterArchitecture })?;
-    compile(caps.seal(), writes_files(caps), arch)
-        .map_err(|error| Error::BuildFilter { source: Box::new(error) })
+    let compiled = compile(seal, writes_files, arch)
+        .map_err(|error| Error::BuildFilter { source: Box::new(error) })?;
+    if let Some(place) = place {
+        // Another thread has made the same meanwhile.
+        let _ = place.set(compiled.clone());
+    }
+    Ok(compiled)
 }
 
 /// Compiles the filter that lets calls wait for the supervisor. It is installed beside the other,
