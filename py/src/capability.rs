@@ -13,6 +13,7 @@ use crate::enums::{AccessArgument, access_mode};
 use crate::error::sandbox_error;
 use crate::proxy::PyProxyHandle;
 use crate::source::PyCapabilitySource;
+use crate::verify::PyVerification;
 
 /// What Python knows of its own installation.
 const INTERPRETER: &str = "nono_py._interpreter";
@@ -225,6 +226,13 @@ impl PyCapabilitySet {
     #[getter]
     fn is_network_blocked(&self, py: Python<'_>) -> bool {
         self.with(py, |set| set.is_network_blocked())
+    }
+
+    /// Start a child in a sandbox of this set that tries what the set does not grant, and return
+    /// what the kernel answered.
+    fn verify(&self, py: Python<'_>) -> PyResult<PyVerification> {
+        let caps = self.snapshot(py);
+        py.detach(|| caps.verify()).map(Into::into).map_err(sandbox_error)
     }
 
     /// The grants in plain words, one a line.

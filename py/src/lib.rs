@@ -23,6 +23,7 @@ mod route;
 mod source;
 mod state;
 mod stdio;
+mod verify;
 
 /// The extension module; `nono_py/__init__.py` re-exports what is public.
 #[pyo3::pymodule]
@@ -53,6 +54,8 @@ mod _nono_py {
     use crate::source::PyCapabilitySource;
     #[pymodule_export]
     use crate::state::PySandboxState;
+    #[pymodule_export]
+    use crate::verify::{PyCheck, PyVerification};
 
     /// The version of the package.
     #[pymodule_export]

@@ -1,6 +1,7 @@
 """`QueryContext`, `SandboxState`, and sets as values: compared, copied, pickled."""
 
 import copy
+import errno
 import json
 import multiprocessing
 import pickle
@@ -279,3 +280,20 @@ def test_the_interpreter_is_granted_narrowly(root: Path) -> None:
     temp = caps.allow_temp()
     said = QueryContext(caps).query_path(f"{temp}/new", AccessMode.READ_WRITE)
     assert said["status"] == "allowed"
+
+
+def test_a_set_is_verified(place: Path) -> None:
+    caps = CapabilitySet()
+    caps.allow_path(place, AccessMode.READ_WRITE)
+    caps.block_network()
+    verification = caps.verify()
+    assert verification, verification.failures
+    assert verification.passed
+    assert verification.failures == []
+    tried = {check.what: check for check in verification.checks}
+    assert {"read /", "signal another process", "make a device node", "connect by TCP"} <= {*tried}
+    assert tried["read /"].denied
+    assert tried["read /"].errno == errno.EACCES
+    assert str(tried["read /"]).startswith("read /: denied (Permission denied")
+    assert verification.enforcement.network == "blocked"
+    assert repr(verification) == f"Verification(checks={len(tried)}, failures=0)"

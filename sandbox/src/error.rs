@@ -69,6 +69,12 @@ pub enum Error {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// The child that was to try what is denied ended before it was through.
+    #[error("the sandbox could not be verified: its probe ended with {exit_code}")]
+    Verify {
+        /// The probe's exit code, `-N` if signal `N` ended it.
+        exit_code: i32,
+    },
     /// The text of a state is not one.
     #[error("Invalid JSON")]
     StateFormat {

@@ -19,6 +19,8 @@ use crate::run::Run;
 #[cfg(target_os = "linux")]
 use crate::spawn;
 use crate::stdio::{Stdio, WindowSize};
+#[cfg(target_os = "linux")]
+use crate::sys::Probe;
 
 /// A program with arguments, environment and limits, to be run in a sandbox.
 ///
@@ -38,6 +40,8 @@ pub struct Command {
     pub(crate) terminal: Option<WindowSize>,
     pub(crate) ids: Option<(u32, u32)>,
     pub(crate) keeps_background: bool,
+    #[cfg(target_os = "linux")]
+    pub(crate) probe: Option<Arc<Probe>>,
     variables: Vec<(OsString, OsString)>,
     is_inheriting: bool,
 }
@@ -60,9 +64,17 @@ impl Command {
             terminal: None,
             ids: None,
             keeps_background: false,
+            #[cfg(target_os = "linux")]
+            probe: None,
             variables: Vec::new(),
             is_inheriting: false,
         }
+    }
+
+    /// A command that executes no program: its child tries what a probe holds.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn probe(probe: Arc<Probe>) -> Self {
+        Self { probe: Some(probe), ..Self::new("sandbox-probe") }
     }
 
     /// Adds an argument.

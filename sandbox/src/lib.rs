@@ -121,6 +121,8 @@ mod sys;
 mod threads;
 #[cfg(not(target_os = "linux"))]
 mod unsupported;
+#[cfg(target_os = "linux")]
+mod verify;
 
 #[cfg(target_os = "linux")]
 pub use apply::{apply, landlock_abi, support};
@@ -142,3 +144,5 @@ pub use state::State;
 pub use stdio::{Stdio, WindowSize};
 #[cfg(not(target_os = "linux"))]
 pub use unsupported::{apply, landlock_abi, support};
+#[cfg(target_os = "linux")]
+pub use verify::{Check, Verification};

@@ -76,6 +76,7 @@ pub(crate) fn start(
         listening: handover.is_some().then(|| filter::notifying(caps)),
         capabilities: kept(caps),
         own_rules: own_rules(&own)?,
+        probe: command.probe.clone(),
         limits: resource_limits(&command.limits),
         ids,
         watch: sys::Watch {
@@ -149,8 +150,12 @@ impl Image {
         let program_name = c_string(&command.program, "the program")?;
         let cwd = command.cwd.as_deref();
         let c_cwd = cwd.map(|path| c_string(path.as_os_str(), "the working directory"));
-        let Program { path, argv0 } =
-            lookup::find(OsStr::from_bytes(program_name.as_bytes()), cwd, search_path(variables))?;
+        let Program { path, argv0 } = if command.probe.is_some() {
+            Program { path: PathBuf::from(&command.program), argv0: command.program.clone() }
+        } else {
+            let name = OsStr::from_bytes(program_name.as_bytes());
+            lookup::find(name, cwd, search_path(variables))?
+        };
         let mut argv = vec![c_string(&argv0, "the program")?];
         for arg in &command.args {
             argv.push(c_string(arg, "an argument")?);

@@ -32,6 +32,7 @@ pub(crate) fn run(scenario: &str, secret: &str) -> io::Result<()> {
         "leaderless" => leaderless(secret),
         "capabilities" => capabilities(),
         "layers" => layers(secret),
+        "verify" => verify(),
         _ => return Err(io::Error::other("no such scenario")),
     }
     Ok(())
@@ -249,4 +250,15 @@ fn layers(secret: &str) {
     caps.allow_file(secret, Access::Read).unwrap();
     let error = (1..).find_map(|layer| Some((layer, apply(&caps).err()?))).unwrap();
     println!("{} {}; others {}", error.0, error.1, crowd.count());
+}
+
+/// Has every kind of sandbox verified, as whoever runs this.
+fn verify() {
+    let mut blocked = crate::system();
+    blocked.block_network();
+    for caps in [crate::system(), blocked] {
+        let verification = caps.verify().unwrap();
+        let failures: Vec<_> = verification.failures().map(ToString::to_string).collect();
+        println!("{} {}", verification.checks.len() > 20, failures.join("; "));
+    }
 }

@@ -12,6 +12,7 @@ from nono_py._enums import AccessMode, InjectMode
 __all__ = [
     "CapabilitySet",
     "CapabilitySource",
+    "Check",
     "DetectedAbi",
     "Enforcement",
     "ExecResult",
@@ -23,6 +24,7 @@ __all__ = [
     "RouteConfig",
     "SandboxState",
     "SupportInfo",
+    "Verification",
     "_Child",
     "_Command",
     "_Run",
@@ -182,6 +184,12 @@ class CapabilitySet:
     def localhost_ports(self) -> list[int]: ...
     @property
     def is_network_blocked(self) -> bool: ...
+    def verify(self) -> Verification:
+        """Have a child in a sandbox of this set try what the set does not grant.
+
+        Return what the kernel answered. What the child tries does no harm if it is let through.
+        """
+
     def summary(self) -> str:
         """Return the grants in plain words, one a line."""
 
@@ -340,6 +348,37 @@ class Enforcement:
 
     @property
     def complete(self) -> bool: ...
+    def __eq__(self, other: object, /) -> bool: ...
+
+@final
+class Check:
+    """What came of one attempt."""
+
+    @property
+    def what(self) -> str: ...
+    @property
+    def denied(self) -> bool: ...
+    @property
+    def errno(self) -> int | None: ...
+    def __eq__(self, other: object, /) -> bool: ...
+
+@final
+class Verification:
+    """What a sandbox denies, as a child in it has found out. True if all was denied."""
+
+    @property
+    def passed(self) -> bool: ...
+    @property
+    def checks(self) -> list[Check]:
+        """Every attempt, in the order in which they were made."""
+
+    @property
+    def failures(self) -> list[Check]:
+        """What was not denied."""
+
+    @property
+    def enforcement(self) -> Enforcement: ...
+    def __bool__(self) -> bool: ...
     def __eq__(self, other: object, /) -> bool: ...
 
 def apply(caps: CapabilitySet) -> Enforcement:

@@ -17,12 +17,14 @@ use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::ptr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use seccompiler::{BpfProgram, sock_filter};
 
+use super::probe::Probe;
 use super::process::{become_user, exit, keep_capabilities, new_session};
 use super::raw::call;
 use super::scope::grant;
@@ -85,6 +87,8 @@ pub(crate) struct Plan {
     pub own_rules: Vec<OwnRule>,
     /// The resource limits.
     pub limits: Vec<ResourceLimit>,
+    /// What the child tries instead of executing the program, if anything.
+    pub probe: Option<Arc<Probe>>,
     /// Whom the child becomes, if not the parent's user.
     pub ids: Option<Ids>,
     /// How the shim watches over it.
@@ -295,6 +299,10 @@ impl Launch {
     }
 
     fn execute(&self) -> Result<Infallible, c_int> {
+        if let Some(probe) = &self.plan.probe {
+            probe.run();
+            exit(0);
+        }
         let program = self.plan.program.as_ptr() as usize;
         let (argv, envp) = (self.argv.as_ptr() as usize, self.envp.as_ptr() as usize);
         // SAFETY: `program` is a C string; `argv` and `envp` are arrays of C strings that end

@@ -5,6 +5,7 @@
 
 mod child;
 mod notify;
+mod probe;
 mod process;
 mod raw;
 mod round;
@@ -21,6 +22,7 @@ pub(crate) use child::{Descriptors, Ids, OwnRule, Plan, ResourceLimit, Watch};
 pub(crate) use notify::{
     Answer, Notification, answer, can_listen, is_waiting, read_memory, receive, replace,
 };
+pub(crate) use probe::{Attempt, Probe};
 use process::no_new_privileges;
 pub(crate) use process::{
     become_user, duplicate, has_capabilities_beside, is_only_thread, keep_capabilities,
