@@ -271,6 +271,12 @@ fn the_text_of_a_set_loses_nothing() {
         assert_eq!(again, State::of(&caps));
         assert_eq!(again.to_caps().unwrap(), caps, "{json}");
     }
+    // What is the process's own is so in every process that reads the text.
+    let mut own = CapabilitySet::new();
+    own.allow_path("/proc/self", Access::Read).unwrap();
+    let json = State::of(&own).to_json().unwrap();
+    assert!(json.contains("\"resolved\": \"/proc/self\""), "{json}");
+    assert_eq!(State::from_json(&json).unwrap().to_caps().unwrap(), own);
     let empty = State::of(&CapabilitySet::new()).to_json().unwrap();
     assert_eq!(empty, "{\n  \"fs\": [],\n  \"net_blocked\": false\n}");
 }

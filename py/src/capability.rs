@@ -121,7 +121,8 @@ impl PyCapabilitySet {
         self.change(py, CapabilitySet::allow_system)
     }
 
-    /// Grant the directory for temporary files, to read and to write, and return its path.
+    /// Grant the directories for temporary files and for shared memory, to read and to write, and
+    /// return the path of the first. `multiprocessing` needs both.
     fn allow_temp(&self, py: Python<'_>) -> PyResult<OsString> {
         self.with(py, CapabilitySet::allow_temp).map(PathBuf::into_os_string).map_err(sandbox_error)
     }

@@ -34,7 +34,7 @@ impl PyCommand {
         max_processes=None, max_cpu_seconds=None, max_file_size_bytes=None, max_open_files=None,
         uid=None, gid=None, enforcement_mode="auto", *, max_memory_bytes=None,
         max_output_bytes=None, input=None, stdin=None, stdout=None, stderr=None, proxy=None,
-        pty=None, keep_background=false,
+        pty=None, keep_background=false, verify=false,
     ), text_signature = "(*args, **options)")]
     #[expect(clippy::too_many_arguments, reason = "the keyword arguments of the functions")]
     fn new(
@@ -61,6 +61,7 @@ impl PyCommand {
         proxy: Option<&Bound<'_, PyProxyHandle>>,
         pty: Option<TerminalArgument>,
         keep_background: bool,
+        verify: bool,
     ) -> PyResult<Self> {
         check_mode(enforcement_mode)?;
         let limits = Limits {
@@ -95,6 +96,9 @@ impl PyCommand {
         if let Some(proxy) = proxy {
             caps.proxy_only(proxy.get().address());
             built.envs(proxy.get().variables());
+        }
+        if verify {
+            verified(py, &caps)?;
         }
         Ok(Self { command: built, request: Request::new(command, timeout_secs, caps) })
     }
@@ -152,7 +156,7 @@ impl PyCommand {
         max_processes=None, max_cpu_seconds=None, max_file_size_bytes=None, max_open_files=None, \
         uid=None, gid=None, enforcement_mode='auto', *, max_memory_bytes=None, \
         max_output_bytes=None, input=None, stdin=None, stdout=None, stderr=None, proxy=None, \
-        pty=None, keep_background=False)"
+        pty=None, keep_background=False, verify=False)"
 )]
 pub(crate) fn sandboxed_exec(
     py: Python<'_>,
@@ -215,6 +219,17 @@ impl StreamArgument {
 
 /// The modes of the interface are all the same here: Landlock and the system call filter are
 /// always both in force.
+/// Refuses to run anything in a sandbox that lets through what it should deny.
+fn verified(py: Python<'_>, caps: &CapabilitySet) -> PyResult<()> {
+    let verification = py.detach(|| caps.verify()).map_err(sandbox_error)?;
+    if verification.is_passed() {
+        return Ok(());
+    }
+    let failures: Vec<String> = verification.failures().map(ToString::to_string).collect();
+    let failures = failures.join("; ");
+    Err(PyRuntimeError::new_err(format!("the sandbox does not hold, nothing was run: {failures}")))
+}
+
 fn check_mode(mode: &str) -> PyResult<()> {
     if matches!(mode, "auto" | "landlock" | "seccomp") {
         return Ok(());

@@ -15,6 +15,7 @@ from nono_py import (
     ProxyConfig,
     QueryContext,
     SandboxState,
+    sandboxed_exec,
     start_proxy,
 )
 
@@ -297,3 +298,8 @@ def test_a_set_is_verified(place: Path) -> None:
     assert str(tried["read /"]).startswith("read /: denied (Permission denied")
     assert verification.enforcement.network == "blocked"
     assert repr(verification) == f"Verification(checks={len(tried)}, failures=0)"
+
+
+def test_a_run_can_be_verified_first(caps: CapabilitySet) -> None:
+    caps.block_network()
+    assert sandboxed_exec(caps, ["/bin/echo", "held"], verify=True).stdout == b"held\n"

@@ -9,7 +9,7 @@ use crate::source::Source;
 
 /// Programs and libraries, with what they read about the machine's configuration. Nothing of
 /// `/run`, `/sys`, `/home`, and of `/etc` only what libraries read in every program.
-const SYSTEM_READ: [&str; 27] = [
+const SYSTEM_READ: [&str; 31] = [
     "/bin",
     "/sbin",
     "/lib",
@@ -37,11 +37,18 @@ const SYSTEM_READ: [&str; 27] = [
     "/etc/protocols",
     "/etc/services",
     "/etc/os-release",
+    "/etc/alpine-release",
+    "/etc/debian_version",
+    "/etc/lsb-release",
+    "/etc/redhat-release",
 ];
 
 /// Devices without memory of who used them.
 const DEVICES_READ: [&str; 2] = ["/dev/random", "/dev/urandom"];
 const DEVICES: [&str; 3] = ["/dev/null", "/dev/zero", "/dev/full"];
+
+/// Where the C library keeps named semaphores and shared memory.
+const SHARED_MEMORY: &str = "/dev/shm";
 
 /// What a process finds out about the machine and, beneath `/proc/self`, about itself.
 const PROC: [&str; 8] = [
@@ -76,12 +83,15 @@ impl CapabilitySet {
     }
 
     /// Grants the directory for temporary files (`TMPDIR`, or `/tmp`), to read and to write, and
-    /// gives its path. Where it is shared, that includes what others leave there.
+    /// gives its path; with it the one for shared memory, in which programs keep the locks that
+    /// several processes have in common. Where they are shared, that includes what others leave
+    /// there.
     ///
     /// # Errors
     ///
     /// Those of [`allow_path`](Self::allow_path).
     pub fn allow_temp(&mut self) -> Result<PathBuf, Error> {
+        self.grant_existing(Path::new(SHARED_MEMORY), Access::ReadWrite)?;
         let path = env::temp_dir();
         self.grant(Grant {
             source: Source::System,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::capability::{Access, CapabilitySet, Grant};
+use crate::capability::{Access, CapabilitySet, FsCapability, Grant};
 use crate::error::Error;
 use crate::network::Network;
 use crate::source::Source;
@@ -98,7 +98,7 @@ impl State {
     pub fn of(caps: &CapabilitySet) -> Self {
         let fs = caps.fs_capabilities().iter().map(|grant| Granted {
             original: grant.original().to_owned(),
-            resolved: grant.resolved().to_owned(),
+            resolved: lasting(grant),
             access: grant.access().into(),
             is_file: grant.is_file(),
             no_exec: grant.access().is_read() && !grant.is_executable(),
@@ -205,7 +205,7 @@ impl State {
     /// Refuses paths that led elsewhere than recorded.
     fn compare(&self, caps: &CapabilitySet) -> Result<(), Error> {
         for (recorded, opened) in self.fs.iter().zip(caps.fs_capabilities()) {
-            same(&recorded.original, &recorded.resolved, opened.resolved())?;
+            same(&recorded.original, &recorded.resolved, &lasting(opened))?;
         }
         for (recorded, opened) in self.denied_paths.iter().zip(caps.denied_paths()) {
             same(&recorded.original, &recorded.resolved, opened.resolved())?;
@@ -239,6 +239,17 @@ impl State {
         }
         Ok(())
     }
+}
+
+/// The path that a grant has in every process: what is a process's own beneath `/proc` is there
+/// under its number, and another process has another.
+fn lasting(grant: &FsCapability) -> PathBuf {
+    #[cfg(target_os = "linux")]
+    if let Some(own) = grant.own() {
+        // Without the slash that an empty rest leaves at the end.
+        return own.of_self().components().collect();
+    }
+    grant.resolved().to_owned()
 }
 
 /// The path to open. A relative one said something in the directory where it was written, and may

@@ -1,6 +1,7 @@
 //! A set tried out: a child is started as a program would be, and tries what it must not be able
 //! to do. What the kernel answers is the report.
 
+use std::collections::BTreeSet;
 use std::ffi::{CString, c_long};
 use std::fmt::{self, Display, Formatter};
 use std::io;
@@ -151,8 +152,9 @@ fn files(caps: &CapabilitySet) -> Vec<Try> {
     let own = PathBuf::from(format!("/proc/{}/environ", std::process::id()));
     let denied = caps.denied_paths().iter().map(|path| path.resolved().to_owned());
     let places = PLACES.iter().map(PathBuf::from).chain(std::env::home_dir()).chain([own]);
+    let places: BTreeSet<PathBuf> = places.chain(denied).filter(|path| path.exists()).collect();
     let mut attempts = Vec::new();
-    for path in places.chain(denied).filter(|path| path.exists()) {
+    for path in places {
         let Ok(text) = CString::new(path.as_os_str().as_bytes()) else { continue };
         let is_granted = |access| matches!(query.path(&path, access), PathAnswer::Allowed(_));
         let shown = path.display();

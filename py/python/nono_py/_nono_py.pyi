@@ -134,7 +134,10 @@ class CapabilitySet:
         """
 
     def allow_temp(self) -> str:
-        """Grant the directory for temporary files, to read and to write, and return its path."""
+        """Grant the directories for temporary files and for shared memory, to read and to write.
+
+        Return the path of the first. `multiprocessing` needs both.
+        """
 
     def block_network(self) -> None:
         """Deny all network access."""
@@ -529,6 +532,7 @@ class _Options(TypedDict, total=False):
     proxy: ProxyHandle | None
     pty: bool | tuple[int, int] | None
     keep_background: bool
+    verify: bool
 
 def sandboxed_exec(
     caps: CapabilitySet,
@@ -554,12 +558,14 @@ def sandboxed_exec(
     proxy: ProxyHandle | None = None,
     pty: bool | tuple[int, int] | None = None,
     keep_background: bool = False,
+    verify: bool = False,
 ) -> ExecResult:
     """Run a program that can touch only what `caps` grants, and wait for its end.
 
     `stdin`, `stdout` and `stderr` are as in `subprocess`. `pty` gives the program a terminal of its
     own, of 24 rows and 80 columns or as said. `proxy` leads it through a proxy and denies all other
     network access. What it leaves running is killed when it ends, but for `keep_background`.
+    With `verify`, the sandbox is tried first by `caps.verify()`, and nothing runs if it fails.
     """
 
 @final
