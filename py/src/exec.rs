@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use nono_sandbox::{Command, Limits, Stdio};
+use nono_sandbox::{CapabilitySet, Command, Limits, Stdio};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
