@@ -2,7 +2,6 @@
 //! a process of its own, so that only the proxy's share is counted.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
-use std::ffi::OsStr;
 use std::fs::File;
 use std::future::pending;
 use std::io::{Read as _, Write as _};
@@ -125,9 +124,10 @@ fn without_free_descriptors_the_proxy_waits_and_then_goes_on() {
 fn the_systems_roots_are_read_once() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("roots.pem");
-    let variables: [(&str, &OsStr); 1] = [("SSL_CERT_FILE", file.as_os_str())];
+    // Under two names: what is written and removed must never be what the machine itself uses.
+    let variables = ["SSL_CERT_FILE", "NONO_TEST_ROOTS"].map(|name| (name, file.as_os_str()));
     apart("the_systems_roots_are_read_once", &variables, async {
-        let file = std::env::var_os("SSL_CERT_FILE").unwrap();
+        let file = std::env::var_os("NONO_TEST_ROOTS").unwrap();
         let authority = Authority::new();
         std::fs::copy(authority.pem_file(), &file).unwrap();
         let identity = authority.identity(&["localhost"]);

@@ -34,7 +34,7 @@ pub(crate) struct Worker {
 
 impl Worker {
     /// Relays between the client's side, once it has switched protocols, and `server`, as a task
-    /// that ends the record and then gives the place back.
+    /// that gives the place back and then ends the record.
     pub(crate) fn relay<T>(
         &self,
         client: hyper::upgrade::OnUpgrade,
@@ -47,8 +47,10 @@ impl Worker {
         let cut = self.shared.cut.clone();
         let idle = self.shared.settings.limits.idle;
         self.tasks.spawn(async move {
-            tunnel::run(client, server, &recorder, idle, &cut).await;
+            let outcome = tunnel::run(client, server, &recorder, idle, &cut).await;
+            // Before the record, which tells that the place is free.
             drop(place);
+            recorder.finish(outcome);
         });
     }
 }

@@ -25,18 +25,19 @@ const SMALL_BUFFER: usize = 16 * 1024;
 const LARGE_BUFFER: usize = 256 * 1024;
 const LARGE: u64 = LARGE_BUFFER as u64;
 
-/// Runs the tunnel and ends its record. It is cut when nothing passes for `idle`.
+/// Runs the tunnel, and says how it ended. It is cut when nothing passes for `idle`.
 pub(crate) async fn run<T>(
     client: OnUpgrade,
     server: Opened<T>,
     recorder: &Recorder,
     idle: Duration,
     cut: &CancellationToken,
-) where
+) -> Outcome
+where
     T: AsyncRead + AsyncWrite + Unpin,
 {
     // What the client sent right behind its request is in the upgraded stream's buffer.
-    let Ok(client) = client.await else { return recorder.finish(Outcome::ClientAbort) };
+    let Ok(client) = client.await else { return Outcome::ClientAbort };
     let mut client = TokioIo::new(client);
     let Opened { io: mut server, early } = server;
     let (mut up, mut down) = (Flow::new(Bytes::new()), Flow::new(early));
@@ -58,7 +59,7 @@ pub(crate) async fn run<T>(
             _ => idle.poll(cx).map(|()| Outcome::Timeout),
         }
     });
-    recorder.finish(cut.run_until_cancelled(relayed).await.unwrap_or(Outcome::Shutdown));
+    cut.run_until_cancelled(relayed).await.unwrap_or(Outcome::Shutdown)
 }
 
 /// The side of a direction that failed.
