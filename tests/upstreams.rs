@@ -1,6 +1,7 @@
 //! What upstreams speak and send back: HTTP/2 where they offer it, and no key that they echo.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Response, Version};
@@ -8,6 +9,9 @@ use http_body_util::{BodyExt, Full};
 use nono_audit::Outcome;
 use nono_proxy::{Limits, ProxyConfig, RouteConfig};
 use support::{Authority, Connection, Origin, REAL_KEY, Seen, TestProxy, Wire, exchange, route};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 const LONG: Duration = Duration::from_mins(10);
 
@@ -75,6 +79,48 @@ async fn an_upload_over_http2_that_rests_or_is_cut_is_told_from_one_that_failed(
     assert_eq!(proxy.records(1).await[0].outcome, Outcome::ClientAbort);
     assert_eq!(proxy.get("/api/x").await.text(), "got 0");
     assert_eq!((origin.seen().len(), origin.connections()), (1, 1));
+}
+
+#[tokio::test]
+async fn over_tls_a_body_ends_with_its_connection_only_if_that_is_said_there() {
+    let authority = Authority::new();
+    let config = authority.identity(&["localhost"]).server_config();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let config = RouteConfig {
+        upstream: format!("https://localhost:{}", addr.port()),
+        tls_ca: Some(authority.pem_file()),
+        ..route("/api", addr)
+    };
+    let config = ProxyConfig { routes: vec![config], ..ProxyConfig::default() };
+    let proxy = TestProxy::start(config).await;
+    for (framing, says_end, outcome) in [
+        ("", true, Outcome::Complete),
+        // Whoever sits between can cut a connection, but cannot say that it ended.
+        ("", false, Outcome::UpstreamAbort),
+        ("Content-Length: 5\r\n", false, Outcome::Complete),
+        ("Content-Length: 9\r\n", true, Outcome::UpstreamAbort),
+    ] {
+        let mut client = Connection::open(proxy.addr()).await;
+        client.send(proxy.begin("GET /api/x") + "Connection: close\r\n\r\n").await;
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut upstream = acceptor.accept(stream).await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            upstream.read_buf(&mut head).await.unwrap();
+        }
+        let answer = format!("HTTP/1.1 200 OK\r\n{framing}\r\nhello");
+        upstream.write_all(answer.as_bytes()).await.unwrap();
+        upstream.flush().await.unwrap();
+        if says_end {
+            upstream.shutdown().await.unwrap();
+        }
+        drop(upstream);
+        client.rest().await;
+        let record = proxy.records(1).await.remove(0);
+        assert_eq!(record.outcome, outcome, "{framing:?} {says_end}");
+    }
 }
 
 #[tokio::test]

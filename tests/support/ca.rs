@@ -66,7 +66,8 @@ impl Identity {
         self
     }
 
-    pub(crate) fn server_config(self) -> ServerConfig {
+    /// What a server needs to show it.
+    pub fn server_config(self) -> ServerConfig {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()

@@ -4,8 +4,8 @@
 //! An own client, and not the library's, which gives each connection a task and two channels: a
 //! request then wakes three tasks where one would do, and an idle stream holds twice the memory.
 //! What it costs is that reading responses is ours: `head.rs` and `payload.rs` refuse whatever two
-//! readers could understand in two ways (RFC 9112 §6.3), and are tested and fuzzed beside the
-//! library's own client.
+//! readers could end in two ways (RFC 9112 §6.3), and all that the library's own client refuses;
+//! `agreement.rs` compares the two.
 
 mod chunks;
 mod head;
