@@ -98,6 +98,8 @@ mod summary;
 mod apply;
 #[cfg(target_os = "linux")]
 mod around;
+#[cfg(all(target_os = "linux", feature = "tokio"))]
+mod asynchronous;
 #[cfg(target_os = "linux")]
 mod filter;
 #[cfg(target_os = "linux")]
@@ -126,6 +128,8 @@ mod verify;
 
 #[cfg(target_os = "linux")]
 pub use apply::{apply, landlock_abi, support};
+#[cfg(all(target_os = "linux", feature = "tokio"))]
+pub use asynchronous::Process;
 pub use capability::{Access, CapabilitySet, DeniedPath, FsCapability, Grant};
 #[cfg(target_os = "linux")]
 pub use child::Child;

@@ -8,6 +8,8 @@ mod notify;
 mod probe;
 mod process;
 mod raw;
+#[cfg(feature = "tokio")]
+mod reactor;
 mod round;
 mod scope;
 mod shim;
@@ -29,6 +31,8 @@ pub(crate) use process::{
     landlock_abi, monotonic,
 };
 use raw::call;
+#[cfg(feature = "tokio")]
+pub(crate) use reactor::watch;
 pub(crate) use round::{MOST, Restriction, Round};
 pub(crate) use shim::Cause;
 pub(crate) use tree::{Begun, Ended, Failure, Report, Tree};
@@ -37,3 +41,6 @@ pub(crate) use tree::{Begun, Ended, Failure, Report, Tree};
 fn last_errno() -> c_int {
     io::Error::last_os_error().raw_os_error().unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests;

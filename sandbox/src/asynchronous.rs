@@ -1,0 +1,136 @@
+//! Commands on a tokio runtime, without a thread for each: what has to be known of a program
+//! becomes readable, and the runtime's reactor watches it.
+
+use std::io;
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+use tokio::io::unix::AsyncFd;
+use tokio::net::unix::pipe;
+
+use crate::capability::CapabilitySet;
+use crate::child::Child;
+use crate::error::Error;
+use crate::exec::{Command, Output};
+use crate::sys;
+
+impl Command {
+    /// As [`run`](Self::run), but waits without blocking its thread. Dropped before it is done,
+    /// it kills the program and all that it has started.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`run`](Self::run).
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime with I/O enabled.
+    pub async fn run_async(&self, caps: &CapabilitySet) -> Result<Output, Error> {
+        let mut run = self.start(caps)?;
+        let mut watched = Vec::new();
+        for fd in run.fds() {
+            watched.push(watch(fd)?);
+        }
+        loop {
+            if let Some(output) = run.advance(Some(Duration::ZERO))? {
+                return Ok(output);
+            }
+            let open: Vec<_> = run.fds().map(|fd| fd.as_raw_fd()).collect();
+            watched.retain(|fd| open.contains(&fd.number));
+            any_readable(&watched).await?;
+        }
+    }
+
+    /// As [`spawn`](Self::spawn), and waits until the program has begun.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`run`](Self::run).
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime with I/O enabled.
+    pub async fn spawn_async(&self, caps: &CapabilitySet) -> Result<Process, Error> {
+        let mut child = self.spawn(caps)?;
+        while !child.try_begun()? {
+            let Some(fd) = child.begun_fd() else { break };
+            readable(&watch(fd)?).await?;
+        }
+        let reader = |fd: Option<OwnedFd>| fd.map(pipe::Receiver::from_owned_fd_unchecked);
+        let stdin = child.stdin.take().map(pipe::Sender::from_owned_fd_unchecked);
+        Ok(Process {
+            stdin: stdin.transpose().map_err(watch_error)?,
+            stdout: reader(child.stdout.take()).transpose().map_err(watch_error)?,
+            stderr: reader(child.stderr.take()).transpose().map_err(watch_error)?,
+            child,
+        })
+    }
+}
+
+/// A program that runs in a sandbox. Dropped, it is killed with all that it has started.
+#[derive(Debug)]
+pub struct Process {
+    /// Writes to the program's standard input, if that is a pipe or a terminal.
+    pub stdin: Option<pipe::Sender>,
+    /// Reads the program's standard output, if that is a pipe or a terminal.
+    pub stdout: Option<pipe::Receiver>,
+    /// Reads the program's standard error, if that is a pipe of its own.
+    pub stderr: Option<pipe::Receiver>,
+    child: Child,
+}
+
+impl Process {
+    /// The program's process number.
+    pub fn number(&self) -> i32 {
+        self.child.number()
+    }
+
+    /// Waits for the program and all that it started. Can be dropped and called again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Watch`] if it is not known any more what became of it, as after its end.
+    pub async fn wait(&mut self) -> Result<Output, Error> {
+        if let Some(fd) = self.child.ended_fd() {
+            readable(&watch(fd)?).await?;
+        }
+        self.child.wait()
+    }
+
+    /// Has the program and all that it started killed, without waiting for it.
+    pub fn kill(&mut self) {
+        self.child.kill();
+    }
+
+    /// Has a signal sent to the program alone. Does nothing when it has ended.
+    pub fn signal(&self, signal: u8) {
+        self.child.signal(signal);
+    }
+}
+
+/// A duplicate of a descriptor that the reactor watches, and the number of the original.
+#[derive(Debug)]
+struct Watched {
+    number: RawFd,
+    fd: AsyncFd<OwnedFd>,
+}
+
+fn watch(fd: BorrowedFd<'_>) -> Result<Watched, Error> {
+    let number = fd.as_raw_fd();
+    let duplicate = fd.try_clone_to_owned().map_err(watch_error)?;
+    Ok(Watched { number, fd: sys::watch(duplicate).map_err(watch_error)? })
+}
+
+async fn readable(watched: &Watched) -> Result<(), Error> {
+    watched.fd.readable().await.map_err(watch_error)?.clear_ready();
+    Ok(())
+}
+
+async fn any_readable(fds: &[Watched]) -> Result<(), Error> {
+    let waits = fds.iter().map(|fd| Box::pin(readable(fd)));
+    futures_util::future::select_all(waits).await.0
+}
+
+fn watch_error(source: io::Error) -> Error {
+    Error::Watch { syscall: "epoll_ctl", source }
+}
