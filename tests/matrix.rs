@@ -5,10 +5,10 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 
 use nono_sandbox::support;
-use support::sandboxed::{User, run_as};
+use support::sandboxed::{User, command_as, run_as};
 use tempfile::{TempDir, tempdir};
 
 const PROBE: &str = env!("CARGO_BIN_EXE_probe");
@@ -144,11 +144,8 @@ struct Outsider(Child);
 
 impl Outsider {
     fn new(user: User) -> Self {
-        let mut command = Command::new("setpriv");
-        if user == User::Nobody && rustix::process::geteuid().is_root() {
-            command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
-        }
-        let child = command.args(["--", "cat"]).stdin(Stdio::piped()).stdout(Stdio::null());
+        let mut command = command_as(user);
+        let child = command.arg("cat").stdin(Stdio::piped()).stdout(Stdio::null());
         Self(child.spawn().unwrap())
     }
 }

@@ -80,12 +80,22 @@ impl User {
 /// If it cannot be run; no test could go on.
 #[expect(clippy::unwrap_used, reason = "no test could go on")]
 pub fn run_as(user: User, probe: &str, args: &[&str]) -> String {
-    let mut command = std::process::Command::new("setpriv");
-    if user == User::Nobody && rustix::process::geteuid().is_root() {
-        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
-    }
-    let output = command.arg("--").arg(probe).args(args).output().unwrap();
+    let mut command = command_as(user);
+    let output = command.arg(probe).args(args).output().unwrap();
     let [stdout, stderr] =
         [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
     format!("{stdout}{stderr}").trim_end().to_owned()
+}
+
+/// A command that runs what its arguments say, outside of any sandbox, as `user`.
+pub fn command_as(user: User) -> std::process::Command {
+    let mut command = std::process::Command::new("setpriv");
+    // Root of a namespace of users may have no other user to become.
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let has_others = map.split_whitespace().last().is_some_and(|count| count.len() > 4);
+    if user == User::Nobody && rustix::process::geteuid().is_root() && has_others {
+        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
+    }
+    command.arg("--");
+    command
 }
