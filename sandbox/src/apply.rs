@@ -14,7 +14,7 @@ use crate::filter;
 use crate::landlock::{Landlock, UNIX_BY_PATH};
 use crate::network::{Judge, Seal};
 use crate::privilege::{kept, writes_files};
-use crate::sys::{self, Restriction, Round};
+use crate::sys::{self, Restriction, Round, Turn};
 use crate::threads::{Threads, together};
 
 /// Restricts the calling process to `caps`, for ever: neither it nor any process it starts later
@@ -46,11 +46,14 @@ pub fn apply(caps: &CapabilitySet) -> Result<Enforcement, Error> {
         capabilities: kept(caps),
         is_shared: landlock.restricts_threads(),
     };
+    // From the trial on: another's, in a filter of its own, would keep this one's filter from
+    // going to all threads.
+    let count = |errno| Error::CountThreads { source: from_errno(errno) };
+    let turn = Turn::take().map_err(count)?;
     rehearse(&restriction, &filter)?;
     let others = match Threads::find()? {
         Threads::Listed(list) if needs_round(landlock, caps) => {
-            let round = Round::open(&restriction)
-                .map_err(|errno| Error::CountThreads { source: from_errno(errno) })?;
+            let round = Round::open(&restriction, &turn).map_err(count)?;
             together(list.as_fd(), round, || lead(&restriction, &filter))?
         }
         Threads::Listed(_) | Threads::Alone => {

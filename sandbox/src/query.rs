@@ -134,13 +134,7 @@ impl Query {
                 [None, None] => return PathAnswer::NotGranted,
             },
         };
-        let is_in_the_way = |denied: &&DeniedPath| {
-            let denied = denied.resolved();
-            // The right to list a directory would reach into a denied one beneath it.
-            let hides = || denied.starts_with(&place.existing) && denied.is_dir();
-            place.is_beneath(denied) || (!place.is_missing && hides())
-        };
-        match self.caps.denied_paths().iter().find(is_in_the_way) {
+        match self.caps.denied_paths().iter().find(|denied| place.is_kept_by(denied.resolved())) {
             Some(denied) => PathAnswer::Denied(denied.clone()),
             None => PathAnswer::Allowed(by),
         }
@@ -327,5 +321,13 @@ impl Place {
 
     fn is_beneath(&self, path: &Path) -> bool {
         self.whole.starts_with(path)
+    }
+
+    /// Whether a denied path keeps this one from what covers both: being above it, or below it. A
+    /// directory with a denied path in it is granted by what else is in it: what comes into it
+    /// later is not, and neither is its list if what is denied is a directory.
+    fn is_kept_by(&self, denied: &Path) -> bool {
+        let is_split = denied != self.existing && denied.starts_with(&self.existing);
+        self.is_beneath(denied) || is_split && (self.is_missing || denied.is_dir())
     }
 }

@@ -33,7 +33,7 @@ pub(crate) use process::{
 use raw::call;
 #[cfg(feature = "tokio")]
 pub(crate) use reactor::watch;
-pub(crate) use round::{MOST, Restriction, Round};
+pub(crate) use round::{MOST, Restriction, Round, Turn};
 pub(crate) use shim::Cause;
 pub(crate) use tree::{Begun, Ended, Failure, Report, Tree};
 

@@ -37,7 +37,7 @@ const GO_ON: u32 = 0;
 static STATE: AtomicU32 = AtomicU32::new(GO_ON);
 /// Changes with every arrival and every result. The leader waits on it.
 static BELL: AtomicU32 = AtomicU32::new(0);
-/// The process that has a round; a child forked meanwhile has a number of its own.
+/// The process that has a turn; a child forked meanwhile has a number of its own.
 static OWNER: AtomicI32 = AtomicI32::new(0);
 /// One place for each thread that was called.
 static PLACES: [Place; MOST] = [const { Place::new() }; MOST];
@@ -101,6 +101,41 @@ fn restrict(ruleset: Option<c_int>, flags: usize, capabilities: u64) -> Result<(
     unsafe { call(libc::SYS_landlock_restrict_self, [ruleset, flags, 0, 0]) }.map(drop)
 }
 
+/// The right to apply a sandbox: one thread of a process has it at a time. Who waits for it can be
+/// called to the round of the one who has it, and then goes on.
+#[derive(Debug)]
+pub(crate) struct Turn(());
+
+impl Turn {
+    /// Waits for the turn.
+    ///
+    /// # Errors
+    ///
+    /// None that the kernel is known to give.
+    pub(crate) fn take() -> Result<Self, c_int> {
+        let process = own_process()?;
+        let mut owner = OWNER.load(Ordering::Relaxed);
+        loop {
+            if owner == process {
+                std::thread::yield_now();
+                owner = OWNER.load(Ordering::Relaxed);
+                continue;
+            }
+            // Nobody's, or the parent's, that forked while it had the turn.
+            match OWNER.compare_exchange(owner, process, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return Ok(Self(())),
+                Err(now) => owner = now,
+            }
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        OWNER.store(0, Ordering::Release);
+    }
+}
+
 /// A round under way. Dropped before its release, it lets all threads go on as they were.
 #[derive(Debug)]
 pub(crate) struct Round {
@@ -116,29 +151,13 @@ impl Round {
     /// # Errors
     ///
     /// The error number of installing the handler.
-    pub(crate) fn open(restriction: &Restriction<'_>) -> Result<Self, c_int> {
+    pub(crate) fn open(restriction: &Restriction<'_>, _turn: &Turn) -> Result<Self, c_int> {
         install()?;
         let process = own_process()?;
-        // Only one at a time. Who waits here is called to the other round and then goes on.
-        let mut owner = OWNER.load(Ordering::Relaxed);
-        loop {
-            if owner == process {
-                std::thread::yield_now();
-                owner = OWNER.load(Ordering::Relaxed);
-                continue;
-            }
-            // Another process's: of the parent, that forked in the middle of its round.
-            match OWNER.compare_exchange(owner, process, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => break,
-                Err(now) => owner = now,
-            }
-        }
         let ruleset = if restriction.is_shared { -1 } else { restriction.ruleset.as_raw_fd() };
         RULESET.store(ruleset, Ordering::Relaxed);
         CAPABILITIES.store(restriction.capabilities, Ordering::Relaxed);
-        let mask = set_signal_mask(SignalSet::MAX).inspect_err(|_| {
-            OWNER.store(0, Ordering::Release);
-        })?;
+        let mask = set_signal_mask(SignalSet::MAX)?;
         // Zero is what a place says that nobody has come to.
         let number = ((STATE.load(Ordering::Relaxed) >> PHASE_BITS) + 1).max(1);
         STATE.store(number << PHASE_BITS | GATHER, Ordering::Release);
@@ -210,7 +229,6 @@ impl Drop for Round {
         if !self.is_released {
             futex_wake(&STATE);
         }
-        OWNER.store(0, Ordering::Release);
         // Cannot fail: the set is valid.
         let _ = set_signal_mask(self.mask);
     }
