@@ -139,7 +139,8 @@ async fn a_missing_credential_is_diagnosed_and_answered_503_with_its_place() {
         ..route("/missing", origin.addr)
     };
     let proxy = proxy(vec![missing, route("/api", origin.addr)]).await;
-    let [diagnostic] = proxy.diagnostics() else { panic!("{:?}", proxy.diagnostics()) };
+    let found = proxy.diagnostics();
+    let [diagnostic] = &*found else { panic!("{found:?}") };
     assert_eq!(
         (diagnostic.code, diagnostic.route_prefix.as_str()),
         ("credential_not_found", "missing")

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::Locator;
+use crate::source::Fault;
 
 /// A credential reference, format or pattern that cannot be used; a mistake in configuration.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -41,7 +42,7 @@ pub enum Error {
         reason: String,
     },
     /// The place did not answer in time.
-    #[error("credential at `{locator}` did not arrive within {} s", limit.as_secs())]
+    #[error("credential at `{locator}` did not arrive within {} s", limit.as_secs_f64())]
     TimedOut {
         /// Where it was looked for.
         locator: Locator,
@@ -56,17 +57,34 @@ pub enum Error {
         /// Which rule it breaks.
         reason: &'static str,
     },
+    /// What was fetched last is no longer valid, and there is nothing newer yet.
+    #[error("credential at `{locator}` has expired")]
+    Expired {
+        /// Where it came from.
+        locator: Locator,
+    },
 }
 
 impl Error {
+    /// The error for a source at `locator` that was given `limit`.
+    pub(crate) fn new(locator: &Locator, fault: Fault, limit: Duration) -> Self {
+        let locator = locator.clone();
+        match fault {
+            Fault::Missing(hint) => Self::NotFound { locator, hint },
+            Fault::Unavailable(reason) => Self::Unavailable { locator, reason },
+            Fault::TimedOut => Self::TimedOut { locator, limit },
+        }
+    }
+
     /// A stable word for the kind of failure: `credential_not_found` or
     /// `credential_unavailable`.
     pub fn code(&self) -> &'static str {
         match self {
             Self::NotFound { .. } => "credential_not_found",
-            Self::Unavailable { .. } | Self::TimedOut { .. } | Self::Unusable { .. } => {
-                "credential_unavailable"
-            }
+            Self::Unavailable { .. }
+            | Self::TimedOut { .. }
+            | Self::Unusable { .. }
+            | Self::Expired { .. } => "credential_unavailable",
         }
     }
 

@@ -41,8 +41,39 @@ pub enum Injection {
     },
 }
 
+/// A further header that goes with a credential, and replaces the client's.
+#[derive(Debug, Clone)]
+pub enum Header {
+    /// The same for every request: a version of the API.
+    Constant(HeaderName, HeaderValue),
+    /// One with the secret in it.
+    Secret(HeaderName, Pattern),
+}
+
+impl Header {
+    /// Its name.
+    pub fn name(&self) -> &HeaderName {
+        match self {
+            Self::Constant(name, _) | Self::Secret(name, _) => name,
+        }
+    }
+
+    /// Renders it with `secret`.
+    pub(crate) fn render(
+        &self,
+        secret: &Secret,
+    ) -> Result<(HeaderName, HeaderValue), &'static str> {
+        match self {
+            Self::Constant(name, value) => Ok((name.clone(), value.clone())),
+            Self::Secret(name, format) => {
+                Ok((name.clone(), header_value(format.fill(secret.expose()))?))
+            }
+        }
+    }
+}
+
 /// A credential in the form in which it goes onto requests. Overwritten when dropped.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub enum Rendered {
     /// A header, its value marked sensitive.
     Header(HeaderName, HeaderValue),
@@ -58,6 +89,7 @@ pub enum Rendered {
 }
 
 /// Text that holds a secret in percent-encoded form; overwritten on drop, not printable.
+#[derive(PartialEq, Eq)]
 pub struct EscapedSecret(Zeroizing<String>);
 
 impl EscapedSecret {
@@ -115,13 +147,17 @@ impl Injection {
     }
 }
 
-/// A sensitive header value in memory that is overwritten with the last copy's drop.
 fn header(name: &HeaderName, value: Vec<u8>) -> Result<Rendered, &'static str> {
+    Ok(Rendered::Header(name.clone(), header_value(value)?))
+}
+
+/// A sensitive header value in memory that is overwritten with the last copy's drop.
+fn header_value(value: Vec<u8>) -> Result<HeaderValue, &'static str> {
     let owner = Bytes::from_owner(Zeroizing::new(value));
     let mut value = HeaderValue::from_maybe_shared(owner)
         .map_err(|_| "it holds a line ending, NUL or another byte that no header may hold")?;
     value.set_sensitive(true);
-    Ok(Rendered::Header(name.clone(), value))
+    Ok(value)
 }
 
 /// The secret as it may stand in a URL.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::ParseError;
+use crate::{ParseError, Provided};
 
 /// The service that plain names belong to in the OS keyring.
 const KEYRING_SERVICE: &str = "nono";
@@ -48,6 +48,8 @@ pub enum Locator {
     Env(String),
     /// `file:///absolute/path`: a file that only its owner may read.
     File(PathBuf),
+    /// What the program that starts the proxy gives itself.
+    Provided(Provided),
 }
 
 impl Locator {
@@ -78,6 +80,16 @@ impl Locator {
         }
     }
 
+    /// Whether what is there does not change while the process runs: it is never asked again
+    /// because an upstream refuses it.
+    pub(crate) fn is_fixed(&self) -> bool {
+        match self {
+            Self::Env(_) => true,
+            Self::Provided(provided) => provided.is_value(),
+            _ => false,
+        }
+    }
+
     /// The name by which the default environment variable of a route's key is made; only plain
     /// keyring names have one.
     pub fn plain_name(&self) -> Option<&str> {
@@ -94,6 +106,7 @@ impl fmt::Display for Locator {
             Self::Keyring { service, account } => write!(f, "keyring://{service}/{account}"),
             Self::Env(name) => write!(f, "env://{name}"),
             Self::File(path) => write!(f, "file://{}", path.display()),
+            Self::Provided(provided) => write!(f, "{provided}"),
         }
     }
 }

@@ -28,6 +28,11 @@ impl Pattern {
         }
     }
 
+    /// Whether text holds a placeholder at all.
+    pub fn has_placeholder(text: &str) -> bool {
+        PLACEHOLDERS.iter().any(|placeholder| text.contains(placeholder))
+    }
+
     /// A pattern that is its placeholder and nothing else.
     pub fn bare() -> Self {
         Self { before: String::new(), after: String::new() }

@@ -1,64 +1,94 @@
-//! Fetches secrets from where they are kept.
+//! The places where secrets are kept, one file each, behind one trait.
 
-use std::time::Duration;
+mod env;
+mod file;
+mod keyring;
+pub(crate) mod provided;
+
+use std::fmt;
+use std::future::Future;
+use std::path::Path;
+use std::pin::Pin;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::{Error, Locator, Secret, env, file, keyring};
+use crate::{Locator, Secret};
 
-/// How long one fetch may take: long enough to answer a keyring's prompt, short enough that a
-/// start is not held up by a daemon that hangs.
-const FETCH_LIMIT: Duration = Duration::from_secs(30);
+/// A secret as its source gave it.
+pub struct Fetched {
+    /// The secret, with every byte that belongs to it and none that does not.
+    pub secret: Secret,
+    /// When it stops being valid, where the source says so.
+    pub expires: Option<Instant>,
+}
 
-/// Why a place gave no secret; the place itself is known to whoever asked.
+impl From<Secret> for Fetched {
+    /// A secret that stays valid.
+    fn from(secret: Secret) -> Self {
+        Self { secret, expires: None }
+    }
+}
+
+impl fmt::Debug for Fetched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fetched").field("expires", &self.expires).finish_non_exhaustive()
+    }
+}
+
+/// Why a source gave no secret. Which source it is, is known to whoever asked.
 #[derive(Debug)]
-pub(crate) enum Fault {
+pub enum Fault {
     /// It holds none; with what to do about that.
     Missing(String),
-    /// It could not be asked, or refused.
+    /// It could not be asked, or refused; with the reason and, where it is known, what to do.
     Unavailable(String),
+    /// It did not answer in time.
+    TimedOut,
 }
 
-impl Fault {
-    fn at(self, locator: &Locator) -> Error {
-        let locator = locator.clone();
-        match self {
-            Self::Missing(hint) => Error::NotFound { locator, hint },
-            Self::Unavailable(reason) => Error::Unavailable { locator, reason },
-        }
+/// What a source answers with.
+pub(crate) type Fetching<'a> = Pin<Box<dyn Future<Output = Result<Fetched, Fault>> + Send + 'a>>;
+
+/// A place that is asked for its secret, over and over. It blocks no thread of a runtime.
+pub(crate) trait Source: Send + Sync {
+    /// Asks for the secret, for at most `limit`.
+    fn fetch(&self, limit: Duration) -> Fetching<'_>;
+
+    /// The file whose change is a change of the secret.
+    fn file(&self) -> Option<&Path> {
+        None
     }
 }
 
-/// Fetches the secret at `locator`, with every byte that belongs to it and none that does not.
-pub(crate) async fn fetch(locator: &Locator) -> Result<Secret, Error> {
+/// The source at `locator`.
+pub(crate) fn open(locator: &Locator) -> Box<dyn Source> {
     match locator.clone() {
-        Locator::Env(name) => env::read(&name).map_err(|fault| fault.at(locator)),
-        Locator::File(path) => off_thread(locator, move || file::read(&path)).await,
-        Locator::Keyring { service, account } => {
-            off_thread(locator, move || keyring::read(&service, &account)).await
-        }
+        Locator::Env(name) => Box::new(env::Variable(name)),
+        Locator::File(path) => Box::new(file::KeyFile(path)),
+        Locator::Keyring { service, account } => Box::new(keyring::Account { service, account }),
+        Locator::Provided(provided) => Box::new(provided),
     }
 }
 
-/// Runs a blocking `read` on a thread of its own, for at most [`FETCH_LIMIT`].
+/// Runs a blocking `read` on a thread of its own, for at most `limit`.
 ///
 /// Not on the runtime's blocking pool: a runtime waits for that pool when it ends, and a
 /// keyring that hangs would hang it too. A thread past its limit is left behind; what it
 /// fetches then is dropped, and so overwritten.
 async fn off_thread(
-    locator: &Locator,
-    read: impl FnOnce() -> Result<Secret, Fault> + Send + 'static,
-) -> Result<Secret, Error> {
+    limit: Duration,
+    read: impl FnOnce() -> Result<Fetched, Fault> + Send + 'static,
+) -> Result<Fetched, Fault> {
     let (reply, answer) = oneshot::channel();
-    let unavailable = |reason| Fault::Unavailable(reason).at(locator);
     std::thread::Builder::new()
         .name("nono-credential".into())
         .spawn(move || reply.send(read()))
-        .map_err(|error| unavailable(format!("could not start a thread: {error}")))?;
-    match timeout(FETCH_LIMIT, answer).await {
-        Ok(Ok(fetched)) => fetched.map_err(|fault| fault.at(locator)),
-        Ok(Err(_)) => Err(unavailable("its source failed".into())),
-        Err(_) => Err(Error::TimedOut { locator: locator.clone(), limit: FETCH_LIMIT }),
+        .map_err(|error| Fault::Unavailable(format!("could not start a thread: {error}")))?;
+    match timeout(limit, answer).await {
+        Ok(Ok(fetched)) => fetched,
+        Ok(Err(_)) => Err(Fault::Unavailable("its source failed".into())),
+        Err(_) => Err(Fault::TimedOut),
     }
 }

@@ -1,42 +1,83 @@
-//! Fetched secrets, each fetched once.
+//! The sources in use, each asked once for all that want its secret at the same time.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
 
-use crate::{Error, Locator, Secret, source};
+use crate::source::{self, Fault, Fetched, Source};
+use crate::{Error, Locator};
 
-/// Fetches secrets and keeps what it fetched. Many requests for one secret make one fetch; a
-/// failed fetch is not kept, so the next request tries again.
-#[derive(Default)]
+/// The sources in use.
 pub struct Store {
-    cells: DashMap<Locator, Arc<OnceCell<Arc<Secret>>>>,
+    cells: DashMap<Locator, Arc<Cell>>,
+    limit: Duration,
+}
+
+/// A source and what it said last.
+struct Cell {
+    source: Box<dyn Source>,
+    last: Mutex<Option<Answer>>,
+}
+
+struct Answer {
+    when: Instant,
+    result: Result<Arc<Fetched>, Error>,
 }
 
 impl Store {
-    /// An empty store.
-    pub fn new() -> Self {
-        Self::default()
+    /// A store whose sources are each waited for at most `limit`.
+    pub fn new(limit: Duration) -> Self {
+        Self { cells: DashMap::new(), limit }
     }
 
-    /// Returns the secret at `locator`, fetching it if it is not here yet.
+    /// The secret at `locator`, as its source gives it now. Many that ask at the same time make
+    /// one fetch.
     ///
     /// # Errors
     /// [`Error`] when it could not be fetched.
     ///
     /// # Cancel safety
     /// A cancelled call leaves no trace; another waiting one takes the fetch over.
-    pub async fn get(&self, locator: &Locator) -> Result<Arc<Secret>, Error> {
-        let cell = Arc::clone(&self.cells.entry(locator.clone()).or_default());
-        let fetch = || async { source::fetch(locator).await.map(Arc::new) };
-        cell.get_or_try_init(fetch).await.cloned()
+    pub(crate) async fn get(&self, locator: &Locator) -> Result<Arc<Fetched>, Error> {
+        let asked = Instant::now();
+        let cell = self.cell(locator);
+        let mut last = cell.last.lock().await;
+        if let Some(answer) = &*last
+            && answer.when >= asked
+        {
+            return answer.result.clone();
+        }
+        let fetched = cell.source.fetch(self.limit).await;
+        let result = fetched.and_then(unexpired).map(Arc::new);
+        let result = result.map_err(|fault| Error::new(locator, fault, self.limit));
+        *last = Some(Answer { when: Instant::now(), result: result.clone() });
+        result
     }
+
+    /// The file whose change is a change of the secret at `locator`, if there is one.
+    pub(crate) fn file(&self, locator: &Locator) -> Option<PathBuf> {
+        self.cell(locator).source.file().map(Into::into)
+    }
+
+    fn cell(&self, locator: &Locator) -> Arc<Cell> {
+        let new = || Arc::new(Cell { source: source::open(locator), last: Mutex::new(None) });
+        Arc::clone(&self.cells.entry(locator.clone()).or_insert_with(new))
+    }
+}
+
+fn unexpired(fetched: Fetched) -> Result<Fetched, Fault> {
+    if fetched.expires.is_some_and(|expires| expires <= Instant::now()) {
+        return Err(Fault::Unavailable("what its source gave has expired already".into()));
+    }
+    Ok(fetched)
 }
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Store").field("secrets", &self.cells.len()).finish()
+        f.debug_struct("Store").field("sources", &self.cells.len()).finish_non_exhaustive()
     }
 }

@@ -184,6 +184,11 @@ impl Body {
         self.settle_if_done();
     }
 
+    /// Takes the exchange's place back, for another attempt.
+    pub(crate) fn take_place(&mut self) -> Option<Place> {
+        self.place.take()
+    }
+
     /// Counts this request body, which `peer` sends, into `recorder`.
     pub(crate) fn tap_request(&mut self, recorder: Arc<Recorder>, peer: Arc<Peer>) {
         self.tap = Tap::Request(recorder, peer);

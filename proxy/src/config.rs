@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit};
+use nono_credentials::Provided;
 
 use crate::allowlist::{Allowlist, HostPattern, HostSet};
 use crate::preset;
@@ -78,6 +79,9 @@ pub struct Limits {
     /// How long an upstream connection is kept for reuse. 30 s: below the idle limits of common
     /// servers, so that a request seldom meets a connection that is being closed.
     pub pool_idle: Duration,
+    /// How long the source of a credential may take, which is also how long it can delay the
+    /// start. 30 s: long enough to answer a keyring's prompt.
+    pub credential: Duration,
     /// How many client connections may be open, idle ones included; more are answered 503.
     /// 10,000, but at most two in five of the descriptors that the process may open, since an
     /// exchange needs two.
@@ -109,6 +113,7 @@ impl Default for Limits {
             response_head: Duration::from_mins(10),
             idle: Duration::from_mins(10),
             pool_idle: Duration::from_secs(30),
+            credential: Duration::from_secs(30),
             max_client_connections: max_client_connections(),
             audit_records: 250_000,
             workers: cores.min(4),
@@ -160,6 +165,9 @@ pub struct RouteConfig {
     /// Where the credential is kept: a name in the OS keyring, or `keyring://`, `env://` or
     /// `file://`.
     pub credential_key: Option<String>,
+    /// A credential that the program gives itself, instead of `credential_key`: a value, or
+    /// something to ask for one.
+    pub credential: Option<Provided>,
     /// Where the credential goes.
     pub inject_mode: InjectMode,
     /// The header that it goes into, for modes `Header` and `BasicAuth`.
@@ -174,6 +182,13 @@ pub struct RouteConfig {
     pub path_replacement: Option<String>,
     /// The query parameter; needed by mode `QueryParam`.
     pub query_param_name: Option<String>,
+    /// Further headers: names and values. A value with the placeholder `{}` gets the credential,
+    /// one without is the same for all requests (a version of the API). They replace the
+    /// client's.
+    pub extra_headers: Vec<(String, String)>,
+    /// How long a credential is valid whose source does not say. It is fetched again before that
+    /// is over. `None` is for ever; 300 s for `cmd://`.
+    pub credential_ttl: Option<Duration>,
     /// The variable that hands the session token to the client as its API key, besides
     /// `PREFIX_API_KEY`.
     pub env_var: Option<String>,
@@ -203,12 +218,15 @@ impl Default for RouteConfig {
             prefix: String::new(),
             upstream: String::new(),
             credential_key: None,
+            credential: None,
             inject_mode: InjectMode::Header,
             inject_header: "Authorization".into(),
             credential_format: None,
             path_pattern: None,
             path_replacement: None,
             query_param_name: None,
+            extra_headers: Vec::new(),
+            credential_ttl: None,
             env_var: None,
             base_url_vars: Vec::new(),
             key_vars: Vec::new(),
@@ -348,6 +366,7 @@ fn checked(limits: &Limits) -> Result<Limits, ConfigError> {
         ("limits.response_head", limits.response_head),
         ("limits.idle", limits.idle),
         ("limits.pool_idle", limits.pool_idle),
+        ("limits.credential", limits.credential),
     ] {
         if value.is_zero() || value > Limits::LONGEST {
             let reason = "it must be longer than nothing and at most 30 days";

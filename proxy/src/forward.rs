@@ -78,10 +78,10 @@ fn scrub(destination: &Destination, response: &mut Response<Body>) {
     if crate::bench::Part::Scrubbing.is_left_out() {
         return;
     }
-    if let Some(route) = destination.route() {
-        scrub::headers(route, response.headers_mut());
-        scrub::reason(route, response);
-        let scrubber = Scrubber::new(route, response.headers());
+    if let Some(loaded) = destination.route().and_then(|route| route.loaded()) {
+        scrub::headers(&loaded, response.headers_mut());
+        scrub::reason(&loaded, response);
+        let scrubber = Scrubber::new(loaded, response.headers());
         response.body_mut().scrub(scrubber);
     }
 }
@@ -104,8 +104,8 @@ fn relay_interim(interim: &Response<()>, peer: &Peer, route: Option<&Arc<Route>>
         head.extend_from_slice(b"\r\n");
     }
     head.extend_from_slice(b"\r\n");
-    match route {
-        Some(route) => peer.gate.interim(&scrub::bytes(route, head)),
+    match route.and_then(|route| route.loaded()) {
+        Some(loaded) => peer.gate.interim(&scrub::bytes(&loaded, head)),
         None => peer.gate.interim(&head),
     }
 }

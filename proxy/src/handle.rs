@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{ProxyConfig, Settings};
 use crate::environment;
 use crate::error::StartError;
-use crate::prepare::{Diagnostic, prepare};
+use crate::prepare::{self, Diagnostic, prepare};
 use crate::server::{self, Prepared};
 use crate::stack::Shared;
 use crate::token::Token;
@@ -26,7 +26,6 @@ use crate::token::Token;
 pub struct ProxyHandle {
     shared: Arc<Shared>,
     records: Receiver,
-    diagnostics: Vec<Diagnostic>,
     /// When what still runs is cut, once a shutdown has begun; `None` is never.
     deadline: watch::Sender<Option<Instant>>,
     /// Cancelled when every thread is about to end.
@@ -62,25 +61,30 @@ impl ProxyHandle {
             let (shared, ended) = (Arc::clone(&shared), ended.clone());
             async move {
                 // Dropped by a `start` that was cancelled; its handle's drop ends this too.
-                let preparing = prepare(&shared);
-                let Some(found) = shared.drain.run_until_begun(preparing).await else { return };
-                let _ = ready.send(found);
-                server::accept(listener, queues, &shared).await;
-                drain(&shared, until, &ended).await;
+                let serving = async {
+                    let preparing = prepare(&shared);
+                    let Some(found) = shared.drain.run_until_begun(preparing).await else { return };
+                    let _ = ready.send(found);
+                    server::accept(listener, queues, &shared).await;
+                    drain(&shared, until, &ended).await;
+                };
+                tokio::select! {
+                    () = serving => {}
+                    () = prepare::keep(&shared) => {}
+                }
             }
         };
         threads.push(control.spawn(task).inspect_err(|_| shared.drain.begin())?);
-        let mut handle = Self {
+        let handle = Self {
             shared,
             records,
-            diagnostics: Vec::new(),
             deadline,
             ended,
             threads: Mutex::new(threads),
             process: std::process::id(),
         };
         let lost = |_| std::io::Error::other("the listener was lost");
-        handle.diagnostics = prepared.await.map_err(lost)??;
+        prepared.await.map_err(lost)??;
         Ok(handle)
     }
 
@@ -104,9 +108,24 @@ impl ProxyHandle {
         self.records.drain()
     }
 
-    /// What was found at start and will fail requests.
-    pub fn diagnostics(&self) -> &[Diagnostic] {
-        &self.diagnostics
+    /// What fails requests now: routes whose credential could not be fetched when it was last
+    /// tried. One that is there by now is found by the next request, or by a reload.
+    pub fn diagnostics(&self) -> Vec<Diagnostic> {
+        prepare::diagnostics(&self.shared)
+    }
+
+    /// Fetches all credentials again, and returns what failed. Requests under way keep what they
+    /// have; a value that is still valid is not given up because a new one cannot be had.
+    ///
+    /// # Cancel safety
+    /// The fetching goes on when this is cancelled.
+    pub async fn reload_credentials(&self) -> Vec<Diagnostic> {
+        let is_here = self.process == std::process::id();
+        if is_here {
+            let reloading = prepare::reload(&self.shared);
+            self.ended.run_until_cancelled(reloading).await;
+        }
+        self.diagnostics()
     }
 
     /// Stops: accepts nothing more, lets requests and tunnels finish for up to `grace`, then

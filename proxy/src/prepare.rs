@@ -1,10 +1,13 @@
 //! What happens between the listening and the first request: credentials are loaded, and what
-//! only the network can tell of the configuration is found out.
+//! only the network can tell of the configuration is found out. And the keeping of the
+//! credentials after that.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{join, join_all};
+use nono_credentials::Credential;
 use serde::Serialize;
 use tokio::net::lookup_host;
 use tokio::time::timeout;
@@ -18,7 +21,7 @@ use crate::stack::Shared;
 /// How long a name is looked up for; one that does not answer is judged when it is asked for.
 const LOOKUP: Duration = Duration::from_secs(2);
 
-/// Something that a proxy found at start and that will fail requests.
+/// Something that fails requests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
     /// What it is: `credential_not_found` or `credential_unavailable`.
@@ -39,21 +42,39 @@ pub struct Diagnostic {
 ///
 /// # Errors
 /// A route leads over plain http to a public address.
-pub(crate) async fn prepare(shared: &Shared) -> Result<Vec<Diagnostic>, ConfigError> {
-    let routes = || shared.settings.routes.iter();
-    let loading = join_all(routes().map(|route| load(shared, route)));
-    let judging = join_all(routes().map(judge_plain));
-    let (loaded, judged) = join(loading, judging).await;
-    judged.into_iter().collect::<Result<(), _>>()?;
-    let mut found: Vec<_> = loaded.into_iter().flatten().collect();
-    found.sort_by(|a, b| a.route_prefix.cmp(&b.route_prefix));
-    Ok(found)
+pub(crate) async fn prepare(shared: &Shared) -> Result<(), ConfigError> {
+    let loading = join_all(credentials(shared).map(Credential::settled));
+    let judging = join_all(shared.settings.routes.iter().map(judge_plain));
+    let (_, judged) = join(loading, judging).await;
+    judged.into_iter().collect()
 }
 
-/// Loads the credential of a route; says why not, if it cannot.
-async fn load(shared: &Shared, route: &Arc<Route>) -> Option<Diagnostic> {
+/// Fetches the credentials whenever that is due. Never ends.
+pub(crate) async fn keep(shared: &Shared) {
+    join_all(credentials(shared).map(|credential| credential.keep(&shared.store))).await;
+    // There are none.
+    pending::<()>().await;
+}
+
+/// Fetches all credentials again.
+pub(crate) async fn reload(shared: &Shared) {
+    join_all(credentials(shared).map(Credential::reload)).await;
+}
+
+/// What fails requests now: the credentials whose last fetch failed, by route.
+pub(crate) fn diagnostics(shared: &Shared) -> Vec<Diagnostic> {
+    let mut found: Vec<_> = shared.settings.routes.iter().filter_map(|r| diagnose(r)).collect();
+    found.sort_by(|a, b| a.route_prefix.cmp(&b.route_prefix));
+    found
+}
+
+fn credentials(shared: &Shared) -> impl Iterator<Item = &Credential> {
+    shared.settings.routes.iter().filter_map(|route| route.credential.as_ref())
+}
+
+fn diagnose(route: &Route) -> Option<Diagnostic> {
     let credential = route.credential.as_ref()?;
-    let error = credential.load(&shared.store).await.err()?;
+    let error = credential.failure()?;
     Some(Diagnostic {
         code: error.code(),
         severity: "warning",

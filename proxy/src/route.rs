@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use http::Method;
-use nono_credentials::Credential;
+use nono_credentials::{Credential, Loaded};
 use url::{Host, Url};
 
 use crate::address::{Class, Reach, classify, is_metadata_name};
@@ -94,6 +94,11 @@ impl Route {
             return Err(PathRefusal::NoRule);
         }
         Ok(format!("{}{rest}", self.base))
+    }
+
+    /// What was loaded last of its credential.
+    pub(crate) fn loaded(&self) -> Option<Arc<Loaded>> {
+        self.credential.as_ref().and_then(|credential| credential.current().clone())
     }
 
     /// Whether endpoint rules say which requests may pass.

@@ -17,15 +17,14 @@ use http::Response;
 use http::header::{CONTENT_ENCODING, HeaderMap, HeaderValue};
 use hyper::ext::ReasonPhrase;
 use memchr::memmem;
-use nono_credentials::{Credential, Loaded};
-
-use crate::route::Route;
+use nono_credentials::Loaded;
 
 const MASK: u8 = b'*';
 
-/// Takes the secrets of one route out of one body.
+/// Takes the secrets of one route out of one body: the one in use when the response began, and
+/// those that it had replaced a while before.
 pub(crate) struct Scrubber {
-    route: Arc<Route>,
+    loaded: Arc<Loaded>,
     /// The end of what came so far.
     held: BytesMut,
     /// How much is held back at most.
@@ -33,20 +32,15 @@ pub(crate) struct Scrubber {
 }
 
 impl Scrubber {
-    /// A scrubber for the body of a response of `route` with these headers, if there is
-    /// anything to look for and it could be seen.
-    pub(crate) fn new(route: &Arc<Route>, headers: &HeaderMap) -> Option<Self> {
+    /// A scrubber for the body of a response with these headers, if there is anything to look for
+    /// and it could be seen.
+    pub(crate) fn new(loaded: Arc<Loaded>, headers: &HeaderMap) -> Option<Self> {
         let is_plain = headers
             .get(CONTENT_ENCODING)
             .is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"));
-        let loaded = route.credential.as_ref().and_then(Credential::ready)?;
         // Rounded, so that the delay does not tell the length either.
         let reach = loaded.longest_needle().next_multiple_of(64);
-        (is_plain && reach > 0).then(|| Self {
-            route: Arc::clone(route),
-            held: BytesMut::new(),
-            reach,
-        })
+        (is_plain && reach > 0).then(|| Self { loaded, held: BytesMut::new(), reach })
     }
 
     /// Takes the next chunk and returns what of it, and of what was held, can go on.
@@ -68,7 +62,7 @@ impl Scrubber {
             joined.extend_from_slice(&chunk);
             joined.freeze()
         };
-        for needle in needles(&self.route) {
+        for needle in self.loaded.needles() {
             whole = mask(whole, needle);
         }
         whole
@@ -76,7 +70,7 @@ impl Scrubber {
 
     /// Takes the secrets out of trailers.
     pub(crate) fn trailers(&self, trailers: &mut HeaderMap) {
-        headers(&self.route, trailers);
+        headers(&self.loaded, trailers);
     }
 
     /// Whether something is held back.
@@ -96,14 +90,14 @@ impl fmt::Debug for Scrubber {
     }
 }
 
-/// Takes the secrets of `route` out of bytes that are whole.
-pub(crate) fn bytes(route: &Route, text: Vec<u8>) -> Bytes {
-    needles(route).fold(text.into(), mask)
+/// Takes secrets out of bytes that are whole.
+pub(crate) fn bytes(loaded: &Loaded, text: Vec<u8>) -> Bytes {
+    loaded.needles().fold(text.into(), mask)
 }
 
-/// Takes the secrets of `route` out of header or trailer values.
-pub(crate) fn headers(route: &Route, headers: &mut HeaderMap) {
-    for needle in needles(route) {
+/// Takes secrets out of header or trailer values.
+pub(crate) fn headers(loaded: &Loaded, headers: &mut HeaderMap) {
+    for needle in loaded.needles() {
         for value in headers.values_mut() {
             if value.len() >= needle.len() && memmem::find(value.as_bytes(), needle).is_some() {
                 let masked = mask(Bytes::copy_from_slice(value.as_bytes()), needle);
@@ -115,18 +109,13 @@ pub(crate) fn headers(route: &Route, headers: &mut HeaderMap) {
     }
 }
 
-/// Drops a reason phrase that holds a secret of `route`; nothing depends on it.
-pub(crate) fn reason<B>(route: &Route, response: &mut Response<B>) {
+/// Drops a reason phrase that holds a secret; nothing depends on it.
+pub(crate) fn reason<B>(loaded: &Loaded, response: &mut Response<B>) {
     let phrase = response.extensions().get::<ReasonPhrase>();
     let has_secret = |needle| phrase.is_some_and(|p| memmem::find(p.as_bytes(), needle).is_some());
-    if needles(route).any(has_secret) {
+    if loaded.needles().any(has_secret) {
         response.extensions_mut().remove::<ReasonPhrase>();
     }
-}
-
-fn needles(route: &Route) -> impl Iterator<Item = &[u8]> {
-    let loaded = route.credential.as_ref().and_then(Credential::ready);
-    loaded.into_iter().flat_map(Loaded::needles)
 }
 
 /// Overwrites every occurrence of `needle`; copies only if there is one.

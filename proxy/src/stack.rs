@@ -78,7 +78,7 @@ pub(crate) fn stack(shared: &Arc<Shared>, limit: Limit, leaf: Leaf) -> impl Http
         .service(leaf)
 }
 
-/// What all workers and layers share; immutable but for the credentials' first loading.
+/// What all workers and layers share; immutable but for the credentials, which are replaced.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
@@ -105,12 +105,13 @@ impl Shared {
         let mut redacted = Vec::new();
         let mut path_tokens = false;
         for credential in settings.routes.iter().filter_map(|route| route.credential.as_ref()) {
-            match credential.injection() {
-                Injection::Header { name, .. } | Injection::BasicAuth { name } => {
-                    if !key_headers.contains(name) {
-                        key_headers.push(name.clone());
-                    }
+            for name in credential.key_headers() {
+                if !key_headers.contains(name) {
+                    key_headers.push(name.clone());
                 }
+            }
+            match credential.injection() {
+                Injection::Header { .. } | Injection::BasicAuth { .. } => {}
                 Injection::QueryParam { name } => {
                     if !redacted.contains(name) {
                         redacted.push(name.clone());
@@ -119,12 +120,13 @@ impl Shared {
                 Injection::UrlPath { .. } => path_tokens = true,
             }
         }
+        let store = Store::new(settings.limits.credential);
         Self {
             settings,
             addr,
             token,
             audit,
-            store: Store::new(),
+            store,
             key_headers,
             path_tokens,
             redacted,

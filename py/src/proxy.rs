@@ -90,12 +90,12 @@ impl PyProxyHandle {
 
     /// What the proxy found amiss when it started, as dictionaries.
     fn diagnostics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        audit::diagnostics(py, self.inner.diagnostics())
+        audit::diagnostics(py, &self.inner.diagnostics())
     }
 
     /// What the proxy found amiss when it started, as a JSON array.
     fn diagnostics_json(&self) -> PyResult<String> {
-        serde_json::to_string(self.inner.diagnostics())
+        serde_json::to_string(&self.inner.diagnostics())
             .map_err(|error| PyRuntimeError::new_err(format!("cannot serialise: {error}")))
     }
 

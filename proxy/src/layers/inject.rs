@@ -1,6 +1,7 @@
 //! Puts a route's credential on the request. The innermost layer: nothing else sees a secret,
 //! and nothing after it is recorded of the request.
 
+mod renewal;
 mod slots;
 
 use std::borrow::Cow;
@@ -10,7 +11,7 @@ use std::task::{Context, Poll};
 
 use futures_util::future::{BoxFuture, Either};
 use http::{HeaderName, Request, Response, Uri};
-use nono_credentials::{Credential, EscapedSecret, Injection, Pattern, Rendered};
+use nono_credentials::{Credential, EscapedSecret, Injection, Loaded, Pattern, Rendered};
 use percent_encoding::percent_decode_str;
 use tower::{Layer, Service};
 
@@ -50,7 +51,7 @@ where
 {
     type Response = Response<Body>;
     type Error = Error;
-    // Boxed only when a credential must be fetched first, which is once.
+    // Boxed only where the credential may have to be fetched first, or again.
     type Future = Either<Either<Now<Answer>, S::Future>, BoxFuture<'static, Answer>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
@@ -58,12 +59,23 @@ where
     }
 
     fn call(&mut self, exchange: Exchange<Permitted>) -> Self::Future {
-        let injected = match route_of(&exchange) {
-            Some(route) if !is_loaded(&route) => {
-                return Either::Right(self.fetch_then_call(route, exchange));
+        let injected = match &exchange.stage.way {
+            Way::Tunnel(_) | Way::Forward(_) => pass(&self.shared, exchange),
+            Way::Route(route) => {
+                let route = Arc::clone(route);
+                match &route.credential {
+                    None => inject(&self.shared, &route, None, exchange),
+                    Some(credential) => {
+                        let current = credential.current();
+                        match current.as_deref() {
+                            Some(loaded) if credential.is_fixed() && loaded.is_valid() => {
+                                inject(&self.shared, &route, Some(loaded), exchange)
+                            }
+                            _ => return Either::Right(self.renewing(route, exchange)),
+                        }
+                    }
+                }
             }
-            Some(route) => inject(&self.shared, &route, exchange),
-            None => pass(&self.shared, exchange),
         };
         Either::Left(match injected {
             Ok(exchange) => Either::Right(self.inner.call(exchange)),
@@ -72,43 +84,8 @@ where
     }
 }
 
-impl<S> Inject<S>
-where
-    S: Service<Exchange<Ready>, Response = Response<Body>, Error = Error> + Clone + Send + 'static,
-    S::Future: Send,
-{
-    /// Fetches the credential that was not there at start, and goes on if it is there now.
-    fn fetch_then_call(
-        &mut self,
-        route: Arc<Route>,
-        exchange: Exchange<Permitted>,
-    ) -> BoxFuture<'static, Answer> {
-        let shared = Arc::clone(&self.shared);
-        // The service that was made ready goes with the future; a fresh clone stays.
-        let fresh = self.inner.clone();
-        let mut inner = std::mem::replace(&mut self.inner, fresh);
-        Box::pin(async move {
-            if let Some(credential) = &route.credential {
-                credential.load(&shared.store).await.map_err(Error::Credential)?;
-            }
-            inner.call(inject(&shared, &route, exchange)?).await
-        })
-    }
-}
-
 fn ready_stage(Permitted { way, reach }: Permitted) -> Ready {
     Ready { way, reach }
-}
-
-fn route_of(exchange: &Exchange<Permitted>) -> Option<Arc<Route>> {
-    match &exchange.stage.way {
-        Way::Route(route) => Some(Arc::clone(route)),
-        Way::Tunnel(_) | Way::Forward(_) => None,
-    }
-}
-
-fn is_loaded(route: &Route) -> bool {
-    route.credential.as_ref().is_none_or(|credential| credential.ready().is_some())
 }
 
 /// Lets a tunnel or forward through, which gets no credential.
@@ -117,10 +94,11 @@ fn pass(shared: &Shared, exchange: Exchange<Permitted>) -> Result<Exchange<Ready
     Ok(exchange.advance(ready_stage))
 }
 
-/// Puts the loaded credential of `route` on the request.
+/// Puts what is loaded of the credential of `route` on the request.
 fn inject(
     shared: &Shared,
     route: &Route,
+    loaded: Option<&Loaded>,
     mut exchange: Exchange<Permitted>,
 ) -> Result<Exchange<Ready>, Error> {
     let credential = route.credential.as_ref();
@@ -130,13 +108,15 @@ fn inject(
     if route.strips_credentials {
         slots.clear(&mut exchange.request)?;
     }
-    let loaded = credential.and_then(Credential::ready);
     if let Some(loaded) = loaded {
         // One that the client brought itself would decide, for some servers, whose account it is.
         if slots.are_taken(&exchange.request) {
             return Err(Refusal::ForeignCredential.into());
         }
         put(&mut exchange.request, loaded.rendered(), token)?;
+        for (name, value) in loaded.headers() {
+            exchange.request.headers_mut().insert(name.clone(), value.clone());
+        }
         exchange.recorder.note(|record| record.managed_credential_active = Some(true));
     }
     Ok(exchange.advance(ready_stage))

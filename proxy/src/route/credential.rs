@@ -1,28 +1,78 @@
 //! How a route's options become its credential. An option that would have no effect, or whose
 //! effect could not stand on the wire, is a mistake found here and not at the first request.
 
+use std::time::Duration;
+
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST};
 use http::{HeaderName, HeaderValue};
-use nono_credentials::{Credential, Injection, Locator, ParseError, Pattern};
+use nono_credentials::{Credential, Header, Injection, Locator, ParseError, Pattern};
 
-use crate::config::{ConfigError, InjectMode, RouteConfig};
+use crate::config::{ConfigError, InjectMode, Limits, RouteConfig};
 use crate::headers::is_hop_by_hop;
 
 /// The credential of a route, not yet loaded; `None` if it has none.
 pub(super) fn parse(config: &RouteConfig) -> Result<Option<Credential>, ConfigError> {
     reject_stray_options(config)?;
     let injection = parse_injection(config)?;
-    let Some(key) = &config.credential_key else {
-        return Ok(None);
+    let Some(locator) = parse_locator(config)? else { return Ok(None) };
+    let credential = Credential::new(locator, injection).with_headers(parse_headers(config)?);
+    Ok(Some(credential.valid_for(parse_ttl(config)?)))
+}
+
+/// Where the credential comes from; from one place at most.
+fn parse_locator(config: &RouteConfig) -> Result<Option<Locator>, ConfigError> {
+    match (&config.credential_key, &config.credential) {
+        (None, None) => Ok(None),
+        (Some(key), None) => {
+            Locator::parse(key).map(Some).map_err(|error| wrong("credential_key", key, &error))
+        }
+        (None, Some(provided)) => Ok(Some(Locator::Provided(provided.clone()))),
+        (Some(key), Some(_)) => {
+            let reason = "the route has `credential` too; give one of them";
+            Err(ConfigError::new("credential_key", key, reason))
+        }
+    }
+}
+
+fn parse_ttl(config: &RouteConfig) -> Result<Option<Duration>, ConfigError> {
+    let Some(ttl) = config.credential_ttl else { return Ok(None) };
+    if ttl.is_zero() || ttl > Limits::LONGEST {
+        let reason = "it must be longer than nothing and at most 30 days";
+        return Err(ConfigError::new("credential_ttl", format!("{ttl:?}"), reason));
+    }
+    Ok(Some(ttl))
+}
+
+fn parse_headers(config: &RouteConfig) -> Result<Vec<Header>, ConfigError> {
+    let mut names = vec![];
+    if matches!(config.inject_mode, InjectMode::Header | InjectMode::BasicAuth) {
+        names.push(parse_header("inject_header", &config.inject_header)?);
+    }
+    let parse = |(name, value): &(String, String)| {
+        let header = parse_header("extra_headers", name)?;
+        if names.contains(&header) {
+            let reason = "this header is set twice";
+            return Err(ConfigError::new("extra_headers", name, reason));
+        }
+        names.push(header.clone());
+        let wrong = |error: &ParseError| wrong("extra_headers", value, error);
+        let Ok(constant) = HeaderValue::from_str(value) else {
+            let reason = "it holds a character that no header may hold";
+            return Err(ConfigError::new("extra_headers", value, reason));
+        };
+        if Pattern::has_placeholder(value) {
+            Ok(Header::Secret(header, Pattern::parse(value).map_err(|error| wrong(&error))?))
+        } else {
+            Ok(Header::Constant(header, constant))
+        }
     };
-    let locator = Locator::parse(key).map_err(|error| wrong("credential_key", key, &error))?;
-    Ok(Some(Credential::new(locator, injection)))
+    config.extra_headers.iter().map(parse).collect()
 }
 
 fn parse_injection(config: &RouteConfig) -> Result<Injection, ConfigError> {
     match config.inject_mode {
         InjectMode::Header => {
-            let name = parse_header(&config.inject_header)?;
+            let name = parse_header("inject_header", &config.inject_header)?;
             let format = match &config.credential_format {
                 Some(text) => parse_format(text)?,
                 None if name == AUTHORIZATION => parse_format("Bearer {}")?,
@@ -31,7 +81,8 @@ fn parse_injection(config: &RouteConfig) -> Result<Injection, ConfigError> {
             Ok(Injection::Header { name, format })
         }
         InjectMode::BasicAuth => {
-            Ok(Injection::BasicAuth { name: parse_header(&config.inject_header)? })
+            let name = parse_header("inject_header", &config.inject_header)?;
+            Ok(Injection::BasicAuth { name })
         }
         InjectMode::QueryParam => {
             let name = required("query_param_name", config.query_param_name.as_ref(), config)?;
@@ -61,19 +112,23 @@ fn reject_stray_options(config: &RouteConfig) -> Result<(), ConfigError> {
     let is_default = config.inject_header.eq_ignore_ascii_case("authorization");
     let header = (!is_default).then(|| config.inject_header.clone());
     let named_mode = (mode != Header).then(|| mode.as_str().to_owned());
-    let options: [(_, _, &[InjectMode]); 6] = [
+    let ttl = config.credential_ttl.map(|ttl| format!("{ttl:?}"));
+    let headers = config.extra_headers.first().map(|(name, _)| name.clone());
+    let options: [(_, _, &[InjectMode]); 8] = [
         ("inject_mode", &named_mode, &[BasicAuth, QueryParam, UrlPath]),
         ("inject_header", &header, &[Header, BasicAuth]),
         ("credential_format", &config.credential_format, &[Header]),
         ("path_pattern", &config.path_pattern, &[UrlPath]),
         ("path_replacement", &config.path_replacement, &[UrlPath]),
         ("query_param_name", &config.query_param_name, &[QueryParam]),
+        ("credential_ttl", &ttl, &[Header, BasicAuth, QueryParam, UrlPath]),
+        ("extra_headers", &headers, &[Header, BasicAuth, QueryParam, UrlPath]),
     ];
     for (field, value, homes) in options {
         let Some(value) = value else { continue };
         let reason = if !homes.contains(&mode) {
             format!("it has no effect with inject_mode {}", mode.as_str())
-        } else if config.credential_key.is_none() {
+        } else if config.credential_key.is_none() && config.credential.is_none() {
             "it has no effect without `credential_key`".into()
         } else {
             continue;
@@ -92,8 +147,8 @@ fn required<'a>(
     value.ok_or_else(|| ConfigError::new(field, "None", reason()))
 }
 
-fn parse_header(text: &str) -> Result<HeaderName, ConfigError> {
-    let wrong = |reason| ConfigError::new("inject_header", text, reason);
+fn parse_header(field: &str, text: &str) -> Result<HeaderName, ConfigError> {
+    let wrong = |reason| ConfigError::new(field, text, reason);
     let name =
         HeaderName::from_bytes(text.as_bytes()).map_err(|_| wrong("it is not a header name"))?;
     if is_hop_by_hop(&name) || matches!(name, HOST | CONTENT_LENGTH) {

@@ -1,8 +1,9 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use nono_credentials::Store;
+use nono_credentials::{Loaded, Store};
 
 use super::{Scrubber, headers};
 use crate::config::RouteConfig;
@@ -10,8 +11,8 @@ use crate::route::Route;
 
 const SECRET: &str = "sk-sksk-secret";
 
-/// A route whose credential is [`SECRET`], from a file of its own.
-async fn route() -> Arc<Route> {
+/// The credential of a route, loaded: [`SECRET`], from a file of its own.
+async fn loaded() -> Arc<Loaded> {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("key");
     std::fs::write(&file, SECRET).unwrap();
@@ -24,13 +25,13 @@ async fn route() -> Arc<Route> {
         ..RouteConfig::default()
     };
     let route = Route::parse(&config).unwrap();
-    route.credential.as_ref().unwrap().load(&Store::new()).await.unwrap();
-    Arc::new(route)
+    route.credential.as_ref().unwrap().load(&Store::new(Duration::from_secs(5))).await;
+    route.loaded().unwrap()
 }
 
 /// Scrubs `text` in pieces of `size`, and says how much was held back at most.
-fn scrub(route: &Arc<Route>, text: &str, size: usize) -> (String, usize) {
-    let mut scrubber = Scrubber::new(route, &HeaderMap::new()).unwrap();
+fn scrub(loaded: &Arc<Loaded>, text: &str, size: usize) -> (String, usize) {
+    let mut scrubber = Scrubber::new(Arc::clone(loaded), &HeaderMap::new()).unwrap();
     let (mut out, mut most) = (Vec::new(), 0);
     for piece in text.as_bytes().chunks(size) {
         out.extend_from_slice(&scrubber.push(Bytes::copy_from_slice(piece)));
@@ -42,7 +43,7 @@ fn scrub(route: &Arc<Route>, text: &str, size: usize) -> (String, usize) {
 
 #[tokio::test]
 async fn every_occurrence_is_masked_however_the_body_is_cut() {
-    let route = route().await;
+    let loaded = loaded().await;
     let stars = "*".repeat(SECRET.len());
     for (text, clean) in [
         (format!("a{SECRET}b{SECRET}"), format!("a{stars}b{stars}")),
@@ -52,37 +53,37 @@ async fn every_occurrence_is_masked_however_the_body_is_cut() {
         ("nothing here".into(), "nothing here".into()),
     ] {
         for size in 1..=text.len() {
-            assert_eq!(scrub(&route, &text, size).0, clean, "{text} by {size}");
+            assert_eq!(scrub(&loaded, &text, size).0, clean, "{text} by {size}");
         }
     }
 }
 
 #[tokio::test]
 async fn an_event_is_not_held_back() {
-    let route = route().await;
+    let loaded = loaded().await;
     for event in ["data: {\"token\": 1}\n\n", "data: sk-s\n\n", "\n"] {
-        assert_eq!(scrub(&route, event, event.len()).1, 0, "{event:?}");
+        assert_eq!(scrub(&loaded, event, event.len()).1, 0, "{event:?}");
     }
 }
 
 #[tokio::test]
 async fn what_is_held_back_does_not_depend_on_the_secret() {
-    let route = route().await;
+    let loaded = loaded().await;
     for (like, unlike) in [("sk-", "abc"), ("xsk-sksk-secre", "xab-abab-secrx"), ("\nsk", "\nab")] {
-        let held = |text: &str| scrub(&route, text, text.len()).1;
+        let held = |text: &str| scrub(&loaded, text, text.len()).1;
         assert_eq!(held(like), held(unlike), "{like}");
     }
 }
 
 #[tokio::test]
 async fn headers_are_masked_and_encoded_bodies_left_alone() {
-    let route = route().await;
+    let loaded = loaded().await;
     let mut map = HeaderMap::new();
     map.insert("x-echo", format!("Bearer {SECRET}").parse().unwrap());
     map.insert("x-other", "kept".parse().unwrap());
-    headers(&route, &mut map);
+    headers(&loaded, &mut map);
     assert_eq!(map["x-echo"], format!("Bearer {}", "*".repeat(SECRET.len())));
     assert_eq!(map["x-other"], "kept");
     map.insert("content-encoding", "gzip".parse().unwrap());
-    assert!(Scrubber::new(&route, &map).is_none());
+    assert!(Scrubber::new(loaded, &map).is_none());
 }

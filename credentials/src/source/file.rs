@@ -3,16 +3,44 @@
 use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use super::{Fault, Fetched, Fetching, Source, off_thread};
 use crate::Secret;
-use crate::source::Fault;
 
 /// Larger than any key in use; a bound, so that a wrong path cannot fill memory.
 const SIZE_LIMIT: u64 = 64 * 1024;
 
-/// Reads the file at `path`.
-pub(crate) fn read(path: &Path) -> Result<Secret, Fault> {
+/// How often a file is read that changes while it is read.
+const ATTEMPTS: usize = 8;
+
+/// See the module.
+pub(super) struct KeyFile(pub(super) PathBuf);
+
+impl Source for KeyFile {
+    fn fetch(&self, limit: Duration) -> Fetching<'_> {
+        let path = self.0.clone();
+        Box::pin(off_thread(limit, move || read(&path).map(Fetched::from)))
+    }
+
+    fn file(&self) -> Option<&Path> {
+        Some(&self.0)
+    }
+}
+
+/// Reads the file at `path`; once more if it changed meanwhile, since half of a key is none.
+fn read(path: &Path) -> Result<Secret, Fault> {
+    for _ in 0..ATTEMPTS {
+        if let Some(secret) = read_once(path)? {
+            return Ok(secret);
+        }
+    }
+    Err(Fault::Unavailable("it changed each time it was read; replace it by a rename".into()))
+}
+
+/// Reads the file at `path`; `None` when it changed meanwhile.
+fn read_once(path: &Path) -> Result<Option<Secret>, Fault> {
     let unavailable = |error: io::Error| Fault::Unavailable(error.to_string());
     // Non-blocking, so that a FIFO at the path is seen by the check below and not waited for.
     let opened = fs::File::options()
@@ -34,14 +62,19 @@ pub(crate) fn read(path: &Path) -> Result<Secret, Fault> {
     let size = usize::try_from(metadata.len()).unwrap_or(0);
     // Room for all of it at once: a growing buffer would leave copies behind.
     let mut bytes = Vec::with_capacity(size + 1);
-    let read = Read::by_ref(&mut file).take(SIZE_LIMIT).read_to_end(&mut bytes);
+    let read = Read::by_ref(&mut file).take(metadata.len() + 1).read_to_end(&mut bytes);
     let secret = Secret::new(bytes).without_line_ending();
     read.map_err(unavailable)?;
+    let after = file.metadata().map_err(unavailable)?;
+    let written = |m: &fs::Metadata| (m.len(), m.mtime(), m.mtime_nsec());
+    if written(&metadata) != written(&after) {
+        return Ok(None);
+    }
     if secret.is_empty() {
         let hint = format!("{} is empty; write the secret into it", path.display());
         return Err(Fault::Missing(hint));
     }
-    Ok(secret)
+    Ok(Some(secret))
 }
 
 /// Why a file with this metadata may not serve as a secret's place, if so.
@@ -67,8 +100,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
     use std::path::PathBuf;
 
-    use super::read;
-    use crate::source::Fault;
+    use super::{Fault, read};
 
     fn with_mode(content: &str, mode: u32) -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();

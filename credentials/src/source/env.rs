@@ -1,14 +1,24 @@
 //! `env://NAME`: a variable of this process's environment.
 
 use std::env;
+use std::future::ready;
+use std::time::Duration;
 
+use super::{Fault, Fetched, Fetching, Source};
 use crate::Secret;
-use crate::source::Fault;
 
-/// Reads the variable `name`.
-pub(crate) fn read(name: &str) -> Result<Secret, Fault> {
+/// See the module.
+pub(super) struct Variable(pub(super) String);
+
+impl Source for Variable {
+    fn fetch(&self, _: Duration) -> Fetching<'_> {
+        Box::pin(ready(read(&self.0)))
+    }
+}
+
+fn read(name: &str) -> Result<Fetched, Fault> {
     match env::var(name) {
-        Ok(value) if !value.is_empty() => Ok(Secret::new(value.into_bytes())),
+        Ok(value) if !value.is_empty() => Ok(Secret::new(value.into_bytes()).into()),
         Ok(_) | Err(env::VarError::NotPresent) => Err(Fault::Missing(format!(
             "set {name} in the environment of the process that starts the proxy"
         ))),

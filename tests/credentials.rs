@@ -1,0 +1,9 @@
+//! Credentials over time: where they come from, and how they are replaced while requests run.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
+
+#[path = "credentials/lifetime.rs"]
+mod lifetime;
+#[path = "credentials/rotation.rs"]
+mod rotation;
+#[path = "credentials/stage.rs"]
+mod stage;

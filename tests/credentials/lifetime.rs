@@ -1,0 +1,193 @@
+//! A credential from its first fetch to its expiry.
+
+use std::time::{Duration, Instant};
+
+use nono_proxy::{Limits, ProxyConfig, RouteConfig};
+use support::{Origin, TestProxy, exchange, route};
+
+use crate::stage::{KeyFile, Script, judge, keys, keys_seen, open_route, proxy, until};
+
+#[tokio::test]
+async fn a_key_that_appears_later_is_picked_up_without_a_restart() {
+    let origin = Origin::hello().await;
+    let file = KeyFile::missing();
+    let proxy =
+        proxy(RouteConfig { credential_key: Some(file.locator()), ..open_route(&origin) }).await;
+    let reply = proxy.get("/api/x").await;
+    assert_eq!((reply.status, reply.code()), (503, "credential_not_found".into()));
+    assert!(reply.text().contains(&file.locator()) && reply.text().contains("mode 600"));
+    assert_eq!(proxy.diagnostics().len(), 1);
+    file.replace("sk-now-it-is-here");
+    let reply = until(async || proxy.get("/api/x").await, |reply| reply.status != 503).await;
+    assert_eq!(reply.status, 200);
+    assert_eq!(keys_seen(&origin), ["sk-now-it-is-here"]);
+    assert_eq!(proxy.diagnostics(), []);
+}
+
+#[tokio::test]
+async fn a_replaced_file_is_noticed_and_its_old_key_is_still_taken_out_of_answers() {
+    let origin = Origin::start(None, |seen| {
+        // Echoes, whatever it is asked, the first key.
+        let _ = seen;
+        http::Response::new(http_body_util::BodyExt::boxed(http_body_util::Full::from(
+            "sk-the-first-key sk-the-second-key",
+        )))
+    })
+    .await;
+    let file = KeyFile::new("sk-the-first-key");
+    let proxy =
+        proxy(RouteConfig { credential_key: Some(file.locator()), ..open_route(&origin) }).await;
+    assert_eq!(proxy.get("/api/x").await.text(), "**************** sk-the-second-key");
+    file.replace("sk-the-second-key\n");
+    let stars = "**************** *****************";
+    until(async || proxy.get("/api/x").await, |reply| reply.text() == stars).await;
+    assert_eq!(keys_seen(&origin).last().unwrap(), "sk-the-second-key");
+}
+
+#[tokio::test]
+async fn a_value_is_fetched_again_before_it_expires() {
+    let origin = Origin::hello().await;
+    let life = Some(Duration::from_secs(1));
+    let script = Script::new(&[Ok(("first-key", life)), Ok(("second-key", None))]);
+    let route = RouteConfig { credential: Some(script.provided()), ..open_route(&origin) };
+    let proxy = proxy(route).await;
+    assert_eq!(proxy.get("/api/x").await.status, 200);
+    until(async || script.asked(), |asked| *asked == 2).await;
+    assert_eq!(proxy.get("/api/x").await.status, 200);
+    assert_eq!(keys_seen(&origin), ["first-key", "second-key"]);
+}
+
+#[tokio::test]
+async fn an_expired_value_is_not_sent() {
+    let origin = Origin::hello().await;
+    let life = Some(Duration::from_millis(300));
+    let script = Script::new(&[Ok(("only-key", life)), Err("the issuer is down")]);
+    let route = RouteConfig { credential: Some(script.provided()), ..open_route(&origin) };
+    let started = Instant::now();
+    let proxy = proxy(route).await;
+    let reply = until(async || proxy.get("/api/x").await, |reply| reply.status != 200).await;
+    assert!(started.elapsed() >= Duration::from_millis(300), "given up before its time");
+    assert_eq!((reply.status, reply.code()), (503, "credential_unavailable".into()));
+    assert!(reply.text().contains("the issuer is down"), "{}", reply.text());
+    assert!(proxy.diagnostics()[0].message.contains("the issuer is down"));
+}
+
+#[tokio::test]
+async fn a_ttl_is_an_expiry_where_the_source_names_none() {
+    let origin = Origin::hello().await;
+    let script = Script::new(&[Ok(("first-key", None)), Ok(("second-key", None))]);
+    let route = RouteConfig {
+        credential: Some(script.provided()),
+        credential_ttl: Some(Duration::from_millis(500)),
+        ..open_route(&origin)
+    };
+    let proxy = proxy(route).await;
+    until(async || script.asked(), |asked| *asked > 2).await;
+    assert_eq!(proxy.get("/api/x").await.status, 200);
+    assert_eq!(keys_seen(&origin), ["second-key"]);
+}
+
+#[tokio::test]
+async fn a_refused_key_is_fetched_again_and_the_request_repeated() {
+    let valid = keys(&["new-key"]);
+    let origin = judge(&valid).await;
+    let script = Script::new(&[Ok(("old-key", None)), Ok(("new-key", None))]);
+    let route = RouteConfig { credential: Some(script.provided()), ..open_route(&origin) };
+    let proxy = proxy(route).await;
+    assert_eq!(proxy.get("/api/x").await.status, 200);
+    assert_eq!(keys_seen(&origin), ["old-key", "new-key"]);
+    assert_eq!(script.asked(), 2);
+    let record = proxy.only_record();
+    assert_eq!(record.status, Some(200));
+}
+
+#[tokio::test]
+async fn a_request_with_a_body_is_not_repeated_but_the_next_has_the_new_key() {
+    let valid = keys(&["new-key"]);
+    let origin = judge(&valid).await;
+    let script = Script::new(&[Ok(("old-key", None)), Ok(("new-key", None))]);
+    let route = RouteConfig { credential: Some(script.provided()), ..open_route(&origin) };
+    let proxy = proxy(route).await;
+    let post = proxy.begin("POST /api/x") + "Content-Length: 2\r\n\r\n{}";
+    assert_eq!(exchange(proxy.addr(), &post).await.status, 401);
+    assert_eq!(keys_seen(&origin), ["old-key"]);
+    until(async || script.asked(), |asked| *asked == 2).await;
+    assert_eq!(exchange(proxy.addr(), &post).await.status, 200);
+}
+
+#[tokio::test]
+async fn refusals_that_are_not_the_keys_fault_are_passed_on_and_cause_few_fetches() {
+    let origin = judge(&keys(&[])).await;
+    let script = Script::new(&[Ok(("the-key", None))]);
+    let route = RouteConfig { credential: Some(script.provided()), ..open_route(&origin) };
+    let proxy = proxy(route).await;
+    for _ in 0..20 {
+        assert_eq!(proxy.get("/api/x").await.status, 401);
+    }
+    assert_eq!(origin.seen().len(), 20, "none was repeated with the same key");
+    assert!(script.asked() <= 3, "{}", script.asked());
+}
+
+#[tokio::test]
+async fn a_reload_fetches_everything_and_says_what_failed() {
+    let origin = Origin::hello().await;
+    let script = Script::new(&[Ok(("first-key", None)), Ok(("second-key", None)), Err("gone")]);
+    let route = RouteConfig { credential: Some(script.provided()), ..open_route(&origin) };
+    let proxy = proxy(route).await;
+    assert_eq!(proxy.reload_credentials().await, []);
+    assert_eq!(proxy.get("/api/x").await.status, 200);
+    let failed = proxy.reload_credentials().await;
+    assert_eq!(failed[0].code, "credential_unavailable");
+    assert!(failed[0].message.contains("gone"));
+    assert_eq!(proxy.get("/api/x").await.status, 200, "a valid key is not given up");
+    assert_eq!(keys_seen(&origin), ["second-key", "second-key"]);
+}
+
+#[tokio::test]
+async fn many_that_need_it_at_once_make_one_fetch_and_two_routes_share_it() {
+    let origin = Origin::hello().await;
+    let script = Script::new(&[Err("not yet"), Ok(("the-key", None))]);
+    let route = |prefix: &str| RouteConfig {
+        credential: Some(script.provided()),
+        prefix: prefix.into(),
+        ..open_route(&origin)
+    };
+    let provided = script.provided();
+    let routes = ["/a", "/b"]
+        .map(|prefix| RouteConfig { credential: Some(provided.clone()), ..route(prefix) });
+    let proxy =
+        TestProxy::start(ProxyConfig { routes: routes.into(), ..ProxyConfig::default() }).await;
+    let asked = script.asked();
+    assert!(asked <= 2, "{asked}");
+    until(async || proxy.get("/a/x").await, |reply| reply.status == 200).await;
+    let before = script.asked();
+    futures_util::future::join_all((0..20).map(|_| proxy.get("/a/x"))).await;
+    assert_eq!(script.asked(), before);
+}
+
+#[tokio::test]
+async fn a_source_that_hangs_holds_up_the_start_no_longer_than_its_limit() {
+    struct Hang(std::sync::Mutex<std::sync::mpsc::Receiver<()>>);
+    impl nono_credentials::Provide for Hang {
+        fn provide(&self) -> Result<nono_credentials::Fetched, nono_credentials::Fault> {
+            let _ = self.0.lock().unwrap().recv();
+            Err(nono_credentials::Fault::Unavailable("the test is over".into()))
+        }
+    }
+    let origin = Origin::hello().await;
+    let (_end, wait) = std::sync::mpsc::channel();
+    let provided = nono_credentials::Provided::by("hanging", Hang(wait.into()));
+    let hanging = RouteConfig {
+        credential: Some(provided),
+        prefix: "/hanging".into(),
+        ..open_route(&origin)
+    };
+    let limits = Limits { credential: Duration::from_millis(200), ..Limits::default() };
+    let routes = vec![hanging, route("/api", origin.addr)];
+    let started = Instant::now();
+    let proxy = TestProxy::start(ProxyConfig { routes, limits, ..ProxyConfig::default() }).await;
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    assert!(proxy.diagnostics()[0].message.contains("within 0.2 s"), "{:?}", proxy.diagnostics());
+    assert_eq!(proxy.get("/api/x").await.status, 200);
+    assert_eq!(proxy.get("/hanging/x").await.status, 503);
+}
