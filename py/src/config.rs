@@ -103,6 +103,7 @@ impl PyProxyConfig {
             pool_idle: time_limit("pool_idle_timeout_secs", pool_idle_timeout_secs)?,
             max_client_connections: max_client_connections
                 .unwrap_or(defaults.max_client_connections),
+            credential: defaults.credential,
             audit_records,
             workers: workers.unwrap_or(defaults.workers),
         };
