@@ -282,3 +282,7 @@ class _Terminal(asyncio.StreamReaderProtocol):
 
 async def _read(stream: asyncio.StreamReader | None) -> bytes | None:
     return None if stream is None else await stream.read()
+
+
+# Where it is found by users, and by `pickle`.
+Process.__module__ = "nono_py"
