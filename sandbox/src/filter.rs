@@ -88,8 +88,10 @@ fn compile(seal: Seal, writes_files: bool, arch: TargetArch) -> Result<BpfProgra
         fast_open(&mut rules)?;
     }
     let deny = SeccompAction::Errno(libc::EPERM.unsigned_abs());
+    let judged: Vec<i64> = rules.keys().copied().collect();
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, deny, arch)?;
     let mut program = refuse_unknown(arch);
+    program.extend(pass_unjudged(&judged, arch));
     program.extend(BpfProgram::try_from(filter)?);
     Ok(program)
 }
@@ -216,6 +218,46 @@ fn refuse_unknown(arch: TargetArch) -> BpfProgram {
         program.push(statement(libc::BPF_RET | libc::BPF_K, 0, 0, refuse));
     }
     program
+}
+
+/// Allows long ranges of calls that no rule is about, before the filter proper would. When a
+/// filter is installed the kernel follows it for every number that a call can have, which takes
+/// longer than all else in the start of a program if each has to pass by every rule.
+fn pass_unjudged(judged: &[i64], arch: TargetArch) -> BpfProgram {
+    const WORTH_IT: u32 = 16;
+    let mut edges: Vec<u32> = judged.iter().filter_map(|call| u32::try_from(*call).ok()).collect();
+    edges.push(X32_BIT);
+    let mut ranges = Vec::new();
+    let mut last = 0;
+    for edge in edges {
+        if edge.saturating_sub(last) > WORTH_IT {
+            // Above `last`, below `edge`.
+            ranges.push(statement(libc::BPF_JMP | libc::BPF_JGT | libc::BPF_K, 0, 2, last));
+            ranges.push(statement(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 1, 0, edge));
+            ranges.push(statement(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW));
+        }
+        last = edge;
+    }
+    let (Some(skip), Some(name)) = (u8::try_from(ranges.len() + 1).ok(), audit_name(arch)) else {
+        return Vec::new();
+    };
+    // Numbers mean something else to another interface of the processor.
+    let mut program = vec![
+        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 4),
+        statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, skip, name),
+        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+    ];
+    program.extend(ranges);
+    program
+}
+
+/// The processor's `AUDIT_ARCH_` number of `linux/audit.h`.
+fn audit_name(arch: TargetArch) -> Option<u32> {
+    match arch {
+        TargetArch::x86_64 => Some(0xC000_003E),
+        TargetArch::aarch64 => Some(0xC000_00B7),
+        TargetArch::riscv64 => None,
+    }
 }
 
 fn statement(code: u32, jt: u8, jf: u8, k: u32) -> sock_filter {

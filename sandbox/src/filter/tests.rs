@@ -187,3 +187,30 @@ fn metadata_is_closed_where_nothing_is_written() {
         }
     }
 }
+
+#[test]
+fn the_short_way_for_calls_that_nobody_judges_changes_no_answer() {
+    for seal in [Seal::Open, Seal::Tcp] {
+        let program = compile(seal, false, TargetArch::x86_64).unwrap();
+        let start = program.len();
+        let mut rules = Rules::new();
+        closed::add(&mut rules).unwrap();
+        closed::add_metadata(&mut rules);
+        if seal != Seal::Open {
+            sockets(&mut rules, seal).unwrap();
+            fast_open(&mut rules).unwrap();
+        }
+        let deny = SeccompAction::Errno(libc::EPERM.unsigned_abs());
+        let filter =
+            SeccompFilter::new(rules, SeccompAction::Allow, deny, TargetArch::x86_64).unwrap();
+        let mut long_way = refuse_unknown(TargetArch::x86_64);
+        long_way.extend(BpfProgram::try_from(filter).unwrap());
+        assert!(long_way.len() < start);
+        for arch in [X86_64, I386] {
+            for call in (0..1024).chain([X32_BIT - 1, X32_BIT, X32_BIT + 16, u32::MAX]) {
+                let both = [&program, &long_way].map(|way| answer(way, arch, call, [1; 6]));
+                assert_eq!(both[0], both[1], "{call}");
+            }
+        }
+    }
+}
