@@ -5,5 +5,7 @@
 mod lifetime;
 #[path = "credentials/rotation.rs"]
 mod rotation;
+#[path = "credentials/sources.rs"]
+mod sources;
 #[path = "credentials/stage.rs"]
 mod stage;

@@ -152,7 +152,7 @@ fn header(name: &HeaderName, value: Vec<u8>) -> Result<Rendered, &'static str> {
 }
 
 /// A sensitive header value in memory that is overwritten with the last copy's drop.
-fn header_value(value: Vec<u8>) -> Result<HeaderValue, &'static str> {
+pub(crate) fn header_value(value: Vec<u8>) -> Result<HeaderValue, &'static str> {
     let owner = Bytes::from_owner(Zeroizing::new(value));
     let mut value = HeaderValue::from_maybe_shared(owner)
         .map_err(|_| "it holds a line ending, NUL or another byte that no header may hold")?;

@@ -3,14 +3,13 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::{ParseError, Provided};
+use crate::{Grant, OAuth2Config, ParseError, Provided, VaultConfig, VaultField};
 
 /// The service that plain names belong to in the OS keyring.
 const KEYRING_SERVICE: &str = "nono";
 
 /// Schemes that are part of the configuration language but that this version cannot serve.
-const PLANNED: [&str; 7] =
-    ["op", "bw", "cmd", "vault", "apple-password", "apple-passwords", "oauth2"];
+const PLANNED: [&str; 2] = ["apple-password", "apple-passwords"];
 
 /// How the keys of common services begin. One of these in the place of a reference is a mistake
 /// that would publish the key.
@@ -48,19 +47,70 @@ pub enum Locator {
     Env(String),
     /// `file:///absolute/path`: a file that only its owner may read.
     File(PathBuf),
+    /// `op://vault/item/field`: 1Password.
+    OnePassword(String),
+    /// `bw://item` or `bw://item/field`: Bitwarden.
+    Bitwarden {
+        /// The item's name or id.
+        item: String,
+        /// The field; the password, if none is named.
+        field: String,
+    },
+    /// `cmd://name`: what a program prints.
+    Command {
+        /// What messages call it.
+        name: String,
+        /// The program and its arguments.
+        argv: Vec<String>,
+    },
+    /// `vault://mount/path#field`: a secret in Vault.
+    Vault(Box<VaultField>),
+    /// An OAuth 2.0 token endpoint.
+    OAuth2(Box<Grant>),
     /// What the program that starts the proxy gives itself.
     Provided(Provided),
 }
 
+/// What some references need besides themselves.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options<'a> {
+    /// For `cmd://`: the program and its arguments. No shell reads them.
+    pub command: &'a [String],
+    /// For `vault://`: the server.
+    pub vault: Option<&'a VaultConfig>,
+}
+
 impl Locator {
+    /// Parses a credential reference that needs no [`Options`].
+    ///
+    /// # Errors
+    /// As [`Self::parse_with`].
+    pub fn parse(text: &str) -> Result<Self, ParseError> {
+        Self::parse_with(text, Options::default())
+    }
+
+    /// The token endpoint that `config` describes.
+    ///
+    /// # Errors
+    /// [`ParseError::Invalid`] when something in it is missing or malformed.
+    pub fn oauth2(config: &OAuth2Config) -> Result<Self, ParseError> {
+        Ok(Self::OAuth2(Grant::parse(config)?.into()))
+    }
+
     /// Parses a credential reference.
     ///
     /// # Errors
-    /// [`ParseError::Invalid`] when the text is malformed or its scheme unknown,
-    /// [`ParseError::Unsupported`] when the scheme is known but not built yet.
-    pub fn parse(text: &str) -> Result<Self, ParseError> {
+    /// [`ParseError::Invalid`] when the text is malformed, its scheme unknown, or an option is
+    /// missing or of no use; [`ParseError::Unsupported`] when the scheme is known but not built.
+    pub fn parse_with(text: &str, options: Options<'_>) -> Result<Self, ParseError> {
         if KEY_BEGINNINGS.iter().any(|beginning| text.starts_with(beginning)) {
             return Err(ParseError::Secret);
+        }
+        if !options.command.is_empty() && !text.starts_with("cmd://") {
+            return Err(invalid("a command is of use only to a `cmd://` reference"));
+        }
+        if options.vault.is_some() && !text.starts_with("vault://") {
+            return Err(invalid("`vault` is of use only to a `vault://` reference"));
         }
         match text.split_once("://") {
             None => keyring(KEYRING_SERVICE, text),
@@ -70,12 +120,18 @@ impl Locator {
             },
             Some(("env", name)) => env(name),
             Some(("file", path)) => file(path),
+            Some(("op", rest)) => one_password(text, rest),
+            Some(("bw", rest)) => bitwarden(rest),
+            Some(("cmd", name)) => command(name, options.command),
+            Some(("vault", rest)) => {
+                Ok(Self::Vault(VaultField::parse(rest, options.vault)?.into()))
+            }
             Some((scheme, _)) if PLANNED.contains(&scheme) => Err(ParseError::Unsupported(
                 format!("credential source `{scheme}://` is not built yet"),
             )),
             Some((scheme, _)) => Err(invalid(format!(
                 "unknown credential source `{scheme}://`; known are a plain keyring name, \
-                 keyring://, env:// and file://"
+                 keyring://, env://, file://, op://, bw://, cmd:// and vault://"
             ))),
         }
     }
@@ -106,6 +162,11 @@ impl fmt::Display for Locator {
             Self::Keyring { service, account } => write!(f, "keyring://{service}/{account}"),
             Self::Env(name) => write!(f, "env://{name}"),
             Self::File(path) => write!(f, "file://{}", path.display()),
+            Self::OnePassword(reference) => f.write_str(reference),
+            Self::Bitwarden { item, field } => write!(f, "bw://{item}/{field}"),
+            Self::Command { name, .. } => write!(f, "cmd://{name}"),
+            Self::Vault(field) => f.write_str(field.reference()),
+            Self::OAuth2(grant) => write!(f, "oauth2 {}", grant.endpoint()),
             Self::Provided(provided) => write!(f, "{provided}"),
         }
     }
@@ -139,6 +200,37 @@ fn file(path: &str) -> Result<Locator, ParseError> {
     Ok(Locator::File(path.into()))
 }
 
+fn one_password(text: &str, rest: &str) -> Result<Locator, ParseError> {
+    let parts: Vec<_> = rest.split('?').next().unwrap_or_default().split('/').collect();
+    let fits = |part: &&str| !part.is_empty() && !part.contains(char::is_control);
+    if !(3..=4).contains(&parts.len()) || !parts.iter().all(fits) {
+        return Err(invalid("`op://` needs the form op://vault/item/field, or with a section"));
+    }
+    Ok(Locator::OnePassword(text.into()))
+}
+
+fn bitwarden(rest: &str) -> Result<Locator, ParseError> {
+    let (item, field) = rest.split_once('/').unwrap_or((rest, "password"));
+    // The program would take a dash for an option.
+    let fits =
+        |part: &str| !part.is_empty() && !part.starts_with('-') && !part.contains(char::is_control);
+    if !fits(item) || !fits(field) || field.contains('/') {
+        return Err(invalid("`bw://` needs the form bw://item or bw://item/field"));
+    }
+    Ok(Locator::Bitwarden { item: item.into(), field: field.into() })
+}
+
+fn command(name: &str, argv: &[String]) -> Result<Locator, ParseError> {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if name.is_empty() || !name.chars().all(is_word) {
+        return Err(invalid("`cmd://` needs a name of letters, digits, `-`, `_` and `.`"));
+    }
+    if argv.first().is_none_or(String::is_empty) || argv.iter().any(|word| word.contains('\0')) {
+        return Err(invalid("`cmd://` needs `credential_command`: a program and its arguments"));
+    }
+    Ok(Locator::Command { name: name.into(), argv: argv.into() })
+}
+
 fn invalid(reason: impl Into<String>) -> ParseError {
     ParseError::Invalid(reason.into())
 }
@@ -159,6 +251,9 @@ mod tests {
             ("keyring://corp/llm", keyring("corp", "llm")),
             ("env://OPENAI_KEY", Locator::Env("OPENAI_KEY".into())),
             ("file:///run/key", Locator::File("/run/key".into())),
+            ("op://v/i/s/f", Locator::OnePassword("op://v/i/s/f".into())),
+            ("bw://i", Locator::Bitwarden { item: "i".into(), field: "password".into() }),
+            ("bw://i/f", Locator::Bitwarden { item: "i".into(), field: "f".into() }),
         ] {
             assert_eq!(Locator::parse(text).unwrap(), place, "{text}");
         }
@@ -179,6 +274,6 @@ mod tests {
             assert!(matches!(Locator::parse(text), Err(ParseError::Invalid(_))), "{text}");
         }
         assert!(matches!(Locator::parse("exec://x"), Err(ParseError::Invalid(_))));
-        assert!(matches!(Locator::parse("op://v/i/f"), Err(ParseError::Unsupported(_))));
+        assert!(matches!(Locator::parse("apple-password://s/a"), Err(ParseError::Unsupported(_))));
     }
 }

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
+use http::HeaderValue;
 use zeroize::Zeroizing;
+
+use crate::injection::header_value;
 
 /// The bytes of a secret: overwritten on drop, never printed, not serialisable, not cloneable.
 pub struct Secret(Zeroizing<Vec<u8>>);
@@ -11,6 +14,14 @@ impl Secret {
     /// Takes ownership of `bytes`.
     pub fn new(bytes: Vec<u8>) -> Self {
         Self(Zeroizing::new(bytes))
+    }
+
+    /// It as the whole value of a header, which debugging does not show.
+    ///
+    /// # Errors
+    /// It holds a byte that no header may hold.
+    pub(crate) fn to_header_value(&self) -> Result<HeaderValue, &'static str> {
+        header_value(self.0.to_vec())
     }
 
     /// The bytes themselves. Callers render them for the wire and keep no copy.
@@ -33,6 +44,12 @@ impl Secret {
             }
         }
         self
+    }
+}
+
+impl From<Zeroizing<Vec<u8>>> for Secret {
+    fn from(bytes: Zeroizing<Vec<u8>>) -> Self {
+        Self(bytes)
     }
 }
 

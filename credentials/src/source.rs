@@ -1,9 +1,17 @@
 //! The places where secrets are kept, one file each, behind one trait.
 
+mod bitwarden;
+mod command;
 mod env;
 mod file;
+mod json;
 mod keyring;
+pub(crate) mod oauth2;
+mod onepassword;
+mod process;
 pub(crate) mod provided;
+pub(crate) mod vault;
+mod web;
 
 use std::fmt;
 use std::future::Future;
@@ -48,6 +56,19 @@ pub enum Fault {
     TimedOut,
 }
 
+impl Fault {
+    /// The fault of a source that cannot be asked for want of the secret at `needed`.
+    fn of(self, needed: &Locator) -> Self {
+        match self {
+            Self::Missing(hint) => Self::Missing(format!("it needs `{needed}`: {hint}")),
+            Self::Unavailable(reason) => {
+                Self::Unavailable(format!("it needs `{needed}`: {reason}"))
+            }
+            Self::TimedOut => Self::TimedOut,
+        }
+    }
+}
+
 /// What a source answers with.
 pub(crate) type Fetching<'a> = Pin<Box<dyn Future<Output = Result<Fetched, Fault>> + Send + 'a>>;
 
@@ -68,6 +89,11 @@ pub(crate) fn open(locator: &Locator) -> Box<dyn Source> {
         Locator::Env(name) => Box::new(env::Variable(name)),
         Locator::File(path) => Box::new(file::KeyFile(path)),
         Locator::Keyring { service, account } => Box::new(keyring::Account { service, account }),
+        Locator::OnePassword(reference) => Box::new(onepassword::Field(reference)),
+        Locator::Bitwarden { item, field } => Box::new(bitwarden::Item { item, field }),
+        Locator::Command { argv, .. } => Box::new(command::Program(argv)),
+        Locator::Vault(field) => field,
+        Locator::OAuth2(grant) => Box::new(oauth2::Issuer::new(*grant)),
         Locator::Provided(provided) => Box::new(provided),
     }
 }

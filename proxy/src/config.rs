@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit};
-use nono_credentials::Provided;
+use nono_credentials::{OAuth2Config, Provided, VaultConfig};
 
 use crate::allowlist::{Allowlist, HostPattern, HostSet};
 use crate::preset;
@@ -162,9 +162,17 @@ pub struct RouteConfig {
     /// Where it leads: an `https` URL, with or without a base path. Plain `http` only to
     /// loopback and private addresses.
     pub upstream: String,
-    /// Where the credential is kept: a name in the OS keyring, or `keyring://`, `env://` or
-    /// `file://`.
+    /// Where the credential is kept: a name in the OS keyring, or `keyring://service/account`,
+    /// `env://NAME`, `file:///path`, `op://vault/item/field`, `bw://item/field`, `cmd://name`
+    /// (with `credential_command`) or `vault://mount/path#field` (with `vault`).
     pub credential_key: Option<String>,
+    /// The program, and its arguments, whose output is the credential `cmd://name`. No shell
+    /// reads them.
+    pub credential_command: Vec<String>,
+    /// The server of a credential `vault://`.
+    pub vault: Option<VaultConfig>,
+    /// A token endpoint that gives the credential, instead of `credential_key`.
+    pub oauth2: Option<OAuth2Config>,
     /// A credential that the program gives itself, instead of `credential_key`: a value, or
     /// something to ask for one.
     pub credential: Option<Provided>,
@@ -218,6 +226,9 @@ impl Default for RouteConfig {
             prefix: String::new(),
             upstream: String::new(),
             credential_key: None,
+            credential_command: Vec::new(),
+            vault: None,
+            oauth2: None,
             credential: None,
             inject_mode: InjectMode::Header,
             inject_header: "Authorization".into(),

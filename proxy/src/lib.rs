@@ -62,4 +62,5 @@ pub mod fuzz;
 pub use config::{ConfigError, InjectMode, Limits, ProxyConfig, RouteConfig};
 pub use error::StartError;
 pub use handle::ProxyHandle;
+pub use nono_credentials::{OAuth2Config, Provided, VaultConfig};
 pub use prepare::Diagnostic;

@@ -60,7 +60,7 @@ impl PyProxyConfig {
         require_auth=true, head_timeout_secs=60.0, connect_timeout_secs=10.0,
         response_timeout_secs=600.0, idle_timeout_secs=600.0,
         audit_records=250_000, workers=None, pool_idle_timeout_secs=30.0,
-        max_client_connections=None,
+        max_client_connections=None, credential_timeout_secs=30.0,
     ))]
     #[expect(clippy::too_many_arguments, reason = "the keyword arguments of the Python class")]
     #[expect(clippy::needless_pass_by_value, reason = "extracted from Python arguments")]
@@ -84,6 +84,7 @@ impl PyProxyConfig {
         workers: Option<usize>,
         pool_idle_timeout_secs: f64,
         max_client_connections: Option<usize>,
+        credential_timeout_secs: f64,
     ) -> PyResult<Self> {
         if let Some(external) = external_proxy {
             return Err(not_implemented("external_proxy", &external.get().address));
@@ -103,7 +104,7 @@ impl PyProxyConfig {
             pool_idle: time_limit("pool_idle_timeout_secs", pool_idle_timeout_secs)?,
             max_client_connections: max_client_connections
                 .unwrap_or(defaults.max_client_connections),
-            credential: defaults.credential,
+            credential: time_limit("credential_timeout_secs", credential_timeout_secs)?,
             audit_records,
             workers: workers.unwrap_or(defaults.workers),
         };
@@ -193,6 +194,12 @@ impl PyProxyConfig {
     #[getter]
     fn pool_idle_timeout_secs(&self) -> f64 {
         self.inner.limits.pool_idle.as_secs_f64()
+    }
+
+    /// How long the source of a credential may take; the start waits as long at most.
+    #[getter]
+    fn credential_timeout_secs(&self) -> f64 {
+        self.inner.limits.credential.as_secs_f64()
     }
 
     /// How many client connections may be open, idle ones included; more are answered 503.

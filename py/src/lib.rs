@@ -12,6 +12,7 @@ mod audit;
 mod blocking;
 mod capability;
 mod config;
+mod credential;
 mod enums;
 mod error;
 mod exec;
@@ -38,6 +39,8 @@ mod _nono_py {
     use crate::capability::{PyCapabilitySet, PyFsCapability};
     #[pymodule_export]
     use crate::config::{PyExternalProxyConfig, PyProxyConfig};
+    #[pymodule_export]
+    use crate::credential::{PyOAuth2Config, PyVaultConfig};
     #[pymodule_export]
     use crate::exec::{PyCommand, sandboxed_exec};
     #[pymodule_export]

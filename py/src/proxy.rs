@@ -88,12 +88,19 @@ impl PyProxyHandle {
         audit::events(py, &records)
     }
 
-    /// What the proxy found amiss when it started, as dictionaries.
+    /// Fetch all credentials again, and return what failed, as `diagnostics()` does. Requests under
+    /// way keep what they have.
+    fn reload_credentials<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let failed = blocking::wait(py, self.inner.reload_credentials())?;
+        audit::diagnostics(py, &failed)
+    }
+
+    /// What fails requests now, as dictionaries.
     fn diagnostics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         audit::diagnostics(py, &self.inner.diagnostics())
     }
 
-    /// What the proxy found amiss when it started, as a JSON array.
+    /// What fails requests now, as a JSON array.
     fn diagnostics_json(&self) -> PyResult<String> {
         serde_json::to_string(&self.inner.diagnostics())
             .map_err(|error| PyRuntimeError::new_err(format!("cannot serialise: {error}")))

@@ -5,9 +5,12 @@ use std::fs;
 use std::path::PathBuf;
 
 use nono_proxy::RouteConfig;
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyType};
 
+use crate::arguments::{CommandArgument, time_limit};
+use crate::credential::{CredentialArgument, PyOAuth2Config, PyVaultConfig};
 use crate::enums::{InjectArgument, inject_mode};
 use crate::error::{config_error, path_error};
 
@@ -34,7 +37,9 @@ impl PyRouteConfig {
         inject_header="Authorization", credential_format=None, path_pattern=None,
         path_replacement=None, query_param_name=None, env_var=None, endpoint_rules=Vec::new(),
         tls_ca=None, tls_client_cert=None, tls_client_key=None, base_url_vars=Vec::new(),
-        key_vars=Vec::new(), strip_client_credentials=false,
+        key_vars=Vec::new(), strip_client_credentials=false, credential=None,
+        credential_command=None, credential_ttl_secs=None, oauth2=None, vault=None,
+        extra_headers=Vec::new(),
     ))]
     #[expect(clippy::too_many_arguments, reason = "the keyword arguments of the Python class")]
     fn new(
@@ -55,14 +60,24 @@ impl PyRouteConfig {
         base_url_vars: Vec<String>,
         key_vars: Vec<String>,
         strip_client_credentials: bool,
+        credential: Option<CredentialArgument>,
+        credential_command: Option<CommandArgument>,
+        credential_ttl_secs: Option<f64>,
+        oauth2: Option<Py<PyOAuth2Config>>,
+        vault: Option<Py<PyVaultConfig>>,
+        extra_headers: Vec<(String, String)>,
     ) -> PyResult<Self> {
+        let ttl = credential_ttl_secs.map(|ttl| time_limit("credential_ttl_secs", ttl));
         let inner = RouteConfig {
             prefix,
             upstream,
             credential_key,
-            credential: None,
-            credential_ttl: None,
-            extra_headers: Vec::new(),
+            credential: credential.map(|given| given.0),
+            credential_command: credential_command.map(words).transpose()?.unwrap_or_default(),
+            credential_ttl: ttl.transpose()?,
+            oauth2: oauth2.map(|oauth2| oauth2.get().0.clone()),
+            vault: vault.map(|vault| vault.get().0.clone()),
+            extra_headers,
             inject_mode: inject_mode.0,
             inject_header: inject_header.to_owned(),
             credential_format,
@@ -129,6 +144,24 @@ impl PyRouteConfig {
     #[getter]
     fn credential_key(&self) -> Option<&str> {
         self.inner.credential_key.as_deref()
+    }
+
+    /// The program of a `cmd://` reference, and its arguments.
+    #[getter]
+    fn credential_command(&self) -> Vec<String> {
+        self.inner.credential_command.clone()
+    }
+
+    /// How long a credential is valid whose source does not say.
+    #[getter]
+    fn credential_ttl_secs(&self) -> Option<f64> {
+        self.inner.credential_ttl.map(|ttl| ttl.as_secs_f64())
+    }
+
+    /// Headers that go with the credential.
+    #[getter]
+    fn extra_headers(&self) -> Vec<(String, String)> {
+        self.inner.extra_headers.clone()
     }
 
     #[getter]
@@ -209,6 +242,15 @@ impl PyRouteConfig {
         let upstream = PyString::new(py, &self.inner.upstream).repr()?;
         Ok(format!("RouteConfig(prefix={prefix}, upstream={upstream})"))
     }
+}
+
+/// The reference's `cmd://` words, which have to be text.
+fn words(command: CommandArgument) -> PyResult<Vec<String>> {
+    let text = |word: std::ffi::OsString| {
+        word.into_string()
+            .map_err(|_| PyValueError::new_err("credential_command is not valid UTF-8"))
+    };
+    command.0.into_iter().map(text).collect()
 }
 
 /// Looks whether the files of a route exist, for an exception with `errno` and `filename`; what

@@ -5,14 +5,18 @@ use std::time::Duration;
 
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST};
 use http::{HeaderName, HeaderValue};
-use nono_credentials::{Credential, Header, Injection, Locator, ParseError, Pattern};
+use nono_credentials::{Credential, Header, Injection, Locator, Options, ParseError, Pattern};
 
 use crate::config::{ConfigError, InjectMode, Limits, RouteConfig};
 use crate::headers::is_hop_by_hop;
 
+/// How long what a command prints is valid: less than any cloud's tokens.
+const COMMAND_TTL: Duration = Duration::from_mins(5);
+
 /// The credential of a route, not yet loaded; `None` if it has none.
 pub(super) fn parse(config: &RouteConfig) -> Result<Option<Credential>, ConfigError> {
     reject_stray_options(config)?;
+    reject_stray_source(config)?;
     let injection = parse_injection(config)?;
     let Some(locator) = parse_locator(config)? else { return Ok(None) };
     let credential = Credential::new(locator, injection).with_headers(parse_headers(config)?);
@@ -21,21 +25,44 @@ pub(super) fn parse(config: &RouteConfig) -> Result<Option<Credential>, ConfigEr
 
 /// Where the credential comes from; from one place at most.
 fn parse_locator(config: &RouteConfig) -> Result<Option<Locator>, ConfigError> {
-    match (&config.credential_key, &config.credential) {
-        (None, None) => Ok(None),
-        (Some(key), None) => {
-            Locator::parse(key).map(Some).map_err(|error| wrong("credential_key", key, &error))
+    match (&config.credential_key, &config.credential, &config.oauth2) {
+        (Some(key), None, None) => {
+            let options =
+                Options { command: &config.credential_command, vault: config.vault.as_ref() };
+            let parsed = Locator::parse_with(key, options);
+            parsed.map(Some).map_err(|error| wrong("credential_key", key, &error))
         }
-        (None, Some(provided)) => Ok(Some(Locator::Provided(provided.clone()))),
-        (Some(key), Some(_)) => {
-            let reason = "the route has `credential` too; give one of them";
-            Err(ConfigError::new("credential_key", key, reason))
+        (None, Some(provided), None) => Ok(Some(Locator::Provided(provided.clone()))),
+        (None, None, Some(oauth2)) => {
+            let parsed = Locator::oauth2(oauth2);
+            parsed.map(Some).map_err(|error| wrong("oauth2", &oauth2.token_url, &error))
+        }
+        (None, None, None) => Ok(None),
+        _ => {
+            let reason = "of `credential_key`, `credential` and `oauth2` a route has one of them";
+            Err(ConfigError::new("prefix", &config.prefix, reason))
         }
     }
 }
 
+/// The options of a source, where there is no reference to it.
+fn reject_stray_source(config: &RouteConfig) -> Result<(), ConfigError> {
+    let command = config.credential_command.first().map(String::as_str);
+    let vault = config.vault.as_ref().map(|vault| vault.address.as_str());
+    for (field, value) in [("credential_command", command), ("vault", vault)] {
+        if let (None, Some(value)) = (&config.credential_key, value) {
+            let reason = "it has no effect without `credential_key`";
+            return Err(ConfigError::new(field, value, reason));
+        }
+    }
+    Ok(())
+}
+
 fn parse_ttl(config: &RouteConfig) -> Result<Option<Duration>, ConfigError> {
-    let Some(ttl) = config.credential_ttl else { return Ok(None) };
+    let is_command = !config.credential_command.is_empty();
+    let Some(ttl) = config.credential_ttl.or_else(|| is_command.then_some(COMMAND_TTL)) else {
+        return Ok(None);
+    };
     if ttl.is_zero() || ttl > Limits::LONGEST {
         let reason = "it must be longer than nothing and at most 30 days";
         return Err(ConfigError::new("credential_ttl", format!("{ttl:?}"), reason));
@@ -128,7 +155,7 @@ fn reject_stray_options(config: &RouteConfig) -> Result<(), ConfigError> {
         let Some(value) = value else { continue };
         let reason = if !homes.contains(&mode) {
             format!("it has no effect with inject_mode {}", mode.as_str())
-        } else if config.credential_key.is_none() && config.credential.is_none() {
+        } else if !has_credential(config) {
             "it has no effect without `credential_key`".into()
         } else {
             continue;
@@ -136,6 +163,11 @@ fn reject_stray_options(config: &RouteConfig) -> Result<(), ConfigError> {
         return Err(ConfigError::new(field, value, reason));
     }
     Ok(())
+}
+
+/// Whether the route names a credential of its own.
+pub(crate) fn has_credential(config: &RouteConfig) -> bool {
+    config.credential_key.is_some() || config.credential.is_some() || config.oauth2.is_some()
 }
 
 fn required<'a>(

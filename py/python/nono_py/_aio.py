@@ -11,7 +11,7 @@ import os
 import signal
 import struct
 import termios
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,15 @@ async def enter(proxy: ProxyHandle) -> ProxyHandle:
 async def leave(proxy: ProxyHandle) -> None:
     """Shut the proxy down without holding up the loop."""
     await asyncio.to_thread(proxy.shutdown)
+
+
+def run(awaitable: Awaitable[object]) -> object:
+    """Wait for what a credential's callable returned, on a loop of this thread's own."""
+
+    async def wait() -> object:
+        return await awaitable
+
+    return asyncio.run(wait())
 
 
 async def sandboxed_exec_async(

@@ -1,0 +1,243 @@
+//! OAuth 2.0 (RFC 6749): an access token for client credentials (§4.4) or a refresh token (§6).
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderValue, Request};
+use http_body_util::Full;
+use tokio::time::timeout;
+use url::Url;
+use zeroize::Zeroizing;
+
+use super::{Fault, Fetched, Fetching, Source, json, open, web};
+use crate::injection::{escape, header_value};
+use crate::{Locator, ParseError, Secret};
+
+/// How long a token is valid whose issuer does not say (RFC 6749 §5.1 leaves that open).
+const USUAL_LIFE: Duration = Duration::from_hours(1);
+
+/// Where tokens come from, and by which right. Plain data.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct OAuth2Config {
+    /// The token endpoint: an https URL; plain http only on this machine.
+    pub token_url: String,
+    /// The client's name, or a credential reference (`env://…`) to where it is kept.
+    pub client_id: String,
+    /// Where the client's secret is kept: a credential reference. Public clients have none.
+    pub client_secret: Option<String>,
+    /// Where a refresh token is kept: a credential reference. Without one the client's own
+    /// credentials are the grant. If the issuer replaces it, the new one is kept in memory.
+    pub refresh_token: Option<String>,
+    /// What the token is to be for, in the issuer's words.
+    pub scope: Option<String>,
+    /// Further parameters of the request: an `audience`.
+    pub extra_params: Vec<(String, String)>,
+    /// Whether the client's secret goes into the body (`client_secret_post`) and not into
+    /// `Authorization` (`client_secret_basic`), which every issuer must take (§2.3.1).
+    pub secret_in_body: bool,
+}
+
+/// The parsed form.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Grant {
+    url: Url,
+    client_id: Identifier,
+    client_secret: Option<Box<Locator>>,
+    refresh_token: Option<Box<Locator>>,
+    parameters: Vec<(String, String)>,
+    secret_in_body: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Identifier {
+    Plain(String),
+    Kept(Box<Locator>),
+}
+
+impl Grant {
+    /// Judges `config`.
+    pub(crate) fn parse(config: &OAuth2Config) -> Result<Self, ParseError> {
+        let invalid = |reason: &str| Err(ParseError::Invalid(reason.into()));
+        let locate = |text: &Option<String>| {
+            text.as_deref().map(Locator::parse).transpose().map(|found| found.map(Box::new))
+        };
+        let client_secret = locate(&config.client_secret)?;
+        let refresh_token = locate(&config.refresh_token)?;
+        if config.client_id.is_empty() {
+            return invalid("`client_id` is missing");
+        }
+        if client_secret.is_none() && refresh_token.is_none() {
+            return invalid(
+                "it needs `client_secret` or `refresh_token`: a right to get a token by",
+            );
+        }
+        if client_secret.is_none() && config.secret_in_body {
+            return invalid("there is no `client_secret` that could go into the body");
+        }
+        let reserved = ["grant_type", "client_id", "client_secret", "refresh_token", "scope"];
+        if let Some((name, _)) =
+            config.extra_params.iter().find(|(name, _)| reserved.contains(&&**name))
+        {
+            return invalid(&format!("`extra_params` must not set `{name}`"));
+        }
+        let mut parameters = config.extra_params.clone();
+        parameters.extend(config.scope.iter().map(|scope| ("scope".into(), scope.clone())));
+        let client_id = if config.client_id.contains("://") {
+            Identifier::Kept(Locator::parse(&config.client_id)?.into())
+        } else {
+            Identifier::Plain(config.client_id.clone())
+        };
+        let (url, secret_in_body) = (web::parse_address(&config.token_url)?, config.secret_in_body);
+        Ok(Self { url, client_id, client_secret, refresh_token, parameters, secret_in_body })
+    }
+
+    /// The token endpoint, for messages.
+    pub(crate) fn endpoint(&self) -> &Url {
+        &self.url
+    }
+}
+
+/// A grant in use.
+pub(super) struct Issuer {
+    grant: Grant,
+    /// The refresh token that the issuer gave last, in place of the one that is kept.
+    renewed: Mutex<Option<Zeroizing<Vec<u8>>>>,
+}
+
+impl Issuer {
+    pub(super) fn new(grant: Grant) -> Self {
+        Self { grant, renewed: Mutex::default() }
+    }
+}
+
+impl Source for Issuer {
+    fn fetch(&self, limit: Duration) -> Fetching<'_> {
+        Box::pin(
+            async move { timeout(limit, self.ask(limit)).await.unwrap_or(Err(Fault::TimedOut)) },
+        )
+    }
+}
+
+impl Issuer {
+    async fn ask(&self, limit: Duration) -> Result<Fetched, Fault> {
+        let asked = Instant::now();
+        let request = self.request(limit).await?;
+        let answer = web::send(request).await?;
+        let document = json::Document::parse(&answer.body);
+        let root = document.as_ref().map(json::Document::root);
+        let text = |name: &str| root.and_then(|root| root[name].as_str());
+        if !answer.status.is_success() {
+            // The code alone: a description may quote what was sent.
+            let code = text("error").filter(|code| is_code(code)).unwrap_or("no reason");
+            let what = format!("the issuer refused, with {} and `{code}`", answer.status);
+            return Err(Fault::Unavailable(what));
+        }
+        let Some(token) = text("access_token").filter(|token| !token.is_empty()) else {
+            return Err(Fault::Unavailable("the issuer's answer holds no access token".into()));
+        };
+        if let Some(renewed) = text("refresh_token").filter(|_| self.grant.refresh_token.is_some())
+        {
+            let renewed = Zeroizing::new(renewed.as_bytes().to_vec());
+            *self.renewed.lock().unwrap_or_else(PoisonError::into_inner) = Some(renewed);
+        }
+        let life = root.and_then(|root| {
+            let life = &root["expires_in"];
+            life.as_u64().or_else(|| life.as_str()?.parse().ok())
+        });
+        let life = life.map_or(USUAL_LIFE, Duration::from_secs);
+        let secret = Secret::from(Zeroizing::new(token.as_bytes().to_vec()));
+        Ok(Fetched { secret, expires: asked.checked_add(life) })
+    }
+
+    async fn request(&self, limit: Duration) -> Result<Request<Full<Bytes>>, Fault> {
+        let Grant { client_secret, refresh_token, secret_in_body, .. } = &self.grant;
+        let client_id = match &self.grant.client_id {
+            Identifier::Plain(text) => Secret::new(text.clone().into()),
+            Identifier::Kept(locator) => fetch(locator, limit).await?,
+        };
+        let client_secret = match client_secret {
+            Some(locator) => Some(fetch(locator, limit).await?),
+            None => None,
+        };
+        let refresh_token = match refresh_token {
+            Some(locator) => Some(self.refresh_token(locator, limit).await?),
+            None => None,
+        };
+        let mut form = Form::default();
+        let kind = if refresh_token.is_some() { "refresh_token" } else { "client_credentials" };
+        form.add("grant_type", &Secret::new(kind.into()));
+        if let Some(token) = &refresh_token {
+            form.add("refresh_token", token);
+        }
+        for (name, value) in &self.grant.parameters {
+            form.add(name, &Secret::new(value.clone().into()));
+        }
+        let mut request = Request::post(self.grant.url.as_str())
+            .header(ACCEPT, "application/json")
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+        match &client_secret {
+            Some(secret) if !secret_in_body => {
+                request = request.header(AUTHORIZATION, basic(&client_id, secret)?);
+            }
+            secret => {
+                form.add("client_id", &client_id);
+                if let Some(secret) = secret {
+                    form.add("client_secret", secret);
+                }
+            }
+        }
+        let request = request.body(Full::new(Bytes::from_owner(form.0)));
+        request.map_err(|_| Fault::Unavailable("its URL is not one".into()))
+    }
+
+    async fn refresh_token(&self, kept: &Locator, limit: Duration) -> Result<Secret, Fault> {
+        let renewed = self.renewed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match renewed {
+            Some(renewed) => Ok(renewed.into()),
+            None => fetch(kept, limit).await,
+        }
+    }
+}
+
+async fn fetch(locator: &Locator, limit: Duration) -> Result<Secret, Fault> {
+    let fetched = open(locator).fetch(limit).await.map_err(|fault| fault.of(locator))?;
+    Ok(fetched.secret)
+}
+
+/// Whether it is an error code of RFC 6749 §5.2 or like one.
+fn is_code(text: &str) -> bool {
+    text.len() <= 64 && text.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+}
+
+/// A form in memory that is overwritten when dropped.
+#[derive(Default)]
+struct Form(Zeroizing<Vec<u8>>);
+
+impl Form {
+    fn add(&mut self, name: &str, value: &Secret) {
+        let (name, value) = (escape(&Secret::new(name.into())), escape(value));
+        let (name, value) = (name.expose().as_bytes(), value.expose().as_bytes());
+        let parts: [&[u8]; 4] = [if self.0.is_empty() { b"" } else { b"&" }, name, b"=", value];
+        let length = self.0.len() + parts.iter().map(|part| part.len()).sum::<usize>();
+        // Growing would leave copies behind.
+        let mut longer = Zeroizing::new(Vec::with_capacity(length));
+        longer.extend_from_slice(&self.0);
+        for part in parts {
+            longer.extend_from_slice(part);
+        }
+        self.0 = longer;
+    }
+}
+
+/// The client's credentials, each encoded by itself first (RFC 6749 §2.3.1).
+fn basic(id: &Secret, secret: &Secret) -> Result<HeaderValue, Fault> {
+    let (id, secret) = (escape(id), escape(secret));
+    let both = Zeroizing::new([id.expose(), ":", secret.expose()].concat());
+    let encoded = Zeroizing::new(BASE64.encode(both.as_bytes()));
+    let value = ["Basic ", &encoded].concat().into_bytes();
+    header_value(value).map_err(|reason| Fault::Unavailable(reason.into()))
+}

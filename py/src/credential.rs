@@ -1,0 +1,209 @@
+//! Where the credential of a `RouteConfig` comes from, besides references: a value, a callable
+//! that is asked for one, an OAuth 2.0 issuer, and the Vault server of a reference.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use nono_credentials::{Fault, Fetched, Provide, Provided, Secret};
+use nono_proxy::{OAuth2Config, VaultConfig};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDateTime, PyDelta, PyString, PyTuple};
+
+/// The argument `credential`.
+#[derive(Debug, Clone)]
+pub(crate) struct CredentialArgument(pub(crate) Provided);
+
+impl FromPyObject<'_, '_> for CredentialArgument {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
+        if object.is_callable() {
+            let callable = Callable(object.to_owned().unbind());
+            return Ok(Self(Provided::by("credential callable", callable)));
+        }
+        let secret = secret(&object)?;
+        if secret.is_empty() {
+            return Err(PyValueError::new_err("credential is empty"));
+        }
+        Ok(Self(Provided::value(secret)))
+    }
+}
+
+/// A function or coroutine function that returns a value, or a value and its expiry.
+struct Callable(Py<PyAny>);
+
+impl Provide for Callable {
+    fn provide(&self) -> Result<Fetched, Fault> {
+        let asked = Python::try_attach(|py| {
+            // The text of an exception may hold the value; its name does not.
+            self.ask(py).map_err(|error| error.get_type(py).to_string())
+        });
+        match asked {
+            Some(Ok(fetched)) => Ok(fetched),
+            Some(Err(name)) => Err(Fault::Unavailable(format!("the callable raised {name}"))),
+            None => Err(Fault::Unavailable("the interpreter is ending".into())),
+        }
+    }
+}
+
+impl Callable {
+    fn ask(&self, py: Python<'_>) -> PyResult<Fetched> {
+        let mut given = self.0.bind(py).call0()?;
+        if given.hasattr("__await__")? {
+            given = py.import("nono_py._aio")?.call_method1("run", (given,))?;
+        }
+        let Ok(pair) = given.cast::<PyTuple>() else { return Ok(secret(&given)?.into()) };
+        let (value, expires): (Bound<'_, PyAny>, Bound<'_, PyAny>) = pair.extract()?;
+        let expires = if expires.is_none() { None } else { Some(expiry(&expires)?) };
+        Ok(Fetched { secret: secret(&value)?, expires })
+    }
+}
+
+fn secret(value: &Bound<'_, PyAny>) -> PyResult<Secret> {
+    if let Ok(bytes) = value.cast::<PyBytes>() {
+        return Ok(Secret::new(bytes.as_bytes().to_vec()));
+    }
+    if let Ok(text) = value.cast::<PyString>() {
+        return Ok(Secret::new(text.to_cow()?.as_bytes().to_vec()));
+    }
+    let kind = value.get_type();
+    let message = format!("a credential is str, bytes or a callable, not {}", kind.name()?);
+    Err(PyTypeError::new_err(message))
+}
+
+/// When a value expires: a `datetime` with its time zone, or a `timedelta` or seconds from now.
+fn expiry(value: &Bound<'_, PyAny>) -> PyResult<Instant> {
+    let left = if value.is_instance_of::<PyDateTime>() {
+        if value.getattr("tzinfo")?.is_none() {
+            let message = "the expiry of a credential has no time zone; use datetime.now(UTC) + …";
+            return Err(PyValueError::new_err(message));
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        value.call_method0("timestamp")?.extract::<f64>()? - now.as_secs_f64()
+    } else if value.is_instance_of::<PyDelta>() {
+        value.call_method0("total_seconds")?.extract()?
+    } else {
+        value.extract()?
+    };
+    let left = Duration::try_from_secs_f64(left.max(0.0));
+    left.ok().and_then(|left| Instant::now().checked_add(left)).ok_or_else(|| {
+        PyValueError::new_err("the expiry of a credential is not a time that will come")
+    })
+}
+
+/// The Vault server that a `vault://` reference is of.
+#[pyclass(name = "VaultConfig", module = "nono_py", frozen)]
+#[derive(Debug)]
+pub(crate) struct PyVaultConfig(pub(crate) VaultConfig);
+
+#[pymethods]
+impl PyVaultConfig {
+    #[new]
+    #[pyo3(signature = (address, token_key, namespace=None))]
+    fn new(address: String, token_key: String, namespace: Option<String>) -> Self {
+        Self(VaultConfig { address, token_key, namespace })
+    }
+
+    /// Its URL.
+    #[getter]
+    fn address(&self) -> &str {
+        &self.0.address
+    }
+
+    /// Where the token is kept that it is asked with.
+    #[getter]
+    fn token_key(&self) -> &str {
+        &self.0.token_key
+    }
+
+    /// The namespace of the secret.
+    #[getter]
+    fn namespace(&self) -> Option<&str> {
+        self.0.namespace.as_deref()
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        Ok(format!("VaultConfig(address={})", PyString::new(py, &self.0.address).repr()?))
+    }
+}
+
+/// An OAuth 2.0 token endpoint, and the right to get tokens from it.
+#[pyclass(name = "OAuth2Config", module = "nono_py", frozen)]
+#[derive(Debug)]
+pub(crate) struct PyOAuth2Config(pub(crate) OAuth2Config);
+
+#[pymethods]
+impl PyOAuth2Config {
+    #[new]
+    #[pyo3(signature = (
+        token_url, client_id, client_secret=None, *, refresh_token=None, scope=None,
+        extra_params=Vec::new(), secret_in_body=false,
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "the keyword arguments of the Python class")]
+    fn new(
+        token_url: String,
+        client_id: String,
+        client_secret: Option<String>,
+        refresh_token: Option<String>,
+        scope: Option<String>,
+        extra_params: Vec<(String, String)>,
+        secret_in_body: bool,
+    ) -> Self {
+        Self(OAuth2Config {
+            token_url,
+            client_id,
+            client_secret,
+            refresh_token,
+            scope,
+            extra_params,
+            secret_in_body,
+        })
+    }
+
+    /// The token endpoint.
+    #[getter]
+    fn token_url(&self) -> &str {
+        &self.0.token_url
+    }
+
+    /// The client's name, or where it is kept.
+    #[getter]
+    fn client_id(&self) -> &str {
+        &self.0.client_id
+    }
+
+    /// Where the client's secret is kept.
+    #[getter]
+    fn client_secret(&self) -> Option<&str> {
+        self.0.client_secret.as_deref()
+    }
+
+    /// Where the refresh token is kept.
+    #[getter]
+    fn refresh_token(&self) -> Option<&str> {
+        self.0.refresh_token.as_deref()
+    }
+
+    /// What tokens are to be for.
+    #[getter]
+    fn scope(&self) -> Option<&str> {
+        self.0.scope.as_deref()
+    }
+
+    /// Further parameters of the request.
+    #[getter]
+    fn extra_params(&self) -> Vec<(String, String)> {
+        self.0.extra_params.clone()
+    }
+
+    /// Whether the client's secret goes into the body.
+    #[getter]
+    fn secret_in_body(&self) -> bool {
+        self.0.secret_in_body
+    }
+
+    /// Without the references: whoever mistakes a key for one finds it nowhere.
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        Ok(format!("OAuth2Config(token_url={})", PyString::new(py, &self.0.token_url).repr()?))
+    }
+}

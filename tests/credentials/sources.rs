@@ -1,0 +1,325 @@
+//! Sources that are asked over the network, or by running a program.
+
+use std::fs;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use http::Response;
+use http_body_util::{BodyExt, Full};
+use nono_proxy::{Limits, OAuth2Config, ProxyConfig, RouteConfig, VaultConfig};
+use support::{KEY_VARIABLE, Origin, REAL_KEY, Reaction, Seen, TestProxy};
+
+use crate::stage::{keys_seen, open_route, proxy, until};
+
+fn json(status: u16, body: &str) -> Reaction {
+    let body = Full::from(body.to_owned()).boxed();
+    Response::builder()
+        .status(status)
+        .header("content-type", "application/json")
+        .body(body)
+        .unwrap()
+}
+
+fn vault_route(origin: &Origin, vault: &Origin, key: &str) -> RouteConfig {
+    let vault = VaultConfig {
+        address: format!("http://{}", vault.addr),
+        token_key: format!("env://{KEY_VARIABLE}"),
+        namespace: Some("team".into()),
+    };
+    RouteConfig { credential_key: Some(key.into()), vault: Some(vault), ..open_route(origin) }
+}
+
+/// Answers as Vault's KV store does: one secret, one token, one namespace.
+fn vault(seen: &Seen) -> Reaction {
+    if seen.header("x-vault-token") != REAL_KEY {
+        return json(403, r#"{"errors":["permission denied"]}"#);
+    }
+    assert_eq!((seen.method.as_str(), seen.header("x-vault-namespace")), ("GET", "team"));
+    match seen.target.as_str() {
+        "/v1/kv/data/llm/openai" => json(
+            200,
+            r#"{"data":{"data":{"key":"sk-from-vault","empty":""},"metadata":{"version":3}}}"#,
+        ),
+        "/v1/kv/data/sealed" => json(503, r#"{"errors":["Vault is sealed"]}"#),
+        _ => json(404, r#"{"errors":[]}"#),
+    }
+}
+
+#[tokio::test]
+async fn a_field_of_a_secret_in_vault() {
+    let (origin, vault) = (Origin::hello().await, Origin::start(None, vault).await);
+    let proxy = proxy(vault_route(&origin, &vault, "vault://kv/llm/openai#key")).await;
+    assert_eq!(proxy.diagnostics(), []);
+    assert_eq!(proxy.get("/api/x").await.status, 200);
+    assert_eq!(keys_seen(&origin), ["sk-from-vault"]);
+}
+
+#[tokio::test]
+async fn what_vault_does_not_give_is_said_in_words() {
+    let (origin, vault) = (Origin::hello().await, Origin::start(None, vault).await);
+    for (key, code, said) in [
+        ("vault://kv/llm/openai#other", "credential_not_found", "no field `other`"),
+        ("vault://kv/llm/openai#empty", "credential_not_found", "no field `empty`"),
+        ("vault://kv/nothing#key", "credential_not_found", "vault kv put kv/nothing key="),
+        ("vault://kv/sealed#key", "credential_unavailable", "sealed"),
+    ] {
+        let proxy = proxy(vault_route(&origin, &vault, key)).await;
+        let found = proxy.diagnostics();
+        let text = format!("{} {:?}", found[0].message, found[0].hint);
+        assert_eq!(found[0].code, code, "{text}");
+        assert!(text.contains(said) && text.contains(key), "{text}");
+    }
+    let mut route = vault_route(&origin, &vault, "vault://kv/llm/openai#key");
+    let wrong = VaultConfig { token_key: "env://PATH".into(), ..route.vault.take().unwrap() };
+    let proxy = proxy(RouteConfig { vault: Some(wrong), ..route }).await;
+    let said = &proxy.diagnostics()[0].message;
+    assert!(said.contains("refuses the token at `env://PATH`"), "{said}");
+}
+
+#[tokio::test]
+async fn a_vault_that_is_not_there_is_unavailable() {
+    let origin = Origin::hello().await;
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut route = vault_route(&origin, &origin, "vault://kv/llm/openai#key");
+    route.vault.as_mut().unwrap().address = format!("http://{closed}");
+    let proxy = proxy(route).await;
+    let found = proxy.diagnostics();
+    assert_eq!(found[0].code, "credential_unavailable");
+    assert!(found[0].message.contains("cannot be reached"), "{}", found[0].message);
+}
+
+fn oauth2(issuer: &Origin) -> OAuth2Config {
+    OAuth2Config {
+        token_url: format!("http://{}/token", issuer.addr),
+        client_id: "agent:1".into(),
+        client_secret: Some(format!("env://{KEY_VARIABLE}")),
+        scope: Some("read write".into()),
+        extra_params: vec![("audience".into(), "https://api/".into())],
+        ..OAuth2Config::default()
+    }
+}
+
+#[tokio::test]
+async fn a_token_by_client_credentials_and_a_new_one_before_it_expires() {
+    let count = AtomicUsize::new(0);
+    let issuer = Origin::start(None, move |seen| {
+        let basic =
+            base64::engine::general_purpose::STANDARD.encode(format!("agent%3A1:{REAL_KEY}"));
+        assert_eq!(seen.header("authorization"), format!("Basic {basic}"));
+        assert_eq!((seen.method.as_str(), seen.target.as_str()), ("POST", "/token"));
+        let form = "grant_type=client_credentials&audience=https%3A%2F%2Fapi%2F&scope=read%20write";
+        assert_eq!(seen.body, form);
+        let count = count.fetch_add(1, Ordering::SeqCst);
+        let life = if count == 0 { 1 } else { 3600 };
+        json(
+            200,
+            &format!(
+                r#"{{"access_token":"token-{count}","token_type":"Bearer","expires_in":{life}}}"#
+            ),
+        )
+    })
+    .await;
+    let origin = Origin::hello().await;
+    let proxy = proxy(RouteConfig { oauth2: Some(oauth2(&issuer)), ..open_route(&origin) }).await;
+    assert_eq!(proxy.diagnostics(), []);
+    assert_eq!(proxy.get("/api/x").await.status, 200);
+    until(async || issuer.seen().len(), |count| *count == 2).await;
+    until(
+        async || proxy.get("/api/x").await.status,
+        |_| keys_seen(&origin).last().is_some_and(|key| key == "token-1"),
+    )
+    .await;
+    assert_eq!(keys_seen(&origin)[0], "token-0");
+}
+
+#[tokio::test]
+async fn a_token_by_a_refresh_token_which_the_issuer_replaces() {
+    let issuer = Origin::start(None, |seen| {
+        let body = String::from_utf8(seen.body.to_vec()).unwrap();
+        assert_eq!(seen.header("authorization"), "");
+        assert!(body.starts_with("grant_type=refresh_token&refresh_token="), "{body}");
+        assert!(body.ends_with("&client_id=public"), "{body}");
+        if body.contains(REAL_KEY) {
+            json(200, r#"{"access_token":"token-1","expires_in":"3600","refresh_token":"next"}"#)
+        } else if body.contains("=next&") {
+            json(200, r#"{"access_token":"token-2","expires_in":3600}"#)
+        } else {
+            json(400, r#"{"error":"invalid_grant"}"#)
+        }
+    })
+    .await;
+    let origin = Origin::hello().await;
+    let config = OAuth2Config {
+        token_url: format!("http://{}/token", issuer.addr),
+        client_id: "public".into(),
+        refresh_token: Some(format!("env://{KEY_VARIABLE}")),
+        ..OAuth2Config::default()
+    };
+    let proxy = proxy(RouteConfig { oauth2: Some(config), ..open_route(&origin) }).await;
+    assert_eq!(proxy.get("/api/x").await.status, 200);
+    assert_eq!(proxy.reload_credentials().await, []);
+    assert_eq!(proxy.get("/api/x").await.status, 200);
+    assert_eq!(keys_seen(&origin), ["token-1", "token-2"]);
+}
+
+#[tokio::test]
+async fn an_issuers_refusal_is_told_by_its_code_alone() {
+    let issuer = Origin::start(None, |seen| {
+        let quoted = seen.header("authorization").to_owned();
+        json(401, &format!(r#"{{"error":"invalid_client","error_description":"{quoted}"}}"#))
+    })
+    .await;
+    let origin = Origin::hello().await;
+    let proxy = proxy(RouteConfig { oauth2: Some(oauth2(&issuer)), ..open_route(&origin) }).await;
+    let found = proxy.diagnostics();
+    assert!(found[0].message.contains("invalid_client"), "{}", found[0].message);
+    assert!(!found[0].message.contains("Basic"), "{}", found[0].message);
+    assert_eq!(proxy.get("/api/x").await.status, 503);
+}
+
+fn command_route(origin: &Origin, script: &str) -> RouteConfig {
+    RouteConfig {
+        credential_key: Some("cmd://token".into()),
+        credential_command: ["sh", "-c", script].map(str::to_owned).into(),
+        ..open_route(origin)
+    }
+}
+
+#[tokio::test]
+async fn what_a_command_prints() {
+    let origin = Origin::hello().await;
+    let dir = tempfile::tempdir().unwrap();
+    let count = dir.path().join("count");
+    let script = format!("echo >> {0}; echo token-$(wc -l < {0})", count.display());
+    let route = RouteConfig {
+        credential_ttl: Some(Duration::from_millis(500)),
+        ..command_route(&origin, &script)
+    };
+    let proxy = proxy(route).await;
+    assert_eq!(proxy.get("/api/x").await.status, 200);
+    assert_eq!(keys_seen(&origin), ["token-1"]);
+    until(async || fs::read(&count).unwrap().len(), |runs| *runs >= 3).await;
+}
+
+#[tokio::test]
+async fn a_command_that_hangs_is_killed_and_one_that_fails_is_told_without_secrets() {
+    let origin = Origin::hello().await;
+    let dir = tempfile::tempdir().unwrap();
+    let pid = dir.path().join("pid");
+    let hang = format!("echo $$ > {0}.new; mv {0}.new {0}; exec sleep 1000", pid.display());
+    let failing = RouteConfig {
+        prefix: "/failing".into(),
+        ..command_route(&origin, "echo 'token sk-live-0123456789 is revoked' >&2; exit 1")
+    };
+    let routes = vec![command_route(&origin, &hang), failing];
+    let limits = Limits { credential: Duration::from_secs(1), ..Limits::default() };
+    let started = Instant::now();
+    let proxy = TestProxy::start(ProxyConfig { routes, limits, ..ProxyConfig::default() }).await;
+    assert!(started.elapsed() < Duration::from_secs(15));
+    let found = proxy.diagnostics();
+    assert!(found[0].message.contains("within 1 s"), "{}", found[0].message);
+    assert!(found[1].message.ends_with("said: token … is revoked"), "{}", found[1].message);
+    let state = format!("/proc/{}/stat", fs::read_to_string(pid).unwrap().trim());
+    let _ = until(
+        async || fs::read_to_string(&state),
+        |stat| match stat {
+            Ok(stat) => stat.contains(") Z "),
+            Err(_) => true,
+        },
+    )
+    .await;
+    assert_eq!(proxy.get("/failing/x").await.status, 503);
+}
+
+#[tokio::test]
+async fn several_headers_carry_the_key_and_a_version() {
+    let origin = Origin::hello().await;
+    let route = RouteConfig {
+        credential_key: Some(format!("env://{KEY_VARIABLE}")),
+        inject_header: "api-key".into(),
+        extra_headers: vec![
+            ("X-Key".into(), "Key {credential}".into()),
+            ("anthropic-version".into(), "2023-06-01".into()),
+        ],
+        ..open_route(&origin)
+    };
+    let proxy = proxy(route).await;
+    let request = format!(
+        "GET /api/x HTTP/1.1\r\nHost: proxy\r\n{}anthropic-version: theirs\r\n\r\n",
+        proxy.proxy_authorization()
+    );
+    assert_eq!(support::exchange(proxy.addr(), &request).await.status, 200);
+    let seen = origin.only();
+    assert_eq!(seen.header("api-key"), REAL_KEY);
+    assert_eq!(seen.header("x-key"), format!("Key {REAL_KEY}"));
+    assert_eq!(seen.headers.get_all("anthropic-version").iter().count(), 1);
+    assert_eq!(seen.header("anthropic-version"), "2023-06-01");
+    let request = request.replace("anthropic-version: theirs", "x-key: theirs");
+    let reply = support::exchange(proxy.addr(), &request).await;
+    assert_eq!((reply.status, reply.code()), (400, "foreign_credential".into()));
+}
+
+#[test]
+fn mistakes_are_found_at_construction() {
+    let base = RouteConfig {
+        prefix: "/x".into(),
+        upstream: "https://x.example".into(),
+        ..RouteConfig::default()
+    };
+    let key = |text: &str| RouteConfig { credential_key: Some(text.into()), ..base.clone() };
+    let with_vault = |address: &str, route: RouteConfig| RouteConfig {
+        vault: Some(VaultConfig {
+            address: address.into(),
+            token_key: "env://T".into(),
+            namespace: None,
+        }),
+        ..route
+    };
+    let with_oauth2 = |change: &dyn Fn(&mut OAuth2Config)| {
+        let mut config = OAuth2Config {
+            token_url: "https://issuer.example/token".into(),
+            client_id: "id".into(),
+            client_secret: Some("env://S".into()),
+            ..OAuth2Config::default()
+        };
+        change(&mut config);
+        RouteConfig { oauth2: Some(config), ..base.clone() }
+    };
+    let headers = |name: &str, value: &str| RouteConfig {
+        extra_headers: vec![(name.into(), value.into())],
+        ..key("env://K")
+    };
+    assert!(with_oauth2(&|_| ()).check().is_ok());
+    for (route, said) in vec![
+        (key("nope://x"), "unknown credential source"),
+        (key("op://vault"), "op://vault/item/field"),
+        (key("op://v/i/"), "op://vault/item/field"),
+        (key("bw://"), "bw://item"),
+        (key("bw://-x"), "bw://item"),
+        (key("cmd://x"), "credential_command"),
+        (RouteConfig { credential_command: vec!["x".into()], ..key("env://X") }, "cmd://"),
+        (RouteConfig { credential_ttl: Some(Duration::ZERO), ..key("env://X") }, "longer"),
+        (RouteConfig { credential_ttl: Some(Duration::MAX), ..key("env://X") }, "30 days"),
+        (key("vault://kv/x#y"), "`vault`"),
+        (with_vault("https://v", key("env://X")), "vault://"),
+        (with_vault("http://v.example", key("vault://kv/x#y")), "use https"),
+        (with_vault("https://v", key("vault://kv/../x#y")), "vault://mount/path#field"),
+        (with_vault("https://v", key("vault://kv/x")), "vault://mount/path#field"),
+        (with_oauth2(&|o| o.token_url = "http://issuer.example".into()), "use https"),
+        (with_oauth2(&|o| o.client_id.clear()), "client_id"),
+        (with_oauth2(&|o| o.client_secret = None), "refresh_token"),
+        (with_oauth2(&|o| o.client_secret = Some("sk-real".into())), "looks like a key"),
+        (with_oauth2(&|o| o.extra_params = vec![("scope".into(), "x".into())]), "scope"),
+        (RouteConfig { credential_key: Some("env://X".into()), ..with_oauth2(&|_| ()) }, "one of"),
+        (headers("bad name", "{}"), "not a header name"),
+        (headers("authorization", "{}"), "twice"),
+        (headers("host", "x"), "the proxy itself"),
+        (headers("x-a", "a\nb"), "no header may hold"),
+        (headers("x-a", "{} {}"), "exactly once"),
+    ] {
+        let error = route.check().expect_err(said).to_string();
+        assert!(error.contains(said), "{error} does not say {said}");
+        assert!(!error.contains("sk-real"), "{error}");
+    }
+}
