@@ -3,19 +3,20 @@
 //! and no memory, so each rule here is one that needs no more.
 
 mod closed;
+mod layout;
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule, TargetArch, sock_filter,
+    BpfProgram, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule, TargetArch,
 };
 
 use crate::capability::CapabilitySet;
 use crate::error::{Error, Feature};
 use crate::network::Seal;
 use crate::privilege::writes_files;
+use layout::{NUMBER, Verdict, give, jump_if, lay_out, load};
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 type Result<T> = std::result::Result<T, seccompiler::Error>;
@@ -25,7 +26,8 @@ const SOCK_STREAM: u64 = libc::SOCK_STREAM as u64;
 const SOCK_DGRAM: u64 = libc::SOCK_DGRAM as u64;
 /// `linux/tcp.h`; `libc` has it for some targets only.
 const TCP_FASTOPEN_CONNECT: u64 = 30;
-/// `x32` calls are numbered from here on; an ordinary number check does not see them.
+/// `x32` calls are numbered from here on. They are answered "no such call": rules know calls by
+/// their ordinary numbers only.
 const X32_BIT: u32 = 0x4000_0000;
 
 /// Compiles the filter for a sandbox with this network.
@@ -66,14 +68,12 @@ pub(crate) fn notifying(caps: &CapabilitySet) -> BpfProgram {
     if caps.is_network_blocked() && writes_files(caps) {
         calls.extend(closed::METADATA.iter().copied());
     }
-    let mut program = vec![statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0)];
+    let mut program = vec![load(NUMBER)];
     for call in calls {
-        // Numbers of calls are small.
-        let number = u32::try_from(call).unwrap_or(u32::MAX);
-        program.push(statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, number));
-        program.push(statement(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_USER_NOTIF));
+        program.push(jump_if(libc::BPF_JEQ, small(call), 0, 1));
+        program.push(give(libc::SECCOMP_RET_USER_NOTIF));
     }
-    program.push(statement(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW));
+    program.push(give(libc::SECCOMP_RET_ALLOW));
     program
 }
 
@@ -87,13 +87,13 @@ fn compile(seal: Seal, writes_files: bool, arch: TargetArch) -> Result<BpfProgra
         sockets(&mut rules, seal)?;
         fast_open(&mut rules)?;
     }
-    let deny = SeccompAction::Errno(libc::EPERM.unsigned_abs());
-    let judged: Vec<i64> = rules.keys().copied().collect();
-    let filter = SeccompFilter::new(rules, SeccompAction::Allow, deny, arch)?;
-    let mut program = refuse_unknown(arch);
-    program.extend(pass_unjudged(&judged, arch));
-    program.extend(BpfProgram::try_from(filter)?);
-    Ok(program)
+    let judged = rules.into_iter().map(|(call, rules)| match rules.as_slice() {
+        [] => (small(call), Verdict::Refuse(libc::EPERM)),
+        _ => (small(call), Verdict::Judge(rules)),
+    });
+    // Those that it could not judge.
+    let unknown = closed::UNKNOWN.map(|call| (small(call), Verdict::Refuse(libc::ENOSYS)));
+    lay_out(&judged.chain(unknown).collect::<Vec<_>>(), arch)
 }
 
 /// Which sockets can be made. With the network blocked none of the internet families can: besides
@@ -202,67 +202,9 @@ fn number(value: libc::c_int) -> u64 {
     u64::from(value.unsigned_abs())
 }
 
-/// Answers "no such call" before the filter proper: to every `x32` call, since the filter knows
-/// calls by their ordinary numbers only, and to those that it could not judge.
-fn refuse_unknown(arch: TargetArch) -> BpfProgram {
-    let refuse = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs();
-    let mut program = vec![statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0)];
-    if arch == TargetArch::x86_64 {
-        program.push(statement(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 0, 1, X32_BIT));
-        program.push(statement(libc::BPF_RET | libc::BPF_K, 0, 0, refuse));
-    }
-    for call in closed::UNKNOWN {
-        // Numbers of calls are small.
-        let number = u32::try_from(call).unwrap_or(u32::MAX);
-        program.push(statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, number));
-        program.push(statement(libc::BPF_RET | libc::BPF_K, 0, 0, refuse));
-    }
-    program
-}
-
-/// Allows long ranges of calls that no rule is about, before the filter proper would. When a
-/// filter is installed the kernel follows it for every number that a call can have, which takes
-/// longer than all else in the start of a program if each has to pass by every rule.
-fn pass_unjudged(judged: &[i64], arch: TargetArch) -> BpfProgram {
-    const WORTH_IT: u32 = 16;
-    let mut edges: Vec<u32> = judged.iter().filter_map(|call| u32::try_from(*call).ok()).collect();
-    edges.push(X32_BIT);
-    let mut ranges = Vec::new();
-    let mut last = 0;
-    for edge in edges {
-        if edge.saturating_sub(last) > WORTH_IT {
-            // Above `last`, below `edge`.
-            ranges.push(statement(libc::BPF_JMP | libc::BPF_JGT | libc::BPF_K, 0, 2, last));
-            ranges.push(statement(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 1, 0, edge));
-            ranges.push(statement(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW));
-        }
-        last = edge;
-    }
-    let (Some(skip), Some(name)) = (u8::try_from(ranges.len() + 1).ok(), audit_name(arch)) else {
-        return Vec::new();
-    };
-    // Numbers mean something else to another interface of the processor.
-    let mut program = vec![
-        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 4),
-        statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, skip, name),
-        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
-    ];
-    program.extend(ranges);
-    program
-}
-
-/// The processor's `AUDIT_ARCH_` number of `linux/audit.h`.
-fn audit_name(arch: TargetArch) -> Option<u32> {
-    match arch {
-        TargetArch::x86_64 => Some(0xC000_003E),
-        TargetArch::aarch64 => Some(0xC000_00B7),
-        TargetArch::riscv64 => None,
-    }
-}
-
-fn statement(code: u32, jt: u8, jf: u8, k: u32) -> sock_filter {
-    // Operation codes are all below 256.
-    sock_filter { code: u16::try_from(code).unwrap_or_default(), jt, jf, k }
+/// The number of a call as filters see it; all are small.
+fn small(call: i64) -> u32 {
+    u32::try_from(call).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
