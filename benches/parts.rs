@@ -9,7 +9,7 @@ use bench_support::layers::{self, BATCH};
 use bench_support::round_trip::RoundTrip;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
 use http::{HeaderValue, Method};
-use nono_audit::{Mode, Outcome, Recorder};
+use nono_audit::{Bounds, Log, Mode, Outcome, Overflow, Recorder, Session};
 use nono_proxy::RouteConfig;
 use nono_proxy::bench::{Endpoints, Hosts, Routes, Token, is_plain};
 
@@ -121,7 +121,9 @@ fn routes(criterion: &mut Criterion) -> Result<(), Failure> {
 /// A record from its opening to its place in the log: by how many wait there, and by its size.
 fn records(criterion: &mut Criterion) -> Result<(), Failure> {
     let mut group = criterion.benchmark_group("records");
-    let (sender, log) = nono_audit::channel(usize::MAX, "bench");
+    let bounds = Bounds { records: usize::MAX, disk: 0, overflow: Overflow::Refuse };
+    let (sender, log) = Log::open(Session(0), bounds, Vec::new())?;
+    let mut consumer = log.subscribe();
     let write = |path: &str| {
         let Some(permit) = sender.try_reserve() else { return };
         let recorder = Recorder::open(permit, Mode::Reverse, "127.0.0.1:9".into());
@@ -137,7 +139,7 @@ fn records(criterion: &mut Criterion) -> Result<(), Failure> {
         group.bench_function(BenchmarkId::new("write and drain", waiting), |b| {
             b.iter(|| {
                 (0..waiting).for_each(|_| write("/v1/models"));
-                log.drain().len()
+                consumer.drain().len()
             });
         });
     }
@@ -146,11 +148,11 @@ fn records(criterion: &mut Criterion) -> Result<(), Failure> {
         group.throughput(Throughput::Bytes(bytes as u64));
         group.bench_function(BenchmarkId::new("path of bytes", bytes), |b| {
             b.iter(|| write(&path));
-            drop(log.drain());
+            drop(consumer.drain());
         });
     }
     group.finish();
-    if log.is_empty() { Ok(()) } else { Err("records were left".into()) }
+    if consumer.lag() == 0 { Ok(()) } else { Err("records were left".into()) }
 }
 
 fn paths(criterion: &mut Criterion) {

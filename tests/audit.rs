@@ -7,8 +7,8 @@ use http::Response;
 use http_body::Frame;
 use http_body_util::StreamBody;
 use http_body_util::combinators::BoxBody;
-use nono_audit::{Decision, DenialCategory, Outcome};
-use nono_proxy::{Limits, ProxyConfig};
+use nono_audit::{Decision, DenialCategory, Outcome, Overflow, Phase, Protocol};
+use nono_proxy::{Limits, ProxyConfig, RouteConfig};
 use support::{Connection, Origin, REAL_KEY, TestProxy, Wire, exchange, route};
 
 #[tokio::test]
@@ -136,7 +136,7 @@ async fn over_the_limit_is_answered_503_and_recorded() {
 #[tokio::test]
 async fn a_full_log_refuses_requests_and_loses_none() {
     let origin = Origin::hello().await;
-    let limits = Limits { audit_records: 3, ..Limits::default() };
+    let limits = Limits { audit_records: 3, audit_disk: 0, ..Limits::default() };
     let config =
         ProxyConfig { routes: vec![route("/api", origin.addr)], limits, ..ProxyConfig::default() };
     let proxy = TestProxy::start(config).await;
@@ -206,4 +206,131 @@ async fn a_crowd_of_connections_too_many_is_answered_to_the_last_one() {
         assert!(connection.rest().await.is_empty());
     }
     assert_eq!(proxy.records(200).await.len(), 200);
+}
+
+#[tokio::test]
+async fn what_memory_does_not_hold_goes_to_disk_and_comes_back_in_order() {
+    let origin = Origin::hello().await;
+    let limits = Limits { audit_records: 100, ..Limits::default() };
+    let proxy = TestProxy::with_limits(origin.addr, limits).await;
+    let mut second = proxy.audit_consumer();
+    for n in 0..1000 {
+        // The log makes room by itself; a request may come before it has.
+        while proxy.get(&format!("/api/{n}?key=x")).await.status == 503 {}
+    }
+    let records = proxy.drain_audit();
+    assert!(records.iter().map(|record| record.sequence).eq(0..1000));
+    for (n, record) in records.iter().enumerate() {
+        assert_eq!(record.path, Some(format!("/api/{n}?key=[redacted]")));
+        assert_eq!(record.rule.as_deref(), None);
+    }
+    assert_eq!(second.drain(), records, "every consumer has every record, to the last field");
+}
+
+#[tokio::test]
+async fn clients_without_the_token_cannot_push_out_the_records_of_others() {
+    let origin = Origin::hello().await;
+    let limits = Limits { audit_records: 40, audit_disk: 0, ..Limits::default() };
+    let proxy = TestProxy::with_limits(origin.addr, limits).await;
+    for _ in 0..100 {
+        let reply = exchange(proxy.addr(), "GET /api/x HTTP/1.1\r\nHost: p\r\n\r\n").await;
+        assert_eq!(reply.status, 401);
+    }
+    assert_eq!(proxy.get("/api/x").await.status, 200);
+    let records = proxy.drain_audit();
+    assert!(records.iter().map(|record| record.sequence).eq(0..12));
+    assert!(records.iter().any(|record| record.status == Some(200)));
+    let gaps: Vec<_> = records.iter().filter(|record| record.phase == Phase::Gap).collect();
+    assert!(matches!(gaps[..], [gap] if gap.dropped == Some(90)), "{gaps:#?}");
+}
+
+#[tokio::test]
+async fn a_full_log_can_count_what_it_does_not_hold() {
+    let origin = Origin::hello().await;
+    let limits = Limits {
+        audit_records: 3,
+        audit_disk: 0,
+        audit_overflow: Overflow::Count,
+        ..Limits::default()
+    };
+    let proxy = TestProxy::with_limits(origin.addr, limits).await;
+    for _ in 0..10 {
+        assert_eq!(proxy.get("/api/x").await.status, 200);
+    }
+    let records = proxy.drain_audit();
+    assert!(records.iter().map(|record| record.sequence).eq(0..4));
+    assert_eq!(
+        records.last().map(|record| (record.phase, record.dropped)),
+        Some((Phase::Gap, Some(7)))
+    );
+}
+
+#[tokio::test]
+async fn a_record_says_by_which_rule_to_which_address_and_how_soon() {
+    let origin = Origin::hello().await;
+    let api = RouteConfig {
+        endpoint_rules: vec![("GET".into(), "/v1/*".into())],
+        ..route("/api", origin.addr)
+    };
+    let config = ProxyConfig {
+        routes: vec![api],
+        denied_hosts: vec!["*.bad.example".into()],
+        ..ProxyConfig::default()
+    };
+    let proxy = TestProxy::start(config).await;
+    let head = proxy.begin("GET /api/v1/x") + "X-Request-Id: mine-1\r\n\r\n";
+    assert_eq!(exchange(proxy.addr(), &head).await.status, 200);
+    let record = proxy.only_record();
+    assert_eq!(record.rule.as_deref(), Some("GET /v1/*"));
+    assert_eq!(record.upstream_addr, Some(origin.addr));
+    assert_eq!(record.request_id.as_deref(), Some("mine-1"));
+    assert_eq!((record.protocol, record.phase), (Some(Protocol::Http11), Phase::End));
+    assert!(record.time_to_first_byte_ms.unwrap() <= record.duration_ms);
+
+    let head = proxy.begin("GET /api/v1/x") + "X-Request-Id: " + &proxy.token + "\r\n\r\n";
+    exchange(proxy.addr(), &head).await;
+    assert_eq!(proxy.only_record().request_id, None, "it holds the token");
+
+    let connect = format!(
+        "CONNECT x.bad.example:443 HTTP/1.1\r\nHost: x.bad.example:443\r\n{}\r\n",
+        proxy.proxy_authorization()
+    );
+    assert_eq!(exchange(proxy.addr(), &connect).await.status, 403);
+    assert_eq!(proxy.only_record().rule.as_deref(), Some("*.bad.example"));
+}
+
+#[tokio::test]
+async fn a_tunnel_is_recorded_when_it_opens_and_when_it_ends() {
+    let wire = Wire::bind().await;
+    let proxy = TestProxy::with_hosts(&["127.0.0.1"]).await;
+    let mut client = Connection::open(proxy.addr()).await;
+    let head = format!("CONNECT {0} HTTP/1.1\r\nHost: {0}\r\n", wire.addr);
+    client.send(head + &proxy.proxy_authorization() + "\r\n").await;
+    let upstream = wire.accept().await;
+    assert!(client.head().await.starts_with("http/1.1 200"));
+    let opened = proxy.drain_audit().remove(0);
+    assert_eq!((opened.phase, opened.outcome), (Phase::Open, Outcome::Running));
+    assert_eq!((opened.status, opened.upstream_addr), (Some(200), Some(wire.addr)));
+    assert_eq!(opened.rule.as_deref(), Some("127.0.0.1"));
+    client.send("twelve bytes").await;
+    drop((client, upstream));
+    let ended = proxy.records(1).await.remove(0);
+    assert_eq!((ended.id, ended.phase), (opened.id, Phase::End));
+    assert_eq!(ended.session, opened.session);
+}
+
+#[tokio::test]
+async fn what_runs_can_be_listed() {
+    let wire = Wire::bind().await;
+    let proxy = TestProxy::with_route(wire.addr).await;
+    assert!(proxy.active().is_empty());
+    let (client, upstream) = wire.request(&proxy, proxy.begin("GET /api/x?key=1") + "\r\n").await;
+    let active = proxy.active();
+    assert_eq!(active.len(), 1);
+    assert_eq!(active[0].path.as_deref(), Some("/api/x?key=[redacted]"));
+    assert_eq!((active[0].phase, active[0].outcome), (Phase::Open, Outcome::Running));
+    drop((client, upstream));
+    let ended = proxy.records(1).await.remove(0);
+    assert_eq!(ended.id, active[0].id);
+    assert!(proxy.active().is_empty());
 }

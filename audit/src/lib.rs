@@ -1,29 +1,42 @@
-//! What happened: one [`Record`] for each exchange, and the channel that loses none.
+//! What happened: one [`Record`] for each exchange, and the log that loses none.
 //!
 //! ```text
-//! Sender::try_reserve ─→ Permit ─→ Recorder ─(finish, or drop)─→ Record ─→ Receiver::drain
+//! Sender::try_reserve ─→ Permit ─→ Recorder ─(finish, or drop)─→ Record ─→ Log ─→ Consumer, …
+//!                                                                           └──→ Sink, …
 //! ```
 //!
-//! A place in the channel is reserved *before* an exchange is let through, so the record of
-//! an exchange that happened always fits: writing it cannot block, fail or push out another.
-//! When no place is free, [`Sender::try_reserve`] says so and the caller refuses the exchange.
+//! A place in the log is reserved *before* an exchange is let through, so the record of an
+//! exchange that happened always fits: writing it cannot block, fail or push out another. When no
+//! place is free, [`Sender::try_reserve`] says so and the caller refuses the exchange.
 //!
 //! A [`Recorder`] gathers what is learned while the exchange runs. It sends its record when it
 //! is finished, or when it is dropped, so no way out of an exchange can forget the record.
+//!
+//! The [`Log`] holds each record until every [`Consumer`] and every [`Sink`] has it: in memory,
+//! and past a bound on disk. Clients that have not shown the session token have a share of it
+//! that they cannot exceed; what is beyond is counted in a record of [`Phase::Gap`].
 //!
 //! Nothing in this crate sees a secret: there is no field for header values or bodies, and
 //! [`redact`] removes credentials from paths before they are noted.
 
 #![forbid(unsafe_code)]
 
-mod channel;
+mod active;
+mod consumer;
+mod log;
 mod record;
 mod recorder;
 pub mod redact;
+mod segment;
+mod words;
+mod writer;
 
-pub use channel::{Permit, Receiver, Sender, channel};
-pub use record::{
-    AuthMechanism, AuthOutcome, Decision, DenialCategory, InjectionMode, Mode, Outcome, Record,
-    RecordId,
-};
+pub use consumer::{Batch, Consumer, Waited};
+pub use log::{Bounds, Overflow, Permit, Sender};
+pub use record::{Record, RecordId, Session};
 pub use recorder::Recorder;
+pub use words::{
+    AuthMechanism, AuthOutcome, Decision, DenialCategory, InjectionMode, Mode, Outcome, Phase,
+    Protocol,
+};
+pub use writer::{Log, Sink};

@@ -1,16 +1,23 @@
-//! The record of one exchange, and the words it may use.
+//! The record of one exchange.
 
 use std::borrow::Cow;
 use std::fmt;
+use std::net::SocketAddr;
+use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::{
+    AuthMechanism, AuthOutcome, Decision, DenialCategory, InjectionMode, Mode, Outcome, Phase,
+    Protocol,
+};
 
 /// What happened in one exchange: a request and its response, a tunnel, or a refusal.
 ///
 /// Serialises to a flat object whose keys are the field names. Every key is always present;
 /// what does not apply is `null`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// When the exchange began, in milliseconds since the Unix epoch.
     pub timestamp_unix_ms: u64,
@@ -44,26 +51,106 @@ pub struct Record {
     /// The kind of refusal or failure.
     pub denial_category: Option<DenialCategory>,
 
-    /// Position in the log of this proxy: 0, 1, 2, … without gaps, in the order of endings.
+    /// Position in the log of this proxy: 0, 1, 2, … without gaps, in the order of writing.
     pub sequence: u64,
-    /// Identifies the exchange; the `request_id` of a refusal's body is the same.
+    /// Identifies the exchange; the `request_id` of a refusal's body is the same. The records of
+    /// a tunnel's opening and of its end share it.
     pub id: RecordId,
+    /// The run of the proxy, which all its records share.
+    pub session: Session,
+    /// What of the exchange it tells of.
+    pub phase: Phase,
     /// How the exchange ended.
     pub outcome: Outcome,
     /// From the request's head to the end of the exchange, in milliseconds.
     pub duration_ms: f64,
+    /// From the request's head to the response's, in milliseconds; `None` if there was none.
+    pub time_to_first_byte_ms: Option<f64>,
     /// Bytes of body (or tunnel payload) received from the client.
     pub bytes_in: u64,
     /// Bytes of body (or tunnel payload) sent to the client.
     pub bytes_out: u64,
+    /// The upstream's socket address, once connected.
+    pub upstream_addr: Option<SocketAddr>,
+    /// The version of HTTP that the client spoke; `None` for what was no HTTP.
+    pub protocol: Option<Protocol>,
     /// The client's socket address.
     pub client: Option<Arc<str>>,
+    /// The rule of the policy that decided: a rule for hosts or endpoints as it was written.
+    pub rule: Option<Arc<str>>,
+    /// What the client named the request in `X-Request-Id`.
+    pub request_id: Option<Box<str>>,
+    /// In a record of [`Phase::Gap`], how many records it stands for.
+    pub dropped: Option<u64>,
+}
+
+impl Record {
+    /// A record of what begins at `timestamp_unix_ms`, with nothing noted.
+    pub(crate) fn new(id: RecordId, timestamp_unix_ms: u64, mode: Mode) -> Self {
+        Self {
+            timestamp_unix_ms,
+            mode,
+            decision: Decision::Allow,
+            target: Arc::default(),
+            port: None,
+            method: None,
+            path: None,
+            status: None,
+            reason: None,
+            route_id: None,
+            auth_mechanism: None,
+            auth_outcome: None,
+            managed_credential_active: None,
+            injection_mode: None,
+            denial_category: None,
+            sequence: 0,
+            id,
+            session: id.session,
+            phase: Phase::End,
+            outcome: Outcome::ClientAbort,
+            duration_ms: 0.0,
+            time_to_first_byte_ms: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            upstream_addr: None,
+            protocol: None,
+            client: None,
+            rule: None,
+            request_id: None,
+            dropped: None,
+        }
+    }
+
+    /// Whether its client did not show that it may use the proxy.
+    pub(crate) fn is_of_stranger(&self) -> bool {
+        let is_known =
+            matches!(self.auth_outcome, Some(AuthOutcome::Succeeded | AuthOutcome::NotRequired));
+        !is_known && self.phase != Phase::Gap
+    }
+}
+
+/// One run of a proxy. Text, 16 hexadecimal digits, only when it is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Session(pub u64);
+
+impl fmt::Display for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl FromStr for Session {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        u64::from_str_radix(text, 16).map(Self)
+    }
 }
 
 /// The id of an exchange: its proxy's session and its number there. Text only when it is shown.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RecordId {
-    pub(crate) session: Arc<str>,
+    pub(crate) session: Session,
     pub(crate) number: u64,
 }
 
@@ -73,138 +160,33 @@ impl fmt::Display for RecordId {
     }
 }
 
-impl Serialize for RecordId {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+impl FromStr for RecordId {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = "not `session-number`";
+        let (session, number) = text.split_once('-').ok_or(wrong)?;
+        let session = session.parse().map_err(|_| wrong)?;
+        Ok(Self { session, number: number.parse().map_err(|_| wrong)? })
     }
 }
 
-/// Defines an enum whose variants each have a word, by which they are serialised.
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($(#[$about:meta])* $variant:ident = $word:literal,)* }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum $name {
-            $($(#[$about])* $variant,)*
-        }
-
-        impl $name {
-            /// The word that stands for it in a record.
-            pub fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $word,)*
-                }
-            }
-        }
-
+/// Serialises types as the text that they are shown as.
+macro_rules! as_text {
+    ($($name:ident),*) => {$(
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(self.as_str())
+                serializer.collect_str(self)
             }
         }
-    };
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = Cow::<'de, str>::deserialize(deserializer)?;
+                text.parse().map_err(de::Error::custom)
+            }
+        }
+    )*};
 }
 
-words! {
-    /// How a client reached the proxy.
-    Mode {
-        /// A `CONNECT` tunnel.
-        Connect = "connect",
-        /// A request to a route, or a forwarded plain `http` request (those have no `route_id`).
-        Reverse = "reverse",
-    }
-}
-
-words! {
-    /// Whether an exchange was let through.
-    Decision {
-        /// It was.
-        Allow = "allow",
-        /// It was not.
-        Deny = "deny",
-    }
-}
-
-words! {
-    /// Where the session token was found.
-    AuthMechanism {
-        /// In `Proxy-Authorization`.
-        ProxyAuthorization = "proxy_authorization",
-        /// In the header where an SDK carries its API key.
-        PhantomHeader = "phantom_header",
-        /// In the path.
-        PhantomPath = "phantom_path",
-        /// In the query.
-        PhantomQuery = "phantom_query",
-    }
-}
-
-words! {
-    /// Whether the session token was right.
-    AuthOutcome {
-        /// It was.
-        Succeeded = "succeeded",
-        /// It was missing or wrong.
-        Failed = "failed",
-        /// It was missing or wrong, but the proxy asks nobody for it.
-        NotRequired = "not_required",
-    }
-}
-
-words! {
-    /// Where a route's credential is put.
-    InjectionMode {
-        /// In a header, after a format.
-        Header = "header",
-        /// In the path, in place of the session token.
-        UrlPath = "url_path",
-        /// In a query parameter.
-        QueryParam = "query_param",
-        /// In a header, as HTTP Basic credentials.
-        BasicAuth = "basic_auth",
-    }
-}
-
-words! {
-    /// Kinds of refusals and failures.
-    DenialCategory {
-        /// The session token was missing or wrong.
-        AuthenticationFailed = "authentication_failed",
-        /// The route's endpoint rules do not allow the request.
-        EndpointPolicy = "endpoint_policy",
-        /// The route's credential is not available.
-        ManagedCredentialUnavailable = "managed_credential_unavailable",
-        /// The host or its address is not allowed.
-        HostDenied = "host_denied",
-        /// The upstream could not be reached.
-        UpstreamConnectFailed = "upstream_connect_failed",
-        /// A tunnel or forward to an upstream that only its route may reach.
-        ConnectBypassesL7 = "connect_bypasses_l7",
-        /// The request was malformed or ambiguous.
-        InvalidRequest = "invalid_request",
-        /// No route has the request's prefix.
-        UnknownRoute = "unknown_route",
-        /// A limit of the proxy was reached.
-        OverLimit = "over_limit",
-        /// The upstream was reached but did not answer properly.
-        UpstreamFailed = "upstream_failed",
-    }
-}
-
-words! {
-    /// How an exchange ended.
-    Outcome {
-        /// The whole response was handed over, or both sides closed the tunnel.
-        Complete = "complete",
-        /// The client left before that.
-        ClientAbort = "client_abort",
-        /// The upstream left before that.
-        UpstreamAbort = "upstream_abort",
-        /// A time limit passed.
-        Timeout = "timeout",
-        /// The proxy was shut down.
-        Shutdown = "shutdown",
-        /// The proxy itself answered.
-        Refused = "refused",
-    }
-}
+as_text!(Session, RecordId);

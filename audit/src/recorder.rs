@@ -1,10 +1,11 @@
 //! The recorder of one exchange: gathers, then sends exactly one record.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use crate::{Decision, Mode, Outcome, Permit, Record, RecordId};
+use crate::active::Slot;
+use crate::{Decision, Mode, Outcome, Permit, Phase, Record, RecordId};
 
 /// Gathers what is learned of one exchange and sends its [`Record`] once: at [`finish`], or,
 /// if nobody finished it, when it is dropped.
@@ -21,56 +22,46 @@ pub struct Recorder {
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
     /// Empty once the record has been sent.
-    draft: Mutex<Option<(Permit, Record)>>,
+    draft: Mutex<Option<Draft>>,
+}
+
+/// A record that is not yet sent.
+#[derive(Debug)]
+struct Draft {
+    permit: Permit,
+    /// The place for the record of the opening, if there is to be one.
+    opening: Option<Permit>,
+    slot: Slot,
+    record: Record,
 }
 
 impl Recorder {
     /// Opens the record of an exchange with `client` (its socket address) that begins now.
-    pub fn open(permit: Permit, mode: Mode, client: Arc<str>) -> Self {
+    pub fn open(permit: Permit, mode: Mode, client: Arc<str>) -> Arc<Self> {
         let id = permit.id();
-        let record = Record {
-            timestamp_unix_ms: unix_ms(),
-            mode,
-            decision: Decision::Allow,
-            target: "".into(),
-            port: None,
-            method: None,
-            path: None,
-            status: None,
-            reason: None,
-            route_id: None,
-            auth_mechanism: None,
-            auth_outcome: None,
-            managed_credential_active: None,
-            injection_mode: None,
-            denial_category: None,
-            sequence: 0,
-            id: id.clone(),
-            outcome: Outcome::ClientAbort,
-            duration_ms: 0.0,
-            bytes_in: 0,
-            bytes_out: 0,
-            client: Some(client),
-        };
-        Self {
-            id,
-            began: Instant::now(),
-            bytes_in: AtomicU64::new(0),
-            bytes_out: AtomicU64::new(0),
-            draft: Mutex::new(Some((permit, record))),
-        }
+        Arc::new_cyclic(|this| {
+            let slot = permit.active().insert(id.number, this.clone());
+            let record = Record { client: Some(client), ..Record::new(id, unix_ms(), mode) };
+            Self {
+                id,
+                began: Instant::now(),
+                bytes_in: AtomicU64::new(0),
+                bytes_out: AtomicU64::new(0),
+                draft: Mutex::new(Some(Draft { permit, opening: None, slot, record })),
+            }
+        })
     }
 
     /// A recorder that gathers and sends nothing, to see what the others cost.
     #[cfg(feature = "bench")]
-    pub fn silent(permit: &Permit) -> Self {
-        Self {
+    pub fn silent(permit: &Permit) -> Arc<Self> {
+        Arc::new(Self {
             id: permit.id(),
             began: Instant::now(),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
             draft: Mutex::new(None),
-        }
+        })
     }
 
     /// The id of this exchange's record.
@@ -80,14 +71,14 @@ impl Recorder {
 
     /// Notes something. Without effect once the record has been sent.
     pub fn note(&self, write: impl FnOnce(&mut Record)) {
-        if let Some((_, record)) = &mut *self.lock() {
-            write(record);
+        if let Some(draft) = &mut *self.lock() {
+            write(&mut draft.record);
         }
     }
 
     /// Reads what has been noted so far; `None` once the record has been sent.
     pub fn read<T>(&self, read: impl FnOnce(&Record) -> T) -> Option<T> {
-        self.lock().as_ref().map(|(_, record)| read(record))
+        self.lock().as_ref().map(|draft| read(&draft.record))
     }
 
     /// Counts `n` bytes received from the client.
@@ -105,26 +96,86 @@ impl Recorder {
         self.bytes_out.fetch_add(n, Ordering::Relaxed);
     }
 
+    /// Notes that the head of the response is there, with its `status`.
+    pub fn responded(&self, status: u16) {
+        let time = self.milliseconds();
+        self.note(|record| {
+            record.status = Some(status);
+            record.time_to_first_byte_ms = Some(time);
+        });
+    }
+
+    /// Reserves the place for the record of an opening, before there is one; says whether there
+    /// was any.
+    pub fn reserve_opening(&self) -> bool {
+        let mut draft = self.lock();
+        let Some(draft) = &mut *draft else { return true };
+        draft.opening = draft.permit.another();
+        draft.opening.is_some()
+    }
+
+    /// Sends the record of an opening, for which a place was reserved.
+    pub fn opened(&self, status: u16) {
+        let time = self.milliseconds();
+        let opening = self.lock().as_mut().and_then(|draft| {
+            draft.record.status = Some(status);
+            draft.record.time_to_first_byte_ms = Some(time);
+            let mut record = draft.record.clone();
+            self.settle(&mut record, Outcome::Running);
+            record.phase = Phase::Open;
+            Some((draft.opening.take()?, record))
+        });
+        if let Some((permit, record)) = opening {
+            permit.send(record);
+        }
+    }
+
+    /// The record as it would be if nothing more happened; `None` once it has been sent.
+    pub(crate) fn so_far(&self) -> Option<Record> {
+        let mut record = self.read(Record::clone)?;
+        self.settle(&mut record, Outcome::Running);
+        record.phase = Phase::Open;
+        Some(record)
+    }
+
     /// Ends the exchange and sends its record. Only the first ending counts.
     pub fn finish(&self, outcome: Outcome) {
-        let Some((permit, mut record)) = self.lock().take() else {
+        let Some(Draft { permit, opening: _, slot, mut record }) = self.lock().take() else {
             return;
         };
+        permit.active().remove(slot);
         let refused = record.decision == Decision::Deny && outcome == Outcome::Complete;
-        record.outcome = if refused { Outcome::Refused } else { outcome };
-        record.duration_ms = self.began.elapsed().as_secs_f64() * 1_000.0;
-        record.bytes_in = self.bytes_in.load(Ordering::Relaxed);
-        record.bytes_out = self.bytes_out.load(Ordering::Relaxed);
+        self.settle(&mut record, if refused { Outcome::Refused } else { outcome });
         permit.send(record);
     }
 
     /// Ends an exchange that nobody brought to its end.
     pub fn abandon(&self) {
-        let closed = self.lock().as_ref().is_some_and(|(permit, _)| permit.is_closed());
-        self.finish(if closed { Outcome::Shutdown } else { Outcome::ClientAbort });
+        let closed = self.lock().as_ref().is_some_and(|draft| draft.permit.is_closed());
+        if std::thread::panicking() {
+            self.note(|record| {
+                record.decision = Decision::Deny;
+                record.reason = Some("the proxy failed: this is a bug in it".into());
+            });
+            self.finish(Outcome::Refused);
+        } else {
+            self.finish(if closed { Outcome::Shutdown } else { Outcome::ClientAbort });
+        }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(Permit, Record)>> {
+    fn settle(&self, record: &mut Record, outcome: Outcome) {
+        record.outcome = outcome;
+        record.duration_ms = self.milliseconds();
+        record.bytes_in = self.bytes_in.load(Ordering::Relaxed);
+        record.bytes_out = self.bytes_out.load(Ordering::Relaxed);
+    }
+
+    /// Since the exchange began.
+    fn milliseconds(&self) -> f64 {
+        self.began.elapsed().as_secs_f64() * 1_000.0
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Draft>> {
         // A panic in a `note` closure leaves at worst one field unset.
         self.draft.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -136,7 +187,7 @@ impl Drop for Recorder {
     }
 }
 
-fn unix_ms() -> u64 {
+pub(crate) fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

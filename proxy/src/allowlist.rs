@@ -1,6 +1,7 @@
 //! Which hosts may be reached: rules, and sets of them. Pure matching; nothing is resolved.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use url::Host;
 
@@ -12,6 +13,17 @@ use crate::target::{Target, parse_host, parse_port};
 pub(crate) struct HostPattern {
     host: HostForm,
     port: Option<u16>,
+    /// As it was written.
+    text: Arc<str>,
+}
+
+/// A rule that a host matches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Match<'rules> {
+    /// The addresses that the host may then have.
+    pub(crate) reach: Reach,
+    /// The rule as it was written; `None` where every host matches.
+    pub(crate) rule: Option<&'rules Arc<str>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +65,7 @@ impl HostPattern {
             }
             None => HostForm::Exact(parse_host(host).ok_or("it is not a host name or IP address")?),
         };
-        Ok(Self { host, port })
+        Ok(Self { host, port, text: text.into() })
     }
 }
 
@@ -86,16 +98,17 @@ pub(crate) struct HostSet {
     below: HashMap<String, Ports>,
 }
 
-/// The ports for which a host is in the set.
+/// The ports for which a host is in the set, each with its rule.
 #[derive(Debug, Clone, Default)]
 struct Ports {
-    any: bool,
-    some: Vec<u16>,
+    any: Option<Arc<str>>,
+    some: Vec<(u16, Arc<str>)>,
 }
 
 impl Ports {
-    fn contains(&self, port: u16) -> bool {
-        self.any || self.some.contains(&port)
+    fn rule(&self, port: u16) -> Option<&Arc<str>> {
+        let some = || self.some.iter().find(|(known, _)| *known == port).map(|(_, rule)| rule);
+        self.any.as_ref().or_else(some)
     }
 }
 
@@ -103,33 +116,33 @@ impl HostSet {
     /// The set of `rules`.
     pub(crate) fn new(rules: impl IntoIterator<Item = HostPattern>) -> Self {
         let mut set = Self::default();
-        for HostPattern { host, port } in rules {
+        for HostPattern { host, port, text } in rules {
             let ports = match host {
                 HostForm::Exact(host) => set.exact.entry(host).or_default(),
                 HostForm::Below(domain) => set.below.entry(domain).or_default(),
             };
             match port {
-                Some(port) => ports.some.push(port),
-                None => ports.any = true,
+                Some(port) => ports.some.push((port, text)),
+                None => ports.any = Some(text),
             }
         }
         set
     }
 
-    /// Whether `target` matches a rule, and by which kind of rule: one that names it
-    /// ([`Reach::Named`]) or a wildcard ([`Reach::Public`]).
-    pub(crate) fn matches(&self, target: &Target) -> Option<Reach> {
+    /// The rule that `target` matches: one that names it ([`Reach::Named`]) or a wildcard
+    /// ([`Reach::Public`]).
+    pub(crate) fn matches(&self, target: &Target) -> Option<Match<'_>> {
         let port = target.port();
-        if self.exact.get(target.host()).is_some_and(|ports| ports.contains(port)) {
-            return Some(Reach::Named);
+        let exact = self.exact.get(target.host()).and_then(|ports| ports.rule(port));
+        if exact.is_some() {
+            return Some(Match { reach: Reach::Named, rule: exact });
         }
         let Host::Domain(name) = target.host() else {
             return None;
         };
         let mut parents = name.match_indices('.').map(|(at, _)| &name[at + 1..]);
-        parents
-            .any(|parent| self.below.get(parent).is_some_and(|ports| ports.contains(port)))
-            .then_some(Reach::Public)
+        let rule = parents.find_map(|parent| self.below.get(parent)?.rule(port));
+        rule.map(|rule| Match { reach: Reach::Public, rule: Some(rule) })
     }
 
     /// Whether a rule names a loopback host.
@@ -152,11 +165,11 @@ pub(crate) enum Allowlist {
 }
 
 impl Allowlist {
-    /// Whether `target` is allowed, and which addresses it may then have.
-    pub(crate) fn matches(&self, target: &Target) -> Option<Reach> {
+    /// Whether `target` is allowed, and by what.
+    pub(crate) fn matches(&self, target: &Target) -> Option<Match<'_>> {
         match self {
             Self::Listed(set) => set.matches(target),
-            Self::All => Some(Reach::Public),
+            Self::All => Some(Match { reach: Reach::Public, rule: None }),
         }
     }
 }
@@ -168,7 +181,10 @@ mod tests {
 
     fn matches(rule: &str, host: &str) -> Option<Reach> {
         let set = HostSet::new([HostPattern::parse(rule).unwrap()]);
-        set.matches(&Target::from_authority(&host.parse().unwrap(), Some(443)).unwrap())
+        let found =
+            set.matches(&Target::from_authority(&host.parse().unwrap(), Some(443)).unwrap())?;
+        assert_eq!(found.rule.map(|rule| &**rule), Some(rule));
+        Some(found.reach)
     }
 
     #[test]

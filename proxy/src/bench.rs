@@ -1,15 +1,17 @@
 //! The parts that `benches/parts.rs` measures, behind the feature `bench`. Nobody else may use
 //! this: it changes with what it opens.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use http::{HeaderValue, Method, Request};
+use nono_audit::{Bounds, Log, Overflow, Session};
 use tower::ServiceExt as _;
 
 use crate::allowlist::{HostPattern, HostSet};
 use crate::body::Body;
 use crate::config::{ConfigError, ProxyConfig, RouteConfig, Settings};
+use crate::error::StartError;
 use crate::exchange::{Arrival, Peer};
 use crate::layers::limit::Limit;
 use crate::leaf::{Leaf, Worker};
@@ -51,7 +53,7 @@ impl Endpoints {
 
     /// Whether one of them allows `method` on `path`.
     pub fn allow(&self, method: &Method, path: &str) -> bool {
-        self.0.allow(method, path)
+        self.0.allow(method, path).is_some()
     }
 }
 
@@ -138,13 +140,16 @@ impl Token {
 /// returns their statuses. Each batch must fit in the audit channel, which is emptied after it.
 ///
 /// # Errors
-/// `config` is wrong.
+/// `config` is wrong, or the system refuses a thread.
 pub fn stack_runner(
     config: &ProxyConfig,
     token: Token,
-) -> Result<impl AsyncFn(&[Request<()>]) -> Vec<u16> + use<>, ConfigError> {
+) -> Result<impl AsyncFn(&[Request<()>]) -> Vec<u16> + use<>, StartError> {
     let settings = Settings::parse(config)?;
-    let (sender, records) = nono_audit::channel(settings.limits.audit_records, "bench");
+    let records = settings.limits.audit_records;
+    let bounds = Bounds { records, disk: 0, overflow: Overflow::Refuse };
+    let (sender, log) = Log::open(Session(0), bounds, Vec::new())?;
+    let records = Mutex::new(log.subscribe());
     let shared = Arc::new(Shared::new(settings, config.bind, token.0, sender));
     let worker = Worker {
         shared: Arc::clone(&shared),
@@ -166,7 +171,7 @@ pub fn stack_runner(
                 Err(never) => match never {},
             }
         }
-        drop(records.drain());
+        drop(records.lock().unwrap_or_else(PoisonError::into_inner).drain());
         statuses
     };
     Ok(run)

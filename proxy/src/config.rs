@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit};
+use nono_audit::Overflow;
 use nono_credentials::{OAuth2Config, Provided, VaultConfig};
 
 use crate::allowlist::{Allowlist, HostPattern, HostSet};
@@ -86,10 +87,15 @@ pub struct Limits {
     /// 10,000, but at most two in five of the descriptors that the process may open, since an
     /// exchange needs two.
     pub max_client_connections: usize,
-    /// How many records, of running and of finished exchanges, the audit log holds until they
-    /// are drained. When it is full, requests are refused rather than go unrecorded. 250,000:
-    /// some 100 MB, and at most 500 MB when every path is as long as is recorded.
+    /// How many records, of running and of finished exchanges, the audit log holds in memory
+    /// until they are drained; from half of that on they go to disk. 250,000: some 100 MB, and
+    /// at most 500 MB when every path is as long as is recorded.
     pub audit_records: usize,
+    /// How many bytes of records the log holds on disk besides, in a temporary file without a
+    /// name. 1 GiB: some two million records. 0 is none.
+    pub audit_disk: u64,
+    /// What happens to requests when both are full: by default they are refused.
+    pub audit_overflow: Overflow,
     /// Worker threads, each with a runtime and connection pool of its own. The number of cores,
     /// at most 4: the work of a request is small, and more threads share less.
     pub workers: usize,
@@ -116,6 +122,8 @@ impl Default for Limits {
             credential: Duration::from_secs(30),
             max_client_connections: max_client_connections(),
             audit_records: 250_000,
+            audit_disk: 1 << 30,
+            audit_overflow: Overflow::default(),
             workers: cores.min(4),
         }
     }

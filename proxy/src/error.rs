@@ -30,6 +30,8 @@ impl From<Refusal> for Error {
 pub(crate) enum Refusal {
     /// As many exchanges run as may.
     OverLimit,
+    /// There is no place in the audit log for the record of an opening.
+    LogFull,
     /// A tunnel or forward without the session token.
     NoProxyToken,
     /// A request to a route without the session token.

@@ -11,7 +11,7 @@ use http::{Response, StatusCode, Version};
 use nono_audit::Recorder;
 
 use crate::body::Body;
-use crate::error::{Error, Upstream as Failure};
+use crate::error::{Error, Refusal, Upstream as Failure};
 use crate::exchange::{Exchange, Peer, Ready};
 use crate::headers::{asks_upgrade, strip_hop_by_hop, strip_switching};
 use crate::idle::{Idle, Timer};
@@ -29,6 +29,9 @@ use crate::upstream::{Answered, Destination};
 pub(crate) async fn send(worker: &Worker, exchange: Exchange<Ready>) -> Answer {
     let Exchange { mut request, recorder, peer, place, stage: Ready { way, reach } } = exchange;
     let client = asks_upgrade(request.headers()).then(|| hyper::upgrade::on(&mut *request));
+    if client.is_some() && !recorder.reserve_opening() {
+        return Err(Refusal::LogFull.into());
+    }
     let limits = &worker.shared.settings.limits;
     request.body_mut().limit_idle(limits.idle);
     let destination = Destination::new(way, reach, client.is_some())?;
@@ -42,7 +45,8 @@ pub(crate) async fn send(worker: &Worker, exchange: Exchange<Ready>) -> Answer {
     let answered = {
         let timer = peer.gate.timer().take();
         let mut patience = Patience::new(limits.response_head, timer);
-        let mut sending = pin!(worker.upstream.send(&destination, request, &mut interim));
+        let mut sending =
+            pin!(worker.upstream.send(&destination, request, &recorder, &mut interim));
         poll_fn(|cx| match sending.as_mut().poll(cx) {
             Poll::Ready(sent) => Poll::Ready(sent),
             Poll::Pending => patience.poll(cx, &recorder).map(|()| Err(late())),
@@ -63,6 +67,7 @@ pub(crate) async fn send(worker: &Worker, exchange: Exchange<Ready>) -> Answer {
             let mut response = head.map(|()| Body::tunnel());
             scrub(&destination, &mut response);
             strip_switching(response.headers_mut());
+            recorder.opened(StatusCode::SWITCHING_PROTOCOLS.as_u16());
             worker.relay(client, server, recorder, place);
             Ok(response)
         }

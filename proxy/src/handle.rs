@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use nono_audit::{Receiver, Record};
+use nono_audit::{Bounds, Consumer, Log, Record, Session};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -25,7 +25,9 @@ use crate::token::Token;
 /// The futures of this type need no particular runtime: the proxy runs on threads of its own.
 pub struct ProxyHandle {
     shared: Arc<Shared>,
-    records: Receiver,
+    log: Log,
+    /// The consumer behind [`ProxyHandle::drain_audit`].
+    records: Mutex<Consumer>,
     /// When what still runs is cut, once a shutdown has begun; `None` is never.
     deadline: watch::Sender<Option<Instant>>,
     /// Cancelled when every thread is about to end.
@@ -45,7 +47,13 @@ impl ProxyHandle {
         let settings = Settings::parse(&config)?;
         let (listener, addr) = listen(settings.bind)?;
         let token = Token::generate().map_err(std::io::Error::other)?;
-        let (sender, records) = nono_audit::channel(settings.limits.audit_records, &session()?);
+        let bounds = Bounds {
+            records: settings.limits.audit_records,
+            disk: settings.limits.audit_disk,
+            overflow: settings.limits.audit_overflow,
+        };
+        let (sender, log) = Log::open(session()?, bounds, Vec::new())?;
+        let records = Mutex::new(log.subscribe());
         let shared = Arc::new(Shared::new(settings, addr, token, sender));
         let (deadline, until) = watch::channel(None);
 
@@ -77,6 +85,7 @@ impl ProxyHandle {
         threads.push(control.spawn(task).inspect_err(|_| shared.drain.begin())?);
         let handle = Self {
             shared,
+            log,
             records,
             deadline,
             ended,
@@ -105,7 +114,18 @@ impl ProxyHandle {
 
     /// Takes the audit records out, oldest first. Also after the shutdown.
     pub fn drain_audit(&self) -> Vec<Record> {
-        self.records.drain()
+        self.records.lock().unwrap_or_else(PoisonError::into_inner).drain()
+    }
+
+    /// A further consumer of the audit records, which sees all that are still held and all that
+    /// come. The log holds each until all consumers have it, [`ProxyHandle::drain_audit`] included.
+    pub fn audit_consumer(&self) -> Consumer {
+        self.log.subscribe()
+    }
+
+    /// The exchanges that run now, as records of what is known of them so far.
+    pub fn active(&self) -> Vec<Record> {
+        self.log.active()
     }
 
     /// What fails requests now: routes whose credential could not be fetched when it was last
@@ -158,6 +178,7 @@ impl ProxyHandle {
             // A panic in it has been reported by its hook; there is nothing left to undo.
             let _ = thread.join();
         }
+        self.log.end();
     }
 }
 
@@ -190,9 +211,8 @@ fn listen(bind: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
 }
 
 /// A prefix for the ids of one proxy's records.
-fn session() -> Result<String, std::io::Error> {
-    let random = getrandom::u64().map_err(std::io::Error::other)?;
-    Ok(format!("{random:016x}"))
+fn session() -> Result<Session, std::io::Error> {
+    getrandom::u64().map(Session).map_err(std::io::Error::other)
 }
 
 /// Waits for the workers to finish what runs, for as long as they may, then cuts the rest.

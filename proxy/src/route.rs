@@ -80,20 +80,26 @@ impl Route {
         })
     }
 
-    /// The path to ask the upstream for, when the client asked for `rest` below the prefix.
+    /// The path to ask the upstream for, when the client asked for `rest` below the prefix; with
+    /// the endpoint rule that allows it, if there are rules.
     ///
     /// # Errors
     /// Why the path may not pass. What is judged is byte for byte what is returned.
-    pub(crate) fn path(&self, method: &Method, rest: &str) -> Result<String, PathRefusal> {
+    pub(crate) fn path(
+        &self,
+        method: &Method,
+        rest: &str,
+    ) -> Result<(String, Option<&Arc<str>>), PathRefusal> {
         let rest = if rest.is_empty() { "/" } else { rest };
         let governed = self.has_rules() || !self.base.is_empty();
         if governed && let Some(reason) = path::ambiguity(rest) {
             return Err(PathRefusal::Ambiguous(reason));
         }
-        if self.has_rules() && !self.rules.allow(method, rest) {
+        let rule = self.rules.allow(method, rest);
+        if self.has_rules() && rule.is_none() {
             return Err(PathRefusal::NoRule);
         }
-        Ok(format!("{}{rest}", self.base))
+        Ok((format!("{}{rest}", self.base), rule))
     }
 
     /// What was loaded last of its credential.

@@ -49,8 +49,18 @@ macro_rules! set_changed {
 }
 
 /// Makes an event of `dict`, which is that of the record `before` it, or empty.
-#[expect(clippy::float_cmp, reason = "whether it is the very same")]
 fn fill<'py, 'a>(
+    dict: &Bound<'py, PyDict>,
+    words: &mut Words<'py, 'a>,
+    record: &'a Record,
+    before: Option<&'a Record>,
+) -> PyResult<()> {
+    fill_request(dict, words, record, before)?;
+    fill_course(dict, words, record, before)
+}
+
+/// What was asked for, and what was decided.
+fn fill_request<'py, 'a>(
     dict: &Bound<'py, PyDict>,
     words: &mut Words<'py, 'a>,
     record: &'a Record,
@@ -73,13 +83,35 @@ fn fill<'py, 'a>(
         managed_credential_active: record.managed_credential_active,
         injection_mode: record.injection_mode.map(|word| words.get(word.as_str())),
         denial_category: record.denial_category.map(|word| words.get(word.as_str())),
+    }
+    Ok(())
+}
+
+/// How it went.
+#[expect(clippy::float_cmp, reason = "whether it is the very same")]
+fn fill_course<'py, 'a>(
+    dict: &Bound<'py, PyDict>,
+    words: &mut Words<'py, 'a>,
+    record: &'a Record,
+    before: Option<&'a Record>,
+) -> PyResult<()> {
+    let py = words.py;
+    set_changed! { py, dict, record, before,
         sequence: record.sequence,
         id: record.id.to_string(),
+        session: record.session.to_string(),
+        phase: words.get(record.phase.as_str()),
         outcome: words.get(record.outcome.as_str()),
         duration_ms: record.duration_ms,
+        time_to_first_byte_ms: record.time_to_first_byte_ms,
         bytes_in: record.bytes_in,
         bytes_out: record.bytes_out,
+        upstream_addr: record.upstream_addr.map(|addr| addr.to_string()),
+        protocol: record.protocol.map(|word| words.get(word.as_str())),
         client: record.client.as_deref().map(|word| words.get(word)),
+        rule: record.rule.as_deref().map(|word| words.get(word)),
+        request_id: record.request_id.as_deref(),
+        dropped: record.dropped,
     }
     Ok(())
 }

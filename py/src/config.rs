@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use nono_audit::Overflow;
 use nono_proxy::{Limits, ProxyConfig};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -61,6 +62,7 @@ impl PyProxyConfig {
         response_timeout_secs=600.0, idle_timeout_secs=600.0,
         audit_records=250_000, workers=None, pool_idle_timeout_secs=30.0,
         max_client_connections=None, credential_timeout_secs=30.0,
+        audit_disk_bytes=1_073_741_824, audit_overflow="refuse",
     ))]
     #[expect(clippy::too_many_arguments, reason = "the keyword arguments of the Python class")]
     #[expect(clippy::needless_pass_by_value, reason = "extracted from Python arguments")]
@@ -85,6 +87,8 @@ impl PyProxyConfig {
         pool_idle_timeout_secs: f64,
         max_client_connections: Option<usize>,
         credential_timeout_secs: f64,
+        audit_disk_bytes: u64,
+        audit_overflow: &str,
     ) -> PyResult<Self> {
         if let Some(external) = external_proxy {
             return Err(not_implemented("external_proxy", &external.get().address));
@@ -106,6 +110,8 @@ impl PyProxyConfig {
                 .unwrap_or(defaults.max_client_connections),
             credential: time_limit("credential_timeout_secs", credential_timeout_secs)?,
             audit_records,
+            audit_disk: audit_disk_bytes,
+            audit_overflow: overflow(audit_overflow)?,
             workers: workers.unwrap_or(defaults.workers),
         };
         let inner = ProxyConfig {
@@ -208,10 +214,26 @@ impl PyProxyConfig {
         self.inner.limits.max_client_connections
     }
 
-    /// How many records wait to be drained at most; then requests are refused.
+    /// How many records are held in memory; from half of that on they go to disk.
     #[getter]
     fn audit_records(&self) -> usize {
         self.inner.limits.audit_records
+    }
+
+    /// How many bytes of records are held on disk besides; 0 is none.
+    #[getter]
+    fn audit_disk_bytes(&self) -> u64 {
+        self.inner.limits.audit_disk
+    }
+
+    /// What happens to requests when no record more can be held: `refuse` answers them 503,
+    /// `count` lets them through and counts them in a record of the phase `gap`.
+    #[getter]
+    fn audit_overflow(&self) -> &'static str {
+        match self.inner.limits.audit_overflow {
+            Overflow::Refuse => "refuse",
+            Overflow::Count => "count",
+        }
     }
 
     /// How many threads serve requests.
@@ -223,6 +245,14 @@ impl PyProxyConfig {
     fn __repr__(&self) -> String {
         let (hosts, routes) = (self.inner.allowed_hosts.len(), self.routes.len());
         format!("ProxyConfig(hosts={hosts}, routes={routes}, bind={})", self.inner.bind)
+    }
+}
+
+fn overflow(text: &str) -> PyResult<Overflow> {
+    match text {
+        "refuse" => Ok(Overflow::Refuse),
+        "count" => Ok(Overflow::Count),
+        _ => Err(PyValueError::new_err("audit_overflow must be 'refuse' or 'count'")),
     }
 }
 

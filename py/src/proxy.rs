@@ -95,6 +95,12 @@ impl PyProxyHandle {
         audit::diagnostics(py, &failed)
     }
 
+    /// The exchanges that run now, as far as they are known.
+    fn active<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let running = py.detach(|| self.inner.active());
+        audit::events(py, &running)
+    }
+
     /// What fails requests now, as dictionaries.
     fn diagnostics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         audit::diagnostics(py, &self.inner.diagnostics())

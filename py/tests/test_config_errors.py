@@ -32,6 +32,7 @@ def test_defaults_are_those_documented() -> None:
     assert (config.head_timeout_secs, config.connect_timeout_secs) == (60, 10)
     assert (config.response_timeout_secs, config.idle_timeout_secs) == (600, 600)
     assert config.audit_records == 250_000
+    assert (config.audit_disk_bytes, config.audit_overflow) == (2**30, "refuse")
     assert config.pool_idle_timeout_secs == 30
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert config.max_client_connections == min(max(files // 5 * 2, 16), 10_000)
@@ -68,6 +69,8 @@ def test_every_option_can_be_read_back() -> None:
         "response_timeout_secs": 3.5,
         "idle_timeout_secs": 4.5,
         "audit_records": 5,
+        "audit_disk_bytes": 6,
+        "audit_overflow": "count",
         "workers": 6,
         "pool_idle_timeout_secs": 7.5,
         "max_client_connections": 8,

@@ -56,7 +56,9 @@ def test_a_tunnel_to_an_allowed_host(
     assert curl(proxy.env_vars(), "--cacert", str(authority.file), url) == Curl(0, 200, 200)
     assert [request.path for request in origin.requests] == ["/path"]
     proxy.shutdown()
-    (event,) = proxy.drain_audit_events()
+    opening, event = proxy.drain_audit_events()
+    assert (opening["phase"], event["phase"]) == ("open", "end")
+    assert opening["id"] == event["id"]
     assert (event["mode"], event["decision"], event["status"]) == ("connect", "allow", 200)
     assert (event["target"], event["port"]) == ("127.0.0.1", origin.port)
 

@@ -182,7 +182,7 @@ class TestOptions:
             assert request.values("Authorization") == [f"Bearer {key}"]
 
     def test_a_full_log_refuses(self, route: RouteConfig) -> None:
-        with start_proxy(ProxyConfig(routes=[route], audit_records=1)) as proxy:
+        with start_proxy(ProxyConfig(routes=[route], audit_records=1, audit_disk_bytes=0)) as proxy:
             token = proxy.env_vars()["NONO_PROXY_TOKEN"]
             assert [post(proxy, token) for _ in range(2)] == [200, 503]
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::ops::Deref;
 
-use nono_audit::Record;
+use nono_audit::{Phase, Record};
 use nono_proxy::{Limits, ProxyConfig, ProxyHandle, RouteConfig};
 
 use crate::client::HANG;
@@ -65,12 +65,12 @@ impl TestProxy {
         format!("{method} http://{origin}{path} HTTP/1.1\r\nHost: {origin}\r\n{token}")
     }
 
-    /// The records so far, once there are `count`; they are written by other threads.
+    /// The records of ends so far, once there are `count`; they are written by other threads.
     pub async fn records(&self, count: usize) -> Vec<Record> {
         let mut records = Vec::new();
         let wait = async {
             while records.len() < count {
-                records.extend(self.handle.drain_audit());
+                records.extend(self.drain_ends());
                 tokio::task::yield_now().await;
             }
         };
@@ -78,14 +78,19 @@ impl TestProxy {
         records
     }
 
+    /// The records so far, without those of openings.
+    fn drain_ends(&self) -> impl Iterator<Item = Record> {
+        self.handle.drain_audit().into_iter().filter(|record| record.phase == Phase::End)
+    }
+
     /// The field with which clients of tunnels and forwards show the token.
     pub fn proxy_authorization(&self) -> String {
         format!("Proxy-Authorization: Bearer {}\r\n", self.token)
     }
 
-    /// The records so far, which must be one.
+    /// The records of ends so far, which must be one.
     pub fn only_record(&self) -> Record {
-        let mut records = self.handle.drain_audit();
+        let mut records: Vec<_> = self.drain_ends().collect();
         assert_eq!(records.len(), 1, "{records:#?}");
         records.remove(0)
     }

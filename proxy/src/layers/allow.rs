@@ -5,9 +5,11 @@
 
 use std::sync::Arc;
 
+use nono_audit::Recorder;
 use url::Host;
 
 use crate::address::{Class, OutOfReach, Reach, classify, is_metadata_name};
+use crate::allowlist::Match;
 use crate::error::{Error, Refusal};
 use crate::exchange::{Exchange, Permitted, Routed, Way};
 use crate::layers::Step;
@@ -21,19 +23,20 @@ impl Step<Routed> for Allow {
     type To = Permitted;
 
     fn step(&self, exchange: Exchange<Routed>) -> Result<Exchange<Permitted>, Error> {
-        let reach = self.judge(&exchange.stage.way)?;
+        let reach = self.judge(&exchange.stage.way, &exchange.recorder)?;
         Ok(exchange.advance(|Routed { way }| Permitted { way, reach }))
     }
 }
 
 impl Allow {
-    fn judge(&self, way: &Way) -> Result<Reach, Refusal> {
+    fn judge(&self, way: &Way, recorder: &Recorder) -> Result<Reach, Refusal> {
         let Shared { settings, addr, .. } = &*self.0;
         let target = way.target();
         if target.is_listener(*addr) {
             return Err(Refusal::OwnListener);
         }
-        if settings.denied.matches(target).is_some() {
+        if let Some(denied) = settings.denied.matches(target) {
+            note(recorder, denied);
             return Err(Refusal::HostDenied);
         }
         let class = match target.host() {
@@ -48,7 +51,10 @@ impl Allow {
         // A route opens its upstream, but to itself alone.
         let reach = match way {
             Way::Route(route) => Some(route.reach),
-            Way::Tunnel(target) | Way::Forward(target) => settings.allowlist.matches(target),
+            Way::Tunnel(target) | Way::Forward(target) => {
+                let allowed = settings.allowlist.matches(target);
+                allowed.inspect(|allowed| note(recorder, *allowed)).map(|allowed| allowed.reach)
+            }
         };
         let reach = reach.ok_or(Refusal::HostNotAllowed)?;
         match class {
@@ -56,4 +62,9 @@ impl Allow {
             None => Ok(reach),
         }
     }
+}
+
+/// Notes the rule that decides.
+fn note(recorder: &Recorder, found: Match<'_>) {
+    recorder.note(|record| record.rule = found.rule.cloned());
 }

@@ -6,9 +6,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use http::header::CONTENT_LENGTH;
-use http::{Method, Request, Response};
-use nono_audit::{Mode, Outcome, Permit, Recorder, redact};
+use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName};
+use http::{Method, Request, Response, Version};
+use nono_audit::{Mode, Outcome, Permit, Protocol, Recorder, redact};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
@@ -16,6 +16,12 @@ use crate::body::Body;
 use crate::exchange::{Arrival, Exchange, Form, Received};
 use crate::layers::respond;
 use crate::stack::Shared;
+
+/// What clients commonly name their requests in.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The longest such name that is recorded, in bytes.
+const LONGEST_REQUEST_ID: usize = 128;
 
 /// See the module.
 #[derive(Debug, Clone)]
@@ -58,7 +64,7 @@ where
         let is_head = *request.method() == Method::HEAD;
         let client = Arc::clone(&peer.address);
         let mode = if form == Form::Tunnel { Mode::Connect } else { Mode::Reverse };
-        let recorder = Arc::new(open(permit, mode, client));
+        let recorder = open(permit, mode, client);
         note(&self.shared, &recorder, form, &request);
         request.body_mut().tap_request(Arc::clone(&recorder), Arc::clone(&peer));
         let exchange = Exchange {
@@ -72,7 +78,7 @@ where
     }
 }
 
-fn open(permit: Permit, mode: Mode, client: Arc<str>) -> Recorder {
+fn open(permit: Permit, mode: Mode, client: Arc<str>) -> Arc<Recorder> {
     #[cfg(feature = "bench")]
     if crate::bench::Part::Records.is_left_out() {
         return Recorder::silent(&permit);
@@ -84,6 +90,8 @@ fn open(permit: Permit, mode: Mode, client: Arc<str>) -> Recorder {
 fn note(shared: &Shared, recorder: &Recorder, form: Form, request: &Request<Body>) {
     recorder.note(|record| {
         record.method = Some(method_name(request.method()));
+        record.protocol = Some(protocol(request.version()));
+        record.request_id = request_id(shared, request.headers());
         if let Some(path) = request.uri().path_and_query()
             && form != Form::Tunnel
         {
@@ -92,6 +100,21 @@ fn note(shared: &Shared, recorder: &Recorder, form: Form, request: &Request<Body
             record.path = Some(seen);
         }
     });
+}
+
+/// What the client named the request, if that is short and text.
+fn request_id(shared: &Shared, headers: &HeaderMap) -> Option<Box<str>> {
+    let text = headers.get(REQUEST_ID)?.to_str().ok()?;
+    let is_fit = text.len() <= LONGEST_REQUEST_ID && !text.contains(shared.token.expose());
+    is_fit.then(|| text.into())
+}
+
+fn protocol(version: Version) -> Protocol {
+    match version {
+        Version::HTTP_10 => Protocol::Http10,
+        Version::HTTP_2 => Protocol::Http2,
+        _ => Protocol::Http11,
+    }
 }
 
 /// The method's name, without an allocation for the common ones.
@@ -131,7 +154,7 @@ where
             RecordFutureProj::Running { is_head, inner, recorder } => {
                 let mut response = ready!(inner.poll(cx))?;
                 let status = response.status().as_u16();
-                recorder.note(|record| record.status = Some(status));
+                recorder.responded(status);
                 if *is_head
                     && let Some(length) = response.body_mut().take_for_head()
                     && !response.headers().contains_key(CONTENT_LENGTH)

@@ -60,7 +60,7 @@ impl FindRoute {
         {
             return Err(Refusal::MethodOverride);
         }
-        let uri = rewrite(route, request, rest)?;
+        let uri = rewrite(route, request, rest, recorder)?;
         let route = Arc::clone(route);
         *request.uri_mut() = uri;
         Ok(route)
@@ -87,10 +87,18 @@ fn injection_mode(credential: &Credential) -> InjectionMode {
 }
 
 /// The upstream's path in place of the proxy's; the query stays as it is.
-fn rewrite(route: &Route, request: &Request<Body>, rest: &str) -> Result<Uri, Refusal> {
-    let path = route.path(request.method(), rest).map_err(|refusal| match refusal {
+fn rewrite(
+    route: &Route,
+    request: &Request<Body>,
+    rest: &str,
+    recorder: &Recorder,
+) -> Result<Uri, Refusal> {
+    let (path, rule) = route.path(request.method(), rest).map_err(|refusal| match refusal {
         PathRefusal::Ambiguous(reason) => Refusal::AmbiguousPath(reason),
         PathRefusal::NoRule => Refusal::NoEndpointRule,
     })?;
+    if rule.is_some() {
+        recorder.note(|record| record.rule = rule.cloned());
+    }
     origin_form(path, request.uri().query())
 }

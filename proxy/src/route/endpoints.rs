@@ -5,6 +5,7 @@
 //! itself, beside those that have the same segments before theirs.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use globset::{GlobBuilder, GlobMatcher};
 use http::Method;
@@ -37,12 +38,15 @@ struct Node {
     patterns: Vec<(GlobMatcher, Methods)>,
 }
 
-/// The methods of rules with the same path.
+/// The methods of rules with the same path, each with its rule as records have it.
 #[derive(Debug, Default)]
 struct Methods {
-    any: bool,
-    some: Vec<Method>,
+    any: Option<Arc<str>>,
+    some: Vec<(Method, Arc<str>)>,
 }
+
+/// The method of a rule, `None` for any, and the rule as records have it.
+type Ruled = (Option<Method>, Arc<str>);
 
 impl EndpointRules {
     /// Parses `(method, path glob)` pairs.
@@ -69,7 +73,9 @@ impl EndpointRules {
                         .map_err(|_| wrong("its method is not one; `*` stands for any"))?,
                 ),
             };
-            root.add(segments, method, || parsed.compile_matcher());
+            root.add(segments, (method, format!("{name} {glob}").into()), || {
+                parsed.compile_matcher()
+            });
         }
         Ok(Self { root, is_empty: pairs.is_empty() })
     }
@@ -79,31 +85,32 @@ impl EndpointRules {
         self.is_empty
     }
 
-    /// Whether a rule allows `method` on `path`.
-    pub(crate) fn allow(&self, method: &Method, path: &str) -> bool {
-        let Some(segments) = path.strip_prefix('/') else { return false };
+    /// The rule that allows `method` on `path`, if there is one.
+    pub(crate) fn allow(&self, method: &Method, path: &str) -> Option<&Arc<str>> {
+        let segments = path.strip_prefix('/')?;
         let asked = Asked { method, path };
         // All nodes that the segments read so far lead to; no path makes them many.
         let (mut now, mut next) = (Vec::new(), Vec::new());
-        if asked.enters(&self.root, &mut now) {
-            return true;
+        if let Some(rule) = asked.enters(&self.root, &mut now) {
+            return Some(rule);
         }
         for segment in segments.split('/') {
             for node in now.drain(..) {
-                if node.below.contain(method) {
-                    return true;
+                if let Some(rule) = node.below.rule(method) {
+                    return Some(rule);
                 }
                 if node.is_deep && !holds(&next, node) {
                     next.push(node);
                 }
                 let ways = [node.literal.get(segment), node.any.as_deref()];
-                if ways.into_iter().flatten().any(|way| asked.enters(way, &mut next)) {
-                    return true;
+                let mut ways = ways.into_iter().flatten();
+                if let Some(rule) = ways.find_map(|way| asked.enters(way, &mut next)) {
+                    return Some(rule);
                 }
             }
             std::mem::swap(&mut now, &mut next);
         }
-        now.iter().any(|node| node.here.contain(method))
+        now.iter().find_map(|node| node.here.rule(method))
     }
 }
 
@@ -114,22 +121,26 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    /// Adds `node` to `set`, with those that no further segment leads to; whether one of their
-    /// patterns decides at once.
-    fn enters<'node>(&self, node: &'node Node, set: &mut Vec<&'node Node>) -> bool {
+    /// Adds `node` to `set`, with those that no further segment leads to; the rule, if one of
+    /// their patterns decides at once.
+    fn enters<'node>(
+        &self,
+        node: &'node Node,
+        set: &mut Vec<&'node Node>,
+    ) -> Option<&'node Arc<str>> {
         let deep = std::iter::successors(Some(node), |node| node.deep.as_deref());
         for node in deep {
             if !holds(set, node) {
                 set.push(node);
-                let matches = |(glob, methods): &(GlobMatcher, Methods)| {
-                    methods.contain(self.method) && glob.is_match(self.path)
-                };
-                if node.patterns.iter().any(matches) {
-                    return true;
+                let found = node.patterns.iter().find_map(|(glob, methods)| {
+                    methods.rule(self.method).filter(|_| glob.is_match(self.path))
+                });
+                if found.is_some() {
+                    return found;
                 }
             }
         }
-        false
+        None
     }
 }
 
@@ -139,7 +150,7 @@ fn holds(set: &[&Node], node: &Node) -> bool {
 
 impl Node {
     /// Adds a rule whose path from here on is `segments`.
-    fn add(&mut self, segments: &str, method: Option<Method>, whole: impl Fn() -> GlobMatcher) {
+    fn add(&mut self, segments: &str, method: Ruled, whole: impl Fn() -> GlobMatcher) {
         let mut node = self;
         let mut rest = Some(segments);
         while let Some(text) = rest {
@@ -169,16 +180,17 @@ impl Node {
 }
 
 impl Methods {
-    fn add(&mut self, method: Option<Method>) {
+    fn add(&mut self, (method, rule): Ruled) {
         match method {
-            None => self.any = true,
-            Some(method) if !self.some.contains(&method) => self.some.push(method),
+            None => self.any = Some(rule),
+            Some(method) if self.rule(&method).is_none() => self.some.push((method, rule)),
             Some(_) => {}
         }
     }
 
-    fn contain(&self, method: &Method) -> bool {
-        self.any || self.some.contains(method)
+    fn rule(&self, method: &Method) -> Option<&Arc<str>> {
+        let some = || self.some.iter().find(|(known, _)| known == method).map(|(_, rule)| rule);
+        self.any.as_ref().or_else(some)
     }
 }
 
@@ -217,7 +229,7 @@ mod tests {
                 glob.compile_matcher().is_match(&path)
             };
             let expected = globs.iter().any(alone);
-            prop_assert_eq!(rules(&globs).allow(&Method::GET, &path), expected);
+            prop_assert_eq!(rules(&globs).allow(&Method::GET, &path).is_some(), expected);
         }
     }
 
@@ -226,19 +238,19 @@ mod tests {
         let pairs = [("GET", "/a/*"), ("POST", "/a/b"), ("*", "/c/**"), ("PUT", "/d*")];
         let pairs: Vec<_> = pairs.map(|(m, p)| (m.to_owned(), p.to_owned())).into();
         let rules = EndpointRules::parse(&pairs).unwrap();
-        assert!(rules.allow(&Method::GET, "/a/b"));
-        assert!(rules.allow(&Method::POST, "/a/b"));
-        assert!(!rules.allow(&Method::POST, "/a/c"));
-        assert!(rules.allow(&Method::DELETE, "/c/x/y"));
-        assert!(!rules.allow(&Method::DELETE, "/c"));
-        assert!(rules.allow(&Method::PUT, "/dx"));
-        assert!(!rules.allow(&Method::GET, "/dx"));
+        assert!(rules.allow(&Method::GET, "/a/b").is_some());
+        assert!(rules.allow(&Method::POST, "/a/b").is_some());
+        assert!(rules.allow(&Method::POST, "/a/c").is_none());
+        assert!(rules.allow(&Method::DELETE, "/c/x/y").is_some());
+        assert!(rules.allow(&Method::DELETE, "/c").is_none());
+        assert!(rules.allow(&Method::PUT, "/dx").is_some());
+        assert!(rules.allow(&Method::GET, "/dx").is_none());
     }
 
     #[test]
     fn a_long_path_is_judged_in_a_moment() {
         let globs: Vec<_> = ["/**/a/**/a/**/b", "/**/*/a/**/*/c"].map(str::to_owned).into();
         let rules = rules(&globs);
-        assert!(!rules.allow(&Method::GET, &"/a".repeat(32_000)));
+        assert!(rules.allow(&Method::GET, &"/a".repeat(32_000)).is_none());
     }
 }

@@ -99,7 +99,7 @@ impl<T> Guard<T> {
     fn turn_away(&mut self, Malformed { status, reason }: Malformed) {
         let open = |permit| Recorder::open(permit, Mode::Reverse, Arc::clone(&self.peer.address));
         let recorder = self.shared.audit.try_reserve().map(open);
-        let answer = respond::malformed(status, reason, recorder.as_ref());
+        let answer = respond::malformed(status, reason, recorder.as_deref());
         self.state = State::Refused { answer };
     }
 

@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(super) fn turn_away(mut stream: std::net::TcpStream, peer: SocketAddr, shared: &Arc<Shared>) {
     let open = |permit| Recorder::open(permit, Mode::Reverse, peer.to_string().into());
     let recorder = shared.audit.try_reserve().map(open);
-    let answer = respond::no_socket(recorder.as_ref());
+    let answer = respond::no_socket(recorder.as_deref());
     // The buffer of a new connection has room for it. Fails only when the client has left.
     if stream.write_all(&answer).and_then(|()| stream.shutdown(Shutdown::Write)).is_err() {
         return;

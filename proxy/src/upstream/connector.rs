@@ -78,7 +78,8 @@ impl Connector {
                 let mut https = over_tls(tcp, to.target(), tls)?;
                 let stream = https.call(uri).await.map_err(|error| explain(&*error))?;
                 if stream.connected().is_negotiated_h2() {
-                    speak_http2(stream).await
+                    let peer = peer(&stream);
+                    speak_http2(stream, peer).await
                 } else {
                     Ok(speak_http1(stream))
                 }
@@ -121,10 +122,19 @@ fn over_tls(
 }
 
 fn speak_http1(io: MaybeHttpsStream<TokioIo<TcpStream>>) -> Sender {
-    Sender::Http1(http1::Connection::new(io))
+    let peer = peer(&io);
+    Sender::Http1(http1::Connection::new(io), peer)
 }
 
-async fn speak_http2<T>(io: T) -> Result<Sender, Error>
+fn peer(io: &MaybeHttpsStream<TokioIo<TcpStream>>) -> Option<SocketAddr> {
+    let tcp = match io {
+        MaybeHttpsStream::Http(tcp) => tcp.inner(),
+        MaybeHttpsStream::Https(tls) => tls.inner().get_ref().0.inner().inner(),
+    };
+    tcp.peer_addr().ok()
+}
+
+async fn speak_http2<T>(io: T, peer: Option<SocketAddr>) -> Result<Sender, Error>
 where
     T: Read + Write + Unpin + Send + 'static,
 {
@@ -137,7 +147,7 @@ where
         .await
         .map_err(no_http)?;
     tokio::spawn(connection);
-    Ok(Sender::Http2(sender))
+    Ok(Sender::Http2(sender, peer))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the shape that `map_err` takes")]

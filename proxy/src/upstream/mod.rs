@@ -16,6 +16,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Request, Response};
 use hyper::client::conn::http2::SendRequest;
+use nono_audit::Recorder;
 use tokio::net::TcpStream;
 
 use crate::address::Reach;
@@ -84,9 +85,10 @@ impl Upstream {
         &self,
         to: &Destination,
         mut request: Box<Request<Body>>,
+        recorder: &Recorder,
         interim: &mut (dyn FnMut(&Response<()>) + Send),
     ) -> Result<Answered, Error> {
-        let place = self.pool.place(to);
+        let mut place = self.pool.place(to);
         let mut waiting = place.take(to.needs_http1());
         loop {
             let is_reused = waiting.is_some();
@@ -95,8 +97,10 @@ impl Upstream {
                 // Boxed: connecting is rare, and its state would make every request large.
                 None => Box::pin(self.connect(to, &place)).await?,
             };
+            place.peer = sender.peer();
+            recorder.note(|record| record.upstream_addr = place.peer);
             match sender {
-                Sender::Http1(connection) => {
+                Sender::Http1(connection, _) => {
                     match connection.exchange(to, &mut request, interim).await {
                         Ok(reply) => return Ok(answered(reply, place)),
                         // It closed while the request was on its way there (RFC 9112 §9.3.1).
@@ -104,7 +108,7 @@ impl Upstream {
                         Err(lost) => return Err(lost.failure.into()),
                     }
                 }
-                Sender::Http2(sender) => match Box::pin(send_http2(sender, to, request)).await {
+                Sender::Http2(sender, _) => match Box::pin(send_http2(sender, to, request)).await {
                     Ok(response) => return Ok(Answered::Response(response)),
                     // Closed while it waited; nothing of the request was written.
                     Err((_, Some(unsent))) if is_reused => request = unsent,
@@ -117,8 +121,8 @@ impl Upstream {
     /// Opens a connection, and shares it if it can be.
     async fn connect(&self, to: &Destination, place: &Place) -> Result<Sender, Error> {
         let sender = self.connector.connect(to).await?;
-        if let Sender::Http2(sender) = &sender {
-            place.share(sender.clone());
+        if let Sender::Http2(sender, peer) = &sender {
+            place.share(sender.clone(), *peer);
         }
         Ok(sender)
     }

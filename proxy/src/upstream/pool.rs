@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -39,11 +40,12 @@ impl Key {
 struct Connections {
     idle: Vec<Idle>,
     /// The one that speaks HTTP/2, which many exchanges use at once.
-    shared: Option<http2::SendRequest<Body>>,
+    shared: Option<(http2::SendRequest<Body>, Option<SocketAddr>)>,
 }
 
 struct Idle {
     connection: Connection,
+    peer: Option<SocketAddr>,
     since: Instant,
 }
 
@@ -89,7 +91,7 @@ impl Pool {
 
     /// The place of the connections to `to`.
     pub(super) fn place(self: &Arc<Self>, to: &Destination) -> Place {
-        Place { pool: Arc::clone(self), key: Key::of(to) }
+        Place { pool: Arc::clone(self), key: Key::of(to), peer: None }
     }
 
     /// Closes the connections that have waited too long. A shared one is closed by its upstream
@@ -112,7 +114,7 @@ impl Pool {
 impl Connections {
     fn sweep(&mut self, limit: Duration) {
         self.idle.retain_mut(|idle| idle.since.elapsed() <= limit && idle.connection.is_idle());
-        self.shared.take_if(|shared| shared.is_closed());
+        self.shared.take_if(|(shared, _)| shared.is_closed());
     }
 }
 
@@ -127,6 +129,8 @@ impl fmt::Debug for Pool {
 pub(super) struct Place {
     pool: Arc<Pool>,
     key: Key,
+    /// The address of the connection that is in use.
+    pub(super) peer: Option<SocketAddr>,
 }
 
 impl Place {
@@ -134,28 +138,28 @@ impl Place {
     pub(super) fn take(&self, needs_http1: bool) -> Option<Sender> {
         let mut connections = self.pool.lock();
         let Connections { idle, shared } = connections.get_mut(&self.key)?;
-        shared.take_if(|shared| shared.is_closed());
-        if let Some(shared) = shared
+        shared.take_if(|(shared, _)| shared.is_closed());
+        if let Some((shared, peer)) = shared
             && !needs_http1
         {
-            return Some(Sender::Http2(shared.clone()));
+            return Some(Sender::Http2(shared.clone(), *peer));
         }
-        while let Some(Idle { mut connection, since }) = idle.pop() {
+        while let Some(Idle { mut connection, peer, since }) = idle.pop() {
             if since.elapsed() <= self.pool.limit && connection.is_idle() {
-                return Some(Sender::Http1(connection));
+                return Some(Sender::Http1(connection, peer));
             }
         }
         None
     }
 
     /// Lets further requests use a connection too.
-    pub(super) fn share(&self, sender: http2::SendRequest<Body>) {
-        self.pool.lock().get_or_insert(self.key.clone()).shared = Some(sender);
+    pub(super) fn share(&self, sender: http2::SendRequest<Body>, peer: Option<SocketAddr>) {
+        self.pool.lock().get_or_insert(self.key.clone()).shared = Some((sender, peer));
     }
 
     /// Keeps a connection for a later request.
     pub(super) fn put(self, connection: Connection) {
-        let idle = Idle { connection, since: Instant::now() };
+        let idle = Idle { connection, peer: self.peer, since: Instant::now() };
         self.pool.lock().get_or_insert(self.key).idle.push(idle);
     }
 }

@@ -1,5 +1,7 @@
 //! The sending side of one upstream connection, of either version of HTTP.
 
+use std::net::SocketAddr;
+
 use http::header::{CONNECTION, HOST};
 use http::uri::Uri;
 use http::{Request, Version};
@@ -9,13 +11,22 @@ use super::Destination;
 use super::http1;
 use crate::body::Body;
 
-/// See the module.
+/// See the module. With it goes the upstream's address, asked for once.
 #[derive(Debug)]
 pub(super) enum Sender {
     /// Serves one exchange at a time.
-    Http1(http1::Connection),
+    Http1(http1::Connection, Option<SocketAddr>),
     /// Shared by many exchanges.
-    Http2(http2::SendRequest<Body>),
+    Http2(http2::SendRequest<Body>, Option<SocketAddr>),
+}
+
+impl Sender {
+    /// The upstream's address.
+    pub(super) fn peer(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Http1(_, peer) | Self::Http2(_, peer) => *peer,
+        }
+    }
 }
 
 /// Absolute-form, of which the pseudo-header fields are made; no field of a connection

@@ -732,6 +732,8 @@ class ProxyConfig:
         workers: int | None = None,
         pool_idle_timeout_secs: float = 30.0,
         max_client_connections: int | None = None,
+        audit_disk_bytes: int = 1_073_741_824,
+        audit_overflow: Literal["refuse", "count"] = "refuse",
     ) -> ProxyConfig: ...
     @property
     def allowed_hosts(self) -> list[str]: ...
@@ -790,7 +792,19 @@ class ProxyConfig:
 
     @property
     def audit_records(self) -> int:
-        """How many records wait to be drained at most; then requests are refused."""
+        """How many records are held in memory; from half of that on they go to disk."""
+
+    @property
+    def audit_disk_bytes(self) -> int:
+        """How many bytes of records are held on disk besides; 0 is none."""
+
+    @property
+    def audit_overflow(self) -> Literal["refuse", "count"]:
+        """What happens to requests when no record more can be held.
+
+        `refuse` answers them 503. `count` lets them through, and a record of the phase `gap` says
+        how many they were.
+        """
 
     @property
     def workers(self) -> int:
@@ -798,7 +812,10 @@ class ProxyConfig:
 
 @type_check_only
 class NetworkAuditEvent(TypedDict):
-    """What happened in one exchange: a request and its response, a tunnel, or a refusal."""
+    """What happened in one exchange: a request and its response, a tunnel, or a refusal.
+
+    A tunnel has a further one, of the phase `open`, when it opens.
+    """
 
     timestamp_unix_ms: int
     mode: Literal["connect", "reverse"]
@@ -819,11 +836,21 @@ class NetworkAuditEvent(TypedDict):
     denial_category: str | None
     sequence: int
     id: str
-    outcome: Literal["complete", "client_abort", "upstream_abort", "timeout", "shutdown", "refused"]
+    session: str
+    phase: Literal["open", "end", "gap"]
+    outcome: Literal[
+        "complete", "client_abort", "upstream_abort", "timeout", "shutdown", "refused", "running"
+    ]
     duration_ms: float
+    time_to_first_byte_ms: float | None
     bytes_in: int
     bytes_out: int
+    upstream_addr: str | None
+    protocol: Literal["http/1.0", "http/1.1", "h2"] | None
     client: str | None
+    rule: str | None
+    request_id: str | None
+    dropped: int | None
 
 @type_check_only
 class ProxyDiagnostic(TypedDict):
@@ -855,6 +882,9 @@ class ProxyHandle:
 
     def drain_audit_events(self) -> list[NetworkAuditEvent]:
         """Take the records gathered since the last call, oldest first."""
+
+    def active(self) -> list[NetworkAuditEvent]:
+        """Return the exchanges that run now, as far as they are known."""
 
     def diagnostics(self) -> list[ProxyDiagnostic]:
         """Return what the proxy found amiss when it started."""

@@ -12,6 +12,10 @@ use crate::error::{Error, Refusal, Upstream};
 /// The longest path that is put into a hint.
 const LONGEST_RULE: usize = 256;
 
+/// What is said when the audit log has no place, and what helps.
+const LOG_FULL: (&str, &str) =
+    ("the audit log is full, and nothing goes unrecorded", "drain the audit events of the proxy");
+
 /// One row: what the client and the record are told.
 pub(super) struct Row {
     pub(super) status: StatusCode,
@@ -58,8 +62,8 @@ impl Row {
             status: StatusCode::SERVICE_UNAVAILABLE,
             code: "audit_log_full",
             category: Category::OverLimit,
-            message: "the audit log is full, and nothing goes unrecorded".into(),
-            hint: Some("drain the audit events of the proxy".into()),
+            message: LOG_FULL.0.into(),
+            hint: Some(LOG_FULL.1.into()),
             outcome: Outcome::Refused,
         }
     }
@@ -125,6 +129,7 @@ fn kind(refusal: Refusal) -> (StatusCode, &'static str, Category) {
     use StatusCode as S;
     match refusal {
         Refusal::OverLimit         => (S::SERVICE_UNAVAILABLE, "over_limit", Category::OverLimit),
+        Refusal::LogFull           => (S::SERVICE_UNAVAILABLE, "audit_log_full", Category::OverLimit),
         Refusal::NoProxyToken      => (S::PROXY_AUTHENTICATION_REQUIRED, "proxy_token_required", Category::AuthenticationFailed),
         Refusal::NoRouteToken      => (S::UNAUTHORIZED, "token_required", Category::AuthenticationFailed),
         Refusal::TokenMisplaced    => (S::UNAUTHORIZED, "token_misplaced", Category::AuthenticationFailed),
@@ -150,6 +155,7 @@ fn refused(refusal: Refusal, asked: &Asked) -> Row {
     let (message, hint) = match refusal {
         Refusal::OverLimit => ("as many requests run as `max_connections` allows".into(),
             "try again later, or raise `max_connections`".into()),
+        Refusal::LogFull => (LOG_FULL.0.into(), LOG_FULL.1.into()),
         Refusal::NoProxyToken => ("the session token is missing or wrong".into(),
             "use the proxy URL of HTTP_PROXY in the environment that the proxy gave".into()),
         Refusal::NoRouteToken => ("the session token is missing or wrong".into(),

@@ -1,0 +1,56 @@
+//! The exchanges that run now.
+
+use std::array;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use slab::Slab;
+
+use crate::Recorder;
+
+/// So many locks share the exchanges, so that workers seldom meet at one.
+const SHARDS: usize = 16;
+
+/// See the module.
+pub(crate) struct Active {
+    shards: [Mutex<Slab<Weak<Recorder>>>; SHARDS],
+}
+
+/// Where an exchange is among the others.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Slot {
+    shard: usize,
+    key: usize,
+}
+
+impl Active {
+    pub(crate) fn new() -> Self {
+        Self { shards: array::from_fn(|_| Mutex::default()) }
+    }
+
+    /// Adds the exchange of that `number`.
+    #[expect(clippy::cast_possible_truncation, reason = "a remainder is meant")]
+    pub(crate) fn insert(&self, number: u64, recorder: Weak<Recorder>) -> Slot {
+        let shard = number as usize % SHARDS;
+        Slot { shard, key: self.lock(shard).insert(recorder) }
+    }
+
+    pub(crate) fn remove(&self, Slot { shard, key }: Slot) {
+        // Dropped when the lock is free again.
+        let _recorder = self.lock(shard).try_remove(key);
+    }
+
+    /// All of them, in no order.
+    pub(crate) fn all(&self) -> Vec<Arc<Recorder>> {
+        let mut all = Vec::new();
+        for shard in 0..SHARDS {
+            all.extend(self.lock(shard).iter().filter_map(|(_, recorder)| recorder.upgrade()));
+        }
+        all
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "a shard is less than there are")]
+    fn lock(&self, shard: usize) -> MutexGuard<'_, Slab<Weak<Recorder>>> {
+        // A panic cannot leave it half-changed: every change is one call.
+        self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,191 @@
+//! Those who read the log, each at their own pace.
+
+use std::fmt;
+use std::io;
+use std::ops::Deref;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::Record;
+use crate::log::{Cursor, Shared, State};
+
+/// Sees every record once, in order, from the oldest that the log held when it was made. What it
+/// has not yet taken the log holds for it.
+pub struct Consumer {
+    shared: Arc<Shared>,
+    key: usize,
+}
+
+/// Records that follow each other.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    records: Arc<Vec<Record>>,
+    end: u64,
+}
+
+/// What ended a wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waited {
+    /// There are records.
+    Ready,
+    /// There are none, and none will come.
+    Ended,
+    /// There are none yet.
+    TimedOut,
+}
+
+impl Consumer {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        let mut state = shared.lock();
+        let at = state.first();
+        let key = state.cursors.insert(Cursor { at, signal: None, is_armed: false });
+        drop(state);
+        Self { shared, key }
+    }
+
+    /// The next records, oldest first; none when all are taken. They stay in the log until
+    /// [`Consumer::commit`]. What is on disk and cannot be read from there is one record of
+    /// [`crate::Phase::Gap`].
+    pub fn peek(&self) -> Option<Batch> {
+        let mut state = self.shared.lock();
+        let at = self.at(&state);
+        if !self.shared.has_news(&state, at) {
+            return None;
+        }
+        self.shared.seal(&mut state);
+        let segment = state.segments.get(at)?;
+        let (first, end, place) = (segment.first, segment.end(), segment.place.clone());
+        drop(state);
+        let records = place.load().unwrap_or_else(|error| {
+            Arc::new(vec![self.shared.unreadable(first, end - first, &error)])
+        });
+        Some(Batch { records, end })
+    }
+
+    /// Goes on behind `batch`, which the log may then let go of.
+    pub fn commit(&mut self, batch: &Batch) {
+        let mut state = self.shared.lock();
+        if let Some(cursor) = state.cursors.get_mut(self.key) {
+            cursor.at = batch.end;
+        }
+        let _released = self.shared.release(&mut state);
+        drop(state);
+    }
+
+    /// Takes the next records, oldest first; none when all are taken.
+    pub fn take(&mut self) -> Option<Batch> {
+        let batch = self.peek()?;
+        self.commit(&batch);
+        Some(batch)
+    }
+
+    /// Takes all records that are there.
+    pub fn drain(&mut self) -> Vec<Record> {
+        let mut records = self.take().map(Batch::into_vec).unwrap_or_default();
+        while let Some(batch) = self.take() {
+            records.append(&mut batch.into_vec());
+        }
+        records
+    }
+
+    /// How many records it has not yet taken.
+    pub fn lag(&self) -> u64 {
+        let state = self.shared.lock();
+        state.next - self.at(&state)
+    }
+
+    /// Waits until there are records, none will come, or `limit` is over. Records come in groups:
+    /// one may wait some milliseconds for others.
+    pub fn wait(&self, limit: Duration) -> Waited {
+        let until = Instant::now().checked_add(limit);
+        let mut state = self.shared.lock();
+        loop {
+            if self.shared.has_news(&state, self.at(&state)) {
+                return Waited::Ready;
+            }
+            if state.has_ended {
+                return Waited::Ended;
+            }
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            let left = left.unwrap_or(limit);
+            if left.is_zero() {
+                return Waited::TimedOut;
+            }
+            self.shared.want();
+            let waited = self.shared.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// A socket that becomes readable when, after [`Consumer::arm`], records come or the log ends.
+    ///
+    /// # Errors
+    /// The system has no descriptors left.
+    pub fn signal(&mut self) -> io::Result<UnixStream> {
+        let (ours, theirs) = UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        theirs.set_nonblocking(true)?;
+        if let Some(cursor) = self.shared.lock().cursors.get_mut(self.key) {
+            cursor.signal = Some(ours);
+        }
+        Ok(theirs)
+    }
+
+    /// Has the signal given at the next record; without effect, and false, if it is there.
+    pub fn arm(&mut self) -> bool {
+        let mut state = self.shared.lock();
+        if self.shared.has_news(&state, self.at(&state)) || state.has_ended {
+            return false;
+        }
+        if let Some(cursor) = state.cursors.get_mut(self.key) {
+            cursor.is_armed = true;
+        }
+        self.shared.want();
+        true
+    }
+
+    /// Whether there is something that it has not yet taken.
+    pub(crate) fn is_behind(&self, state: &State) -> bool {
+        self.shared.has_news(state, self.at(state))
+    }
+
+    fn at(&self, state: &State) -> u64 {
+        state.cursors.get(self.key).map_or(state.next, |cursor| cursor.at)
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.cursors.try_remove(self.key);
+        let _released = self.shared.release(&mut state);
+        drop(state);
+    }
+}
+
+impl Batch {
+    /// The records, without a copy if no other consumer holds them.
+    pub fn into_vec(self) -> Vec<Record> {
+        Arc::try_unwrap(self.records).unwrap_or_else(|shared| shared.to_vec())
+    }
+
+    /// The records, shared.
+    pub fn into_shared(self) -> Arc<Vec<Record>> {
+        self.records
+    }
+}
+
+impl Deref for Batch {
+    type Target = [Record];
+
+    fn deref(&self) -> &[Record] {
+        &self.records
+    }
+}
+
+impl fmt::Debug for Consumer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Consumer").field("lag", &self.lag()).finish_non_exhaustive()
+    }
+}

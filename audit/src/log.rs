@@ -1,0 +1,360 @@
+//! The log between exchanges and those who read it: bounded, first in memory and then on disk.
+
+use std::fmt;
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::Thread;
+
+use slab::Slab;
+
+use crate::active::Active;
+use crate::recorder::unix_ms;
+use crate::segment::{Place, Ring, Segment, Segments};
+use crate::{Decision, Mode, Outcome, Phase, Record, RecordId, Session};
+
+/// Records are handed on in groups of at most so many.
+pub(crate) const SEGMENT: usize = 1024;
+
+/// Of the records that are held, those of clients without the session token are at most one in
+/// so many.
+const STRANGERS: usize = 4;
+
+/// How much a log holds until all consumers have taken it, and what happens then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bounds {
+    /// Records in memory, those of running exchanges included. From half of it on, records go
+    /// to disk.
+    pub records: usize,
+    /// Bytes in a temporary file that has no name and is gone with the process. 0 is none.
+    pub disk: u64,
+    /// What happens when both are full.
+    pub overflow: Overflow,
+}
+
+/// What happens to an exchange for whose record there is no place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Overflow {
+    /// It is refused: nothing goes unrecorded.
+    #[default]
+    Refuse,
+    /// It takes place, and a record of [`Phase::Gap`] says how many were.
+    Count,
+}
+
+/// What all parts of a log share.
+pub(crate) struct Shared {
+    session: Session,
+    bounds: Bounds,
+    /// Places in use: exchanges that run, and records in memory.
+    taken: AtomicUsize,
+    opened: AtomicU64,
+    closed: AtomicBool,
+    pub(crate) active: Active,
+    /// Whether somebody waits for the next record. Changed only to `true` with the lock held.
+    wanted: AtomicBool,
+    /// Whether the writer has something to do.
+    pub(crate) woken: AtomicBool,
+    pub(crate) writer: OnceLock<Thread>,
+    /// Notified by the writer.
+    pub(crate) changed: Condvar,
+    state: Mutex<State>,
+}
+
+/// What is behind the lock.
+pub(crate) struct State {
+    /// The next record's sequence number.
+    pub(crate) next: u64,
+    /// The newest records, not yet part of a segment.
+    fresh: Vec<Record>,
+    pub(crate) segments: Segments,
+    /// Records of clients without the token, wherever they are.
+    strangers: usize,
+    /// Records that could not be kept and that no gap record has counted yet.
+    dropped: u64,
+    pub(crate) cursors: Slab<Cursor>,
+    is_spilling: bool,
+    pub(crate) has_ended: bool,
+}
+
+/// How far a consumer has come.
+pub(crate) struct Cursor {
+    pub(crate) at: u64,
+    /// Written to when something comes, if it is to be.
+    pub(crate) signal: Option<UnixStream>,
+    pub(crate) is_armed: bool,
+}
+
+impl Shared {
+    pub(crate) fn new(session: Session, bounds: Bounds) -> io::Result<Self> {
+        let ring = Ring::create(bounds.disk)?;
+        Ok(Self {
+            session,
+            bounds,
+            taken: AtomicUsize::new(0),
+            opened: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+            active: Active::new(),
+            wanted: AtomicBool::new(false),
+            woken: AtomicBool::new(false),
+            writer: OnceLock::new(),
+            changed: Condvar::new(),
+            state: Mutex::new(State {
+                next: 0,
+                fresh: Vec::new(),
+                segments: Segments::new(ring),
+                strangers: 0,
+                dropped: 0,
+                cursors: Slab::new(),
+                is_spilling: false,
+                has_ended: false,
+            }),
+        })
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        // No code of others runs with the lock held; a panic would be one of memory.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the writer run.
+    pub(crate) fn wake(&self) {
+        self.woken.store(true, Ordering::Release);
+        if let Some(writer) = self.writer.get() {
+            writer.unpark();
+        }
+    }
+
+    /// Has the writer run at the next record. To be called with the lock held.
+    pub(crate) fn want(&self) {
+        self.wanted.store(true, Ordering::Relaxed);
+    }
+
+    fn push(&self, record: Record) {
+        let mut state = self.lock();
+        if record.is_of_stranger() {
+            // A stranger must not be able to fill the log.
+            if state.strangers >= self.bounds.records.div_ceil(STRANGERS) {
+                state.dropped += 1;
+                drop(state);
+                return self.give_back(1);
+            }
+            state.strangers += 1;
+        }
+        state.push(record);
+        let is_much = !state.is_spilling && self.is_much(&state);
+        state.is_spilling |= is_much;
+        drop(state);
+        let is_wanted = self.wanted.load(Ordering::Relaxed);
+        if is_much || (is_wanted && self.wanted.swap(false, Ordering::Relaxed)) {
+            self.wake();
+        }
+    }
+
+    /// Whether so much is in memory that some of it should go to disk.
+    fn is_much(&self, state: &State) -> bool {
+        let in_memory = state.segments.in_memory + state.fresh.len();
+        in_memory > self.bounds.records / 2 && state.segments.has_room()
+    }
+
+    /// Puts what is new into a segment, so that consumers can have it.
+    pub(crate) fn seal(&self, state: &mut State) {
+        // Only where there is a place: gaps could be many too.
+        if state.dropped > 0 && self.has_place() {
+            self.taken.fetch_add(1, Ordering::Relaxed);
+            let dropped = std::mem::take(&mut state.dropped);
+            state.push(self.gap(dropped));
+        }
+        state.seal();
+    }
+
+    /// Whether a consumer whose place is `at` has something to take.
+    pub(crate) fn has_news(&self, state: &State, at: u64) -> bool {
+        at < state.next || (state.dropped > 0 && self.has_place())
+    }
+
+    fn has_place(&self) -> bool {
+        self.taken.load(Ordering::Relaxed) < self.bounds.records
+    }
+
+    /// What stands for `count` records from `first` on that are on disk and cannot be read.
+    pub(crate) fn unreadable(&self, first: u64, count: u64, error: &io::Error) -> Record {
+        let reason = format!("records could not be read back from the disk: {error}");
+        Record { sequence: first, reason: Some(reason.into()), ..self.gap(count) }
+    }
+
+    fn gap(&self, dropped: u64) -> Record {
+        let number = self.opened.fetch_add(1, Ordering::Relaxed);
+        let id = RecordId { session: self.session, number };
+        Record {
+            phase: Phase::Gap,
+            decision: Decision::Deny,
+            outcome: Outcome::Refused,
+            reason: Some("there was no place for the records of some exchanges".into()),
+            dropped: Some(dropped),
+            ..Record::new(id, unix_ms(), Mode::Reverse)
+        }
+    }
+
+    /// Lets go of what all consumers have. Returns it, to be dropped without the lock.
+    pub(crate) fn release(&self, state: &mut State) -> Vec<Segment> {
+        let oldest = state.cursors.iter().map(|(_, cursor)| cursor.at).min();
+        let released = state.segments.release(oldest.unwrap_or(state.next));
+        for segment in &released {
+            state.strangers -= segment.strangers;
+            if matches!(segment.place, Place::Memory(_)) {
+                self.give_back(segment.len);
+            }
+        }
+        released
+    }
+
+    /// Moves the oldest records to disk while there are too many in memory.
+    pub(crate) fn spill(&self) {
+        loop {
+            let mut state = self.lock();
+            if !self.is_much(&state) {
+                state.is_spilling = false;
+                return;
+            }
+            self.seal(&mut state);
+            let Some((first, records)) = state.segments.oldest_in_memory() else { return };
+            drop(state);
+            let Ok(bytes) = serde_json::to_vec(&*records) else { return };
+            let moved = Segments::move_to_disk(|| self.lock(), first, &bytes);
+            if moved {
+                self.give_back(records.len());
+            }
+        }
+    }
+
+    fn give_back(&self, places: usize) {
+        self.taken.fetch_sub(places, Ordering::Relaxed);
+    }
+}
+
+impl State {
+    fn push(&mut self, mut record: Record) {
+        record.sequence = self.next;
+        self.next += 1;
+        self.fresh.push(record);
+        if self.fresh.len() >= SEGMENT {
+            self.seal();
+        }
+    }
+
+    fn seal(&mut self) {
+        if !self.fresh.is_empty() {
+            let first = self.next - self.fresh.len() as u64;
+            self.segments.push(first, std::mem::take(&mut self.fresh));
+        }
+    }
+
+    /// The first sequence number that is still held.
+    pub(crate) fn first(&self) -> u64 {
+        self.segments.first().unwrap_or(self.next - self.fresh.len() as u64)
+    }
+}
+
+/// Reserves places for records. Cheap to clone.
+#[derive(Clone)]
+pub struct Sender {
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl Sender {
+    /// Takes a place for one record, or `None` when the log is full.
+    pub fn try_reserve(&self) -> Option<Permit> {
+        Permit::reserve(&self.shared, self.shared.opened.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Says that the proxy is being shut down: what is abandoned from now on is abandoned by it.
+    pub fn close(&self) {
+        self.shared.closed.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A reserved place. Sending through it cannot fail; dropping it unused gives the place back.
+pub struct Permit {
+    shared: Arc<Shared>,
+    number: u64,
+    /// Not when the log was full, and counts what it cannot keep.
+    has_place: bool,
+}
+
+impl Permit {
+    fn reserve(shared: &Arc<Shared>, number: u64) -> Option<Self> {
+        let taken = shared.taken.fetch_add(1, Ordering::Relaxed);
+        let has_place = taken < shared.bounds.records;
+        if !has_place {
+            shared.give_back(1);
+        }
+        (has_place || shared.bounds.overflow == Overflow::Count).then(|| Self {
+            shared: Arc::clone(shared),
+            number,
+            has_place,
+        })
+    }
+
+    /// A place for a further record of the same exchange.
+    pub(crate) fn another(&self) -> Option<Self> {
+        Self::reserve(&self.shared, self.number)
+    }
+
+    /// The id for this exchange's record.
+    pub fn id(&self) -> RecordId {
+        RecordId { session: self.shared.session, number: self.number }
+    }
+
+    /// Whether the sender was closed.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.shared.closed.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn active(&self) -> &Active {
+        &self.shared.active
+    }
+
+    /// Puts the record in, giving it the next sequence number.
+    pub fn send(mut self, record: Record) {
+        if std::mem::take(&mut self.has_place) {
+            self.shared.push(record);
+        } else {
+            self.shared.lock().dropped += 1;
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if self.has_place {
+            self.shared.give_back(1);
+        }
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log")
+            .field("session", &self.session)
+            .field("taken", &self.taken)
+            .field("bounds", &self.bounds)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.shared.fmt(f)
+    }
+}
+
+impl fmt::Debug for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Permit").field(&self.number).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests;

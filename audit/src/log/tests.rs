@@ -1,0 +1,161 @@
+use std::io;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use crate::{
+    AuthOutcome, Bounds, Consumer, Log, Mode, Outcome, Overflow, Phase, Record, Recorder, Sender,
+    Session, Sink, Waited,
+};
+
+const LONG: Duration = Duration::from_mins(1);
+
+fn open(records: usize, disk: u64, sinks: Vec<Box<dyn Sink>>) -> (Sender, Log) {
+    let bounds = Bounds { records, disk, overflow: Overflow::Refuse };
+    Log::open(Session(7), bounds, sinks).unwrap()
+}
+
+/// Records one exchange of a client with the token; whether there was a place.
+fn write(sender: &Sender) -> bool {
+    let Some(permit) = sender.try_reserve() else { return false };
+    let recorder = Recorder::open(permit, Mode::Reverse, "127.0.0.1:9".into());
+    recorder.note(|record| {
+        record.auth_outcome = Some(AuthOutcome::Succeeded);
+        record.path = Some("/v1/models".into());
+    });
+    recorder.finish(Outcome::Complete);
+    true
+}
+
+/// Takes `count` records, and says whether each came once and in order.
+fn takes(consumer: &mut Consumer, count: u64) -> bool {
+    let mut next = 0;
+    while next < count {
+        assert_eq!(consumer.wait(LONG), Waited::Ready);
+        for record in consumer.take().unwrap().iter() {
+            assert_eq!(record.sequence, next);
+            next += 1;
+        }
+    }
+    true
+}
+
+struct Counter(mpsc::Sender<u64>);
+
+impl Sink for Counter {
+    fn write(&mut self, records: &[Record]) -> io::Result<()> {
+        records.iter().try_for_each(|record| self.0.send(record.sequence)).map_err(io::Error::other)
+    }
+}
+
+#[test]
+fn consumers_and_sinks_each_see_every_record_once_and_in_order() {
+    let (seen, counted) = mpsc::channel();
+    let (sender, log) = open(2000, 1 << 30, vec![Box::new(Counter(seen))]);
+    let mut consumers = [log.subscribe(), log.subscribe()];
+    thread::scope(|scope| {
+        let readers = consumers.each_mut().map(|consumer| scope.spawn(|| takes(consumer, 40_000)));
+        for _ in 0..4 {
+            scope.spawn(|| (0..10_000).for_each(|_| while !write(&sender) {}));
+        }
+        assert!(readers.into_iter().all(|reader| reader.join().unwrap()));
+    });
+    log.end();
+    assert!(counted.try_iter().eq(0..40_000));
+    assert!(consumers.iter().all(|consumer| consumer.wait(LONG) == Waited::Ended));
+}
+
+#[test]
+fn a_full_disk_is_the_end_and_room_on_it_is_used_again() {
+    let (sender, log) = open(100, 300_000, Vec::new());
+    let mut consumer = log.subscribe();
+    for _ in 0..3 {
+        let mut held = 0;
+        // The log moves records to disk by itself; only when that is full does it stay full.
+        let mut refused = 0;
+        while refused < 200_000 {
+            if write(&sender) {
+                (held, refused) = (held + 1, 0);
+            } else {
+                refused += 1;
+                thread::yield_now();
+            }
+        }
+        assert!((200..1000).contains(&held), "{held}");
+        assert_eq!(consumer.drain().len(), held);
+    }
+}
+
+#[test]
+fn an_exchange_that_panics_leaves_one_record() {
+    let (sender, log) = open(10, 0, Vec::new());
+    let mut consumer = log.subscribe();
+    let permit = sender.try_reserve().unwrap();
+    let exchange = thread::spawn(move || {
+        let _recorder = Recorder::open(permit, Mode::Reverse, "127.0.0.1:9".into());
+        panic!("on purpose");
+    });
+    exchange.join().unwrap_err();
+    let records = consumer.drain();
+    assert_eq!(records.len(), 1);
+    assert_eq!(records[0].outcome, Outcome::Refused);
+    assert!(log.active().is_empty());
+}
+
+#[test]
+fn a_sink_that_fails_is_given_the_same_records_again() {
+    struct Flaky(mpsc::Sender<u64>, bool);
+    impl Sink for Flaky {
+        fn write(&mut self, records: &[Record]) -> io::Result<()> {
+            if !std::mem::replace(&mut self.1, true) {
+                return Err(io::ErrorKind::Other.into());
+            }
+            Counter(self.0.clone()).write(records)
+        }
+    }
+    let (seen, counted) = mpsc::channel();
+    let (sender, log) = open(10, 0, vec![Box::new(Flaky(seen, false))]);
+    assert!(write(&sender) && write(&sender));
+    assert_eq!(counted.recv_timeout(LONG), Ok(0));
+    assert_eq!(counted.recv_timeout(LONG), Ok(1));
+    log.end();
+}
+
+#[test]
+fn a_signal_is_given_once_for_what_comes_after_it_was_asked_for() {
+    use std::io::Read as _;
+    let (sender, log) = open(10, 0, Vec::new());
+    let mut consumer = log.subscribe();
+    let mut signal = consumer.signal().unwrap();
+    signal.set_nonblocking(false).unwrap();
+    signal.set_read_timeout(Some(LONG)).unwrap();
+    assert!(consumer.arm());
+    assert!(write(&sender));
+    assert_eq!(signal.read(&mut [0; 8]).unwrap(), 1);
+    assert!(!consumer.arm(), "what is there needs no signal");
+    assert_eq!(consumer.drain().len(), 1);
+    assert!(consumer.arm());
+    log.end();
+    assert_eq!(signal.read(&mut [0; 8]).unwrap(), 1);
+}
+
+#[test]
+fn a_record_is_the_same_after_json() {
+    let (sender, log) = open(10, 0, Vec::new());
+    let mut consumer = log.subscribe();
+    let recorder = Recorder::open(sender.try_reserve().unwrap(), Mode::Connect, "[::1]:9".into());
+    recorder.note(|record| {
+        record.upstream_addr = Some(([127, 0, 0, 1], 443).into());
+        record.reason = Some("ä".into());
+    });
+    assert!(recorder.reserve_opening());
+    recorder.opened(200);
+    recorder.finish(Outcome::Timeout);
+    let records = consumer.drain();
+    assert_eq!(
+        records.iter().map(|record| record.phase).collect::<Vec<_>>(),
+        [Phase::Open, Phase::End]
+    );
+    let text = serde_json::to_string(&records).unwrap();
+    assert_eq!(serde_json::from_str::<Vec<Record>>(&text).unwrap(), records);
+}

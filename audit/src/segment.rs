@@ -1,0 +1,239 @@
+//! Groups of records that are held until all consumers have them, the oldest ones on disk.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::ops::DerefMut;
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
+
+use crate::Record;
+use crate::log::State;
+
+/// Records in their order, without a gap.
+pub(crate) struct Segment {
+    pub(crate) first: u64,
+    pub(crate) len: usize,
+    /// How many are of clients without the session token.
+    pub(crate) strangers: usize,
+    pub(crate) place: Place,
+}
+
+/// Where they are.
+#[derive(Clone)]
+pub(crate) enum Place {
+    Memory(Arc<Vec<Record>>),
+    Disk(Arc<File>, Extent),
+}
+
+/// A part of the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Extent {
+    offset: u64,
+    len: u64,
+}
+
+impl Segment {
+    /// The sequence number behind its last.
+    pub(crate) fn end(&self) -> u64 {
+        self.first + self.len as u64
+    }
+}
+
+impl Place {
+    /// The records; reads them if they are on disk.
+    pub(crate) fn load(self) -> io::Result<Arc<Vec<Record>>> {
+        match self {
+            Self::Memory(records) => Ok(records),
+            Self::Disk(file, extent) => {
+                let len = usize::try_from(extent.len).map_err(io::Error::other)?;
+                let mut bytes = vec![0; len];
+                file.read_exact_at(&mut bytes, extent.offset)?;
+                Ok(Arc::new(serde_json::from_slice(&bytes)?))
+            }
+        }
+    }
+}
+
+/// All segments, oldest first; those on disk are the oldest.
+pub(crate) struct Segments {
+    all: VecDeque<Segment>,
+    ring: Option<Ring>,
+    /// Records in those that are in memory.
+    pub(crate) in_memory: usize,
+}
+
+impl Segments {
+    pub(crate) fn new(ring: Option<Ring>) -> Self {
+        Self { all: VecDeque::new(), ring, in_memory: 0 }
+    }
+
+    pub(crate) fn push(&mut self, first: u64, records: Vec<Record>) {
+        let strangers = records.iter().filter(|record| record.is_of_stranger()).count();
+        let len = records.len();
+        self.in_memory += len;
+        let place = Place::Memory(Arc::new(records));
+        self.all.push_back(Segment { first, len, strangers, place });
+    }
+
+    /// The first sequence number.
+    pub(crate) fn first(&self) -> Option<u64> {
+        self.all.front().map(|segment| segment.first)
+    }
+
+    /// The segment that begins at `at`.
+    pub(crate) fn get(&self, at: u64) -> Option<&Segment> {
+        self.all.get(self.all.partition_point(|segment| segment.end() <= at))
+    }
+
+    /// Takes out the segments that end at `oldest` or before.
+    pub(crate) fn release(&mut self, oldest: u64) -> Vec<Segment> {
+        let count = self.all.partition_point(|segment| segment.end() <= oldest);
+        let released: Vec<_> = self.all.drain(..count).collect();
+        for segment in &released {
+            match (&segment.place, &mut self.ring) {
+                (Place::Memory(_), _) => self.in_memory -= segment.len,
+                (Place::Disk(_, extent), Some(ring)) => ring.free(*extent),
+                (Place::Disk(..), None) => {}
+            }
+        }
+        released
+    }
+
+    /// Whether the disk takes more.
+    pub(crate) fn has_room(&self) -> bool {
+        self.ring.as_ref().is_some_and(|ring| !ring.is_full)
+    }
+
+    /// The records to move to disk next, and the first one's sequence number.
+    pub(crate) fn oldest_in_memory(&self) -> Option<(u64, Arc<Vec<Record>>)> {
+        self.all.iter().find_map(|segment| match &segment.place {
+            Place::Memory(records) => Some((segment.first, Arc::clone(records))),
+            Place::Disk(..) => None,
+        })
+    }
+
+    /// Writes `bytes`, which are the records of the segment that begins at `first`, to disk, with
+    /// the lock held only before and after. Says whether the segment left the memory by it.
+    pub(crate) fn move_to_disk<G>(lock: impl Fn() -> G, first: u64, bytes: &[u8]) -> bool
+    where
+        G: DerefMut<Target = State>,
+    {
+        let room = lock().segments.ring.as_mut().and_then(|ring| {
+            let extent = ring.allocate(bytes.len() as u64)?;
+            Some((Arc::clone(&ring.file), extent))
+        });
+        let Some((file, extent)) = room else { return false };
+        let written = file.write_all_at(bytes, extent.offset);
+        let mut state = lock();
+        let Self { all, ring, in_memory } = &mut state.segments;
+        let Some(ring) = ring else { return false };
+        let at = all.partition_point(|segment| segment.first < first);
+        let segment = all.get_mut(at).filter(|segment| segment.first == first && written.is_ok());
+        let is_moved = segment.is_some();
+        if let Some(segment) = segment {
+            segment.place = Place::Disk(file, extent);
+            *in_memory -= segment.len;
+        } else {
+            // All have it meanwhile, or the disk fails.
+            ring.undo(extent);
+            ring.is_full |= written.is_err();
+        }
+        is_moved
+    }
+}
+
+/// A file of bounded size whose parts are taken and freed in the same order.
+pub(crate) struct Ring {
+    file: Arc<File>,
+    size: u64,
+    /// Where the oldest part begins, or some place before it that is free.
+    head: u64,
+    /// Where the newest one ends.
+    tail: u64,
+    parts: usize,
+    /// Whether a part was refused since one was freed.
+    is_full: bool,
+}
+
+impl Ring {
+    /// A ring of at most `size` bytes in a file without a name; `None` for 0.
+    pub(crate) fn create(size: u64) -> io::Result<Option<Self>> {
+        if size == 0 {
+            return Ok(None);
+        }
+        let file = Arc::new(tempfile::tempfile()?);
+        Ok(Some(Self { file, size, head: 0, tail: 0, parts: 0, is_full: false }))
+    }
+
+    fn allocate(&mut self, len: u64) -> Option<Extent> {
+        let offset = if self.tail < self.head {
+            (self.head - self.tail > len).then_some(self.tail)
+        } else if self.size - self.tail >= len {
+            Some(self.tail)
+        } else {
+            (self.head > len).then_some(0)
+        };
+        let Some(offset) = offset else {
+            self.is_full = true;
+            return None;
+        };
+        self.tail = offset + len;
+        self.parts += 1;
+        Some(Extent { offset, len })
+    }
+
+    /// Frees the oldest part.
+    fn free(&mut self, oldest: Extent) {
+        self.head = oldest.offset + oldest.len;
+        self.forget_one();
+    }
+
+    /// Takes back the newest part.
+    fn undo(&mut self, newest: Extent) {
+        self.tail = newest.offset;
+        self.forget_one();
+    }
+
+    fn forget_one(&mut self) {
+        self.parts -= 1;
+        self.is_full = false;
+        if self.parts == 0 {
+            (self.head, self.tail) = (0, 0);
+            // What was written is of no use; failing leaves it to be written over.
+            let _ = self.file.set_len(0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use proptest::prelude::*;
+
+    use super::{Extent, Ring};
+
+    proptest! {
+        #[test]
+        fn parts_of_a_ring_never_overlap(steps in prop::collection::vec(0_u64..60, 1..300)) {
+            let mut ring = Ring::create(100).unwrap().unwrap();
+            let mut parts: VecDeque<Extent> = VecDeque::new();
+            for step in steps {
+                if step < 20 {
+                    parts.pop_front().into_iter().for_each(|part| ring.free(part));
+                } else if let Some(part) = ring.allocate(step - 15) {
+                    prop_assert!(part.offset + part.len <= 100);
+                    for other in &parts {
+                        let apart = part.offset + part.len <= other.offset
+                            || other.offset + other.len <= part.offset;
+                        prop_assert!(apart, "{part:?} {other:?}");
+                    }
+                    parts.push_back(part);
+                } else {
+                    prop_assert!(!parts.is_empty(), "an empty ring takes a part");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! The one thread behind a log: feeds the sinks, moves records to disk, wakes who waits.
+//!
+//! Exchanges wake it only when somebody wants to know of the next record, and it then waits a
+//! little for more, so that its work is done for many at once.
+
+use std::fmt;
+use std::io::{self, Write as _};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::log::{Bounds, Sender, Shared};
+use crate::{Consumer, Record, Session};
+
+/// How long records are gathered before they are handed on.
+const GATHER: Duration = Duration::from_millis(2);
+
+/// When a sink that failed is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Where records go besides consumers. It is given every record once, in order, on the log's own
+/// thread; after an error the same records come again.
+pub trait Sink: Send {
+    /// Writes the records.
+    ///
+    /// # Errors
+    /// They could not be written. The log holds them until they can.
+    fn write(&mut self, records: &[Record]) -> io::Result<()>;
+
+    /// The log has ended, and all is written.
+    fn end(&mut self) {}
+}
+
+/// A log, with the thread behind it. Dropping it ends it.
+pub struct Log {
+    shared: Arc<Shared>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    /// Where the thread is; a forked child has a copy of this, but not of the thread.
+    process: u32,
+}
+
+impl Log {
+    /// Opens a log within `bounds` for the records of `session`, of which `sinks` are given all.
+    ///
+    /// # Errors
+    /// The system refuses a thread or a temporary file.
+    pub fn open(
+        session: Session,
+        bounds: Bounds,
+        sinks: Vec<Box<dyn Sink>>,
+    ) -> io::Result<(Sender, Self)> {
+        let shared = Arc::new(Shared::new(session, bounds)?);
+        let mut writer = Writer {
+            shared: Arc::clone(&shared),
+            outlets: sinks
+                .into_iter()
+                .map(|sink| Outlet {
+                    consumer: Consumer::new(Arc::clone(&shared)),
+                    sink,
+                    retry: None,
+                })
+                .collect(),
+        };
+        let thread =
+            thread::Builder::new().name("nono-audit".into()).spawn(move || writer.run())?;
+        // Only this sets it.
+        let _ = shared.writer.set(thread.thread().clone());
+        shared.wake();
+        let sender = Sender { shared: Arc::clone(&shared) };
+        let writer = Mutex::new(Some(thread));
+        Ok((sender, Self { shared, writer, process: std::process::id() }))
+    }
+
+    /// A new consumer, which sees all that the log still holds and all that comes.
+    pub fn subscribe(&self) -> Consumer {
+        Consumer::new(Arc::clone(&self.shared))
+    }
+
+    /// The exchanges that run, as records of what is known so far.
+    pub fn active(&self) -> Vec<Record> {
+        let mut running: Vec<_> =
+            self.shared.active.all().iter().filter_map(|recorder| recorder.so_far()).collect();
+        running.sort_unstable_by_key(|record| record.id.number);
+        running
+    }
+
+    /// Says that no more records come, and waits until the sinks have all.
+    pub fn end(&self) {
+        if self.process != std::process::id() {
+            return;
+        }
+        self.shared.lock().has_ended = true;
+        self.shared.wake();
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer {
+            // A panic in it has been reported by its hook.
+            let _ = writer.join();
+        }
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.shared.fmt(f)
+    }
+}
+
+struct Writer {
+    shared: Arc<Shared>,
+    outlets: Vec<Outlet>,
+}
+
+/// A sink, and how far it has come.
+struct Outlet {
+    consumer: Consumer,
+    sink: Box<dyn Sink>,
+    /// When it is tried again, if it failed.
+    retry: Option<Instant>,
+}
+
+impl Outlet {
+    /// Gives the sink what it has not yet. After an error it is left alone for a while.
+    fn feed(&mut self, is_last: bool) {
+        if !is_last && self.retry.is_some_and(|retry| Instant::now() < retry) {
+            return;
+        }
+        self.retry = None;
+        while let Some(batch) = self.consumer.peek() {
+            if self.sink.write(&batch).is_err() {
+                self.retry = Instant::now().checked_add(RETRY);
+                return;
+            }
+            self.consumer.commit(&batch);
+        }
+    }
+}
+
+impl Writer {
+    fn run(&mut self) {
+        loop {
+            self.sleep();
+            let has_ended = self.shared.lock().has_ended;
+            if !has_ended {
+                gather();
+            }
+            self.outlets.iter_mut().for_each(|outlet| outlet.feed(has_ended));
+            self.shared.spill();
+            self.notify();
+            if has_ended {
+                self.outlets.iter_mut().for_each(|outlet| outlet.sink.end());
+                return;
+            }
+        }
+    }
+
+    /// Until there is something to do.
+    fn sleep(&self) {
+        let retry = self.outlets.iter().filter_map(|outlet| outlet.retry).min();
+        while !self.shared.woken.swap(false, Ordering::Acquire) {
+            match retry.map(|retry| retry.saturating_duration_since(Instant::now())) {
+                Some(left) if left.is_zero() => return,
+                Some(left) => thread::park_timeout(left),
+                None => thread::park(),
+            }
+        }
+    }
+
+    /// Tells those who wait, and asks to be woken for the sinks.
+    fn notify(&self) {
+        let mut state = self.shared.lock();
+        let (next, has_ended) = (state.next, state.has_ended);
+        for (_, cursor) in &mut state.cursors {
+            if cursor.is_armed
+                && (cursor.at < next || has_ended)
+                && let Some(signal) = &mut cursor.signal
+            {
+                cursor.is_armed = false;
+                // Full only when nobody has read for long, and then it is readable.
+                let _ = signal.write(&[0]);
+            }
+        }
+        if !self.outlets.is_empty() {
+            self.shared.want();
+            if self
+                .outlets
+                .iter()
+                .any(|outlet| outlet.retry.is_none() && outlet.consumer.is_behind(&state))
+            {
+                self.shared.woken.store(true, Ordering::Release);
+            }
+        }
+        drop(state);
+        self.shared.changed.notify_all();
+    }
+}
+
+/// Lets some more records come.
+fn gather() {
+    let until = Instant::now() + GATHER;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        thread::park_timeout(left);
+    }
+}
