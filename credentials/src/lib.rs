@@ -40,6 +40,7 @@ pub use loaded::Loaded;
 pub use locator::{Locator, Options};
 pub use pattern::Pattern;
 pub use secret::Secret;
+pub use source::keyring::{names, store};
 pub use source::oauth2::{Grant, OAuth2Config};
 pub use source::provided::{Provide, Provided};
 pub use source::vault::{VaultConfig, VaultField};

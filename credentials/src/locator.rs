@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::{Grant, OAuth2Config, ParseError, Provided, VaultConfig, VaultField};
 
 /// The service that plain names belong to in the OS keyring.
-const KEYRING_SERVICE: &str = "nono";
+pub(crate) const KEYRING_SERVICE: &str = "nono";
 
 /// Schemes that are part of the configuration language but that this version cannot serve.
 const PLANNED: [&str; 2] = ["apple-password", "apple-passwords"];

@@ -5,7 +5,7 @@ mod command;
 mod env;
 mod file;
 mod json;
-mod keyring;
+pub(crate) mod keyring;
 pub(crate) mod oauth2;
 mod onepassword;
 mod process;
@@ -17,6 +17,8 @@ use std::fmt;
 use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -74,8 +76,8 @@ pub(crate) type Fetching<'a> = Pin<Box<dyn Future<Output = Result<Fetched, Fault
 
 /// A place that is asked for its secret, over and over. It blocks no thread of a runtime.
 pub(crate) trait Source: Send + Sync {
-    /// Asks for the secret, for at most `limit`.
-    fn fetch(&self, limit: Duration) -> Fetching<'_>;
+    /// Asks for the secret, within the time that `inquiry` has.
+    fn fetch<'a>(&'a self, inquiry: &'a Inquiry) -> Fetching<'a>;
 
     /// The file whose change is a change of the secret.
     fn file(&self) -> Option<&Path> {
@@ -98,23 +100,63 @@ pub(crate) fn open(locator: &Locator) -> Box<dyn Source> {
     }
 }
 
-/// Runs a blocking `read` on a thread of its own, for at most `limit`.
-///
-/// Not on the runtime's blocking pool: a runtime waits for that pool when it ends, and a
-/// keyring that hangs would hang it too. A thread past its limit is left behind; what it
-/// fetches then is dropped, and so overwritten.
-async fn off_thread(
+/// How a source may be asked: for how long, and one thread at a time.
+#[derive(Debug)]
+pub(crate) struct Inquiry {
     limit: Duration,
-    read: impl FnOnce() -> Result<Fetched, Fault> + Send + 'static,
-) -> Result<Fetched, Fault> {
-    let (reply, answer) = oneshot::channel();
-    std::thread::Builder::new()
-        .name("nono-credential".into())
-        .spawn(move || reply.send(read()))
-        .map_err(|error| Fault::Unavailable(format!("could not start a thread: {error}")))?;
-    match timeout(limit, answer).await {
-        Ok(Ok(fetched)) => fetched,
-        Ok(Err(_)) => Err(Fault::Unavailable("its source failed".into())),
-        Err(_) => Err(Fault::TimedOut),
+    /// Whether a thread that was left behind still waits for an answer.
+    is_waiting: Arc<AtomicBool>,
+}
+
+impl Inquiry {
+    /// Inquiries that take at most `limit` each.
+    pub(crate) fn new(limit: Duration) -> Self {
+        Self { limit, is_waiting: Arc::default() }
+    }
+
+    /// How long one may take.
+    pub(crate) fn limit(&self) -> Duration {
+        self.limit
+    }
+
+    /// Runs a blocking `read` on a thread of its own.
+    ///
+    /// Not on the runtime's blocking pool: a runtime waits for that pool when it ends, and a
+    /// keyring that hangs would hang it too. A thread past its limit is left behind; what it
+    /// fetches then is dropped, and so overwritten. Until it ends there is no other: neither
+    /// threads nor prompts pile up.
+    async fn off_thread(
+        &self,
+        read: impl FnOnce() -> Result<Fetched, Fault> + Send + 'static,
+    ) -> Result<Fetched, Fault> {
+        if self.is_waiting.swap(true, Ordering::AcqRel) {
+            let reason = "it has not answered since it was asked before; it may wait for its user";
+            return Err(Fault::Unavailable(reason.into()));
+        }
+        let waiting = Waiting(Arc::clone(&self.is_waiting));
+        let (reply, answer) = oneshot::channel();
+        let ask = move || {
+            let fetched = read();
+            drop(waiting);
+            reply.send(fetched)
+        };
+        std::thread::Builder::new()
+            .name("nono-credential".into())
+            .spawn(ask)
+            .map_err(|error| Fault::Unavailable(format!("could not start a thread: {error}")))?;
+        match timeout(self.limit, answer).await {
+            Ok(Ok(fetched)) => fetched,
+            Ok(Err(_)) => Err(Fault::Unavailable("its source failed".into())),
+            Err(_) => Err(Fault::TimedOut),
+        }
+    }
+}
+
+/// Says that a thread has ended, also when it panicked.
+struct Waiting(Arc<AtomicBool>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
     }
 }

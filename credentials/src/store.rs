@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use dashmap::DashMap;
 use tokio::sync::Mutex;
 
-use crate::source::{self, Fault, Fetched, Source};
+use crate::source::{self, Fault, Fetched, Inquiry, Source};
 use crate::{Error, Locator};
 
 /// The sources in use.
@@ -20,6 +20,7 @@ pub struct Store {
 /// A source and what it said last.
 struct Cell {
     source: Box<dyn Source>,
+    inquiry: Inquiry,
     last: Mutex<Option<Answer>>,
 }
 
@@ -51,11 +52,21 @@ impl Store {
         {
             return answer.result.clone();
         }
-        let fetched = cell.source.fetch(self.limit).await;
+        let fetched = cell.source.fetch(&cell.inquiry).await;
         let result = fetched.and_then(unexpired).map(Arc::new);
         let result = result.map_err(|fault| Error::new(locator, fault, self.limit));
         *last = Some(Answer { when: Instant::now(), result: result.clone() });
         result
+    }
+
+    /// Tries whether there is a secret at `locator` that can stand in a header.
+    ///
+    /// # Errors
+    /// [`Error`] when there is none, or it cannot.
+    pub async fn check(&self, locator: &Locator) -> Result<(), Error> {
+        let fetched = self.get(locator).await?;
+        let unusable = |reason| Error::Unusable { locator: locator.clone(), reason };
+        fetched.secret.to_header_value().map(drop).map_err(unusable)
     }
 
     /// The file whose change is a change of the secret at `locator`, if there is one.
@@ -64,7 +75,10 @@ impl Store {
     }
 
     fn cell(&self, locator: &Locator) -> Arc<Cell> {
-        let new = || Arc::new(Cell { source: source::open(locator), last: Mutex::new(None) });
+        let new = || {
+            let inquiry = Inquiry::new(self.limit);
+            Arc::new(Cell { source: source::open(locator), inquiry, last: Mutex::new(None) })
+        };
         Arc::clone(&self.cells.entry(locator.clone()).or_insert_with(new))
     }
 }

@@ -3,11 +3,16 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use nono_credentials::{Fault, Fetched, Provide, Provided, Secret};
+use nono_credentials::{Fault, Fetched, Locator, ParseError, Provide, Provided, Secret, Store};
 use nono_proxy::{OAuth2Config, VaultConfig};
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::{
+    PyLookupError, PyNotImplementedError, PyRuntimeError, PyTypeError, PyValueError,
+};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDateTime, PyDelta, PyString, PyTuple};
+
+use crate::arguments::time_limit;
+use crate::blocking;
 
 /// The argument `credential`.
 #[derive(Debug, Clone)]
@@ -85,7 +90,9 @@ fn expiry(value: &Bound<'_, PyAny>) -> PyResult<Instant> {
     } else {
         value.extract()?
     };
-    let left = Duration::try_from_secs_f64(left.max(0.0));
+    // What is over is no mistake here; it is found when the value is taken. What is no number is.
+    let left = if left < 0.0 { 0.0 } else { left };
+    let left = Duration::try_from_secs_f64(left);
     left.ok().and_then(|left| Instant::now().checked_add(left)).ok_or_else(|| {
         PyValueError::new_err("the expiry of a credential is not a time that will come")
     })
@@ -205,5 +212,55 @@ impl PyOAuth2Config {
     /// Without the references: whoever mistakes a key for one finds it nowhere.
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         Ok(format!("OAuth2Config(token_url={})", PyString::new(py, &self.0.token_url).repr()?))
+    }
+}
+
+/// Store a key in the keyring, in place of what is there.
+#[pyfunction]
+#[pyo3(name = "_store_credential")]
+pub(crate) fn store_credential(py: Python<'_>, reference: &str, key: &[u8]) -> PyResult<()> {
+    let locator = Locator::parse(reference).map_err(parse_error)?;
+    let secret = Secret::new(key.to_vec());
+    py.detach(|| nono_credentials::store(&locator, &secret)).map_err(fault)
+}
+
+/// Try whether there is a key that can be sent.
+#[pyfunction]
+#[pyo3(name = "_check_credential")]
+pub(crate) fn check_credential(py: Python<'_>, reference: &str, timeout: f64) -> PyResult<()> {
+    let locator = Locator::parse(reference).map_err(parse_error)?;
+    let store = Store::new(time_limit("timeout", timeout)?);
+    blocking::wait(py, store.check(&locator))?.map_err(|error| {
+        let text = match error.hint() {
+            Some(hint) => format!("{error}; {hint}"),
+            None => error.to_string(),
+        };
+        if error.code() == "credential_not_found" {
+            return PyLookupError::new_err(text);
+        }
+        PyRuntimeError::new_err(text)
+    })
+}
+
+/// The names of the keys in the keyring.
+#[pyfunction]
+#[pyo3(name = "_list_credentials")]
+pub(crate) fn list_credentials(py: Python<'_>) -> PyResult<Vec<String>> {
+    py.detach(nono_credentials::names).map_err(fault)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the shape of `map_err`")]
+fn parse_error(error: ParseError) -> PyErr {
+    match error {
+        ParseError::Unsupported(_) => PyNotImplementedError::new_err(error.to_string()),
+        ParseError::Invalid(_) | ParseError::Secret => PyValueError::new_err(error.to_string()),
+    }
+}
+
+fn fault(fault: Fault) -> PyErr {
+    match fault {
+        Fault::Missing(text) => PyLookupError::new_err(text),
+        Fault::Unavailable(text) => PyRuntimeError::new_err(text),
+        Fault::TimedOut => PyRuntimeError::new_err("the keyring did not answer in time"),
     }
 }

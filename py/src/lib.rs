@@ -40,7 +40,9 @@ mod _nono_py {
     #[pymodule_export]
     use crate::config::{PyExternalProxyConfig, PyProxyConfig};
     #[pymodule_export]
-    use crate::credential::{PyOAuth2Config, PyVaultConfig};
+    use crate::credential::{
+        PyOAuth2Config, PyVaultConfig, check_credential, list_credentials, store_credential,
+    };
     #[pymodule_export]
     use crate::exec::{PyCommand, sandboxed_exec};
     #[pymodule_export]

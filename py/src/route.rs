@@ -101,7 +101,8 @@ impl PyRouteConfig {
     /// The route to a well-known API, with what its SDKs call their variables.
     ///
     /// What is given beside the name wins over the preset. `azure-openai` needs `upstream`: the
-    /// endpoint of the resource. With `credential_key=None` the client brings its own key.
+    /// endpoint of the resource. With `credential_key=None` the client brings its own key,
+    /// unless `credential` or `oauth2` is given.
     #[classmethod]
     #[pyo3(signature = (name, *, credential_key, **overrides))]
     fn preset<'py>(
@@ -115,7 +116,11 @@ impl PyRouteConfig {
         arguments.set_item("prefix", preset.prefix)?;
         arguments.set_item("upstream", preset.upstream)?;
         arguments.set_item("base_url_vars", preset.base_url_vars)?;
-        if credential_key.is_some() {
+        let is_given = |name: &str| -> PyResult<bool> {
+            let value = overrides.map(|given| given.get_item(name)).transpose()?.flatten();
+            Ok(value.is_some_and(|value| !value.is_none()))
+        };
+        if credential_key.is_some() || is_given("credential")? || is_given("oauth2")? {
             arguments.set_item("credential_key", credential_key)?;
             arguments.set_item("key_vars", preset.key_vars)?;
             let mode = overrides.map(|given| given.get_item("inject_mode")).transpose()?.flatten();

@@ -1,8 +1,11 @@
 """Fixtures: a certificate authority, upstreams, a route with a key, and a place to run in."""
 
 import secrets
+import shutil
 import signal
 import ssl
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +52,40 @@ def plain_origin() -> Iterator[Origin]:
     """An upstream without TLS."""
     with running(None) as server:
         yield server
+
+
+@dataclass(frozen=True)
+class Desktop:
+    """A session bus with a keyring that is open, for the length of a program."""
+
+    home: Path
+
+    def run(self, command: list[str], **environment: str) -> "subprocess.CompletedProcess[str]":
+        """Run a program there."""
+        opened = (
+            'printf "\\n" | gnome-keyring-daemon --unlock --components=secrets >/dev/null'
+            ' && exec "$@"'
+        )
+        return subprocess.run(
+            ["dbus-run-session", "--", "sh", "-c", opened, "sh", *command],
+            env={
+                "PATH": f"{sys.exec_prefix}/bin:/usr/bin:/bin",
+                "HOME": str(self.home),
+                **environment,
+            },
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+
+@pytest.fixture
+def desktop(tmp_path: Path) -> Desktop:
+    programs = ("dbus-run-session", "gnome-keyring-daemon")
+    missing = [program for program in programs if shutil.which(program) is None]
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)}")
+    return Desktop(tmp_path)
 
 
 @pytest.fixture

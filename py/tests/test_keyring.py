@@ -1,23 +1,10 @@
 """Credentials in the desktop's keyring: written by one program, put on requests by the proxy."""
 
-import shutil
-import subprocess
 import sys
-from pathlib import Path
 
-import pytest
-from conftest import Authority
+from conftest import Authority, Desktop
 from origin import Origin
 
-PROGRAMS = ("dbus-run-session", "gnome-keyring-daemon")
-MISSING = [program for program in PROGRAMS if shutil.which(program) is None]
-
-pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
-
-#: Opens a keyring with an empty password, then becomes Python.
-SESSION = (
-    'printf "\\n" | gnome-keyring-daemon --unlock --components=secrets >/dev/null && exec "$@"'
-)
 PROGRAM = """
 import sys, urllib.request
 import keyring
@@ -43,18 +30,32 @@ with start_proxy(ProxyConfig(routes=routes)) as proxy:
 """
 
 
+#: What `python -m nono_py` stores is there for others, as text.
+READER = """
+import subprocess, sys
+import keyring
+
+key = sys.argv[1]
+command = [sys.executable, "-m", "nono_py", "credential", "set"]
+for name in ("ours", "keyring://work/me"):
+    subprocess.run([*command, name], input=key.encode(), check=True, stdout=subprocess.DEVNULL)
+assert keyring.get_password("nono", "ours") == key
+assert keyring.get_password("work", "me") == key
+tool = ["secret-tool", "lookup", "service", "nono", "username", "ours"]
+assert subprocess.run(tool, capture_output=True, text=True, check=True).stdout == key
+"""
+
+
 def test_a_key_that_python_wrote(
-    origin: Origin, authority: Authority, key: str, tmp_path: Path
+    origin: Origin, authority: Authority, key: str, desktop: Desktop
 ) -> None:
-    command = ["dbus-run-session", "--", "sh", "-c", SESSION, "sh", sys.executable, "-c", PROGRAM]
-    done = subprocess.run(
-        [*command, origin.url, str(authority.file), key],
-        env={"PATH": f"{sys.exec_prefix}/bin:/usr/bin:/bin", "HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = desktop.run([sys.executable, "-c", PROGRAM, origin.url, str(authority.file), key])
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["none credential_not_found", "200", "200"]
     seen = [request.values("Authorization") for request in origin.requests]
     assert seen == [[f"Bearer {key}"], [f"Bearer {key}-work"]]
+
+
+def test_a_key_that_others_read(key: str, desktop: Desktop) -> None:
+    done = desktop.run([sys.executable, "-c", READER, key])
+    assert done.returncode == 0, done.stderr

@@ -1,7 +1,11 @@
 //! A credential from its first fetch to its expiry.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use nono_credentials::{Fault, Fetched, Provide, Provided, Secret};
 use nono_proxy::{Limits, ProxyConfig, RouteConfig};
 use support::{Origin, TestProxy, exchange, route};
 
@@ -165,18 +169,23 @@ async fn many_that_need_it_at_once_make_one_fetch_and_two_routes_share_it() {
     assert_eq!(script.asked(), before);
 }
 
+/// Waits to be let go, and counts who asked.
+struct Hang(Mutex<Receiver<()>>, Arc<AtomicUsize>);
+
+impl Provide for Hang {
+    fn provide(&self) -> Result<Fetched, Fault> {
+        self.1.fetch_add(1, Ordering::SeqCst);
+        let _ = self.0.lock().unwrap().recv();
+        Ok(Secret::new("the-late-key".into()).into())
+    }
+}
+
 #[tokio::test]
 async fn a_source_that_hangs_holds_up_the_start_no_longer_than_its_limit() {
-    struct Hang(std::sync::Mutex<std::sync::mpsc::Receiver<()>>);
-    impl nono_credentials::Provide for Hang {
-        fn provide(&self) -> Result<nono_credentials::Fetched, nono_credentials::Fault> {
-            let _ = self.0.lock().unwrap().recv();
-            Err(nono_credentials::Fault::Unavailable("the test is over".into()))
-        }
-    }
     let origin = Origin::hello().await;
-    let (_end, wait) = std::sync::mpsc::channel();
-    let provided = nono_credentials::Provided::by("hanging", Hang(wait.into()));
+    let (end, wait) = channel();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let provided = Provided::by("hanging", Hang(wait.into(), Arc::clone(&asked)));
     let hanging = RouteConfig {
         credential: Some(provided),
         prefix: "/hanging".into(),
@@ -190,4 +199,11 @@ async fn a_source_that_hangs_holds_up_the_start_no_longer_than_its_limit() {
     assert!(proxy.diagnostics()[0].message.contains("within 0.2 s"), "{:?}", proxy.diagnostics());
     assert_eq!(proxy.get("/api/x").await.status, 200);
     assert_eq!(proxy.get("/hanging/x").await.status, 503);
+    // One that has not answered is not asked again, but taken when it does.
+    let failed = proxy.reload_credentials().await;
+    assert!(failed[0].message.contains("has not answered"), "{}", failed[0].message);
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+    drop(end);
+    until(async || proxy.get("/hanging/x").await, |reply| reply.status == 200).await;
+    assert_eq!(keys_seen(&origin).last().unwrap(), "the-late-key");
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::process::{Failed, run};
-use super::{Fault, Fetched, Fetching, Source, json, off_thread};
+use super::{Fault, Fetched, Fetching, Inquiry, Source, json};
 use crate::Secret;
 
 /// What every login has, and the program gives by itself; other fields are the user's own.
@@ -18,9 +18,10 @@ pub(super) struct Item {
 }
 
 impl Source for Item {
-    fn fetch(&self, limit: Duration) -> Fetching<'_> {
+    fn fetch<'a>(&'a self, inquiry: &'a Inquiry) -> Fetching<'a> {
         let (item, field) = (self.item.clone(), self.field.clone());
-        Box::pin(off_thread(limit, move || {
+        let limit = inquiry.limit();
+        Box::pin(inquiry.off_thread(move || {
             let secret = read(&item, &field, limit)?;
             if secret.is_empty() {
                 return Err(Fault::Missing("the field is empty; fill it in Bitwarden".into()));

@@ -1,18 +1,16 @@
 //! `cmd://name`: what a program prints, given by its arguments in the configuration:
 //! `gcloud auth print-access-token` and the like.
 
-use std::time::Duration;
-
 use super::process::run;
-use super::{Fault, Fetched, Fetching, Source, off_thread};
+use super::{Fault, Fetched, Fetching, Inquiry, Source};
 
 /// See the module.
 pub(super) struct Program(pub(super) Vec<String>);
 
 impl Source for Program {
-    fn fetch(&self, limit: Duration) -> Fetching<'_> {
-        let argv = self.0.clone();
-        Box::pin(off_thread(limit, move || {
+    fn fetch<'a>(&'a self, inquiry: &'a Inquiry) -> Fetching<'a> {
+        let (argv, limit) = (self.0.clone(), inquiry.limit());
+        Box::pin(inquiry.off_thread(move || {
             let secret = run(&argv, limit, |failed| Fault::Unavailable(failed.summary()))?;
             if secret.is_empty() {
                 return Err(Fault::Missing("the command printed nothing".into()));

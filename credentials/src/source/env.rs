@@ -2,16 +2,15 @@
 
 use std::env;
 use std::future::ready;
-use std::time::Duration;
 
-use super::{Fault, Fetched, Fetching, Source};
+use super::{Fault, Fetched, Fetching, Inquiry, Source};
 use crate::Secret;
 
 /// See the module.
 pub(super) struct Variable(pub(super) String);
 
 impl Source for Variable {
-    fn fetch(&self, _: Duration) -> Fetching<'_> {
+    fn fetch<'a>(&'a self, _: &'a Inquiry) -> Fetching<'a> {
         Box::pin(ready(read(&self.0)))
     }
 }

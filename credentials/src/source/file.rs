@@ -4,13 +4,15 @@ use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use super::{Fault, Fetched, Fetching, Source, off_thread};
+use super::{Fault, Fetched, Fetching, Inquiry, Source};
 use crate::Secret;
 
 /// Larger than any key in use; a bound, so that a wrong path cannot fill memory.
 const SIZE_LIMIT: u64 = 64 * 1024;
+
+/// Room beyond the file's size, without which the standard library reads into its stack first.
+const PROBE: usize = 64;
 
 /// How often a file is read that changes while it is read.
 const ATTEMPTS: usize = 8;
@@ -19,9 +21,9 @@ const ATTEMPTS: usize = 8;
 pub(super) struct KeyFile(pub(super) PathBuf);
 
 impl Source for KeyFile {
-    fn fetch(&self, limit: Duration) -> Fetching<'_> {
+    fn fetch<'a>(&'a self, inquiry: &'a Inquiry) -> Fetching<'a> {
         let path = self.0.clone();
-        Box::pin(off_thread(limit, move || read(&path).map(Fetched::from)))
+        Box::pin(inquiry.off_thread(move || read(&path).map(Fetched::from)))
     }
 
     fn file(&self) -> Option<&Path> {
@@ -61,7 +63,7 @@ fn read_once(path: &Path) -> Result<Option<Secret>, Fault> {
     }
     let size = usize::try_from(metadata.len()).unwrap_or(0);
     // Room for all of it at once: a growing buffer would leave copies behind.
-    let mut bytes = Vec::with_capacity(size + 1);
+    let mut bytes = Vec::with_capacity(size + PROBE);
     let read = Read::by_ref(&mut file).take(metadata.len() + 1).read_to_end(&mut bytes);
     let secret = Secret::new(bytes).without_line_ending();
     read.map_err(unavailable)?;

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::{Fault, Fetched, Fetching, Source, json, open, web};
+use super::{Fault, Fetched, Fetching, Inquiry, Source, json, open, web};
 use crate::injection::{escape, header_value};
 use crate::{Locator, ParseError, Secret};
 
@@ -115,17 +115,18 @@ impl Issuer {
 }
 
 impl Source for Issuer {
-    fn fetch(&self, limit: Duration) -> Fetching<'_> {
-        Box::pin(
-            async move { timeout(limit, self.ask(limit)).await.unwrap_or(Err(Fault::TimedOut)) },
-        )
+    fn fetch<'a>(&'a self, inquiry: &'a Inquiry) -> Fetching<'a> {
+        Box::pin(async move {
+            let asking = timeout(inquiry.limit(), self.ask(inquiry));
+            asking.await.unwrap_or(Err(Fault::TimedOut))
+        })
     }
 }
 
 impl Issuer {
-    async fn ask(&self, limit: Duration) -> Result<Fetched, Fault> {
+    async fn ask(&self, inquiry: &Inquiry) -> Result<Fetched, Fault> {
         let asked = Instant::now();
-        let request = self.request(limit).await?;
+        let request = self.request(inquiry).await?;
         let answer = web::send(request).await?;
         let document = json::Document::parse(&answer.body);
         let root = document.as_ref().map(json::Document::root);
@@ -153,18 +154,18 @@ impl Issuer {
         Ok(Fetched { secret, expires: asked.checked_add(life) })
     }
 
-    async fn request(&self, limit: Duration) -> Result<Request<Full<Bytes>>, Fault> {
+    async fn request(&self, inquiry: &Inquiry) -> Result<Request<Full<Bytes>>, Fault> {
         let Grant { client_secret, refresh_token, secret_in_body, .. } = &self.grant;
         let client_id = match &self.grant.client_id {
             Identifier::Plain(text) => Secret::new(text.clone().into()),
-            Identifier::Kept(locator) => fetch(locator, limit).await?,
+            Identifier::Kept(locator) => fetch(locator, inquiry).await?,
         };
         let client_secret = match client_secret {
-            Some(locator) => Some(fetch(locator, limit).await?),
+            Some(locator) => Some(fetch(locator, inquiry).await?),
             None => None,
         };
         let refresh_token = match refresh_token {
-            Some(locator) => Some(self.refresh_token(locator, limit).await?),
+            Some(locator) => Some(self.refresh_token(locator, inquiry).await?),
             None => None,
         };
         let mut form = Form::default();
@@ -194,17 +195,17 @@ impl Issuer {
         request.map_err(|_| Fault::Unavailable("its URL is not one".into()))
     }
 
-    async fn refresh_token(&self, kept: &Locator, limit: Duration) -> Result<Secret, Fault> {
+    async fn refresh_token(&self, kept: &Locator, inquiry: &Inquiry) -> Result<Secret, Fault> {
         let renewed = self.renewed.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match renewed {
             Some(renewed) => Ok(renewed.into()),
-            None => fetch(kept, limit).await,
+            None => fetch(kept, inquiry).await,
         }
     }
 }
 
-async fn fetch(locator: &Locator, limit: Duration) -> Result<Secret, Fault> {
-    let fetched = open(locator).fetch(limit).await.map_err(|fault| fault.of(locator))?;
+async fn fetch(locator: &Locator, inquiry: &Inquiry) -> Result<Secret, Fault> {
+    let fetched = open(locator).fetch(inquiry).await.map_err(|fault| fault.of(locator))?;
     Ok(fetched.secret)
 }
 

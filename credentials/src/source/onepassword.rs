@@ -1,17 +1,16 @@
 //! `op://vault/item/field`: 1Password, by its command line program.
 
-use std::time::Duration;
-
 use super::process::{Failed, run};
-use super::{Fault, Fetched, Fetching, Source, off_thread};
+use super::{Fault, Fetched, Fetching, Inquiry, Source};
 
 /// See the module; the whole reference, as the program takes it.
 pub(super) struct Field(pub(super) String);
 
 impl Source for Field {
-    fn fetch(&self, limit: Duration) -> Fetching<'_> {
+    fn fetch<'a>(&'a self, inquiry: &'a Inquiry) -> Fetching<'a> {
         let argv = ["op", "read", "--no-newline", &self.0].map(str::to_owned);
-        Box::pin(off_thread(limit, move || {
+        let limit = inquiry.limit();
+        Box::pin(inquiry.off_thread(move || {
             let secret = run(&argv, limit, explain)?;
             if secret.is_empty() {
                 return Err(Fault::Missing("the field is empty; fill it in 1Password".into()));

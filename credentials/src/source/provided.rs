@@ -3,9 +3,8 @@
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::{Fault, Fetched, Fetching, Source, off_thread};
+use super::{Fault, Fetched, Fetching, Inquiry, Source};
 use crate::Secret;
 
 /// Something of the program's own that is asked for a secret, and asked again before what it
@@ -52,9 +51,9 @@ impl Provide for Secret {
 }
 
 impl Source for Provided {
-    fn fetch(&self, limit: Duration) -> Fetching<'_> {
+    fn fetch<'a>(&'a self, inquiry: &'a Inquiry) -> Fetching<'a> {
         let provider = Arc::clone(&self.provider);
-        Box::pin(off_thread(limit, move || {
+        Box::pin(inquiry.off_thread(move || {
             let fetched = provider.provide()?;
             if fetched.secret.is_empty() {
                 return Err(Fault::Missing("what was given is empty".into()));

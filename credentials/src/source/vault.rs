@@ -1,8 +1,6 @@
 //! `vault://mount/path#field`: a field of a secret in Vault's KV store (also `OpenBao`'s),
 //! version 2, over HTTP: `GET /v1/{mount}/data/{path}`.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use http::{HeaderValue, Request, StatusCode};
 use http_body_util::Full;
@@ -10,7 +8,7 @@ use tokio::time::timeout;
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::{Fault, Fetched, Fetching, Source, json, open, web};
+use super::{Fault, Fetched, Fetching, Inquiry, Source, json, open, web};
 use crate::{Locator, ParseError};
 
 /// The Vault server that `vault://` references are of. Plain data.
@@ -76,16 +74,18 @@ impl VaultField {
 }
 
 impl Source for VaultField {
-    fn fetch(&self, limit: Duration) -> Fetching<'_> {
-        Box::pin(
-            async move { timeout(limit, self.ask(limit)).await.unwrap_or(Err(Fault::TimedOut)) },
-        )
+    fn fetch<'a>(&'a self, inquiry: &'a Inquiry) -> Fetching<'a> {
+        Box::pin(async move {
+            let asking = timeout(inquiry.limit(), self.ask(inquiry));
+            asking.await.unwrap_or(Err(Fault::TimedOut))
+        })
     }
 }
 
 impl VaultField {
-    async fn ask(&self, limit: Duration) -> Result<Fetched, Fault> {
-        let token = open(&self.token).fetch(limit).await.map_err(|fault| fault.of(&self.token))?;
+    async fn ask(&self, inquiry: &Inquiry) -> Result<Fetched, Fault> {
+        let token =
+            open(&self.token).fetch(inquiry).await.map_err(|fault| fault.of(&self.token))?;
         let mut request = Request::get(self.url.as_str())
             .header(
                 "x-vault-token",

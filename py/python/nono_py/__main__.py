@@ -1,9 +1,9 @@
-"""`python -m nono_py`: what this machine supports, and the demonstration."""
+"""`python -m nono_py`: what this machine supports, keys in the keyring, and the demonstration."""
 
 import argparse
 import sys
 
-from nono_py import __version__, support_info
+from nono_py import __version__, _credential, support_info
 
 
 def main() -> int:
@@ -13,7 +13,11 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("demo", help="let an agent use an API whose key it cannot find")
     commands.add_parser("support", help="say what sandboxing this machine offers")
-    if parser.parse_args().command == "support":
+    _credential.add_commands(commands)
+    arguments = parser.parse_args()
+    if arguments.command == "credential":
+        return _credential.main(arguments)
+    if arguments.command == "support":
         info = support_info()
         print(f"{info.platform}: {info.details}")
         return 0 if info.is_supported else 1

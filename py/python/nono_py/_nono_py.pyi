@@ -1,7 +1,8 @@
 """Types of the extension module."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Final, Literal, Protocol, TypeAlias, TypedDict, final, type_check_only
 
@@ -18,17 +19,22 @@ __all__ = [
     "ExecResult",
     "ExternalProxyConfig",
     "FsCapability",
+    "OAuth2Config",
     "ProxyConfig",
     "ProxyHandle",
     "QueryContext",
     "RouteConfig",
     "SandboxState",
     "SupportInfo",
+    "VaultConfig",
     "Verification",
     "_Child",
     "_Command",
     "_Run",
     "__version__",
+    "_check_credential",
+    "_list_credentials",
+    "_store_credential",
     "apply",
     "apply_auto_with_abi",
     "apply_external",
@@ -51,6 +57,10 @@ _OsText: TypeAlias = str | bytes | os.PathLike[str]
 _Buffer: TypeAlias = bytes | bytearray | memoryview
 _Words: TypeAlias = Sequence[str] | Sequence[bytes] | Sequence[os.PathLike[str]] | Sequence[_OsText]
 _Environment: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
+
+_Value: TypeAlias = str | bytes
+_Expiring: TypeAlias = _Value | tuple[_Value, datetime | timedelta | float | None]
+_Credential: TypeAlias = _Value | Callable[[], _Expiring] | Callable[[], Awaitable[_Expiring]]
 
 @type_check_only
 class _HasFileno(Protocol):
@@ -596,8 +606,65 @@ class _Child:
     def close(self) -> None: ...
 
 @final
+class VaultConfig:
+    """The Vault server that a `vault://mount/path#field` reference is of.
+
+    `token_key` is a credential reference to the token that it is asked with.
+    """
+
+    def __new__(cls, address: str, token_key: str, namespace: str | None = None) -> VaultConfig: ...
+    @property
+    def address(self) -> str: ...
+    @property
+    def token_key(self) -> str: ...
+    @property
+    def namespace(self) -> str | None: ...
+
+@final
+class OAuth2Config:
+    """An OAuth 2.0 token endpoint, and the right to get tokens from it.
+
+    `client_secret` and `refresh_token` are credential references, and `client_id` may be one. With
+    a `refresh_token` that is the grant, and else the client's own credentials are.
+    """
+
+    def __new__(
+        cls,
+        token_url: str,
+        client_id: str,
+        client_secret: str | None = None,
+        *,
+        refresh_token: str | None = None,
+        scope: str | None = None,
+        extra_params: Sequence[tuple[str, str]] = ...,
+        secret_in_body: bool = False,
+    ) -> OAuth2Config: ...
+    @property
+    def token_url(self) -> str: ...
+    @property
+    def client_id(self) -> str: ...
+    @property
+    def client_secret(self) -> str | None: ...
+    @property
+    def refresh_token(self) -> str | None: ...
+    @property
+    def scope(self) -> str | None: ...
+    @property
+    def extra_params(self) -> list[tuple[str, str]]: ...
+    @property
+    def secret_in_body(self) -> bool: ...
+
+@final
 class RouteConfig:
-    """A path prefix of the proxy, the upstream it leads to, and the credential put on the way."""
+    """A path prefix of the proxy, the upstream it leads to, and the credential put on the way.
+
+    The credential is kept where `credential_key` says (a name in the keyring, `keyring://`,
+    `env://`, `file://`, `op://`, `bw://`, `cmd://` with `credential_command`, `vault://` with
+    `vault`), or is got by `oauth2`, or given as `credential`: a value, or a function or coroutine
+    function that returns one, or one and its expiry (a `datetime` with a time zone, or a
+    `timedelta` or seconds from now). The function is called on a thread of its own, and again
+    before the value expires.
+    """
 
     def __new__(
         cls,
@@ -618,6 +685,12 @@ class RouteConfig:
         base_url_vars: Sequence[str] = ...,
         key_vars: Sequence[str] = ...,
         strip_client_credentials: bool = False,
+        credential: _Credential | None = None,
+        credential_command: Sequence[str] | None = None,
+        credential_ttl_secs: float | None = None,
+        oauth2: OAuth2Config | None = None,
+        vault: VaultConfig | None = None,
+        extra_headers: Sequence[tuple[str, str]] = ...,
     ) -> RouteConfig: ...
     @classmethod
     def preset(
@@ -650,11 +723,18 @@ class RouteConfig:
         base_url_vars: Sequence[str] = ...,
         key_vars: Sequence[str] = ...,
         strip_client_credentials: bool = ...,
+        credential: _Credential | None = ...,
+        credential_command: Sequence[str] | None = ...,
+        credential_ttl_secs: float | None = ...,
+        oauth2: OAuth2Config | None = ...,
+        vault: VaultConfig | None = ...,
+        extra_headers: Sequence[tuple[str, str]] = ...,
     ) -> RouteConfig:
         """Return the route to a well-known API, with what its SDKs call their variables.
 
         What is given beside the name wins over the preset. `azure-openai` needs `upstream`: the
-        endpoint of the resource. With `credential_key=None` the client brings its own key.
+        endpoint of the resource. With `credential_key=None` the client brings its own key, unless
+        `credential` or `oauth2` is given.
         """
 
     @property
@@ -663,6 +743,18 @@ class RouteConfig:
     def upstream(self) -> str: ...
     @property
     def credential_key(self) -> str | None: ...
+    @property
+    def credential_command(self) -> list[str]:
+        """The program of a `cmd://` reference, and its arguments."""
+
+    @property
+    def credential_ttl_secs(self) -> float | None:
+        """How long a credential is valid whose source does not say."""
+
+    @property
+    def extra_headers(self) -> list[tuple[str, str]]:
+        """Headers that go with the credential, which stands where they have `{}`."""
+
     @property
     def inject_mode(self) -> InjectMode: ...
     @property
@@ -696,6 +788,10 @@ class RouteConfig:
     @property
     def strip_client_credentials(self) -> bool:
         """Whether a credential of the client's own is removed, rather than refused."""
+
+def _store_credential(reference: str, key: bytes) -> None: ...
+def _check_credential(reference: str, timeout: float) -> None: ...
+def _list_credentials() -> list[str]: ...
 
 @final
 class ExternalProxyConfig:
@@ -732,6 +828,7 @@ class ProxyConfig:
         workers: int | None = None,
         pool_idle_timeout_secs: float = 30.0,
         max_client_connections: int | None = None,
+        credential_timeout_secs: float = 30.0,
         audit_disk_bytes: int = 1_073_741_824,
         audit_overflow: Literal["refuse", "count"] = "refuse",
     ) -> ProxyConfig: ...
@@ -751,6 +848,10 @@ class ProxyConfig:
 
         0 is without limit.
         """
+
+    @property
+    def credential_timeout_secs(self) -> float:
+        """How long the source of a credential may take; the start waits as long at most."""
 
     @property
     def max_client_connections(self) -> int:
@@ -854,7 +955,7 @@ class NetworkAuditEvent(TypedDict):
 
 @type_check_only
 class ProxyDiagnostic(TypedDict):
-    """What a proxy found amiss when it started."""
+    """What fails requests of a proxy."""
 
     code: str
     severity: str
@@ -887,7 +988,13 @@ class ProxyHandle:
         """Return the exchanges that run now, as far as they are known."""
 
     def diagnostics(self) -> list[ProxyDiagnostic]:
-        """Return what the proxy found amiss when it started."""
+        """Return what fails requests now: credentials that could not be had when last tried."""
+
+    def reload_credentials(self) -> list[ProxyDiagnostic]:
+        """Fetch all credentials again, and return what failed, as `diagnostics()` does.
+
+        Requests under way keep what they have; a value that is still valid is kept on failure.
+        """
 
     def diagnostics_json(self) -> str:
         """Return `diagnostics()` as JSON."""

@@ -1,0 +1,47 @@
+"""`python -m nono_py credential`: keep a key, try whether it can be had, list what is kept.
+
+A key is read from the terminal without echo, or from standard input: arguments are visible to
+other users. It is never printed.
+"""
+
+import argparse
+import getpass
+import sys
+
+from nono_py._nono_py import _check_credential, _list_credentials, _store_credential
+
+
+def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command `credential` to a parser."""
+    parser = commands.add_parser("credential", help="keep keys in the keyring, and try them")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    store = actions.add_parser("set", help="store a key, read from the terminal or stdin")
+    store.add_argument("name", help="as in credential_key: a name, or keyring://service/account")
+    check = actions.add_parser("check", help="try whether a key can be had and sent")
+    check.add_argument("name", help="as in credential_key: a name, env://NAME, file:///path, ...")
+    check.add_argument("--timeout", type=float, default=30.0, help="seconds; 30 by default")
+    actions.add_parser("list", help="list the names of the keys in the keyring")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Run the action that was asked for and return its exit code."""
+    try:
+        if arguments.action == "set":
+            _store_credential(arguments.name, _read())
+            print(f"stored {arguments.name}")
+        elif arguments.action == "check":
+            _check_credential(arguments.name, arguments.timeout)
+            print(f"{arguments.name} is there and can be sent")
+        else:
+            for name in _list_credentials():
+                print(name)
+    except (LookupError, NotImplementedError, RuntimeError, ValueError) as error:
+        print(f"error: {error.args[0]}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _read() -> bytes:
+    if sys.stdin.isatty():
+        return getpass.getpass("key: ").encode()
+    return sys.stdin.buffer.readline().removesuffix(b"\n").removesuffix(b"\r")

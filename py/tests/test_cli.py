@@ -1,0 +1,125 @@
+"""`python -m nono_py credential`: keys are kept and tried without being shown."""
+
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Desktop
+
+COMMAND = [sys.executable, "-m", "nono_py", "credential"]
+
+
+def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_a_key_that_is_there_is_not_shown(key: str) -> None:
+    done = run("check", "env://REAL_KEY")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert key not in done.stdout
+    assert "env://REAL_KEY" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("env://NONO_NOT_SET", "set NONO_NOT_SET in the environment"),
+        ("file:///nonexistent/key", "create /nonexistent/key"),
+        ("nope://x", "unknown credential source"),
+        ("env://SPLIT_KEY", "line ending"),
+    ],
+)
+def test_what_is_amiss_is_said(name: str, said: str) -> None:
+    done = run("check", name, SPLIT_KEY="sk-split\nX: y")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "sk-split" not in done.stderr
+
+
+def test_a_key_in_the_place_of_a_name_is_refused_and_not_shown() -> None:
+    done = run("check", "sk-proj-0123456789")
+    assert done.returncode == 1
+    assert "looks like a key" in done.stderr
+    assert "0123456789" not in done.stderr
+
+
+def test_a_file_that_others_may_read_is_refused_with_the_command_to_run(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text("sk-1")
+    file.chmod(0o644)
+    done = run("check", f"file://{file}")
+    assert done.returncode == 1
+    assert f"chmod 600 {file}" in done.stderr
+
+
+def test_only_the_keyring_can_be_written() -> None:
+    done = subprocess.run(
+        [*COMMAND, "set", "env://X"], input="sk-1\n", capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1
+    assert "keyring" in done.stderr
+
+
+def test_set_check_and_list_in_the_keyring(desktop: Desktop, key: str) -> None:
+    script = """
+    set -e
+    printf "%s\\n" "$KEY" | "$@" set openai
+    printf "%s\\n" "$KEY" | "$@" set keyring://work/me
+    "$@" check openai
+    "$@" list
+    ! printf "\\n" | "$@" set empty
+    """
+    done = desktop.run(["sh", "-c", script, "sh", *COMMAND], KEY=key)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "stored openai",
+        "stored keyring://work/me",
+        "openai is there and can be sent",
+        "openai",
+    ]
+    assert "empty" in done.stderr
+    assert key not in done.stdout + done.stderr
+
+
+def test_a_terminal_does_not_echo_the_key() -> None:
+    """What is typed is not shown, whatever becomes of the key."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, "set", "env://X"],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=_own_terminal,
+    )
+    os.close(theirs)
+    shown = b""
+    while b"key: " not in shown:
+        shown += os.read(ours, 1000)
+    os.write(ours, b"sk-typed-by-hand\n")
+    while True:
+        try:
+            shown += os.read(ours, 1000)
+        except OSError:  # The program has ended, and its terminal with it.
+            break
+    os.close(ours)
+    assert process.wait(timeout=60) == 1
+    assert b"keyring" in shown
+    assert b"sk-typed" not in shown
+
+
+def _own_terminal() -> None:
+    import fcntl
+    import termios
+
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
