@@ -153,12 +153,6 @@ pub enum Error {
         /// The `landlock` crate's error.
         source: Source,
     },
-    /// The system call filter could not be compiled.
-    #[error("failed to compile the system call filter")]
-    BuildFilter {
-        /// The `seccompiler` crate's error.
-        source: Source,
-    },
     /// A step of [`apply`](crate::apply()) failed, in a trial run or with all threads standing
     /// still; no thread was left in a Landlock domain.
     #[error("failed to {step}; the sandbox was not applied")]

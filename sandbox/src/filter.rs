@@ -4,28 +4,27 @@
 
 mod closed;
 mod layout;
+mod rule;
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-use seccompiler::{
-    BpfProgram, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule, TargetArch,
-};
+use seccompiler::{BpfProgram, TargetArch};
 
 use crate::capability::CapabilitySet;
 use crate::error::{Error, Feature};
 use crate::network::Seal;
 use crate::privilege::writes_files;
 use layout::{NUMBER, Verdict, give, jump_if, lay_out, load};
+use rule::{Condition, Rule, differs, has_any, is, is_not};
 
-type Rules = BTreeMap<i64, Vec<SeccompRule>>;
-type Result<T> = std::result::Result<T, seccompiler::Error>;
+/// Why calls are refused, by their numbers: always, if there is no rule.
+type Rules = BTreeMap<i64, Vec<Rule>>;
 
 /// Bits of a socket type that are the type itself and not a flag.
-const SOCK_STREAM: u64 = libc::SOCK_STREAM as u64;
-const SOCK_DGRAM: u64 = libc::SOCK_DGRAM as u64;
+const TYPE: libc::c_int = 0xF;
 /// `linux/tcp.h`; `libc` has it for some targets only.
-const TCP_FASTOPEN_CONNECT: u64 = 30;
+const TCP_FASTOPEN_CONNECT: libc::c_int = 30;
 /// `x32` calls are numbered from here on. They are answered "no such call": rules know calls by
 /// their ordinary numbers only.
 const X32_BIT: u32 = 0x4000_0000;
@@ -34,9 +33,8 @@ const X32_BIT: u32 = 0x4000_0000;
 ///
 /// # Errors
 ///
-/// [`Error::Unsupported`] on a processor that `seccompiler` does not know, else
-/// [`Error::BuildFilter`].
-pub(crate) fn filter(caps: &CapabilitySet) -> std::result::Result<BpfProgram, Error> {
+/// [`Error::Unsupported`] on a processor that `seccompiler` does not know.
+pub(crate) fn filter(caps: &CapabilitySet) -> Result<BpfProgram, Error> {
     /// One for each seal, with and without files to be written.
     static COMPILED: [OnceLock<BpfProgram>; 8] = [const { OnceLock::new() }; 8];
     let (seal, writes_files) = (caps.seal(), writes_files(caps));
@@ -46,8 +44,7 @@ pub(crate) fn filter(caps: &CapabilitySet) -> std::result::Result<BpfProgram, Er
     }
     let arch = TargetArch::try_from(std::env::consts::ARCH)
         .map_err(|_| Error::Unsupported { feature: Feature::FilterArchitecture })?;
-    let compiled = compile(seal, writes_files, arch)
-        .map_err(|error| Error::BuildFilter { source: Box::new(error) })?;
+    let compiled = compile(seal, writes_files, arch);
     if let Some(place) = place {
         // Another thread has made the same meanwhile.
         let _ = place.set(compiled.clone());
@@ -77,17 +74,8 @@ pub(crate) fn notifying(caps: &CapabilitySet) -> BpfProgram {
     program
 }
 
-fn compile(seal: Seal, writes_files: bool, arch: TargetArch) -> Result<BpfProgram> {
-    let mut rules = Rules::new();
-    closed::add(&mut rules)?;
-    if !writes_files {
-        closed::add_metadata(&mut rules);
-    }
-    if seal != Seal::Open {
-        sockets(&mut rules, seal)?;
-        fast_open(&mut rules)?;
-    }
-    let judged = rules.into_iter().map(|(call, rules)| match rules.as_slice() {
+fn compile(seal: Seal, writes_files: bool, arch: TargetArch) -> BpfProgram {
+    let judged = rules(seal, writes_files).into_iter().map(|(call, rules)| match *rules {
         [] => (small(call), Verdict::Refuse(libc::EPERM)),
         _ => (small(call), Verdict::Judge(rules)),
     });
@@ -96,110 +84,66 @@ fn compile(seal: Seal, writes_files: bool, arch: TargetArch) -> Result<BpfProgra
     lay_out(&judged.chain(unknown).collect::<Vec<_>>(), arch)
 }
 
+fn rules(seal: Seal, writes_files: bool) -> Rules {
+    let mut rules = Rules::new();
+    closed::add(&mut rules);
+    if !writes_files {
+        closed::add_metadata(&mut rules);
+    }
+    if seal != Seal::Open {
+        sockets(&mut rules, seal);
+        fast_open(&mut rules);
+    }
+    rules
+}
+
 /// Which sockets can be made. With the network blocked none of the internet families can: besides
 /// being of no use, such a socket could `listen` without `bind`, which Landlock does not judge.
-fn sockets(rules: &mut Rules, seal: Seal) -> Result<()> {
+fn sockets(rules: &mut Rules, seal: Seal) {
     let mut allowed = vec![libc::AF_UNIX, libc::AF_NETLINK];
     if seal != Seal::Local {
         allowed.extend([libc::AF_INET, libc::AF_INET6]);
     }
-    let mut denied = vec![none_of(0, &allowed)?];
+    let mut denied = vec![none_of(&allowed)];
     for family in [libc::AF_INET, libc::AF_INET6] {
-        denied.extend(other_internet_sockets(seal, &low(0, eq(), number(family))?)?);
+        denied.extend(other_internet_sockets(seal, is(0, family)));
     }
     if seal != Seal::Ports {
-        let netlink = low(0, eq(), number(libc::AF_NETLINK))?;
-        let not_route = low(2, ne(), number(libc::NETLINK_ROUTE))?;
-        denied.push(SeccompRule::new(vec![netlink, not_route])?);
+        denied.push(vec![is(0, libc::AF_NETLINK), is_not(2, libc::NETLINK_ROUTE)]);
+        let is_other = differs(1, TYPE, libc::SOCK_STREAM);
         // Netlink sockets are raw or datagram ones by nature; all others must be streams.
-        denied.extend(not_type(SOCK_STREAM, &[low(0, ne(), number(libc::AF_NETLINK))?])?);
+        denied.push(vec![is_not(0, libc::AF_NETLINK), is_other]);
         // A datagram pair can send to any path.
-        let mut pairs = vec![none_of(0, &[libc::AF_UNIX])?];
-        pairs.extend(not_type(SOCK_STREAM, &[])?);
-        rules.insert(libc::SYS_socketpair, pairs);
+        rules.insert(libc::SYS_socketpair, vec![none_of(&[libc::AF_UNIX]), vec![is_other]]);
     }
     rules.insert(libc::SYS_socket, denied);
-    Ok(())
 }
 
 /// What an internet family has besides plain TCP. Where only TCP is held to ports, datagrams of
 /// UDP pass; what carries streams past those ports (MPTCP, SCTP, raw packets) does not.
-fn other_internet_sockets(seal: Seal, family: &SeccompCondition) -> Result<Vec<SeccompRule>> {
-    let mut protocols = vec![0, libc::IPPROTO_TCP];
-    let mut denied = Vec::new();
-    if seal == Seal::Ports {
-        protocols.push(libc::IPPROTO_UDP);
-        // Stream is 1 and datagram is 2: any higher bit, or both, or none, is something else.
-        for wrong in [4, 8] {
-            let bit = low(1, SeccompCmpOp::MaskedEq(wrong), wrong)?;
-            denied.push(SeccompRule::new(vec![family.clone(), bit])?);
-        }
-        for wrong in [0, SOCK_STREAM | SOCK_DGRAM] {
-            let low_bits = low(1, SeccompCmpOp::MaskedEq(SOCK_STREAM | SOCK_DGRAM), wrong)?;
-            denied.push(SeccompRule::new(vec![family.clone(), low_bits])?);
-        }
+fn other_internet_sockets(seal: Seal, is_family: Condition) -> Vec<Rule> {
+    let mut other_protocol = vec![is_family, is_not(2, 0), is_not(2, libc::IPPROTO_TCP)];
+    if seal != Seal::Ports {
+        return vec![other_protocol];
     }
-    let mut other_protocol = vec![family.clone()];
-    other_protocol.extend(differs(2, &protocols)?);
-    denied.push(SeccompRule::new(other_protocol)?);
-    Ok(denied)
+    other_protocol.push(is_not(2, libc::IPPROTO_UDP));
+    let [is_no_stream, is_no_datagram] =
+        [libc::SOCK_STREAM, libc::SOCK_DGRAM].map(|kind| differs(1, TYPE, kind));
+    vec![other_protocol, vec![is_family, is_no_stream, is_no_datagram]]
 }
 
 /// TCP fast open sends its first bytes without `connect`, so Landlock never sees them.
-fn fast_open(rules: &mut Rules) -> Result<()> {
-    let flag = number(libc::MSG_FASTOPEN);
+fn fast_open(rules: &mut Rules) {
     let calls = [(libc::SYS_sendto, 3), (libc::SYS_sendmsg, 2), (libc::SYS_sendmmsg, 3)];
-    for (call, argument) in calls {
-        let rule = vec![low(argument, SeccompCmpOp::MaskedEq(flag), flag)?];
-        rules.insert(call, vec![SeccompRule::new(rule)?]);
+    for (call, flags) in calls {
+        rules.insert(call, vec![vec![has_any(flags, libc::MSG_FASTOPEN)]]);
     }
-    let option =
-        vec![low(1, eq(), number(libc::IPPROTO_TCP))?, low(2, eq(), TCP_FASTOPEN_CONNECT)?];
-    rules.insert(libc::SYS_setsockopt, vec![SeccompRule::new(option)?]);
-    Ok(())
+    let option = vec![is(1, libc::IPPROTO_TCP), is(2, TCP_FASTOPEN_CONNECT)];
+    rules.insert(libc::SYS_setsockopt, vec![option]);
 }
 
-/// One rule per bit in which a socket type can differ from `kind`, each under `conditions`.
-fn not_type(kind: u64, conditions: &[SeccompCondition]) -> Result<Vec<SeccompRule>> {
-    let differences = [1, 2, 4, 8].map(|bit| (bit, bit & !kind));
-    differences
-        .into_iter()
-        .map(|(bit, wrong)| {
-            let mut rule = conditions.to_vec();
-            rule.push(low(1, SeccompCmpOp::MaskedEq(bit), wrong)?);
-            Ok(SeccompRule::new(rule)?)
-        })
-        .collect()
-}
-
-fn none_of(argument: u8, values: &[libc::c_int]) -> Result<SeccompRule> {
-    Ok(SeccompRule::new(differs(argument, values)?)?)
-}
-
-fn differs(argument: u8, values: &[libc::c_int]) -> Result<Vec<SeccompCondition>> {
-    values.iter().map(|value| low(argument, ne(), number(*value))).collect()
-}
-
-/// A condition on the low 32 bits of an argument: all the kernel looks at where it takes an `int`.
-fn low(argument: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompCondition> {
-    Ok(SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value)?)
-}
-
-/// A condition on all 64 bits of an argument, for pointers.
-fn all(argument: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompCondition> {
-    Ok(SeccompCondition::new(argument, SeccompCmpArgLen::Qword, operator, value)?)
-}
-
-fn eq() -> SeccompCmpOp {
-    SeccompCmpOp::Eq
-}
-
-fn ne() -> SeccompCmpOp {
-    SeccompCmpOp::Ne
-}
-
-fn number(value: libc::c_int) -> u64 {
-    u64::from(value.unsigned_abs())
+fn none_of(families: &[libc::c_int]) -> Rule {
+    families.iter().map(|family| is_not(0, *family)).collect()
 }
 
 /// The number of a call as filters see it; all are small.

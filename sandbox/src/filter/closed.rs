@@ -1,10 +1,8 @@
 //! Calls that no sandboxed process has, root's or not: each is a way around the rules, or a large
 //! part of the kernel that programs do without.
 
-use seccompiler::SeccompCmpOp::{Eq, MaskedEq, Ne};
-use seccompiler::SeccompRule;
-
-use super::{Result, Rules, all, low, number};
+use super::Rules;
+use super::rule::{has_any, is, is_not, is_there};
 
 /// Closed whatever their arguments are.
 const ALWAYS: &[i64] = &[
@@ -71,25 +69,23 @@ const ALWAYS: &[i64] = &[
 const OPEN_TREE_ATTR: i64 = 467;
 
 /// `CLONE_NEW` flags: namespaces, in which a user has root's rights over much of the kernel.
-const NAMESPACES: [libc::c_int; 7] = [
-    libc::CLONE_NEWNS,
-    libc::CLONE_NEWCGROUP,
-    libc::CLONE_NEWUTS,
-    libc::CLONE_NEWIPC,
-    libc::CLONE_NEWUSER,
-    libc::CLONE_NEWPID,
-    libc::CLONE_NEWNET,
-];
+const NAMESPACES: libc::c_int = libc::CLONE_NEWNS
+    | libc::CLONE_NEWCGROUP
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUSER
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWNET;
 /// `CLONE_NEWTIME`; in the flags of `clone` the bit is part of a signal's number.
-const NEW_TIME: u64 = 0x80;
+const NEW_TIME: libc::c_int = 0x80;
 
 /// `asm-generic/ioctls.h`.
-const TIOCSTI: u64 = 0x5412;
-const TIOCLINUX: u64 = 0x541C;
-const TIOCSCTTY: u64 = 0x540E;
+const TIOCSTI: libc::c_int = 0x5412;
+const TIOCLINUX: libc::c_int = 0x541C;
+const TIOCSCTTY: libc::c_int = 0x540E;
 
 /// Bits of a mode that lend a program its file's user and group.
-const SET_IDS: [u64; 2] = [0o4000, 0o2000];
+const SET_IDS: libc::c_int = 0o6000;
 
 /// Calls by number that the kernel is made to look too old for: their arguments are in memory,
 /// where a filter sees nothing, and programs know how to do without them.
@@ -137,30 +133,27 @@ pub(super) fn add_metadata(rules: &mut Rules) {
     }
 }
 
-pub(super) fn add(rules: &mut Rules) -> Result<()> {
+pub(super) fn add(rules: &mut Rules) {
     for call in ALWAYS {
         rules.insert(*call, Vec::new());
     }
-    terminal(rules)?;
-    namespaces(rules)?;
-    other_processes(rules)?;
-    set_ids(rules)
+    terminal(rules);
+    namespaces(rules);
+    other_processes(rules);
+    set_ids(rules);
 }
 
-fn namespaces(rules: &mut Rules) -> Result<()> {
-    let flag = |bit| Ok(SeccompRule::new(vec![low(0, MaskedEq(bit), bit)?])?);
-    let new: Vec<_> = NAMESPACES.into_iter().map(|bit| flag(number(bit))).collect::<Result<_>>()?;
-    rules.insert(libc::SYS_clone, new.clone());
-    rules.insert(libc::SYS_unshare, [new, vec![flag(NEW_TIME)?]].concat());
-    Ok(())
+fn namespaces(rules: &mut Rules) {
+    rules.insert(libc::SYS_clone, vec![vec![has_any(0, NAMESPACES)]]);
+    rules.insert(libc::SYS_unshare, vec![vec![has_any(0, NAMESPACES | NEW_TIME)]]);
 }
 
 /// Limits, priorities, processors and memory of other processes stay as they are. Landlock does
 /// not judge these calls and the kernel allows them among processes of one user. Those on the
 /// calling thread itself (identifier zero) pass.
-fn other_processes(rules: &mut Rules) -> Result<()> {
-    let set_limits = vec![low(0, Ne, 0)?, all(2, Ne, 0)?];
-    rules.insert(libc::SYS_prlimit64, vec![SeccompRule::new(set_limits)?]);
+fn other_processes(rules: &mut Rules) {
+    // Setting limits, not reading them.
+    rules.insert(libc::SYS_prlimit64, vec![vec![is_not(0, 0), is_there(2)]]);
     for call in [
         libc::SYS_sched_setaffinity,
         libc::SYS_sched_setattr,
@@ -169,23 +162,21 @@ fn other_processes(rules: &mut Rules) -> Result<()> {
         libc::SYS_migrate_pages,
         libc::SYS_move_pages,
     ] {
-        rules.insert(call, vec![SeccompRule::new(vec![low(0, Ne, 0)?])?]);
+        rules.insert(call, vec![vec![is_not(0, 0)]]);
     }
     let process = [
-        (libc::SYS_setpriority, u64::from(libc::PRIO_PROCESS)),
+        (libc::SYS_setpriority, libc::PRIO_PROCESS.cast_signed()),
         // `IOPRIO_WHO_PROCESS` of `linux/ioprio.h`.
         (libc::SYS_ioprio_set, 1),
     ];
     for (call, own) in process {
-        let whole_user_or_group = SeccompRule::new(vec![low(0, Ne, own)?])?;
-        let somebody = SeccompRule::new(vec![low(1, Ne, 0)?])?;
-        rules.insert(call, vec![whole_user_or_group, somebody]);
+        // A whole user or group, or somebody.
+        rules.insert(call, vec![vec![is_not(0, own)], vec![is_not(1, 0)]]);
     }
-    Ok(())
 }
 
 /// No file becomes one that runs with its owner's rights: it would go on doing so outside.
-fn set_ids(rules: &mut Rules) -> Result<()> {
+fn set_ids(rules: &mut Rules) {
     let changes = [
         #[cfg(target_arch = "x86_64")]
         (libc::SYS_chmod, 1),
@@ -199,40 +190,26 @@ fn set_ids(rules: &mut Rules) -> Result<()> {
         (libc::SYS_mknodat, 2),
     ];
     for (call, mode) in changes {
-        let bit = |bit| Ok(SeccompRule::new(vec![low(mode, MaskedEq(bit), bit)?])?);
-        rules.insert(call, SET_IDS.into_iter().map(bit).collect::<Result<_>>()?);
+        rules.insert(call, vec![vec![has_any(mode, SET_IDS)]]);
     }
     let opens = [
         #[cfg(target_arch = "x86_64")]
         (libc::SYS_open, 1),
         (libc::SYS_openat, 2),
     ];
+    // The mode says nothing if no file is made.
+    let making = libc::O_CREAT | (libc::O_TMPFILE & !libc::O_DIRECTORY);
     for (call, flags) in opens {
-        let mut creating = Vec::new();
-        // The mode says nothing if no file is made.
-        for making in [libc::O_CREAT, libc::O_TMPFILE & !libc::O_DIRECTORY].map(number) {
-            for bit in SET_IDS {
-                let is_making = low(flags, MaskedEq(making), making)?;
-                let lends = low(flags + 1, MaskedEq(bit), bit)?;
-                creating.push(SeccompRule::new(vec![is_making, lends])?);
-            }
-        }
-        rules.insert(call, creating);
+        rules.insert(call, vec![vec![has_any(flags, making), has_any(flags + 1, SET_IDS)]]);
     }
-    Ok(())
 }
 
 /// Keystrokes cannot be pushed into a terminal, nor can a terminal be stolen from its session.
 ///
 /// The kernel takes the request as 32 bits: a comparison of all 64 would be evaded by setting one
 /// of the others.
-fn terminal(rules: &mut Rules) -> Result<()> {
-    let steal = vec![low(1, Eq, TIOCSCTTY)?, low(2, Eq, 1)?];
-    let requests = vec![
-        SeccompRule::new(vec![low(1, Eq, TIOCSTI)?])?,
-        SeccompRule::new(vec![low(1, Eq, TIOCLINUX)?])?,
-        SeccompRule::new(steal)?,
-    ];
+fn terminal(rules: &mut Rules) {
+    let steal = vec![is(1, TIOCSCTTY), is(2, 1)];
+    let requests = vec![vec![is(1, TIOCSTI)], vec![is(1, TIOCLINUX)], steal];
     rules.insert(libc::SYS_ioctl, requests);
-    Ok(())
 }

@@ -1,12 +1,13 @@
 //! Lays a filter out as a search tree over the numbers of calls.
 //!
 //! When a filter is installed the kernel follows it for every number that a call can have, and
-//! translates all of it into machine code. In a row, as the library lays rules out, each number
-//! passes by every rule; that takes longer than all else in the start of a program.
+//! translates all of it into machine code. With the rules in a row, as libraries lay them out,
+//! that takes longer than all else in the start of a program.
 
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, SeccompRule, TargetArch, sock_filter};
+use seccompiler::{BpfProgram, TargetArch, sock_filter};
 
-use super::{Result, X32_BIT};
+use super::X32_BIT;
+use super::rule::{self, Rule};
 
 /// What becomes of a call.
 #[derive(Clone, Debug)]
@@ -15,15 +16,13 @@ pub(super) enum Verdict {
     /// Refused with this error number.
     Refuse(libc::c_int),
     /// Refused if one of the rules is met.
-    Judge(Vec<SeccompRule>),
+    Judge(Vec<Rule>),
 }
 
 /// The filter that gives each call its verdict, and all others leave.
-pub(super) fn lay_out(verdicts: &[(u32, Verdict)], arch: TargetArch) -> Result<BpfProgram> {
-    let mut leaves = Vec::new();
-    for (begin, verdict) in partition(verdicts) {
-        leaves.push((begin, leaf(begin, verdict, arch)?));
-    }
+pub(super) fn lay_out(verdicts: &[(u32, Verdict)], arch: TargetArch) -> BpfProgram {
+    let parts = partition(verdicts).into_iter();
+    let mut leaves: Vec<_> = parts.map(|(begin, verdict)| (begin, leaf(&verdict))).collect();
     let mut program = vec![
         load(ARCHITECTURE),
         jump_if(libc::BPF_JEQ, name(arch), 1, 0),
@@ -34,7 +33,7 @@ pub(super) fn lay_out(verdicts: &[(u32, Verdict)], arch: TargetArch) -> Result<B
         leaves.push((X32_BIT, vec![give(refusal(libc::ENOSYS))]));
     }
     program.extend(tree(&leaves));
-    Ok(program)
+    program
 }
 
 /// Every number's verdict, as those from where on it holds.
@@ -58,16 +57,11 @@ fn partition(verdicts: &[(u32, Verdict)]) -> Vec<(u32, Verdict)> {
 }
 
 /// What is done with the calls of one part.
-fn leaf(number: u32, verdict: Verdict, arch: TargetArch) -> Result<BpfProgram> {
+fn leaf(verdict: &Verdict) -> BpfProgram {
     match verdict {
-        Verdict::Allow => Ok(vec![give(libc::SECCOMP_RET_ALLOW)]),
-        Verdict::Refuse(errno) => Ok(vec![give(refusal(errno))]),
-        Verdict::Judge(rules) => {
-            let deny = SeccompAction::Errno(libc::EPERM.unsigned_abs());
-            let rules = [(i64::from(number), rules)].into();
-            let filter = SeccompFilter::new(rules, SeccompAction::Allow, deny, arch)?;
-            Ok(filter.try_into()?)
-        }
+        Verdict::Allow => vec![give(libc::SECCOMP_RET_ALLOW)],
+        Verdict::Refuse(errno) => vec![give(refusal(*errno))],
+        Verdict::Judge(rules) => rule::compile(rules, refusal(libc::EPERM)),
     }
 }
 
@@ -116,6 +110,11 @@ pub(super) fn give(answer: u32) -> sock_filter {
 /// Goes on behind so many statements, if the comparison with `value` holds or if it does not.
 pub(super) fn jump_if(comparison: u32, value: u32, holds: u8, fails: u8) -> sock_filter {
     statement(libc::BPF_JMP | comparison | libc::BPF_K, holds, fails, value)
+}
+
+/// Keeps these bits alone of what is loaded.
+pub(super) fn mask(bits: u32) -> sock_filter {
+    statement(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, 0, 0, bits)
 }
 
 fn jump(over: usize) -> sock_filter {
