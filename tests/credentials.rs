@@ -3,6 +3,8 @@
 
 #[path = "credentials/lifetime.rs"]
 mod lifetime;
+#[path = "credentials/references.rs"]
+mod references;
 #[path = "credentials/rotation.rs"]
 mod rotation;
 #[path = "credentials/sources.rs"]

@@ -1,0 +1,121 @@
+"""What is left of a key in the memory and output of the process whose proxy used it: nothing."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from conftest import Authority
+from nono_py._demo.stage import memory_of
+from origin import Origin
+
+#: Serves until it is told to stop, says what it has recorded, and stays to be looked at.
+PROXY = """
+import gc, sys
+from nono_py import ProxyConfig, RouteConfig, start_proxy
+
+upstream, file, *authority = sys.argv[1:]
+tls = {"tls_ca": authority[0]} if authority else {}
+route = RouteConfig("/api", upstream, credential_key=f"file://{file}", **tls)
+config = ProxyConfig(routes=[route])
+proxy = start_proxy(config)
+print(proxy.address, proxy.env_vars()["NONO_PROXY_TOKEN"], flush=True)
+sys.stdin.readline()
+proxy.shutdown()
+print(repr((route, config, proxy, proxy.drain_audit_events(), proxy.diagnostics())))
+del proxy
+gc.collect()
+print("stopped", flush=True)
+sys.stdin.readline()
+"""
+
+
+@dataclass
+class Running:
+    """A process with a proxy."""
+
+    process: "subprocess.Popen[str]"
+    file: Path
+    address: str
+    token: str
+
+    def rotate(self, key: str) -> None:
+        """Replace the key."""
+        write(self.file, key)
+
+    def get(self) -> None:
+        """Use the route; without a library that keeps what it has sent."""
+        command = ["curl", "--silent", "--fail", "--noproxy", "*", "--max-time", "20"]
+        login = ["--header", f"Authorization: Bearer {self.token}"]
+        subprocess.run([*command, *login, f"http://{self.address}/api/x"], check=True)
+
+    def holds(self, text: str) -> bool:
+        """Return whether text is anywhere in the memory of the process."""
+        return any(text.encode() in region for region in memory_of(self.process.pid))
+
+
+def write(file: Path, key: str) -> None:
+    new = file.with_suffix(".new")
+    new.touch(0o600)
+    new.write_text(key)
+    new.rename(file)
+
+
+@pytest.fixture(params=["plain", "tls"])
+def running(
+    request: pytest.FixtureRequest,
+    origin: Origin,
+    plain_origin: Origin,
+    authority: Authority,
+    tmp_path: Path,
+    key: str,
+) -> "Iterator[tuple[Running, Origin]]":
+    is_plain = request.param == "plain"
+    server = plain_origin if is_plain else origin
+    file = tmp_path / "key"
+    write(file, key)
+    arguments = [server.url, str(file)] + ([] if is_plain else [str(authority.file)])
+    with subprocess.Popen(
+        [sys.executable, "-c", PROXY, *arguments],
+        env={"PATH": "/usr/bin:/bin"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        address, token = process.stdout.readline().split()
+        yield Running(process, file, address, token), server
+        process.kill()
+
+
+def test_nothing_is_left_of_a_key_that_was_used(
+    running: "tuple[Running, Origin]", key: str
+) -> None:
+    proxy, server = running
+    for _ in range(5):
+        proxy.get()
+    assert proxy.holds(key), "the search does not find what is there"
+    other = key[::-1]
+    proxy.rotate(other)
+    deadline = time.monotonic() + 20
+    while server.requests[-1].values("Authorization") != [f"Bearer {other}"]:
+        assert time.monotonic() < deadline, "the new key is not used"
+        proxy.get()
+    assert proxy.process.stdin is not None
+    assert proxy.process.stdout is not None
+    assert proxy.process.stderr is not None
+    proxy.process.stdin.write("\n")
+    proxy.process.stdin.flush()
+    said = proxy.process.stdout.readline()
+    assert proxy.process.stdout.readline() == "stopped\n"
+    assert not proxy.holds(key)
+    assert not proxy.holds(other)
+    proxy.process.stdin.close()
+    said += proxy.process.stdout.read() + proxy.process.stderr.read()
+    assert "managed_credential_active" in said
+    assert key not in said
+    assert other not in said
