@@ -47,7 +47,7 @@ pub(crate) fn sandbox_error(error: nono_sandbox::Error) -> PyErr {
 }
 
 /// An error and what caused it: Python has one line for both.
-fn with_sources(error: &dyn Error) -> String {
+pub(crate) fn with_sources(error: &dyn Error) -> String {
     let causes = iter::successors(error.source(), |&cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

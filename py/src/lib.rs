@@ -16,6 +16,7 @@ mod credential;
 mod enums;
 mod error;
 mod exec;
+mod policy;
 mod process;
 mod proxy;
 mod query;
@@ -45,6 +46,11 @@ mod _nono_py {
     };
     #[pymodule_export]
     use crate::exec::{PyCommand, sandboxed_exec};
+    #[pymodule_export]
+    use crate::policy::{
+        PyPolicy, PyResolvedPolicy, embedded_policy_json, load_embedded_policy, load_policy,
+        policy_schema_json, validate_deny_overlaps,
+    };
     #[pymodule_export]
     use crate::process::{PyChild, PyRun};
     #[pymodule_export]

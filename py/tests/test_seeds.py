@@ -83,6 +83,18 @@ def test_start_proxy(tmp_path: Path) -> None:
     assert "'OPENAI_BASE_URL'" in done.stdout
 
 
+def test_policies() -> None:
+    expected = {
+        "load_policy.py": "['offline', 'proxy_web']\n['example.com']\n",
+        "load_embedded_policy.py": "True\n",
+        "import_all.py": "",
+    }
+    for name, printed in expected.items():
+        done = run(source(name))
+        assert (done.stdout, done.stderr) == (printed, "")
+    assert run(source("embedded_policy_json.py")).stdout.startswith("{")
+
+
 def test_all_type_check(tmp_path: Path) -> None:
     for example in EXAMPLES.iterdir():
         needs = CAPS if example.name == "start_proxy.py" else ""

@@ -85,6 +85,7 @@ mod exec;
 mod grants;
 mod limits;
 mod network;
+pub mod policy;
 mod query;
 #[cfg(target_os = "linux")]
 mod run;

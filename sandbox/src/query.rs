@@ -166,6 +166,28 @@ impl Query {
             && !self.caps.denied_paths().iter().any(|denied| place.is_beneath(denied.resolved()))
     }
 
+    /// The grants that reach a path or something beneath it.
+    pub(crate) fn overlapping(&self, path: &Path) -> Vec<&FsCapability> {
+        let Ok(place) = Place::of(path) else { return Vec::new() };
+        let mut grants = self.grants_on(&place);
+        if place.is_missing {
+            // A file has nothing beneath it.
+            grants.retain(|grant| !grant.is_file());
+        }
+        let beneath = self.caps.fs_capabilities().iter().filter(|grant| {
+            grant.resolved() != place.whole && grant.resolved().starts_with(&place.whole)
+        });
+        grants.extend(beneath);
+        grants
+    }
+
+    /// Whether a denial of the set covers a path.
+    pub(crate) fn is_denied(&self, path: &Path) -> bool {
+        Place::of(path).is_ok_and(|place| {
+            self.caps.denied_paths().iter().any(|denied| place.is_beneath(denied.resolved()))
+        })
+    }
+
     /// The grants that hold at a place, the nearest first.
     fn grants_on(&self, place: &Place) -> Vec<&FsCapability> {
         let grants = self.caps.fs_capabilities();

@@ -20,9 +20,11 @@ __all__ = [
     "ExternalProxyConfig",
     "FsCapability",
     "OAuth2Config",
+    "Policy",
     "ProxyConfig",
     "ProxyHandle",
     "QueryContext",
+    "ResolvedPolicy",
     "RouteConfig",
     "SandboxState",
     "SupportInfo",
@@ -44,10 +46,15 @@ __all__ = [
     "apply_seccomp_with_abi",
     "apply_unlink_overrides",
     "detect_abi",
+    "embedded_policy_json",
     "is_supported",
+    "load_embedded_policy",
+    "load_policy",
+    "policy_schema_json",
     "sandboxed_exec",
     "start_proxy",
     "support_info",
+    "validate_deny_overlaps",
 ]
 
 __version__: Final[str]
@@ -1024,3 +1031,106 @@ class ProxyHandle:
 
 def start_proxy(config: ProxyConfig) -> ProxyHandle:
     """Start a proxy and return a handle to it."""
+
+@final
+class Policy:
+    """A parsed policy: named groups of grants, denials and network rules."""
+
+    def group_names(self) -> list[str]:
+        """Return the names of all groups, sorted."""
+
+    def group_description(self, name: str) -> str | None:
+        """Return what a group is for; `None` if there is none of this name."""
+
+    def required_groups(self) -> list[str]:
+        """Return the groups that hold whatever else is chosen, on this platform."""
+
+    def resolve_groups(
+        self,
+        names: Sequence[str],
+        caps: CapabilitySet,
+        *,
+        variables: Mapping[str, _OsText] = ...,
+    ) -> ResolvedPolicy:
+        """Let `caps` hold what the groups grant and deny: all of it or, on an error, none.
+
+        Paths that do not exist are left out. A group that blocks the network, or has rules for a
+        proxy, blocks the network of `caps`. `variables` (`HOME`, `TMPDIR`, `XDG_...`) are taken
+        before the environment's.
+        """
+
+    def resolve_deny_paths(self, names: Sequence[str]) -> list[str]:
+        """Return the paths that the groups deny: as written and, if different, without links."""
+
+    def resolve_proxy_config(self, names: Sequence[str]) -> ProxyConfig | None:
+        """Return what a proxy is to allow; `None` if the groups say nothing that a proxy does.
+
+        Of `max_connections` the smallest number counts. Two groups with different upstream
+        proxies, or different routes of one name, are a ValueError that names both.
+        """
+
+    def resolve_limits(self, names: Sequence[str]) -> dict[str, int]:
+        """Return the limits of a run: of each the smallest, by `sandboxed_exec`'s names."""
+
+    def validate_group_exclusions(self, names: Sequence[str]) -> None:
+        """Raise ValueError if one of `names` is a required group."""
+
+    def _host_rules(self, names: Sequence[str]) -> list[tuple[str, str, str]]: ...
+    def _routes(self, names: Sequence[str]) -> list[tuple[str, str, RouteConfig]]: ...
+    def _blocking_groups(self, names: Sequence[str]) -> list[str]: ...
+    @property
+    def _audit_file(self) -> str | None: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __copy__(self) -> Policy: ...
+    def __deepcopy__(self, memo: object, /) -> Policy: ...
+    def __reduce__(self) -> tuple[object, tuple[str]]: ...
+
+@final
+class ResolvedPolicy:
+    """What choosing groups has come to."""
+
+    @property
+    def names(self) -> list[str]:
+        """The chosen groups that are for this platform, as often as they were named."""
+
+    @property
+    def deny_paths(self) -> list[str]:
+        """The denied paths: as written and, where that differs, without symbolic links."""
+
+    @property
+    def skipped_paths(self) -> list[str]:
+        """The paths that were to be granted and do not exist here."""
+
+    @property
+    def needs_unlink_overrides(self) -> bool:
+        """Whether a group asks for `apply_unlink_overrides`, on macOS."""
+
+    @property
+    def _rules(self) -> list[tuple[str, str, str, str]]: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __copy__(self) -> ResolvedPolicy: ...
+    def __deepcopy__(self, memo: object, /) -> ResolvedPolicy: ...
+
+def load_policy(json: str) -> Policy:
+    """Parse a policy.
+
+    Raise ValueError with line, column and place, and for a name that is not known the nearest.
+    """
+
+def load_embedded_policy() -> Policy:
+    """Return the policy that comes with this package."""
+
+def embedded_policy_json() -> str:
+    """Return the text of the policy that comes with this package."""
+
+def policy_schema_json() -> str:
+    """Return the JSON Schema (draft 2020-12) of policies."""
+
+def validate_deny_overlaps(deny_paths: Sequence[_Path], caps: CapabilitySet) -> None:
+    """Raise RuntimeError if `caps` reaches what is to be denied.
+
+    From above, at the path itself, or beneath it; through links and `..`, whoever granted it. A
+    path that `caps` itself denies is kept out of grants to read above it, and passes there.
+    """

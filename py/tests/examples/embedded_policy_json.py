@@ -1,0 +1,4 @@
+from nono_py import embedded_policy_json
+
+raw = embedded_policy_json()
+print(raw[:80])

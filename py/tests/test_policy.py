@@ -1,0 +1,181 @@
+"""Policies from Python: names, shapes, errors, and what they make of a capability set."""
+
+import copy
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+from nono_py import (
+    AccessMode,
+    CapabilitySet,
+    Policy,
+    QueryContext,
+    embedded_policy_json,
+    load_embedded_policy,
+    load_policy,
+    sandboxed_exec,
+    validate_deny_overlaps,
+)
+
+
+def policy(**groups: dict[str, object]) -> Policy:
+    described = {
+        name: {"description": f"The group {name}.", **group} for name, group in groups.items()
+    }
+    return load_policy(json.dumps({"groups": described}))
+
+
+def test_groups_and_their_descriptions() -> None:
+    loaded = policy(b={}, a={})
+    assert loaded.group_names() == ["a", "b"]
+    assert loaded.group_description("a") == "The group a."
+    assert loaded.group_description("none") is None
+    assert repr(loaded) == "Policy(groups=2)"
+    assert load_embedded_policy() == load_policy(embedded_policy_json())
+
+
+def test_a_policy_can_be_pickled_and_copied() -> None:
+    loaded = policy(a={})
+    for other in pickle.loads(pickle.dumps(loaded)), copy.copy(loaded), copy.deepcopy(loaded):
+        assert other == loaded
+    assert loaded != policy(b={})
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("{", ["line 1 column 1"]),
+        ('{"groups": {}, "metta": {}}', ["unknown field `metta`", "did you mean `meta`", "line 1"]),
+        ('{"groups": {"g": {}}}', ["missing field `description`", "groups.g"]),
+        (
+            '{"groups": {"g": {"description": "", "allow": {"read": ["~me/x"]}}}}',
+            ["~me/x", "home", "groups.g.allow.read[0]"],
+        ),
+    ],
+)
+def test_what_is_wrong_is_said(text: str, parts: list[str]) -> None:
+    with pytest.raises(ValueError, match=r"^Configuration parse error: ") as caught:
+        load_policy(text)
+    assert [part for part in parts if part not in str(caught.value)] == []
+
+
+def test_groups_grant_and_deny(tmp_path: Path) -> None:
+    place = tmp_path.resolve()
+    for name in ("open", "shut"):
+        (place / name).mkdir()
+        (place / name / "file").write_text(name)
+    loaded = policy(
+        g={
+            "allow": {"read": ["~", "~/missing"]},
+            "deny": {"access": ["~/shut"], "unlink_override_for_user_writable": True},
+        }
+    )
+    caps = CapabilitySet()
+    resolved = loaded.resolve_groups(["g"], caps, variables={"HOME": place})
+    assert resolved.names == ["g"]
+    assert resolved.deny_paths == [str(place / "shut")]
+    assert resolved.skipped_paths == [str(place / "missing")]
+    assert resolved.needs_unlink_overrides
+    text = "ResolvedPolicy(names=1, deny_paths=1, needs_unlink_overrides=true)"
+    assert repr(resolved).lower() == text.lower()
+    assert [str(grant.source) for grant in caps.fs_capabilities()] == ["group:g"]
+    assert QueryContext(caps).query_path(place / "shut/file", AccessMode.READ)["status"] == "denied"
+    validate_deny_overlaps(resolved.deny_paths, caps)
+    caps.allow_system()
+    done = sandboxed_exec(caps, ["cat", str(place / "open/file"), str(place / "shut/file")])
+    assert (done.stdout, done.exit_code) == (b"open", 1)
+
+
+def test_groups_are_all_chosen_or_none(tmp_path: Path) -> None:
+    loaded = policy(a={"allow": {"read": [str(tmp_path)]}})
+    caps = CapabilitySet()
+    with pytest.raises(ValueError, match=r"unknown policy group `b`"):
+        loaded.resolve_groups(["a", "b"], caps)
+    assert caps == CapabilitySet()
+    with pytest.raises(ValueError, match="did you mean `deny_credentials`"):
+        load_embedded_policy().resolve_deny_paths(["deny_credential"])
+
+
+def test_overlaps_are_a_runtime_error(tmp_path: Path) -> None:
+    caps = CapabilitySet()
+    caps.allow_path(tmp_path, AccessMode.READ_WRITE)
+    validate_deny_overlaps(["/nowhere/else"], caps)
+    message = r"deny '.*/keys' overlaps allowed parent '.*' \(source: user\)"
+    with pytest.raises(RuntimeError, match=message):
+        validate_deny_overlaps([str(tmp_path / "keys")], caps)
+
+
+def test_a_proxy_is_configured(tmp_path: Path) -> None:
+    loaded = policy(
+        web={
+            "network": {
+                "allow_domain": ["example.com", "*.example.org"],
+                "deny_domain": ["bad.example.org"],
+                "max_connections": 7,
+                "custom_credentials": {
+                    "api": {
+                        "prefix": "/api",
+                        "upstream": "https://api.example.com",
+                        "credential_key": "env://REAL_KEY",
+                        "inject_header": "x-api-key",
+                        "endpoint_rules": [{"method": "GET", "path": "/v1/**"}],
+                    },
+                    "openai": {"preset": "openai", "credential_key": "env://REAL_KEY"},
+                },
+            }
+        },
+        files={"allow": {"read": [str(tmp_path)]}},
+    )
+    config = loaded.resolve_proxy_config(["files", "web"])
+    assert config is not None
+    assert config.allowed_hosts == ["example.com", "*.example.org"]
+    assert config.denied_hosts == ["bad.example.org"]
+    assert config.max_connections == 7
+    routes = {route.prefix: route for route in config.routes}
+    assert routes["/api"].endpoint_rules == [("GET", "/v1/**")]
+    assert routes["/api"].inject_header == "x-api-key"
+    assert routes["/openai"].upstream.startswith("https://api.openai.com")
+    assert loaded.resolve_proxy_config(["files"]) is None
+
+
+@pytest.mark.parametrize(
+    ("route", "parts"),
+    [
+        ({"prefix": "/a", "upstream": "ftp://a.example"}, ["route `r` of group `g`", "upstream"]),
+        ({"preset": "opnai"}, ["route `r` of group `g`", "opnai"]),
+    ],
+)
+def test_a_route_that_cannot_be_is_named(route: dict[str, str], parts: list[str]) -> None:
+    loaded = policy(g={"network": {"custom_credentials": {"r": route}}})
+    with pytest.raises(ValueError, match="Configuration parse error") as caught:
+        loaded.resolve_proxy_config(["g"])
+    assert [part for part in parts if part not in str(caught.value)] == []
+
+
+def test_two_proxies_behind_the_proxy_conflict() -> None:
+    loaded = policy(
+        a={"network": {"upstream_proxy": "a:1"}}, b={"network": {"external_proxy": "b:1"}}
+    )
+    with pytest.raises(ValueError, match=r"Conflicting upstream_proxy values.*`a`.*`b`"):
+        loaded.resolve_proxy_config(["a", "b"])
+
+
+def test_required_groups() -> None:
+    loaded = load_embedded_policy()
+    assert "deny_credentials" in loaded.required_groups()
+    loaded.validate_group_exclusions(["git_config", "unknown"])
+    with pytest.raises(ValueError, match="deny_credentials"):
+        loaded.validate_group_exclusions(["deny_credentials"])
+
+
+def test_limits() -> None:
+    loaded = policy(a={"limits": {"timeout_secs": 9}}, b={"limits": {"timeout_secs": 4}})
+    assert loaded.resolve_limits(["a", "b"]) == {"timeout_secs": 4}
+
+
+def test_every_host_of_the_embedded_policy_is_one() -> None:
+    loaded = load_embedded_policy()
+    config = loaded.resolve_proxy_config(loaded.group_names())
+    assert config is not None
+    assert {"pypi.org", "registry.npmjs.org", "github.com"} <= set(config.allowed_hosts)
