@@ -89,6 +89,12 @@ impl Consumer {
         records
     }
 
+    /// Whether all is taken, and no more comes.
+    pub fn has_ended(&self) -> bool {
+        let state = self.shared.lock();
+        state.has_ended && !self.is_behind(&state)
+    }
+
     /// How many records it has not yet taken.
     pub fn lag(&self) -> u64 {
         let state = self.shared.lock();

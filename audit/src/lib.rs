@@ -16,13 +16,17 @@
 //! and past a bound on disk. Clients that have not shown the session token have a share of it
 //! that they cannot exceed; what is beyond is counted in a record of [`Phase::Gap`].
 //!
+//! A [`FileSink`] writes the log as hash-chained JSON Lines, which [`verify`] checks.
+//!
 //! Nothing in this crate sees a secret: there is no field for header values or bodies, and
 //! [`redact`] removes credentials from paths before they are noted.
 
 #![forbid(unsafe_code)]
 
 mod active;
+mod chain;
 mod consumer;
+mod file;
 mod log;
 mod record;
 mod recorder;
@@ -31,7 +35,9 @@ mod segment;
 mod words;
 mod writer;
 
+pub use chain::Hash;
 pub use consumer::{Batch, Consumer, Waited};
+pub use file::{Fault, FileOptions, FileSink, Verified, verify};
 pub use log::{Bounds, Overflow, Permit, Sender};
 pub use record::{Record, RecordId, Session};
 pub use recorder::Recorder;

@@ -59,6 +59,8 @@ pub(crate) struct Shared {
     pub(crate) writer: OnceLock<Thread>,
     /// Notified by the writer.
     pub(crate) changed: Condvar,
+    /// Why a sink last failed, until it works again.
+    pub(crate) fault: Mutex<Option<String>>,
     state: Mutex<State>,
 }
 
@@ -100,6 +102,7 @@ impl Shared {
             woken: AtomicBool::new(false),
             writer: OnceLock::new(),
             changed: Condvar::new(),
+            fault: Mutex::default(),
             state: Mutex::new(State {
                 next: 0,
                 fresh: Vec::new(),

@@ -85,6 +85,11 @@ impl Log {
         running
     }
 
+    /// Why a sink does not take records now; the log holds them meanwhile.
+    pub fn fault(&self) -> Option<String> {
+        self.shared.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Says that no more records come, and waits until the sinks have all.
     pub fn end(&self) {
         if self.process != std::process::id() {
@@ -127,13 +132,16 @@ struct Outlet {
 
 impl Outlet {
     /// Gives the sink what it has not yet. After an error it is left alone for a while.
-    fn feed(&mut self, is_last: bool) {
+    fn feed(&mut self, is_last: bool, faults: &Mutex<Option<String>>) {
         if !is_last && self.retry.is_some_and(|retry| Instant::now() < retry) {
             return;
         }
         self.retry = None;
         while let Some(batch) = self.consumer.peek() {
-            if self.sink.write(&batch).is_err() {
+            let written = self.sink.write(&batch);
+            *faults.lock().unwrap_or_else(PoisonError::into_inner) =
+                written.as_ref().err().map(ToString::to_string);
+            if written.is_err() {
                 self.retry = Instant::now().checked_add(RETRY);
                 return;
             }
@@ -150,7 +158,7 @@ impl Writer {
             if !has_ended {
                 gather();
             }
-            self.outlets.iter_mut().for_each(|outlet| outlet.feed(has_ended));
+            self.outlets.iter_mut().for_each(|outlet| outlet.feed(has_ended, &self.shared.fault));
             self.shared.spill();
             self.notify();
             if has_ended {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit};
-use nono_audit::Overflow;
+use nono_audit::{FileOptions, Overflow};
 use nono_credentials::{OAuth2Config, Provided, VaultConfig};
 
 use crate::allowlist::{Allowlist, HostPattern, HostSet};
@@ -34,6 +34,8 @@ pub struct ProxyConfig {
     pub require_auth: bool,
     /// How many exchanges may run at once; 0 is without limit. More are answered 503.
     pub max_connections: usize,
+    /// The file that records are written to, besides what consumers take.
+    pub audit_file: Option<FileOptions>,
     /// Time limits and sizes.
     pub limits: Limits,
 }
@@ -48,6 +50,7 @@ impl Default for ProxyConfig {
             bind: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
             require_auth: true,
             max_connections: 256,
+            audit_file: None,
             limits: Limits::default(),
         }
     }

@@ -2,6 +2,7 @@
 //! return. Only `layers/respond.rs` knows what the client is told.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use crate::address::OutOfReach;
 
@@ -93,6 +94,14 @@ pub enum StartError {
     Bind {
         /// The address.
         addr: SocketAddr,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The file for the audit log cannot be begun.
+    #[error("cannot begin the audit log {}: {source}", path.display())]
+    AuditFile {
+        /// The file.
+        path: PathBuf,
         /// The system's reason.
         source: std::io::Error,
     },

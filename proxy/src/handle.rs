@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use nono_audit::{Bounds, Consumer, Log, Record, Session};
+use nono_audit::{Bounds, Consumer, FileSink, Log, Record, Session, Sink};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -52,7 +52,7 @@ impl ProxyHandle {
             disk: settings.limits.audit_disk,
             overflow: settings.limits.audit_overflow,
         };
-        let (sender, log) = Log::open(session()?, bounds, Vec::new())?;
+        let (sender, log) = Log::open(session()?, bounds, sinks(&config)?)?;
         let records = Mutex::new(log.subscribe());
         let shared = Arc::new(Shared::new(settings, addr, token, sender));
         let (deadline, until) = watch::channel(None);
@@ -208,6 +208,17 @@ fn listen(bind: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
         Ok((listener, addr))
     };
     open().map_err(|source| StartError::Bind { addr: bind, source })
+}
+
+/// Where records go besides consumers.
+fn sinks(config: &ProxyConfig) -> Result<Vec<Box<dyn Sink>>, StartError> {
+    let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
+    if let Some(options) = &config.audit_file {
+        let sink = FileSink::open(options.clone())
+            .map_err(|source| StartError::AuditFile { path: options.path.clone(), source })?;
+        sinks.push(Box::new(sink));
+    }
+    Ok(sinks)
 }
 
 /// A prefix for the ids of one proxy's records.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::marker::PhantomData;
+use std::path::PathBuf;
 
 use nono_audit::Record;
 use nono_proxy::Diagnostic;
@@ -116,6 +117,14 @@ fn fill_course<'py, 'a>(
     Ok(())
 }
 
+/// A record as a dictionary.
+pub(crate) fn event<'py>(py: Python<'py>, record: &Record) -> PyResult<Bound<'py, PyDict>> {
+    let mut words = Words { py, known: HashMap::new(), _records: PhantomData };
+    let dict = PyDict::new(py);
+    fill(&dict, &mut words, record, None)?;
+    Ok(dict)
+}
+
 /// Diagnostics as a list of dictionaries.
 pub(crate) fn diagnostics<'py>(
     py: Python<'py>,
@@ -133,4 +142,18 @@ pub(crate) fn diagnostics<'py>(
         list.append(dict)?;
     }
     Ok(list)
+}
+
+/// Check the hash-chained log at `path`, the files that were renamed before it included.
+#[pyfunction(name = "_verify_audit")]
+#[expect(clippy::needless_pass_by_value, reason = "extracted from a Python argument")]
+pub(crate) fn verify_audit(py: Python<'_>, path: PathBuf) -> PyResult<Bound<'_, PyDict>> {
+    let verified = py.detach(|| nono_audit::verify(&path))?;
+    let dict = PyDict::new(py);
+    dict.set_item("files", verified.files)?;
+    dict.set_item("lines", verified.lines)?;
+    dict.set_item("head", verified.head.map(|head| head.to_string()))?;
+    let fault = verified.fault.map(|fault| (fault.file, fault.line, fault.reason));
+    dict.set_item("fault", fault)?;
+    Ok(dict)
 }

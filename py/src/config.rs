@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use nono_audit::Overflow;
+use nono_audit::{FileOptions, Overflow};
 use nono_proxy::{Limits, ProxyConfig};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -63,6 +63,7 @@ impl PyProxyConfig {
         audit_records=250_000, workers=None, pool_idle_timeout_secs=30.0,
         max_client_connections=None, credential_timeout_secs=30.0,
         audit_disk_bytes=1_073_741_824, audit_overflow="refuse",
+        audit_file=None, audit_file_max_bytes=67_108_864, audit_file_keep=0,
     ))]
     #[expect(clippy::too_many_arguments, reason = "the keyword arguments of the Python class")]
     #[expect(clippy::needless_pass_by_value, reason = "extracted from Python arguments")]
@@ -89,6 +90,9 @@ impl PyProxyConfig {
         credential_timeout_secs: f64,
         audit_disk_bytes: u64,
         audit_overflow: &str,
+        audit_file: Option<PathBuf>,
+        audit_file_max_bytes: u64,
+        audit_file_keep: usize,
     ) -> PyResult<Self> {
         if let Some(external) = external_proxy {
             return Err(not_implemented("external_proxy", &external.get().address));
@@ -122,6 +126,11 @@ impl PyProxyConfig {
             bind: SocketAddr::new(parse_bind_addr(bind_addr)?, bind_port),
             require_auth,
             max_connections,
+            audit_file: audit_file.map(|path| FileOptions {
+                path,
+                max_bytes: audit_file_max_bytes,
+                keep: audit_file_keep,
+            }),
             limits,
         };
         inner.check().map_err(config_error)?;
@@ -224,6 +233,12 @@ impl PyProxyConfig {
     #[getter]
     fn audit_disk_bytes(&self) -> u64 {
         self.inner.limits.audit_disk
+    }
+
+    /// The file that records are written to.
+    #[getter]
+    fn audit_file(&self) -> Option<PathBuf> {
+        self.inner.audit_file.as_ref().map(|file| file.path.clone())
     }
 
     /// What happens to requests when no record more can be held: `refuse` answers them 503,

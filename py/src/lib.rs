@@ -15,6 +15,7 @@ mod config;
 mod credential;
 mod enums;
 mod error;
+mod events;
 mod exec;
 mod policy;
 mod process;
@@ -37,6 +38,8 @@ mod _nono_py {
         apply_unlink_overrides, detect_abi, is_supported, support_info,
     };
     #[pymodule_export]
+    use crate::audit::verify_audit;
+    #[pymodule_export]
     use crate::capability::{PyCapabilitySet, PyFsCapability};
     #[pymodule_export]
     use crate::config::{PyExternalProxyConfig, PyProxyConfig};
@@ -44,6 +47,8 @@ mod _nono_py {
     use crate::credential::{
         PyOAuth2Config, PyVaultConfig, check_credential, list_credentials, store_credential,
     };
+    #[pymodule_export]
+    use crate::events::{PyAuditEvent, PyAuditEvents};
     #[pymodule_export]
     use crate::exec::{PyCommand, sandboxed_exec};
     #[pymodule_export]

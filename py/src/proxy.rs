@@ -8,13 +8,14 @@ use std::time::Duration;
 use nono_proxy::ProxyHandle;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
 use crate::arguments::{EnvArgument, check_variable_name};
 use crate::audit;
 use crate::blocking;
 use crate::config::PyProxyConfig;
 use crate::error::start_error;
+use crate::events::{self, PyAuditEvent, PyAuditEvents};
 
 /// Seconds that the end of a `with` block waits: the default of `shutdown`.
 const DEFAULT_SHUTDOWN: f64 = 5.0;
@@ -93,6 +94,31 @@ impl PyProxyHandle {
     fn reload_credentials<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let failed = blocking::wait(py, self.inner.reload_credentials())?;
         audit::diagnostics(py, &failed)
+    }
+
+    /// Take the records gathered since the last call, as objects.
+    fn drain_audit_objects(&self, py: Python<'_>) -> Vec<PyAuditEvent> {
+        events::objects(py.detach(|| self.inner.drain_audit()))
+    }
+
+    /// Take the records gathered since the last call, as JSON Lines.
+    fn drain_audit_jsonl<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let lines = py.detach(|| {
+            let mut lines = Vec::new();
+            for record in self.inner.drain_audit() {
+                serde_json::to_writer(&mut lines, &record)?;
+                lines.push(b'\n');
+            }
+            Ok(lines)
+        });
+        lines.map(|lines| PyBytes::new(py, &lines)).map_err(|error: serde_json::Error| {
+            PyRuntimeError::new_err(format!("cannot serialise: {error}"))
+        })
+    }
+
+    /// A further consumer of the records: sees all that are held and all that come, each once.
+    fn audit_events(&self, py: Python<'_>) -> PyAuditEvents {
+        PyAuditEvents::new(py.detach(|| self.inner.audit_consumer()))
     }
 
     /// The exchanges that run now, as far as they are known.

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from nono_py._enums import AccessMode, InjectMode
 from nono_py._nono_py import (
+    AuditEvent,
+    AuditEvents,
     CapabilitySet,
     CapabilitySource,
     Check,
@@ -52,9 +54,13 @@ from nono_py._nono_py import (
 
 if TYPE_CHECKING:
     from nono_py._aio import Process, sandboxed_exec_async, sandboxed_spawn
+    from nono_py._audit import AuditLogger
 
 __all__ = [
     "AccessMode",
+    "AuditEvent",
+    "AuditEvents",
+    "AuditLogger",
     "CapabilitySet",
     "CapabilitySource",
     "Check",
@@ -104,6 +110,10 @@ _ASYNCHRONOUS = frozenset({"Process", "sandboxed_exec_async", "sandboxed_spawn"}
 
 
 def __getattr__(name: str) -> object:
+    if name == "AuditLogger":
+        from nono_py import _audit
+
+        return _audit.AuditLogger
     if name in _ASYNCHRONOUS:
         from nono_py import _aio
 

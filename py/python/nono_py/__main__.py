@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from nono_py import __version__, _credential, support_info
+from nono_py import __version__, _audit, _credential, support_info
 
 
 def main() -> int:
@@ -14,9 +14,12 @@ def main() -> int:
     commands.add_parser("demo", help="let an agent use an API whose key it cannot find")
     commands.add_parser("support", help="say what sandboxing this machine offers")
     _credential.add_commands(commands)
+    _audit.add_commands(commands.add_parser("audit", help="check, follow or count a log file"))
     arguments = parser.parse_args()
     if arguments.command == "credential":
         return _credential.main(arguments)
+    if arguments.command == "audit":
+        return _audit.run(arguments)
     if arguments.command == "support":
         info = support_info()
         print(f"{info.platform}: {info.details}")

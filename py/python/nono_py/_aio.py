@@ -11,11 +11,20 @@ import os
 import signal
 import struct
 import termios
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from nono_py._nono_py import CapabilitySet, ExecResult, ProxyHandle, _Child, _Command, _Run
+from nono_py._nono_py import (
+    AuditEvent,
+    AuditEvents,
+    CapabilitySet,
+    ExecResult,
+    ProxyHandle,
+    _Child,
+    _Command,
+    _Run,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -43,6 +52,26 @@ def run(awaitable: Awaitable[object]) -> object:
         return await awaitable
 
     return asyncio.run(wait())
+
+
+async def events(source: AuditEvents) -> AsyncIterator[AuditEvent]:
+    """Yield the events as they come, until the proxy has ended."""
+    loop = asyncio.get_running_loop()
+    fd = source._fileno()
+    while True:
+        try:
+            event = source._poll()
+        except StopIteration:
+            return
+        if event is not None:
+            yield event
+            continue
+        ready = asyncio.Event()
+        loop.add_reader(fd, ready.set)
+        try:
+            await ready.wait()
+        finally:
+            loop.remove_reader(fd)
 
 
 async def sandboxed_exec_async(

@@ -1,8 +1,9 @@
 """Types of the extension module."""
 
 import os
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Protocol, TypeAlias, TypedDict, final, type_check_only
 
@@ -11,6 +12,8 @@ from typing_extensions import NotRequired
 from nono_py._enums import AccessMode, InjectMode
 
 __all__ = [
+    "AuditEvent",
+    "AuditEvents",
     "CapabilitySet",
     "CapabilitySource",
     "Check",
@@ -37,6 +40,7 @@ __all__ = [
     "_check_credential",
     "_list_credentials",
     "_store_credential",
+    "_verify_audit",
     "apply",
     "apply_auto_with_abi",
     "apply_external",
@@ -838,6 +842,9 @@ class ProxyConfig:
         credential_timeout_secs: float = 30.0,
         audit_disk_bytes: int = 1_073_741_824,
         audit_overflow: Literal["refuse", "count"] = "refuse",
+        audit_file: _Path | None = None,
+        audit_file_max_bytes: int = 67_108_864,
+        audit_file_keep: int = 0,
     ) -> ProxyConfig: ...
     @property
     def allowed_hosts(self) -> list[str]: ...
@@ -907,6 +914,10 @@ class ProxyConfig:
         """How many bytes of records are held on disk besides; 0 is none."""
 
     @property
+    def audit_file(self) -> Path | None:
+        """The file that records are written to."""
+
+    @property
     def audit_overflow(self) -> Literal["refuse", "count"]:
         """What happens to requests when no record more can be held.
 
@@ -917,6 +928,14 @@ class ProxyConfig:
     @property
     def workers(self) -> int:
         """How many threads serve requests; by default one for each core, at most 4."""
+
+_Mechanism: TypeAlias = Literal[
+    "proxy_authorization", "phantom_header", "phantom_path", "phantom_query"
+]
+_Injection: TypeAlias = Literal["header", "url_path", "query_param", "basic_auth"]
+_Outcome: TypeAlias = Literal[
+    "complete", "client_abort", "upstream_abort", "timeout", "shutdown", "refused", "running"
+]
 
 @type_check_only
 class NetworkAuditEvent(TypedDict):
@@ -935,20 +954,16 @@ class NetworkAuditEvent(TypedDict):
     status: int | None
     reason: str | None
     route_id: str | None
-    auth_mechanism: (
-        Literal["proxy_authorization", "phantom_header", "phantom_path", "phantom_query"] | None
-    )
+    auth_mechanism: _Mechanism | None
     auth_outcome: Literal["succeeded", "failed", "not_required"] | None
     managed_credential_active: bool | None
-    injection_mode: Literal["header", "url_path", "query_param", "basic_auth"] | None
+    injection_mode: _Injection | None
     denial_category: str | None
     sequence: int
     id: str
     session: str
     phase: Literal["open", "end", "gap"]
-    outcome: Literal[
-        "complete", "client_abort", "upstream_abort", "timeout", "shutdown", "refused", "running"
-    ]
+    outcome: _Outcome
     duration_ms: float
     time_to_first_byte_ms: float | None
     bytes_in: int
@@ -959,6 +974,120 @@ class NetworkAuditEvent(TypedDict):
     rule: str | None
     request_id: str | None
     dropped: int | None
+
+@final
+class AuditEvent:
+    """What happened in one exchange. Its fields are made only when they are read."""
+
+    @property
+    def timestamp_unix_ms(self) -> int: ...
+    @property
+    def mode(self) -> Literal["connect", "reverse"]: ...
+    @property
+    def decision(self) -> Literal["allow", "deny"]: ...
+    @property
+    def target(self) -> str: ...
+    @property
+    def port(self) -> int | None: ...
+    @property
+    def method(self) -> str | None: ...
+    @property
+    def path(self) -> str | None: ...
+    @property
+    def status(self) -> int | None: ...
+    @property
+    def reason(self) -> str | None: ...
+    @property
+    def route_id(self) -> str | None: ...
+    @property
+    def auth_mechanism(self) -> _Mechanism | None: ...
+    @property
+    def auth_outcome(self) -> Literal["succeeded", "failed", "not_required"] | None: ...
+    @property
+    def managed_credential_active(self) -> bool | None: ...
+    @property
+    def injection_mode(self) -> _Injection | None: ...
+    @property
+    def denial_category(self) -> str | None: ...
+    @property
+    def sequence(self) -> int: ...
+    @property
+    def id(self) -> str: ...
+    @property
+    def session(self) -> str: ...
+    @property
+    def phase(self) -> Literal["open", "end", "gap"]: ...
+    @property
+    def outcome(
+        self,
+    ) -> Literal[
+        "complete", "client_abort", "upstream_abort", "timeout", "shutdown", "refused", "running"
+    ]: ...
+    @property
+    def duration_ms(self) -> float: ...
+    @property
+    def time_to_first_byte_ms(self) -> float | None: ...
+    @property
+    def bytes_in(self) -> int: ...
+    @property
+    def bytes_out(self) -> int: ...
+    @property
+    def upstream_addr(self) -> str | None: ...
+    @property
+    def protocol(self) -> Literal["http/1.0", "http/1.1", "h2"] | None: ...
+    @property
+    def client(self) -> str | None: ...
+    @property
+    def rule(self) -> str | None: ...
+    @property
+    def request_id(self) -> str | None: ...
+    @property
+    def dropped(self) -> int | None: ...
+    def to_dict(self) -> NetworkAuditEvent:
+        """Return all fields as a dictionary."""
+
+    def to_json(self) -> str:
+        """Return all fields as JSON."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class AuditEvents:
+    """A consumer of a proxy's records: `for event in ...` and `async for event in ...`.
+
+    Each sees every record once, from the oldest that is held; it ends when the proxy has.
+    """
+
+    @property
+    def lag(self) -> int:
+        """How many records it has not yet been asked for."""
+
+    def close(self) -> None:
+        """Let go of what it has not yet been asked for; it ends."""
+
+    def __iter__(self) -> AuditEvents: ...
+    def __next__(self) -> AuditEvent: ...
+    def __aiter__(self) -> AsyncIterator[AuditEvent]: ...
+    def __enter__(self) -> AuditEvents: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None: ...
+    def _poll(self) -> AuditEvent | None: ...
+    def _fileno(self) -> int: ...
+
+@type_check_only
+class _Verified(TypedDict):
+    files: list[Path]
+    lines: int
+    head: str | None
+    fault: tuple[Path, int, str] | None
+
+def _verify_audit(path: _Path) -> _Verified: ...
 
 @type_check_only
 class ProxyDiagnostic(TypedDict):
@@ -990,6 +1119,15 @@ class ProxyHandle:
 
     def drain_audit_events(self) -> list[NetworkAuditEvent]:
         """Take the records gathered since the last call, oldest first."""
+
+    def drain_audit_objects(self) -> list[AuditEvent]:
+        """Take the records gathered since the last call, as objects."""
+
+    def drain_audit_jsonl(self) -> bytes:
+        """Take the records gathered since the last call, as JSON Lines."""
+
+    def audit_events(self) -> AuditEvents:
+        """Return a further consumer, which sees all records that are held and all that come."""
 
     def active(self) -> list[NetworkAuditEvent]:
         """Return the exchanges that run now, as far as they are known."""

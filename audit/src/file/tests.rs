@@ -1,0 +1,116 @@
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::{FileOptions, FileSink, verify};
+use crate::{Mode, Record, RecordId, Session, Sink as _};
+
+fn record(number: u64) -> Record {
+    let id = RecordId { session: Session(7), number };
+    let path = Some(format!("/v1/{number}/\"ä🦀\""));
+    Record { sequence: number, path, ..Record::new(id, 1_700_000_000_000, Mode::Reverse) }
+}
+
+fn sink(path: &Path, max_bytes: u64, keep: usize) -> FileSink {
+    FileSink::open(FileOptions { path: path.to_owned(), max_bytes, keep }).unwrap()
+}
+
+/// A log of `count` records, and the lines of its file.
+fn written(directory: &TempDir, count: u64) -> (PathBuf, Vec<String>) {
+    let path = directory.path().join("audit-events.ndjson");
+    let records: Vec<_> = (0..count).map(record).collect();
+    sink(&path, u64::MAX, 0).write(&records).unwrap();
+    let lines = fs::read_to_string(&path).unwrap().lines().map(str::to_owned).collect();
+    (path, lines)
+}
+
+fn fault_after(change: impl FnOnce(&mut Vec<String>)) -> (u64, String) {
+    let directory = TempDir::new().unwrap();
+    let (path, mut lines) = written(&directory, 20);
+    change(&mut lines);
+    fs::write(&path, lines.join("\n") + "\n").unwrap();
+    let fault = verify(&path).unwrap().fault.unwrap();
+    (fault.line, fault.reason)
+}
+
+#[test]
+fn a_log_as_it_was_written_verifies() {
+    let directory = TempDir::new().unwrap();
+    let (path, lines) = written(&directory, 20);
+    let verified = verify(&path).unwrap();
+    assert_eq!((verified.lines, verified.fault), (21, None));
+    let last: serde_json::Value = serde_json::from_str(&lines[20]).unwrap();
+    assert_eq!(verified.head.unwrap().to_string(), last["chain_hash"]);
+    assert_eq!(last["event"]["event"]["path"], "/v1/19/\"ä🦀\"");
+    assert!(lines.iter().all(|line| line.is_ascii()));
+}
+
+#[test]
+fn a_line_that_is_removed_swapped_repeated_or_cut_is_named() {
+    assert_eq!(fault_after(|lines| drop(lines.remove(7))).0, 8);
+    assert_eq!(fault_after(|lines| lines.swap(3, 4)).0, 4);
+    assert_eq!(fault_after(|lines| lines.insert(5, lines[4].clone())).0, 6);
+    assert_eq!(fault_after(|lines| lines[9].truncate(100)).0, 10);
+    assert_eq!(fault_after(|lines| drop(lines.remove(0))).0, 1);
+}
+
+#[test]
+fn a_killed_process_leaves_a_log_that_verifies_to_its_last_whole_line_and_goes_on() {
+    let directory = TempDir::new().unwrap();
+    let (path, _) = written(&directory, 20);
+    let bytes = fs::read(&path).unwrap();
+    fs::write(&path, &bytes[..bytes.len() - 10]).unwrap();
+    let verified = verify(&path).unwrap();
+    let fault = verified.fault.unwrap();
+    assert_eq!((verified.lines, fault.line, &*fault.reason), (20, 21, "it is cut off"));
+
+    sink(&path, u64::MAX, 0).write(&[record(0)]).unwrap();
+    let verified = verify(&path).unwrap();
+    assert_eq!((verified.files.len(), verified.lines, verified.fault), (2, 22, None));
+}
+
+#[test]
+fn files_that_follow_each_other_are_one_log() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("audit-events.ndjson");
+    let mut log = sink(&path, 5000, 0);
+    (0..50).for_each(|number| log.write(&[record(number)]).unwrap());
+    let verified = verify(&path).unwrap();
+    assert_eq!(verified.fault, None);
+    assert!(verified.files.len() > 5, "{verified:?}");
+    assert_eq!(verified.lines, 50 + verified.files.len() as u64);
+
+    fs::remove_file(&verified.files[2]).unwrap();
+    let fault = verify(&path).unwrap().fault.unwrap();
+    assert_eq!((&fault.file, fault.line), (&verified.files[3], 1));
+}
+
+#[test]
+fn only_so_many_files_are_kept() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("audit-events.ndjson");
+    let mut log = sink(&path, 1, 3);
+    (0..10).for_each(|number| log.write(&[record(number)]).unwrap());
+    let verified = verify(&path).unwrap();
+    assert_eq!((verified.files.len(), verified.fault.as_ref()), (4, None));
+    assert!(verified.files[0].ends_with("audit-events.8.ndjson"), "{verified:?}");
+}
+
+proptest! {
+    #[test]
+    fn no_byte_can_be_changed_without_notice(at in 0_usize..20_000, flip in 1_u8..=255) {
+        let directory = TempDir::new().unwrap();
+        let (path, _) = written(&directory, 20);
+        let mut bytes = fs::read(&path).unwrap();
+        let at = at % bytes.len();
+        bytes[at] ^= flip;
+        // The case of a hash's digits says nothing.
+        prop_assume!(!(flip == 0x20 && bytes[at].is_ascii_alphabetic()));
+        let line = bytes[..at].split(|byte| *byte == b'\n').count() as u64;
+        fs::write(&path, bytes).unwrap();
+        let fault = verify(&path).unwrap().fault.expect("it is noticed");
+        prop_assert!(fault.line == line, "{fault:?}, not {line}");
+    }
+}

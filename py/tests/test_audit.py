@@ -1,0 +1,170 @@
+"""The records of a proxy, on every way out."""
+
+import asyncio
+import hashlib
+import json
+import logging
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from nono_py import AuditEvent, AuditLogger, ProxyConfig, ProxyHandle, start_proxy
+
+COUNT = 20
+
+
+@pytest.fixture
+def proxy() -> Iterator[ProxyHandle]:
+    with start_proxy(ProxyConfig()) as proxy:
+        yield proxy
+
+
+def refuse(proxy: ProxyHandle, count: int = COUNT) -> None:
+    """Send requests that are refused; each leaves a record."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    token = proxy.env_vars()["NONO_PROXY_TOKEN"]
+    for n in range(count):
+        url = f"http://{proxy.address}/none/{n}?key=secret"
+        request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
+        with pytest.raises(urllib.error.HTTPError):
+            opener.open(request, timeout=20)
+
+
+def test_every_consumer_sees_every_record_once(proxy: ProxyHandle) -> None:
+    consumers = [proxy.audit_events(), proxy.audit_events()]
+    seen: list[list[int]] = [[], []]
+
+    def read(number: int) -> None:
+        seen[number] += [event.sequence for event in consumers[number]]
+
+    threads = [threading.Thread(target=read, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    refuse(proxy)
+    late = proxy.audit_events()
+    proxy.shutdown()
+    for thread in threads:
+        thread.join(20)
+    assert seen == [list(range(COUNT))] * 2
+    assert [event.sequence for event in late] == list(range(COUNT)), "what is held is seen too"
+    assert [event["sequence"] for event in proxy.drain_audit_events()] == list(range(COUNT))
+
+
+def test_events_are_awaited(proxy: ProxyHandle) -> None:
+    async def read() -> list[int]:
+        return [event.sequence async for event in proxy.audit_events()]
+
+    async def both() -> list[list[int]]:
+        readers = [asyncio.create_task(read()) for _ in range(2)]
+        await asyncio.to_thread(refuse, proxy)
+        await asyncio.to_thread(proxy.shutdown)
+        return list(await asyncio.wait_for(asyncio.gather(*readers), 20))
+
+    assert asyncio.run(both()) == [list(range(COUNT))] * 2
+
+
+def test_an_object_has_what_the_dictionary_has(proxy: ProxyHandle) -> None:
+    other = proxy.audit_events()
+    refuse(proxy, 1)
+    (event,) = proxy.drain_audit_objects()
+    fields = event.to_dict()
+    assert {name: getattr(event, name) for name in fields} == fields
+    assert json.loads(event.to_json()) == fields
+    assert event == next(other)
+    assert "secret" not in event.to_json()
+    with pytest.raises(AttributeError):
+        event.status = 200  # type: ignore[misc]
+    assert isinstance(event, AuditEvent)
+    other.close()
+    assert list(other) == []
+
+
+def test_json_lines_are_the_dictionaries(proxy: ProxyHandle) -> None:
+    refuse(proxy)
+    other = proxy.audit_events()
+    proxy.shutdown()
+    lines = proxy.drain_audit_jsonl().splitlines()
+    assert [json.loads(line) for line in lines] == [event.to_dict() for event in other]
+    assert proxy.drain_audit_jsonl() == b""
+
+
+def test_logging_has_every_record(proxy: ProxyHandle, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "nono_py.audit"), AuditLogger(proxy):
+        refuse(proxy)
+    records = [record for record in caplog.records if record.name == "nono_py.audit"]
+    assert [record.__dict__["audit"].sequence for record in records] == list(range(COUNT))
+    assert {record.levelname for record in records} == {"WARNING"}
+    assert records[0].getMessage().startswith("GET /none/0?key=[redacted] deny 404 refused")
+
+
+def audit(*arguments: object) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "nono_py", "audit", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def chain(path: Path) -> str:
+    """Compute the last hash of a file as its format says."""
+    head, previous = None, bytes(32)
+    for number, line in enumerate(path.read_text("ascii").splitlines()):
+        record = json.loads(line)
+        assert (record["sequence"], record["prev_chain"]) == (number, head)
+        assert json.loads(record["event_json"]) == record["event"]
+        text = record["event_json"].encode()
+        leaf = hashlib.sha256(b"nono.audit.event.alpha\n" + text).digest()
+        previous = hashlib.sha256(b"nono.audit.chain.alpha\n" + previous + leaf).digest()
+        head = previous.hex()
+        assert (record["leaf_hash"], record["chain_hash"]) == (leaf.hex(), head)
+    assert head is not None
+    return head
+
+
+def test_a_file_is_a_chain_that_can_be_checked_counted_and_read(tmp_path: Path) -> None:
+    path = tmp_path / "audit-events.ndjson"
+    with start_proxy(ProxyConfig(audit_file=path)) as proxy:
+        refuse(proxy)
+    head = chain(path)
+    done = audit("verify", tmp_path, "--head", head)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"{COUNT + 1} lines in 1 files")
+    assert audit("verify", path, "--head", "0" * 64).returncode == 1
+    assert f"{COUNT} exchanges" in audit("stats", path).stdout
+    assert len(audit("tail", path).stdout.splitlines()) == COUNT
+    path.write_text(path.read_text("ascii").replace("/none/7", "/none/8", 1), "ascii")
+    done = audit("verify", path)
+    assert (done.returncode, "line 9: " in done.stderr) == (1, True)
+
+
+def test_a_killed_process_leaves_whole_lines_and_the_next_one_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "audit-events.ndjson"
+    program = (
+        "import sys; from nono_py import *; "
+        "proxy = start_proxy(ProxyConfig(audit_file=sys.argv[1], require_auth=False)); "
+        "print(proxy.address, flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", program, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        address = process.stdout.readline().decode().strip()
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        while len(path.read_bytes().splitlines()) < 5:
+            with pytest.raises(urllib.error.HTTPError):
+                opener.open(f"http://{address}/none", timeout=20)
+        process.kill()
+    assert audit("verify", path).returncode == 0
+    with path.open("ab") as file:
+        file.write(b'{"sequence":')
+    assert "it is cut off" in audit("verify", path).stderr
+    with start_proxy(ProxyConfig(audit_file=path)) as proxy:
+        refuse(proxy, 1)
+    done = audit("verify", path)
+    assert (done.returncode, "in 2 files" in done.stdout) == (0, True)
+
+
+def test_a_file_that_cannot_be_made_is_said_at_the_start(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="cannot begin the audit log"):
+        start_proxy(ProxyConfig(audit_file=tmp_path / "none" / "log"))
