@@ -24,6 +24,8 @@ class AuditLogger:
     waits for all that is there.
     """
 
+    __module__ = "nono_py"
+
     def __init__(
         self,
         proxy: ProxyHandle,
