@@ -4,10 +4,12 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(CURDIR)/$(VENV)/bin
 WHEELS := target/wheels
+# What the sandbox compiles for besides this machine; no C compiler is needed for any.
+TARGETS := x86_64-pc-windows-gnu x86_64-apple-darwin aarch64-unknown-linux-gnu
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup check-format check-lint test-rust test-doc check-doc test-python \
+.PHONY: help demo test setup check-format check-lint check-targets test-rust test-doc check-doc test-python \
 	check-instructions renew-instructions develop fuzz bench bench-quick bench-parts bench-readme bench-instructions \
 	bench-setup fmt clean
 
@@ -21,7 +23,7 @@ demo: $(VENV)/.maturin ## build the package, and let an agent use an API whose k
 	@wheel=$$(echo $(WHEELS)/nono_py-*.whl) && $(BIN)/pip install --quiet "$$wheel[demo]"
 	@cd / && $(BIN)/python -m nono_py demo
 
-test: setup check-format check-lint test-rust test-doc check-doc test-python check-instructions ## run all that has to hold for a change
+test: setup check-format check-lint check-targets test-rust test-doc check-doc test-python check-instructions ## run all that has to hold for a change
 	@echo "all tests passed"
 
 setup: ## install the programs that the tests use, or say which are missing
@@ -32,6 +34,15 @@ check-format: ## Rust: formatting
 
 check-lint: ## Rust: lints
 	cargo clippy --workspace --all-targets -- -D warnings
+
+check-targets: ## Rust: lints of the sandbox for other platforms, as far as they are installed
+	@for target in $(TARGETS); do \
+		if [ -d "$$(rustc --print target-libdir --target $$target)" ]; then \
+			cargo clippy --quiet -p nono-sandbox --all-features --target $$target -- -D warnings || exit 1; \
+		else \
+			echo "left out, for want of 'rustup target add $$target'"; \
+		fi; \
+	done
 
 test-rust: ## Rust: unit and integration tests
 	cargo nextest run --workspace

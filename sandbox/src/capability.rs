@@ -2,10 +2,8 @@
 //! the grant, and restricts nothing; `landlock.rs` and `network.rs` turn it into rules.
 
 use std::fmt::{self, Display, Formatter};
-use std::fs::Metadata;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 #[cfg(target_os = "linux")]
@@ -60,9 +58,20 @@ pub(crate) struct FileId {
     pub inode: u64,
 }
 
-impl From<&Metadata> for FileId {
-    fn from(status: &Metadata) -> Self {
-        Self { device: status.dev(), inode: status.ino() }
+impl FileId {
+    /// What a path names, which may be a link.
+    #[cfg(unix)]
+    pub(crate) fn of(path: &Path) -> io::Result<Self> {
+        use std::os::unix::fs::MetadataExt as _;
+
+        let status = path.symlink_metadata()?;
+        Ok(Self { device: status.dev(), inode: status.ino() })
+    }
+
+    /// Nothing is granted where nothing can be enforced.
+    #[cfg(not(unix))]
+    pub(crate) fn of(_: &Path) -> io::Result<Self> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 }
 
@@ -174,7 +183,7 @@ impl FsCapability {
 
     fn open(grant: Grant<'_>) -> Result<Self, Error> {
         let Grant { path, is_file, access, is_executable, source } = grant;
-        let target = Target::open(path).map_err(|source| Error::resolve(path, source))?;
+        let target = Target::open(path)?;
         if is_file == target.is_dir {
             let path = path.to_owned();
             return Err(if is_file {
@@ -229,8 +238,24 @@ pub(crate) struct Target {
 }
 
 impl Target {
+    /// Takes hold of it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::PathMissing`], [`Error::Resolve`], and [`Error::Unsupported`] on platforms that
+    /// have no sandbox.
+    #[cfg(unix)]
+    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
+        Self::find(path).map_err(|source| Error::resolve(path, source))
+    }
+
+    #[cfg(not(unix))]
+    pub(crate) fn open(_: &Path) -> Result<Self, Error> {
+        Err(Error::Unsupported { feature: crate::error::Feature::Platform })
+    }
+
     #[cfg(target_os = "linux")]
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+    fn find(path: &Path) -> io::Result<Self> {
         use rustix::fs::{FileType, Mode, OFlags, fstat, open, stat};
 
         let handle = open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
@@ -247,13 +272,14 @@ impl Target {
         Ok(Self { resolved, is_dir: kind.is_dir(), is_socket: kind.is_socket(), id, handle })
     }
 
-    #[cfg(not(target_os = "linux"))]
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+    #[cfg(all(unix, not(target_os = "linux")))]
+    fn find(path: &Path) -> io::Result<Self> {
         let resolved = path.canonicalize()?;
         let status = resolved.metadata()?;
         let kind = status.file_type();
         let is_socket = std::os::unix::fs::FileTypeExt::is_socket(&kind);
-        Ok(Self { resolved, is_dir: kind.is_dir(), is_socket, id: FileId::from(&status) })
+        let id = FileId::of(&resolved)?;
+        Ok(Self { resolved, is_dir: kind.is_dir(), is_socket, id })
     }
 }
 

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt as _;
 
 use crate::error::Error;
 
@@ -16,6 +15,7 @@ pub(crate) struct Environment {
     /// What the child gets.
     pub variables: Variables,
     /// The names of the parent's variables that it does not get.
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "nothing runs there"))]
     pub dropped: Vec<OsString>,
 }
 
@@ -40,14 +40,14 @@ pub(crate) fn build(
 }
 
 fn check(name: &OsStr, value: &OsStr) -> Result<(), Error> {
-    let bytes = name.as_bytes();
+    let bytes = name.as_encoded_bytes();
     if bytes.is_empty() || bytes.contains(&b'=') || bytes.contains(&0) {
         return Err(Error::VariableName { name: name.to_owned() });
     }
     if is_loader_variable(name) {
         return Err(Error::LoaderVariable { name: name.to_owned() });
     }
-    if value.as_bytes().contains(&0) {
+    if value.as_encoded_bytes().contains(&0) {
         return Err(Error::NulByte { what: "the value of an environment variable" });
     }
     Ok(())
@@ -56,7 +56,7 @@ fn check(name: &OsStr, value: &OsStr) -> Result<(), Error> {
 /// Whether the dynamic loader of some platform takes orders from the variable: it would run code
 /// of somebody else's choosing in the child, before the child's own.
 pub fn is_loader_variable(name: &OsStr) -> bool {
-    let name = name.as_bytes();
+    let name = name.as_encoded_bytes();
     name.starts_with(b"LD_")
         || name.starts_with(b"DYLD_")
         || matches!(name, b"LIBPATH" | b"SHLIB_PATH")

@@ -4,7 +4,9 @@
 use std::ffi::OsString;
 use std::fmt::{self, Display, Formatter};
 use std::io;
-use std::path::{Path, PathBuf};
+#[cfg(unix)]
+use std::path::Path;
+use std::path::PathBuf;
 
 /// An error of a library underneath, kept for its text.
 type Source = Box<dyn std::error::Error + Send + Sync>;
@@ -224,6 +226,7 @@ pub enum Error {
 
 impl Error {
     /// Tells a path that is not there from one that cannot be resolved.
+    #[cfg(unix)]
     pub(crate) fn resolve(path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
         match source.kind() {

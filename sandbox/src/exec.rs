@@ -2,7 +2,6 @@
 //! while it runs, `run.rs` reads what it writes.
 
 use std::ffi::{OsStr, OsString};
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +17,7 @@ use crate::limits::{Limits, Mechanism};
 use crate::run::Run;
 #[cfg(target_os = "linux")]
 use crate::spawn;
-use crate::stdio::{Stdio, WindowSize};
+use crate::stdio::{Handle, Stdio, WindowSize};
 #[cfg(target_os = "linux")]
 use crate::sys::Probe;
 
@@ -34,7 +33,7 @@ pub struct Command {
     pub(crate) cwd: Option<PathBuf>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) limits: Limits,
-    pub(crate) cancel: Option<Arc<OwnedFd>>,
+    pub(crate) cancel: Option<Arc<Handle>>,
     pub(crate) stdio: [Stdio; 3],
     pub(crate) input: Option<Arc<[u8]>>,
     pub(crate) terminal: Option<WindowSize>,
@@ -133,7 +132,7 @@ impl Command {
     /// Gives the caller a way to end the run from another thread: when `fd` becomes readable, or
     /// its other end is closed, everything is killed and [`run`](Self::run) returns
     /// [`Error::Cancelled`].
-    pub fn cancel_on(&mut self, fd: impl Into<OwnedFd>) -> &mut Self {
+    pub fn cancel_on(&mut self, fd: impl Into<Handle>) -> &mut Self {
         self.cancel = Some(Arc::new(fd.into()));
         self
     }

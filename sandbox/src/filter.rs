@@ -15,6 +15,7 @@ use crate::capability::CapabilitySet;
 use crate::error::{Error, Feature};
 use crate::network::Seal;
 use crate::privilege::writes_files;
+pub(crate) use closed::FCHMODAT2;
 use layout::{NUMBER, Verdict, give, jump_if, lay_out, load};
 use rule::{Condition, Rule, differs, has_any, is, is_not};
 

@@ -88,7 +88,7 @@ pub struct UnixSocket {
 
 impl UnixSocket {
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
-        let target = Target::open(path).map_err(|source| Error::resolve(path, source))?;
+        let target = Target::open(path)?;
         if !target.is_dir && !target.is_socket {
             return Err(Error::ExpectedSocket { path: path.to_owned() });
         }

@@ -336,8 +336,7 @@ impl Place {
     }
 
     fn existing(existing: PathBuf) -> io::Result<Self> {
-        let id = |path: &Path| path.symlink_metadata().map(|status| FileId::from(&status));
-        let objects = existing.ancestors().map(id).collect::<io::Result<_>>()?;
+        let objects = existing.ancestors().map(FileId::of).collect::<io::Result<_>>()?;
         Ok(Self { whole: existing.clone(), existing, is_missing: false, objects })
     }
 

@@ -1,7 +1,12 @@
 //! What a sandboxed program's standard streams are connected to.
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
+
+/// An open file, pipe or socket, by the name that the platform has for it.
+#[cfg(unix)]
+pub(crate) use std::os::fd::OwnedFd as Handle;
+#[cfg(windows)]
+pub(crate) use std::os::windows::io::OwnedHandle as Handle;
 
 /// What one of a program's standard streams is connected to.
 #[derive(Clone, Debug)]
@@ -14,7 +19,7 @@ pub enum Stdio {
     /// [`Command::spawn`](crate::Command::spawn).
     Pipe,
     /// An open file, pipe or socket of the caller's.
-    Descriptor(Arc<OwnedFd>),
+    Descriptor(Arc<Handle>),
     /// For standard error: wherever standard output goes.
     Stdout,
 }
@@ -32,7 +37,7 @@ impl Stdio {
     }
 }
 
-impl<T: Into<OwnedFd>> From<T> for Stdio {
+impl<T: Into<Handle>> From<T> for Stdio {
     fn from(fd: T) -> Self {
         Self::Descriptor(Arc::new(fd.into()))
     }

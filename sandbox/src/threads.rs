@@ -127,7 +127,7 @@ struct Roll {
 
 /// One reading of the list.
 struct Reading {
-    listed: u64,
+    listed: usize,
     absent: Option<i32>,
 }
 
@@ -148,7 +148,8 @@ impl Roll {
             }
             let reading = self.read(list, round, is_again)?;
             // The directory has two links besides one for each thread.
-            let counted = fstat(list).map_err(Absent::List)?.st_nlink.saturating_sub(2);
+            let links = fstat(list).map_err(Absent::List)?.st_nlink;
+            let counted = usize::try_from(links).unwrap_or(usize::MAX).saturating_sub(2);
             let is_late = start.elapsed() > PATIENCE;
             match reading.absent {
                 None if counted == reading.listed => return Ok(()),

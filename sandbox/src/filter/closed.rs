@@ -32,7 +32,6 @@ const ALWAYS: &[i64] = &[
     libc::SYS_finit_module,
     libc::SYS_delete_module,
     libc::SYS_kexec_load,
-    #[cfg(target_arch = "x86_64")]
     libc::SYS_kexec_file_load,
     libc::SYS_reboot,
     libc::SYS_bpf,
@@ -98,7 +97,7 @@ pub(super) const METADATA: &[i64] = &[
     libc::SYS_chmod,
     libc::SYS_fchmod,
     libc::SYS_fchmodat,
-    libc::SYS_fchmodat2,
+    FCHMODAT2,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_chown,
     #[cfg(target_arch = "x86_64")]
@@ -122,7 +121,8 @@ pub(super) const METADATA: &[i64] = &[
     REMOVEXATTRAT,
     FILE_SETATTR,
 ];
-/// Younger than `libc`'s table.
+/// Younger than some of `libc`'s tables; from here on numbers are the same everywhere.
+pub(crate) const FCHMODAT2: i64 = 452;
 const SETXATTRAT: i64 = 463;
 const REMOVEXATTRAT: i64 = 466;
 const FILE_SETATTR: i64 = 469;
@@ -186,7 +186,7 @@ fn set_ids(rules: &mut Rules) {
         (libc::SYS_mknod, 1),
         (libc::SYS_fchmod, 1),
         (libc::SYS_fchmodat, 2),
-        (libc::SYS_fchmodat2, 2),
+        (FCHMODAT2, 2),
         (libc::SYS_mknodat, 2),
     ];
     for (call, mode) in changes {

@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use super::unix::is_like_us;
 use super::{Supervisor, errno};
 use crate::capability::{CapabilitySet, FsCapability};
+use crate::filter::FCHMODAT2;
 use crate::sys::{Answer, Notification, read_memory};
 
 /// Bytes of the longest path, with its NUL.
@@ -94,7 +95,7 @@ impl Supervisor {
         Ok(match call.number {
             libc::SYS_fchmod => (Named::Descriptor, Change::Mode(second)),
             libc::SYS_fchmodat => (Named::PathFrom(0), Change::Mode(third)),
-            libc::SYS_fchmodat2 => (Named::PathFrom(fourth), Change::Mode(third)),
+            FCHMODAT2 => (Named::PathFrom(fourth), Change::Mode(third)),
             libc::SYS_fchown => (Named::Descriptor, Change::Owner(second, third)),
             libc::SYS_fchownat => (Named::PathFrom(fifth), Change::Owner(third, fourth)),
             libc::SYS_utimensat if second == 0 => {
