@@ -5,8 +5,10 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
+use std::process::Command;
 
-use nono_sandbox::{Access, DenyFault, Error, PathAnswer, Query};
+use nono_sandbox::{Access, CapabilitySet, DenyFault, Error, PathAnswer, Query};
+use support::isolated;
 use support::sandboxed::{User, run_as, run_probe, system, text};
 use tempfile::{TempDir, tempdir};
 
@@ -100,6 +102,64 @@ fn questions_are_answered_as_the_kernel_does() {
         let said = run_probe(PROBE, &[operation, &path(home.path(), name)], query.caps()).unwrap();
         assert_eq!(text(&said).ends_with("ok"), expected, "{name}");
     }
+}
+
+#[test]
+fn a_denied_file_is_not_granted_by_another_name() {
+    let home = home();
+    let (secret, link) = (home.path().join("config/token"), home.path().join("config/copy"));
+    fs::hard_link(&secret, &link).unwrap();
+    let reads = |caps: &CapabilitySet, path: &Path| {
+        text(&run_probe(PROBE, &["read", path.to_str().unwrap()], caps).unwrap())
+    };
+    // A rule on the other name would be one on the file.
+    let mut caps = system();
+    caps.allow_path(home.path(), Access::Read).unwrap();
+    caps.deny_path(&secret).unwrap();
+    assert!(reads(&caps, &secret).ends_with("13"));
+    assert!(reads(&caps, &home.path().join("config/theme")).ends_with("ok"));
+
+    let mut caps = system();
+    caps.allow_file(&link, Access::Read).unwrap();
+    caps.deny_path(&secret).unwrap();
+    let error = run_probe(PROBE, &["list", "/usr"], &caps).unwrap_err();
+    assert!(matches!(error, Error::Deny { fault: DenyFault::OtherName, .. }), "{error}");
+    assert!(matches!(Query::new(caps).path(&link, Access::Read), PathAnswer::Refused(_)));
+}
+
+#[test]
+fn a_denied_directory_is_not_granted_where_it_is_mounted_again() {
+    isolated("a_denied_directory_is_not_granted_where_it_is_mounted_again", || {
+        let (home, again) = (home(), tempdir().unwrap());
+        let mut mount = Command::new("mount");
+        let mounted = mount.arg("--bind").arg(home.path()).arg(again.path()).status().unwrap();
+        assert!(mounted.success());
+        let mut caps = system();
+        caps.allow_path(again.path(), Access::Read).unwrap();
+        caps.deny_path(home.path().join("keys")).unwrap();
+        let error = run_probe(PROBE, &["list", "/usr"], &caps).unwrap_err();
+        assert!(matches!(error, Error::Deny { fault: DenyFault::OtherName, .. }), "{error}");
+    });
+}
+
+#[test]
+fn a_set_that_is_refused_allows_nothing() {
+    let home = home();
+    let mut caps = system();
+    caps.allow_path(home.path(), Access::ReadWrite).unwrap();
+    caps.deny_path(home.path().join("keys")).unwrap();
+    let query = Query::new(caps.clone());
+    let refused = PathAnswer::Refused(caps_error(&caps));
+    for path in [home.path().join("note"), "/usr".into()] {
+        assert_eq!(query.path(&path, Access::Read), refused);
+        assert_eq!(query.suggest_path(&path, Access::Read), None);
+    }
+    assert_eq!(query.refusal(), Some(caps_error(&caps)));
+    assert_eq!(Query::new(system()).refusal(), None);
+}
+
+fn caps_error(caps: &CapabilitySet) -> String {
+    run_probe(PROBE, &["list", "/usr"], caps).unwrap_err().to_string()
 }
 
 #[test]

@@ -9,8 +9,8 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use nono_sandbox::{
-    Access, CapabilitySet, Error, Grant, NetworkAnswer, PathAnswer, Query, Source, State,
-    Suggestion,
+    Access, CapabilitySet, Error, Grant, NetworkAnswer, PathAnswer, ProcessAction, ProcessAnswer,
+    Query, Source, State, Suggestion,
 };
 use proptest::prelude::*;
 use support::sandboxed::{run_probe, system, text};
@@ -94,7 +94,13 @@ proptest! {
         let said = match run_probe(PROBE, &args, &caps) {
             Ok(output) => text(&output),
             // Not every path can be kept from every grant; such a set is never enforced.
-            Err(Error::Deny { .. }) => return Ok(()),
+            Err(error @ Error::Deny { .. }) => {
+                prop_assert_eq!(query.refusal(), Some(error.to_string()));
+                for path in &paths {
+                    prop_assert!(!is_allowed(&query, path, Access::Read), "{:?}", path);
+                }
+                return Ok(());
+            }
             Err(error) => unreachable!("{error}"),
         };
         for (path, said) in paths.iter().zip(said.lines()) {
@@ -235,6 +241,37 @@ fn connections_are_judged_by_address_and_port() {
     assert_eq!(query.suggest_connect(Some(here), 4180), None);
     assert_eq!(query.suggest_bind(None, 81), Some(Suggestion::BindPort(81)));
     assert_eq!(Query::new(ports).bind(None, 443), PortNotGranted);
+}
+
+#[test]
+fn other_processes_are_out_of_reach() {
+    let all = [
+        (ProcessAction::Signal, "signal-parent"),
+        (ProcessAction::Trace, "trace-parent"),
+        (ProcessAction::Change, "limit-parent"),
+        (ProcessAction::Change, "nice-parent"),
+    ];
+    let mut seeing = system();
+    seeing.allow_path("/proc", Access::Read).unwrap();
+    for caps in [system(), seeing.clone()] {
+        let query = Query::new(caps.clone());
+        for (action, probe) in all {
+            assert_eq!(query.process(action), ProcessAnswer::Outside);
+            assert_eq!(query.suggest_process(action), None);
+            // "Not permitted", by whoever refuses it.
+            assert_eq!(text(&run_probe(PROBE, &[probe], &caps).unwrap()), "1", "{probe}");
+        }
+    }
+    let see = |caps: &CapabilitySet| Query::new(caps.clone()).process(ProcessAction::See);
+    let reads = |caps: &CapabilitySet| {
+        let path = format!("/proc/{}/status", std::process::id());
+        text(&run_probe(PROBE, &["survey", &path], caps).unwrap()).contains('r')
+    };
+    let grant = seeing.fs_capabilities().last().unwrap().clone();
+    assert_eq!((see(&seeing), reads(&seeing)), (ProcessAnswer::Granted(vec![grant]), true));
+    assert_eq!((see(&system()), reads(&system())), (ProcessAnswer::NotGranted, false));
+    let suggestion = Query::new(system()).suggest_process(ProcessAction::See);
+    assert_eq!(suggestion, Some(Suggestion::Directory("/proc".into(), Access::Read)));
 }
 
 #[test]

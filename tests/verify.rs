@@ -8,6 +8,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use nono_sandbox::{Access, CapabilitySet, Verification};
+use support::isolated;
 use support::sandboxed::system;
 use tempfile::tempdir;
 
@@ -70,6 +71,22 @@ fn every_limit_of_the_network_is_tried() {
     }
     assert!(has(&verified(&blocked), "serve without binding"));
     assert!(has(&verified(&proxied), "make a socket: UDP"));
+}
+
+#[test]
+fn what_nobody_could_write_proves_nothing() {
+    isolated("what_nobody_could_write_proves_nothing", || {
+        let dir = tempdir().unwrap();
+        let mount = ["-t", "tmpfs", "-o", "ro", "none"];
+        let mounted = Command::new("mount").args(mount).arg(dir.path()).status().unwrap();
+        assert!(mounted.success());
+        let mut caps = system();
+        caps.deny_path(dir.path()).unwrap();
+        let verification = verified(&caps);
+        let place = dir.path().display();
+        assert!(has(&verification, &format!("read {place}")));
+        assert!(!has(&verification, &format!("write below {place}")));
+    });
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use nono_sandbox::{NetworkAnswer, PathAnswer, Query, Suggestion};
+use nono_sandbox::{
+    FsCapability, NetworkAnswer, PathAnswer, ProcessAction, ProcessAnswer, Query, Suggestion,
+};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -39,18 +41,9 @@ impl PyQueryContext {
         let said = PyDict::new(py);
         match answer {
             PathAnswer::Allowed(by) => {
-                verdict(&said, true, "granted_path")?;
-                match by.as_slice() {
-                    [one] => {
-                        said.set_item("granted_path", one.resolved().as_os_str())?;
-                        said.set_item("access", one.access().to_string())?;
-                    }
-                    several => {
-                        let several: Vec<_> = several.iter().map(ToString::to_string).collect();
-                        said.set_item("granted_path", several.join(" + "))?;
-                        said.set_item("access", mode.0.to_string())?;
-                    }
-                }
+                granted(&said, &by)?;
+                let access = if let [one] = by.as_slice() { one.access() } else { mode.0 };
+                said.set_item("access", access.to_string())?;
             }
             PathAnswer::Insufficient { granted } => {
                 verdict(&said, false, "insufficient_access")?;
@@ -61,6 +54,7 @@ impl PyQueryContext {
                 verdict(&said, false, "path_denied")?;
                 said.set_item("denied_path", denied.resolved().as_os_str())?;
             }
+            PathAnswer::Refused(message) => refused(&said, message)?,
             PathAnswer::NotGranted | PathAnswer::Unreachable => {
                 verdict(&said, false, "path_not_granted")?;
             }
@@ -120,6 +114,37 @@ impl PyQueryContext {
         tell(&said, answer, self.inner.suggest_unix_socket(&path))?;
         Ok(said)
     }
+
+    /// Whether processes outside the sandbox may be signalled (`"signal"`), traced and read
+    /// (`"trace"`), given other priorities and limits (`"change"`), or seen in `/proc` (`"see"`).
+    fn query_process<'py>(&self, py: Python<'py>, action: &str) -> PyResult<Bound<'py, PyDict>> {
+        let action = process_action(action)?;
+        let said = PyDict::new(py);
+        match py.detach(|| self.inner.process(action)) {
+            ProcessAnswer::Granted(by) => granted(&said, &by)?,
+            ProcessAnswer::NotJudged => verdict(&said, true, "not_judged")?,
+            ProcessAnswer::NotGranted => verdict(&said, false, "path_not_granted")?,
+            ProcessAnswer::Refused(message) => refused(&said, message)?,
+            _ => verdict(&said, false, "process_outside")?,
+        }
+        suggest(&said, self.inner.suggest_process(action))?;
+        Ok(said)
+    }
+}
+
+fn process_action(name: &str) -> PyResult<ProcessAction> {
+    Ok(match name {
+        "signal" => ProcessAction::Signal,
+        "trace" => ProcessAction::Trace,
+        "change" => ProcessAction::Change,
+        "see" => ProcessAction::See,
+        _ => {
+            let name = name.escape_debug();
+            let message =
+                format!("action must be 'signal', 'trace', 'change' or 'see', got '{name}'");
+            return Err(PyValueError::new_err(message));
+        }
+    })
 }
 
 /// The address that a host is for certain.
@@ -145,10 +170,26 @@ fn tell(
         NetworkAnswer::SocketNotGranted => "socket_not_granted",
     };
     verdict(said, answer.is_allowed(), reason)?;
-    match text(suggestion) {
-        Some(suggestion) => said.set_item("suggestion", suggestion),
-        None => Ok(()),
+    suggest(said, suggestion)
+}
+
+fn suggest(said: &Bound<'_, PyDict>, suggestion: Option<Suggestion>) -> PyResult<()> {
+    text(suggestion).map_or(Ok(()), |suggestion| said.set_item("suggestion", suggestion))
+}
+
+fn granted(said: &Bound<'_, PyDict>, by: &[FsCapability]) -> PyResult<()> {
+    verdict(said, true, "granted_path")?;
+    if let [one] = by {
+        return said.set_item("granted_path", one.resolved().as_os_str());
     }
+    let several: Vec<_> = by.iter().map(ToString::to_string).collect();
+    said.set_item("granted_path", several.join(" + "))
+}
+
+/// A set of which no sandbox can be made allows nothing.
+fn refused(said: &Bound<'_, PyDict>, message: String) -> PyResult<()> {
+    verdict(said, false, "set_refused")?;
+    said.set_item("message", message)
 }
 
 fn verdict(said: &Bound<'_, PyDict>, is_allowed: bool, reason: &str) -> PyResult<()> {

@@ -5,7 +5,11 @@ import errno
 import json
 import multiprocessing
 import pickle
+import platform
+import subprocess
+import sys
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from nono_py import (
@@ -73,6 +77,16 @@ class TestPaths:
         assert said["reason"] == "path_denied"
         assert said["denied_path"] == str(root / "a" / "b")
         assert granted.denied_paths == [str(root / "a" / "b")]
+
+    def test_of_a_set_that_is_refused(self, granted: CapabilitySet, root: Path) -> None:
+        granted.allow_path(root / "a", AccessMode.READ_WRITE)
+        granted.deny_path(root / "a" / "b")
+        said = QueryContext(granted).query_path(root / "a" / "file", AccessMode.READ)
+        assert (said["status"], said["reason"]) == ("denied", "set_refused")
+        with pytest.raises(ValueError, match="within the grant") as refused:
+            sandboxed_exec(granted, ["/bin/true"])
+        assert said["reason"] == "set_refused"
+        assert said["message"] == str(refused.value)
 
     def test_a_set_is_taken_as_it_was(self, granted: CapabilitySet, root: Path) -> None:
         context = QueryContext(granted)
@@ -283,6 +297,29 @@ def test_the_interpreter_is_granted_narrowly(root: Path) -> None:
     assert said["status"] == "allowed"
 
 
+class TestProcesses:
+    @pytest.mark.parametrize("action", ["signal", "trace", "change"])
+    def test_outside_are_out_of_reach(self, action: Literal["signal", "trace", "change"]) -> None:
+        said = QueryContext(CapabilitySet()).query_process(action)
+        assert said == {"status": "denied", "reason": "process_outside"}
+
+    def test_are_seen_where_proc_is_granted(self) -> None:
+        caps = CapabilitySet()
+        said = QueryContext(caps).query_process("see")
+        assert said == {
+            "status": "denied",
+            "reason": "path_not_granted",
+            "suggestion": 'allow_path("/proc", AccessMode.READ)',
+        }
+        caps.allow_path("/proc", AccessMode.READ)
+        said = QueryContext(caps).query_process("see")
+        assert said == {"status": "allowed", "reason": "granted_path", "granted_path": "/proc"}
+
+    def test_are_asked_about_in_known_words(self) -> None:
+        with pytest.raises(ValueError, match="'signal', 'trace', 'change' or 'see', got 'eat'"):
+            QueryContext(CapabilitySet()).query_process("eat")  # type: ignore[arg-type]
+
+
 def test_a_set_is_verified(place: Path) -> None:
     caps = CapabilitySet()
     caps.allow_path(place, AccessMode.READ_WRITE)
@@ -298,6 +335,48 @@ def test_a_set_is_verified(place: Path) -> None:
     assert str(tried["read /"]).startswith("read /: denied (Permission denied")
     assert verification.enforcement.network == "blocked"
     assert repr(verification) == f"Verification(checks={len(tried)}, failures=0)"
+
+
+# A process in which the kernel says yes to whoever asks to trace another, and does nothing.
+LYING_KERNEL = """
+import ctypes, platform, struct
+from nono_py import AccessMode, CapabilitySet, sandboxed_exec
+
+ptrace = {"x86_64": 101, "aarch64": 117}[platform.machine()]
+code = [(0x20, 0, 0, 0), (0x15, 0, 1, ptrace), (6, 0, 0, 0x50000), (6, 0, 0, 0x7FFF0000)]
+code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *one) for one in code))
+program = ctypes.create_string_buffer(struct.pack("HxxxxxxP", 4, ctypes.addressof(code)))
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+assert libc.prctl(22, 2, program, 0, 0) == 0
+
+caps = CapabilitySet()
+caps.allow_system()
+caps.allow_path(PLACE, AccessMode.READ_WRITE)
+verification = caps.verify()
+print(bool(verification), verification.passed)
+print(*verification.failures)
+try:
+    sandboxed_exec(caps, ["/bin/touch", f"{PLACE}/begun"], verify=True)
+except RuntimeError as error:
+    print(error)
+sandboxed_exec(caps, ["/bin/touch", f"{PLACE}/unverified"])
+"""
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "aarch64"), reason="calls by number")
+def test_nothing_is_run_in_a_sandbox_that_does_not_hold(tmp_path: Path) -> None:
+    script = f"PLACE = {str(tmp_path)!r}\n{LYING_KERNEL}"
+    said = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    failure = "trace another process: NOT DENIED"
+    assert said.stdout.splitlines() == [
+        "False False",
+        failure,
+        f"the sandbox does not hold, nothing was run: {failure}",
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["unverified"]
 
 
 def test_a_run_can_be_verified_first(caps: CapabilitySet) -> None:

@@ -10,10 +10,11 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use rustix::fs::{Dir, FileType, Mode, OFlags, fstat, openat};
+use rustix::fs::{Dir, FileType, Mode, OFlags, Stat, fstat, openat};
 use rustix::io::Errno;
 
-use crate::capability::{CapabilitySet, DeniedPath, FsCapability};
+use crate::capability::{CapabilitySet, FileId, FsCapability};
+use crate::deny::{Inside, fault, inside, on_the_way};
 use crate::error::{DenyFault, Error};
 
 /// How many objects one grant may be turned into.
@@ -40,32 +41,16 @@ pub(crate) fn pieces(
     grant: &FsCapability,
     caps: &CapabilitySet,
 ) -> Result<Option<Vec<Piece>>, Error> {
-    let fault = |denied: &DeniedPath, fault| Error::Deny {
-        denied: denied.resolved().to_owned(),
-        grant: grant.resolved().to_owned(),
-        fault,
+    let inside = inside(grant, caps)?;
+    let Some(Inside { denied: first, .. }) = inside.first() else { return Ok(None) };
+    let mut around = Around {
+        denied: inside.iter().map(|inside| inside.rest).collect(),
+        on_the_way: caps.denied_paths().iter().flat_map(on_the_way).collect(),
+        pieces: Vec::new(),
     };
-    let mut inside = Vec::new();
-    for denied in caps.denied_paths() {
-        if grant.resolved().starts_with(denied.resolved()) {
-            return Err(fault(denied, DenyFault::Covered));
-        }
-        if let Ok(rest) = denied.resolved().strip_prefix(grant.resolved()) {
-            if grant.access().is_write() {
-                return Err(fault(denied, DenyFault::Writable));
-            }
-            if grant.own().is_some() {
-                return Err(fault(denied, DenyFault::OwnProcess));
-            }
-            inside.push((rest, denied));
-        }
-    }
-    let Some((_, first)) = inside.first() else { return Ok(None) };
-    let mut around =
-        Around { denied: inside.iter().map(|(rest, _)| *rest).collect(), pieces: Vec::new() };
     match around.add(grant.handle(), Path::new("")) {
         Ok(_) => Ok(Some(around.pieces)),
-        Err(Errno::TOOBIG) => Err(fault(first, DenyFault::TooMany { most: MOST })),
+        Err(Errno::TOOBIG) => Err(fault(first, grant, DenyFault::TooMany { most: MOST })),
         Err(error) => {
             Err(Error::Resolve { path: grant.resolved().to_owned(), source: error.into() })
         }
@@ -75,6 +60,8 @@ pub(crate) fn pieces(
 struct Around<'a> {
     /// Paths from the granted directory on.
     denied: Vec<&'a Path>,
+    /// What all denied paths lead through, and to.
+    on_the_way: Vec<FileId>,
     pieces: Vec<Piece>,
 }
 
@@ -95,9 +82,9 @@ impl Around<'_> {
                 Err(Errno::NOENT | Errno::ACCESS) => continue,
                 object => object?,
             };
-            let kind = FileType::from_raw_mode(fstat(&object)?.st_mode);
+            let status = fstat(&object)?;
             let path = path.join(OsStr::from_bytes(name.to_bytes()));
-            hides_directory |= self.add_entry(object, kind, &path)?;
+            hides_directory |= self.add_entry(object, &status, &path)?;
         }
         if !hides_directory {
             self.push(directory, true, true)?;
@@ -106,12 +93,18 @@ impl Around<'_> {
     }
 
     /// The same for one entry of the directory.
-    fn add_entry(&mut self, object: OwnedFd, kind: FileType, path: &Path) -> Result<bool, Errno> {
+    fn add_entry(&mut self, object: OwnedFd, status: &Stat, path: &Path) -> Result<bool, Errno> {
+        let kind = FileType::from_raw_mode(status.st_mode);
         if self.denied.contains(&path) {
             return Ok(kind.is_dir());
         }
         if self.denied.iter().any(|denied| denied.starts_with(path)) {
             return self.add(object.as_fd(), path);
+        }
+        // A rule on another name of a denied file, or of what one is beneath, reaches it.
+        let id = FileId { device: status.st_dev, inode: status.st_ino };
+        if self.on_the_way.contains(&id) {
+            return Ok(kind.is_dir());
         }
         // A link is judged by what it leads to.
         if kind != FileType::Symlink {

@@ -266,6 +266,9 @@ pub enum DenyFault {
     Writable,
     /// The grant is of what is the process's own beneath `/proc`.
     OwnProcess,
+    /// The grant is of the denied path, or of what it is beneath, by another name: a hard link, or
+    /// another place where the directory is mounted.
+    OtherName,
     /// There is too much besides to be granted one by one.
     TooMany {
         /// The largest number of objects.
@@ -281,6 +284,9 @@ impl Display for DenyFault {
                 "a grant to write reaches everything beneath; grant the directories in it that \
                  are to be written, or the whole to read only",
             ),
+            Self::OtherName => {
+                f.write_str("it is the same, or above it, by another name; remove one of them")
+            }
             Self::OwnProcess => f.write_str("a process has all of its own `/proc` or none"),
             Self::TooMany { most } => {
                 write!(f, "more than {most} files beside it would have to be granted one by one")

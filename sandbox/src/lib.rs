@@ -59,6 +59,8 @@
 //!   to read. Around those what is there at the beginning is granted, one by one: what comes
 //!   later, or takes the place of a file, is not; and a directory with a denied directory beneath
 //!   cannot be listed.
+//! * What is denied is denied by its path. Where the same is granted by another name, a hard link
+//!   beneath a granted directory, it can be had by that one.
 //! * Before Landlock ABI 6 a program that leaves its process group survives the end and the timeout
 //!   of its [`Command`]. It stays sandboxed.
 //! * Granting all of `/proc` shows the names and arguments of all processes.
@@ -86,7 +88,9 @@ mod grants;
 mod limits;
 mod network;
 pub mod policy;
+mod processes;
 mod query;
+mod rules;
 #[cfg(target_os = "linux")]
 mod run;
 mod seatbelt;
@@ -101,6 +105,8 @@ mod apply;
 mod around;
 #[cfg(all(target_os = "linux", feature = "tokio"))]
 mod asynchronous;
+#[cfg(target_os = "linux")]
+mod deny;
 #[cfg(target_os = "linux")]
 mod filter;
 #[cfg(target_os = "linux")]
@@ -141,6 +147,7 @@ pub use error::{DenyFault, Error, Feature, Step};
 pub use exec::{Command, Output};
 pub use limits::{Limits, Mechanism};
 pub use network::{Network, UnixSocket};
+pub use processes::{ProcessAction, ProcessAnswer};
 pub use query::{NetworkAnswer, PathAnswer, Query, Suggestion};
 #[cfg(target_os = "linux")]
 pub use run::Run;

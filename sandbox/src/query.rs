@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use crate::capability::{Access, CapabilitySet, DeniedPath, FileId, FsCapability};
-use crate::network::{Network, Seal};
+use crate::rules::{By, Rules};
 
 /// Links that are followed one after the other before it is taken for a loop, as in the kernel.
 const MOST_LINKS: usize = 40;
@@ -31,6 +31,8 @@ pub enum PathAnswer {
     NotGranted,
     /// The kernel follows the path to nothing: there is no such file, and none can be made there.
     Unreachable,
+    /// It would be granted, but a sandbox of this set is refused, for this reason.
+    Refused(String),
 }
 
 /// What a set says of a connection, a port to serve at, or a unix socket.
@@ -104,12 +106,13 @@ impl Display for Suggestion {
 #[derive(Clone, Debug)]
 pub struct Query {
     caps: CapabilitySet,
+    rules: Rules,
 }
 
 impl Query {
     /// Keeps a set to be asked about.
     pub fn new(caps: CapabilitySet) -> Self {
-        Self { caps }
+        Self { rules: Rules::new(&caps), caps }
     }
 
     /// The set.
@@ -136,8 +139,21 @@ impl Query {
         };
         match self.caps.denied_paths().iter().find(|denied| place.is_kept_by(denied.resolved())) {
             Some(denied) => PathAnswer::Denied(denied.clone()),
-            None => PathAnswer::Allowed(by),
+            None => self.refusal().map_or(PathAnswer::Allowed(by), PathAnswer::Refused),
         }
+    }
+
+    /// Why there can be no sandbox of this set, if that is so: a denied path that cannot be kept
+    /// out of a grant. Found out as it is when a sandbox is made.
+    pub fn refusal(&self) -> Option<String> {
+        #[cfg(target_os = "linux")]
+        {
+            let fault = |grant| crate::around::pieces(grant, &self.caps).err();
+            self.caps.fs_capabilities().iter().find_map(fault).map(|error| error.to_string())
+        }
+        // Elsewhere a rule can take back what another grants.
+        #[cfg(not(target_os = "linux"))]
+        None
     }
 
     /// The smallest grant that would allow what [`path`](Self::path) does not: none if it is
@@ -198,36 +214,29 @@ impl Query {
 
     /// Whether a TCP connection to this address may be made.
     pub fn connect(&self, address: SocketAddr) -> NetworkAnswer {
-        let ip = address.ip().to_canonical();
-        if self.caps.network() == Network::ProxyOnly(SocketAddr::new(ip, address.port())) {
-            return NetworkAnswer::Proxy;
-        }
-        self.port(Some(ip), address.port(), self.caps.tcp_connect_ports())
+        self.answer(self.rules.connects(address))
     }
 
     /// Whether a TCP connection to this port may be made, to a host whose address is not known.
     pub fn connect_port(&self, port: u16) -> NetworkAnswer {
-        self.port(None, port, self.caps.tcp_connect_ports())
+        self.answer(self.rules.connects_anywhere(port))
     }
 
     /// Whether a TCP port may be served at.
     pub fn bind(&self, address: Option<IpAddr>, port: u16) -> NetworkAnswer {
-        self.port(address, port, self.caps.bind_ports())
+        self.answer(match address {
+            Some(ip) => self.rules.binds(SocketAddr::new(ip, port)),
+            None => self.rules.binds_anywhere(port),
+        })
     }
 
-    fn port(&self, ip: Option<IpAddr>, port: u16, granted: &[u16]) -> NetworkAnswer {
-        let seal = self.caps.seal();
-        let is_local = ip.is_some_and(|ip| ip.is_loopback());
-        if seal == Seal::Open {
-            NetworkAnswer::Open
-        } else if granted.contains(&port)
-            || is_local && seal == Seal::Tcp && self.caps.localhost_ports().contains(&port)
-        {
-            NetworkAnswer::PortGranted
-        } else if seal == Seal::Ports {
-            NetworkAnswer::PortNotGranted
-        } else {
-            NetworkAnswer::Blocked
+    fn answer(&self, by: Option<By>) -> NetworkAnswer {
+        match by {
+            Some(By::Open) => NetworkAnswer::Open,
+            Some(By::Proxy) => NetworkAnswer::Proxy,
+            Some(By::Port) => NetworkAnswer::PortGranted,
+            None if self.caps.is_network_blocked() => NetworkAnswer::Blocked,
+            None => NetworkAnswer::PortNotGranted,
         }
     }
 

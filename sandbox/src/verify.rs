@@ -116,11 +116,18 @@ impl CapabilitySet {
         }
         let enforcement = output.enforcement;
         let tried = subjects.into_iter().zip(probe.results());
-        let judged = tried.filter(|(subject, _)| {
-            enforcement.landlock_abi() >= SCOPES || !matches!(subject, Subject::Scoped(_))
+        let judged = tried.filter(|(subject, result)| {
+            let is_known = enforcement.landlock_abi() >= SCOPES;
+            (is_known || !matches!(subject, Subject::Scoped(_))) && !is_impossible(*result)
         });
         Ok(Verification { checks: judged.map(check).collect(), enforcement })
     }
+}
+
+/// Whether the attempt fails for everybody, before anybody is asked for leave: on a file system
+/// that is mounted to be read, or has no files without a name.
+fn is_impossible(result: Option<i32>) -> bool {
+    matches!(result, Some(libc::EROFS | libc::EOPNOTSUPP))
 }
 
 fn check((subject, result): (Subject, Option<i32>)) -> Check {

@@ -23,6 +23,8 @@ mod threads;
 
 /// Number of `MSG_FASTOPEN`.
 const FAST_OPEN: i64 = 0x2000_0000;
+/// `PTRACE_SEIZE` of `linux/ptrace.h`.
+const SEIZE: i64 = 0x4206;
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -43,9 +45,11 @@ fn run(args: &[&str]) -> io::Result<()> {
             | "listen-unbound" | "abstract-connect",
             ..,
         ] => network(args),
-        ["signal-parent" | "limit-parent" | "nice-parent" | "ioctl" | "call" | "calls", ..] => {
-            outside(args)
-        }
+        [
+            "signal-parent" | "trace-parent" | "limit-parent" | "nice-parent" | "ioctl" | "call"
+            | "calls",
+            ..,
+        ] => outside(args),
         ["env" | "own-group" | "fds" | "stdin" | "session" | "limits" | "cwd" | "args", ..] => {
             inside(args)
         }
@@ -169,6 +173,7 @@ fn outside(args: &[&str]) -> io::Result<()> {
             let resource = i64::from(libc::RLIMIT_CORE);
             syscall(libc::SYS_prlimit64, [parent, resource, limit.as_ptr() as i64, 0])
         }
+        ["trace-parent"] => syscall(libc::SYS_ptrace, [SEIZE, parent, 0, 0]),
         ["nice-parent"] => syscall(libc::SYS_setpriority, [0, parent, 0, 0]),
         ["ioctl", request, argument] => {
             let fd = io::stdin().as_raw_fd().into();

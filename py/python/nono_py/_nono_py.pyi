@@ -249,6 +249,12 @@ class _PathNotGranted(TypedDict):
     reason: Literal["path_not_granted"]
 
 @type_check_only
+class _SetRefused(TypedDict):
+    status: Literal["denied"]
+    reason: Literal["set_refused"]
+    message: str
+
+@type_check_only
 class _NetworkAllowed(TypedDict):
     status: Literal["allowed"]
     reason: Literal["network_allowed", "proxy", "port_granted", "socket_granted"]
@@ -259,7 +265,22 @@ class _NetworkDenied(TypedDict):
     reason: Literal["network_blocked", "port_not_granted", "socket_not_granted"]
     suggestion: NotRequired[str]
 
-_PathAnswer: TypeAlias = _PathGranted | _PathInsufficient | _PathDenied | _PathNotGranted
+@type_check_only
+class _ProcessAllowed(TypedDict):
+    status: Literal["allowed"]
+    reason: Literal["granted_path", "not_judged"]
+    granted_path: NotRequired[str]
+
+@type_check_only
+class _ProcessDenied(TypedDict):
+    status: Literal["denied"]
+    reason: Literal["process_outside", "path_not_granted"]
+    suggestion: NotRequired[str]
+
+_PathAnswer: TypeAlias = (
+    _PathGranted | _PathInsufficient | _PathDenied | _PathNotGranted | _SetRefused
+)
+_ProcessAnswer: TypeAlias = _ProcessAllowed | _ProcessDenied | _SetRefused
 _NetworkAnswer: TypeAlias = _NetworkAllowed | _NetworkDenied
 
 @final
@@ -287,6 +308,13 @@ class QueryContext:
 
     def query_unix_socket(self, path: _Path) -> _NetworkAnswer:
         """Return whether a unix socket with a path may be connected to."""
+
+    def query_process(self, action: Literal["signal", "trace", "change", "see"]) -> _ProcessAnswer:
+        """Return whether this may be done to processes outside the sandbox.
+
+        To signal them; to trace them and read their memory; to change their priorities and
+        limits; to see their names and arguments in `/proc`.
+        """
 
 @final
 class SandboxState:

@@ -9,7 +9,6 @@
 mod address;
 mod handover;
 mod metadata;
-mod rules;
 mod subject;
 mod unix;
 mod wait;
@@ -24,11 +23,11 @@ use rustix::io::Errno;
 use rustix::net;
 
 use crate::capability::CapabilitySet;
+use crate::rules::Rules;
 use crate::sys::{Answer, Notification, answer, is_waiting, read_memory, receive};
 use address::{Address, parse};
 pub(crate) use handover::{Handover, Service, Supervision, judge};
 use metadata::Writable;
-use rules::Rules;
 use subject::Subject;
 use unix::{UnixSockets, is_like_us};
 use wait::{Connecting, Progress, Target};
@@ -139,7 +138,7 @@ impl Supervisor {
 
     fn connect(&self, call: &Notification) -> Result<Progress, Errno> {
         let (family, target) = match self.address(call)? {
-            Address::Internet(to) if self.rules.may_connect(to) => {
+            Address::Internet(to) if self.rules.connects(to).is_some() => {
                 let family =
                     if to.is_ipv4() { net::AddressFamily::INET } else { net::AddressFamily::INET6 };
                 (family, Target::Internet(to))
@@ -188,7 +187,7 @@ impl Supervisor {
 
     fn bind(&self, call: &Notification) -> Result<Answer, Errno> {
         let at = match self.address(call)? {
-            Address::Internet(at) if self.rules.may_bind(at) => at,
+            Address::Internet(at) if self.rules.binds(at).is_some() => at,
             Address::Internet(_) | Address::Unspecified => return Err(Errno::ACCESS),
             // Landlock judges the making of a socket's file, and refuses TCP whatever the
             // arguments have become by then.

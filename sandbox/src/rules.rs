@@ -1,5 +1,5 @@
-//! Which addresses a sandboxed process may connect to and serve at. Decides on values and touches
-//! nothing.
+//! Which addresses a sandboxed process may connect to and serve at: what the supervisor judges by
+//! and questions are answered from. Decides on values and touches nothing.
 
 use std::net::SocketAddr;
 
@@ -13,7 +13,18 @@ pub(crate) struct Rules {
     connect: Vec<u16>,
     bind: Vec<u16>,
     localhost: Vec<u16>,
-    is_local: bool,
+    seal: Seal,
+}
+
+/// By what something is allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum By {
+    /// Nothing is limited.
+    Open,
+    /// It is the proxy.
+    Proxy,
+    /// Its port is granted.
+    Port,
 }
 
 impl Rules {
@@ -27,31 +38,55 @@ impl Rules {
             connect: caps.tcp_connect_ports().to_vec(),
             bind: caps.bind_ports().to_vec(),
             localhost: caps.localhost_ports().to_vec(),
-            is_local: caps.seal() == Seal::Local,
+            seal: caps.seal(),
         }
     }
 
     /// Whether there are no sockets but unix ones.
+    #[cfg(target_os = "linux")]
     pub(crate) fn is_local(&self) -> bool {
-        self.is_local
+        self.seal == Seal::Local
     }
 
-    /// Whether TCP may connect to this address.
-    pub(crate) fn may_connect(&self, address: SocketAddr) -> bool {
+    /// By what TCP may connect to this address, if it may.
+    pub(crate) fn connects(&self, address: SocketAddr) -> Option<By> {
         let address = canonical(address);
-        self.proxy == Some(address)
-            || self.connect.contains(&address.port())
-            || self.is_granted_loopback(address)
+        if self.proxy == Some(address) {
+            return Some(By::Proxy);
+        }
+        let is_granted = || self.is_granted_loopback(address).then_some(By::Port);
+        self.connects_anywhere(address.port()).or_else(is_granted)
     }
 
-    /// Whether TCP may be served at this address.
-    pub(crate) fn may_bind(&self, address: SocketAddr) -> bool {
+    /// By what TCP may connect to this port of any host, if it may.
+    pub(crate) fn connects_anywhere(&self, port: u16) -> Option<By> {
+        self.allows(&self.connect, port)
+    }
+
+    /// By what TCP may be served at this address, if it may.
+    pub(crate) fn binds(&self, address: SocketAddr) -> Option<By> {
         let address = canonical(address);
-        self.bind.contains(&address.port()) || self.is_granted_loopback(address)
+        let is_granted = || self.is_granted_loopback(address).then_some(By::Port);
+        self.binds_anywhere(address.port()).or_else(is_granted)
     }
 
+    /// By what TCP may be served at this port of every address, if it may.
+    pub(crate) fn binds_anywhere(&self, port: u16) -> Option<By> {
+        self.allows(&self.bind, port)
+    }
+
+    fn allows(&self, granted: &[u16], port: u16) -> Option<By> {
+        match self.seal {
+            Seal::Open => Some(By::Open),
+            _ => granted.contains(&port).then_some(By::Port),
+        }
+    }
+
+    /// Where only ports are limited, those of loopback addresses are like others.
     fn is_granted_loopback(&self, address: SocketAddr) -> bool {
-        address.ip().is_loopback() && self.localhost.contains(&address.port())
+        self.seal == Seal::Tcp
+            && address.ip().is_loopback()
+            && self.localhost.contains(&address.port())
     }
 }
 
@@ -82,12 +117,12 @@ mod tests {
         let mut caps = CapabilitySet::new();
         caps.proxy_only(at("127.0.0.1:4180"));
         let rules = Rules::new(&caps);
-        assert!(rules.may_connect(at("127.0.0.1:4180")));
-        assert!(rules.may_connect(at("[::ffff:127.0.0.1]:4180")));
+        assert!(rules.connects(at("127.0.0.1:4180")).is_some());
+        assert!(rules.connects(at("[::ffff:127.0.0.1]:4180")).is_some());
         for other in ["127.0.0.1:4181", "127.0.0.2:4180", "0.0.0.0:4180", "[::1]:4180"] {
-            assert!(!rules.may_connect(at(other)), "{other}");
+            assert!(!rules.connects(at(other).is_some()), "{other}");
         }
-        assert!(!rules.may_bind(at("127.0.0.1:4180")));
+        assert!(!rules.binds(at("127.0.0.1:4180")).is_some());
     }
 
     #[test]
@@ -113,8 +148,8 @@ mod tests {
             ("127.0.0.1:0", false, false),
         ];
         for (address, connect, bind) in table {
-            assert_eq!(rules.may_connect(at(address)), connect, "connect {address}");
-            assert_eq!(rules.may_bind(at(address)), bind, "bind {address}");
+            assert_eq!(rules.connects(at(address).is_some()), connect, "connect {address}");
+            assert_eq!(rules.binds(at(address).is_some()), bind, "bind {address}");
         }
     }
 }
