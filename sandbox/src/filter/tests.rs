@@ -128,7 +128,7 @@ fn calls_are_closed_by_what_they_do() {
         (libc::SYS_chmod, [1, 0o755, 0, 0, 0, 0], ALLOW),
         (libc::SYS_fchmod, [1, 0o2755, 0, 0, 0, 0], errno(1)),
         (libc::SYS_fchmodat, [3, 1, 0o6755, 0, 0, 0], errno(1)),
-        (libc::SYS_fchmodat2, [3, 1, 0o4000, 0, 0, 0], errno(1)),
+        (FCHMODAT2, [3, 1, 0o4000, 0, 0, 0], errno(1)),
         (libc::SYS_mknodat, [3, 1, 0o104_755, 0, 0, 0], errno(1)),
         (libc::SYS_creat, [1, 0o4755, 0, 0, 0, 0], errno(1)),
         (libc::SYS_open, [1, create, 0o4755, 0, 0, 0], errno(1)),
