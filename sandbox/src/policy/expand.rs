@@ -108,8 +108,7 @@ impl Variables {
         let known = |(name, _): &(&'static str, _)| {
             get(name).filter(|value| !value.is_empty()).map(|value| (*name, value))
         };
-        let uid = rustix::process::getuid().as_raw();
-        Self { values: BEGINNINGS.iter().filter_map(known).collect(), uid }
+        Self { values: BEGINNINGS.iter().filter_map(known).collect(), uid: own_user() }
     }
 
     /// The path that a rule is about.
@@ -152,4 +151,13 @@ impl Variables {
             (_, None) => Err((name, "is not set")),
         }
     }
+}
+
+/// The number of the user whose process this is. Zero where users have none, as on Windows: its
+/// directories are not those that a policy names by number.
+fn own_user() -> u32 {
+    #[cfg(unix)]
+    return rustix::process::getuid().as_raw();
+    #[cfg(not(unix))]
+    0
 }
