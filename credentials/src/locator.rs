@@ -8,6 +8,9 @@ use crate::{Grant, OAuth2Config, ParseError, Provided, VaultConfig, VaultField};
 /// The service that plain names belong to in the OS keyring.
 pub(crate) const KEYRING_SERVICE: &str = "nono";
 
+/// The option of keyring references.
+const GO_KEYRING: &str = "?decode=go-keyring";
+
 /// Schemes that are part of the configuration language but that this version cannot serve.
 const PLANNED: [&str; 2] = ["apple-password", "apple-passwords"];
 
@@ -42,6 +45,9 @@ pub enum Locator {
         service: String,
         /// The account within the service.
         account: String,
+        /// `?decode=go-keyring`: whether it was stored by programs in Go that mark and encode
+        /// what they store.
+        is_encoded: bool,
     },
     /// `env://NAME`: an environment variable of this process.
     Env(String),
@@ -150,7 +156,9 @@ impl Locator {
     /// keyring names have one.
     pub fn plain_name(&self) -> Option<&str> {
         match self {
-            Self::Keyring { service, account } if service == KEYRING_SERVICE => Some(account),
+            Self::Keyring { service, account, is_encoded: false } if service == KEYRING_SERVICE => {
+                Some(account)
+            }
             _ => None,
         }
     }
@@ -159,7 +167,10 @@ impl Locator {
 impl fmt::Display for Locator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Keyring { service, account } => write!(f, "keyring://{service}/{account}"),
+            Self::Keyring { service, account, is_encoded } => {
+                let options = if *is_encoded { GO_KEYRING } else { "" };
+                write!(f, "keyring://{service}/{account}{options}")
+            }
             Self::Env(name) => write!(f, "env://{name}"),
             Self::File(path) => write!(f, "file://{}", path.display()),
             Self::OnePassword(reference) => f.write_str(reference),
@@ -177,10 +188,14 @@ fn keyring(service: &str, account: &str) -> Result<Locator, ParseError> {
     if !fit(service) || !fit(account) {
         return Err(invalid("keyring service and account must be 1 to 1024 printable characters"));
     }
+    let (account, is_encoded) = match account.strip_suffix(GO_KEYRING) {
+        Some(account) if !account.is_empty() => (account, true),
+        _ => (account, false),
+    };
     if account.contains('?') {
-        return Err(ParseError::Unsupported("keyring options (`?…`) are not built yet".into()));
+        return Err(invalid(format!("the one option of keyring references is `{GO_KEYRING}`")));
     }
-    Ok(Locator::Keyring { service: service.into(), account: account.into() })
+    Ok(Locator::Keyring { service: service.into(), account: account.into(), is_encoded })
 }
 
 fn env(name: &str) -> Result<Locator, ParseError> {
@@ -245,10 +260,12 @@ mod tests {
         let keyring = |service: &str, account: &str| Locator::Keyring {
             service: service.into(),
             account: account.into(),
+            is_encoded: account == "encoded",
         };
         for (text, place) in [
             ("openai-key", keyring("nono", "openai-key")),
             ("keyring://corp/llm", keyring("corp", "llm")),
+            ("keyring://corp/encoded?decode=go-keyring", keyring("corp", "encoded")),
             ("env://OPENAI_KEY", Locator::Env("OPENAI_KEY".into())),
             ("file:///run/key", Locator::File("/run/key".into())),
             ("op://v/i/s/f", Locator::OnePassword("op://v/i/s/f".into())),
@@ -268,9 +285,17 @@ mod tests {
 
     #[test]
     fn malformed_and_unknown_forms_are_refused() {
-        for text in
-            ["", "keyring://x", "env://", "env://A-B", "env://1A", "file://rel", "file:///a/../b"]
-        {
+        for text in [
+            "",
+            "a?b",
+            "keyring://s/a?x=y",
+            "keyring://x",
+            "env://",
+            "env://A-B",
+            "env://1A",
+            "file://rel",
+            "file:///a/../b",
+        ] {
             assert!(matches!(Locator::parse(text), Err(ParseError::Invalid(_))), "{text}");
         }
         assert!(matches!(Locator::parse("exec://x"), Err(ParseError::Invalid(_))));

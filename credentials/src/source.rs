@@ -90,7 +90,9 @@ pub(crate) fn open(locator: &Locator) -> Box<dyn Source> {
     match locator.clone() {
         Locator::Env(name) => Box::new(env::Variable(name)),
         Locator::File(path) => Box::new(file::KeyFile(path)),
-        Locator::Keyring { service, account } => Box::new(keyring::Account { service, account }),
+        Locator::Keyring { service, account, is_encoded } => {
+            Box::new(keyring::Place { service, account, is_encoded })
+        }
         Locator::OnePassword(reference) => Box::new(onepassword::Field(reference)),
         Locator::Bitwarden { item, field } => Box::new(bitwarden::Item { item, field }),
         Locator::Command { argv, .. } => Box::new(command::Program(argv)),

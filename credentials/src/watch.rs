@@ -8,13 +8,17 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{fs, io};
 
 use tokio::sync::Notify;
 
 /// How long a change may go unnoticed.
 const INTERVAL: Duration = Duration::from_millis(100);
+
+/// How coarse the times of a file system may be. What was changed so shortly before it was looked
+/// at may be changed again without a trace, and so counts as changed at the next look.
+const COARSENESS: Duration = Duration::from_millis(50);
 
 /// A file that is looked at, until this is dropped.
 #[derive(Debug)]
@@ -33,14 +37,14 @@ impl Watch {
         let changes = Arc::new(Notify::new());
         let (end, ended) = channel();
         let notify = Arc::clone(&changes);
-        let mut seen = stamp(&path);
+        let mut seen = Stamp::of(&path);
         let look = move || {
             while ended.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
-                let now = stamp(&path);
-                if now != seen {
-                    seen = now;
+                let now = Stamp::of(&path);
+                if now.state != seen.state || seen.is_young {
                     notify.notify_one();
                 }
+                seen = now;
             }
         };
         std::thread::Builder::new().name("nono-key-file".into()).spawn(look)?;
@@ -53,16 +57,72 @@ impl Watch {
     }
 }
 
-/// What tells one state of a file from another. The time of the last change of its metadata is
-/// among it: nobody can set that back.
-fn stamp(path: &Path) -> Option<[i64; 6]> {
-    let metadata = fs::metadata(path).ok()?;
-    Some([
-        metadata.dev().cast_signed(),
-        metadata.ino().cast_signed(),
-        metadata.size().cast_signed(),
-        metadata.mtime_nsec(),
-        metadata.ctime(),
-        metadata.ctime_nsec(),
-    ])
+/// What tells one state of a file from another.
+struct Stamp {
+    /// Where it is, its size, and when it was written and changed: the last, nobody can set back.
+    /// `None` where there is no file.
+    state: Option<[i64; 7]>,
+    /// Whether it changed just before.
+    is_young: bool,
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Self {
+        let now = SystemTime::now();
+        let Ok(metadata) = fs::metadata(path) else { return Self { state: None, is_young: false } };
+        let changed = Duration::from_secs(metadata.ctime().try_into().unwrap_or_default())
+            + Duration::from_nanos(metadata.ctime_nsec().try_into().unwrap_or_default());
+        let is_young = now.duration_since(UNIX_EPOCH).is_ok_and(|now| now < changed + COARSENESS);
+        let state = [
+            metadata.dev().cast_signed(),
+            metadata.ino().cast_signed(),
+            metadata.size().cast_signed(),
+            metadata.mtime(),
+            metadata.mtime_nsec(),
+            metadata.ctime(),
+            metadata.ctime_nsec(),
+        ];
+        Self { state: Some(state), is_young }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::{INTERVAL, Watch};
+
+    #[tokio::test]
+    async fn a_file_is_noticed_however_it_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for name in ["a", "b"] {
+            fs::create_dir(at(name)).unwrap();
+            fs::write(at(name).join("key"), "same-size").unwrap();
+        }
+        symlink(at("a"), at("now")).unwrap();
+        let file = at("now").join("key");
+        let watch = Watch::new(file.clone()).unwrap();
+        let changes: [(&str, &dyn Fn()); 5] = [
+            ("its directory's link is moved", &|| {
+                symlink(at("b"), at("new")).unwrap();
+                fs::rename(at("new"), at("now")).unwrap();
+            }),
+            ("it is written to", &|| fs::write(&file, "other-one").unwrap()),
+            ("it is removed", &|| fs::remove_file(&file).unwrap()),
+            ("it is made", &|| fs::write(&file, "again-new").unwrap()),
+            ("it is replaced", &|| fs::rename(at("a").join("key"), &file).unwrap()),
+        ];
+        for (what, change) in changes {
+            // What changed a moment ago counts as changed once more.
+            while timeout(3 * INTERVAL, watch.changed()).await.is_ok() {}
+            change();
+            let noticed = timeout(Duration::from_secs(20), watch.changed()).await;
+            assert!(noticed.is_ok(), "not noticed: {what}");
+        }
+    }
 }

@@ -3,31 +3,38 @@
 
 use std::collections::HashMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use keyring::{Entry, Error};
 
-use super::{Fault, Fetched, Fetching, Inquiry, Source};
+use super::{Fault, Fetching, Inquiry, Source};
 use crate::locator::KEYRING_SERVICE;
 use crate::{Locator, Secret};
 
 /// See the module.
-pub(super) struct Account {
+pub(super) struct Place {
     pub(super) service: String,
     pub(super) account: String,
+    pub(super) is_encoded: bool,
 }
 
-impl Source for Account {
+impl Source for Place {
     fn fetch<'a>(&'a self, inquiry: &'a Inquiry) -> Fetching<'a> {
         let (service, account) = (self.service.clone(), self.account.clone());
-        Box::pin(inquiry.off_thread(move || read(&service, &account)))
+        let is_encoded = self.is_encoded;
+        Box::pin(inquiry.off_thread(move || {
+            let secret = read(&service, &account)?;
+            Ok(if is_encoded { decode(&secret)? } else { secret }.into())
+        }))
     }
 }
 
-fn read(service: &str, account: &str) -> Result<Fetched, Fault> {
+fn read(service: &str, account: &str) -> Result<Secret, Fault> {
     match Entry::new(service, account).and_then(|entry| entry.get_secret()) {
-        Ok(bytes) if !bytes.is_empty() => Ok(Secret::new(bytes).into()),
+        Ok(bytes) if !bytes.is_empty() => Ok(Secret::new(bytes)),
         Ok(_) | Err(Error::NoEntry) => {
-            let name = Locator::Keyring { service: service.into(), account: account.into() };
-            let name = name.plain_name().map_or_else(|| name.to_string(), str::to_owned);
+            let is_plain = service == KEYRING_SERVICE;
+            let name = if is_plain { account } else { &format!("keyring://{service}/{account}") };
             let hint = format!("store it with: python -m nono_py credential set {name}");
             Err(Fault::Missing(hint))
         }
@@ -35,12 +42,22 @@ fn read(service: &str, account: &str) -> Result<Fetched, Fault> {
     }
 }
 
+/// What the libraries of Go stored: marked, and in Base64; or as it is, where they found no need.
+fn decode(stored: &Secret) -> Result<Secret, Fault> {
+    let Some(encoded) = stored.expose().strip_prefix(b"go-keyring-base64:") else {
+        return Ok(Secret::new(stored.expose().to_vec()));
+    };
+    let decoded = BASE64.decode(encoded);
+    // What is wrong with it would quote it.
+    decoded.map(Secret::new).map_err(|_| Fault::Unavailable("it is not Base64, as marked".into()))
+}
+
 /// Stores `secret` at `locator`, in place of what is there.
 ///
 /// # Errors
 /// The place is not in the keyring, the secret is empty or no text, or the keyring refused.
 pub fn store(locator: &Locator, secret: &Secret) -> Result<(), Fault> {
-    let Locator::Keyring { service, account } = locator else {
+    let Locator::Keyring { service, account, is_encoded: false } = locator else {
         let reason = "only the keyring is written to: give a name, or keyring://service/account";
         return Err(Fault::Unavailable(reason.into()));
     };
@@ -82,4 +99,21 @@ fn unavailable(error: &Error) -> Fault {
         _ => format!("the keyring could not be asked: {error}"),
     };
     Fault::Unavailable(reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Fault, decode};
+    use crate::Secret;
+
+    #[test]
+    fn what_programs_in_go_stored_is_decoded() {
+        let decode = |stored: &str| decode(&Secret::new(stored.into()));
+        assert_eq!(decode("go-keyring-base64:c2stMQ==").unwrap().expose(), b"sk-1");
+        assert_eq!(decode("sk-1").unwrap().expose(), b"sk-1");
+        let Err(Fault::Unavailable(said)) = decode("go-keyring-base64:sk_1!") else {
+            panic!("it was taken");
+        };
+        assert!(!said.contains("sk_1"), "{said}");
+    }
 }
