@@ -4,10 +4,13 @@
 #![expect(clippy::unwrap_used, reason = "test helpers fail their test")]
 
 use std::fs::{self, Permissions};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read as _, Write as _, pipe};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{SocketAddr as Name, UnixListener};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nono_sandbox::{Access, Command};
@@ -184,6 +187,49 @@ fn own_unix_sockets_work_in_writable_directories() {
             assert_eq!(said, OK, "{user:?} {network}");
         }
     }
+}
+
+#[test]
+fn abstract_sockets_are_reached_within_the_sandbox_only() {
+    for user in User::ALL {
+        for network in ["block=", "proxy=127.0.0.1:9"] {
+            let name = format!("nono-seal-{}-{user:?}", std::process::id());
+            let said = inside(user, &[network], &["abstract-own", &name]);
+            assert_eq!(said, OK, "{user:?} {network}");
+            let address = Name::from_abstract_name(&name).unwrap();
+            let _listener = UnixListener::bind_addr(&address).unwrap();
+            let said = inside(user, &[network], &["abstract-connect", &name]);
+            assert_eq!(said, DENIED, "{user:?} {network}");
+        }
+    }
+}
+
+#[test]
+fn a_name_that_was_given_up_is_anybodys() {
+    let name = format!("nono-lost-{}", std::process::id());
+    let ((their_in, mut tell), (mut told, their_out)) = (pipe().unwrap(), pipe().unwrap());
+    let run = thread::spawn({
+        let name = name.clone();
+        move || {
+            let mut caps = system();
+            caps.block_network();
+            allow(&mut caps, PROBE, Access::Read);
+            let mut command = Command::new(PROBE);
+            command.args(["abstract-lost", &name]);
+            command.stdin(OwnedFd::from(their_in)).stdout(OwnedFd::from(their_out));
+            command.run(&caps).unwrap()
+        }
+    });
+    let mut line = [0; 5];
+    told.read_exact(&mut line).unwrap();
+    assert_eq!(&line, b"free\n");
+    let address = Name::from_abstract_name(&name).unwrap();
+    let _listener = UnixListener::bind_addr(&address).unwrap();
+    tell.write_all(b"\n").unwrap();
+    assert_eq!(run.join().unwrap().exit_code, 0);
+    let mut said = String::new();
+    told.read_to_string(&mut said).unwrap();
+    assert_eq!(said, "13\n");
 }
 
 #[test]

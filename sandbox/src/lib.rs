@@ -44,8 +44,8 @@
 //!   choice. So does a [`Command`] within the sandbox of another, and both say so in the
 //!   [`Enforcement`].
 //! * With the network open, a unix socket with a path can be connected to before Landlock ABI 9.
-//! * With it limited, abstract unix sockets cannot be connected to at all, not even a process's
-//!   own, and whoever is connected to sees the parent's process number, not the child's.
+//! * With it limited, a process connects to an abstract unix socket of its own sandbox as long as
+//!   the process that began to listen at it has it open under the same number, and whoever is connected to sees the parent's process number, not the child's.
 //! * Where a container forbids `pidfd_getfd`, a limited process cannot connect to unix sockets of
 //!   its own, nor listen if it has TCP, and sockets lose the options set before they are connected.
 //! * `stat` works on files that are not granted. `chmod`, `chown`, `utimes` and extended attributes

@@ -57,7 +57,7 @@ fn run(args: &[&str]) -> io::Result<()> {
         ["threads", scenario, path] => threads::run(scenario, path),
         [
             "inside" | "unix-connect" | "unix-own" | "slow-connect" | "quick-connect" | "peer"
-            | "make" | "control" | "change",
+            | "make" | "control" | "change" | "abstract-own" | "abstract-lost",
             ..,
         ] => reach::run(args),
         [

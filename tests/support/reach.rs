@@ -3,7 +3,8 @@
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd as _, AsRawFd as _};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr as Name, UnixListener, UnixStream};
 use std::path::Path;
 use std::thread;
 
@@ -20,6 +21,8 @@ pub(super) fn run(args: &[&str]) -> io::Result<()> {
             stream.write_all(b"x")
         }
         ["unix-own", path] => own_server(path),
+        ["abstract-own", name] => own_name(name),
+        ["abstract-lost", name] => lost_name(name),
         ["quick-connect", address] => quick_connect(address.parse().unwrap()),
         ["slow-connect", path, own] => slow_connect(path, own),
         ["make", kind, path] => make(kind, path),
@@ -120,6 +123,28 @@ fn make(kind: &str, path: &str) -> io::Result<()> {
         _ => (FileType::RegularFile, 0),
     };
     Ok(mknodat(CWD, path, kind, Mode::RUSR, device)?)
+}
+
+/// Serves at a name, and has a child of its own connect to it.
+fn own_name(name: &str) -> io::Result<()> {
+    let listener = UnixListener::bind_addr(&Name::from_abstract_name(name)?)?;
+    let own = std::env::current_exe()?;
+    let child = std::process::Command::new(own).args(["abstract-connect", name]).output()?;
+    assert_eq!(child.stdout, b"ok\n");
+    let stream = UnixStream::connect_addr(&Name::from_abstract_name(name)?)?;
+    drop((listener.accept()?, listener.accept()?, stream));
+    Ok(())
+}
+
+/// Serves at a name, gives it up, says so, and connects to it when told to.
+fn lost_name(name: &str) -> io::Result<()> {
+    let address = Name::from_abstract_name(name)?;
+    let listener = UnixListener::bind_addr(&address)?;
+    UnixStream::connect_addr(&address)?;
+    drop(listener);
+    println!("free");
+    io::stdin().read_line(&mut String::new())?;
+    UnixStream::connect_addr(&address).map(drop)
 }
 
 /// Serves at a path and connects to itself.

@@ -16,11 +16,11 @@ pub(super) enum Address {
     Internet(SocketAddr),
     /// A unix socket with a path.
     Path(PathBuf),
-    /// A unix socket with a name that is no path, or without any.
-    Abstract,
+    /// A unix socket with a name that is no path.
+    Abstract(Vec<u8>),
     /// None: the socket's association is to be dissolved.
     Unspecified,
-    /// Of a family that has no place here.
+    /// Of a family that has no place here, or a unix socket without a name.
     Other,
 }
 
@@ -53,11 +53,15 @@ fn internet6(rest: &[u8]) -> Option<SocketAddrV6> {
     Some(SocketAddrV6::new(Ipv6Addr::from(*ip), port, flow, u32::from_ne_bytes(*scope)))
 }
 
-/// A path ends at its first NUL; a name that begins with one is no path.
-fn unix(path: &[u8]) -> Address {
-    match path.split(|byte| *byte == 0).next() {
-        Some(path) if !path.is_empty() => Address::Path(OsStr::from_bytes(path).into()),
-        _ => Address::Abstract,
+/// A path ends at its first NUL; what begins with one is a name, and all the rest belongs to it.
+fn unix(bytes: &[u8]) -> Address {
+    match bytes.split_first() {
+        None => Address::Other,
+        Some((0, name)) => Address::Abstract(name.into()),
+        Some(_) => {
+            let path = bytes.split(|byte| *byte == 0).next().unwrap_or(bytes);
+            Address::Path(OsStr::from_bytes(path).into())
+        }
     }
 }
 
@@ -84,9 +88,10 @@ mod tests {
 
         assert_eq!(parse(&bytes(libc::AF_UNIX, b"/a\0b")), Some(Address::Path("/a".into())));
         assert_eq!(parse(&bytes(libc::AF_UNIX, b"a")), Some(Address::Path("a".into())));
-        for nameless in [&b""[..], b"\0name"] {
-            assert_eq!(parse(&bytes(libc::AF_UNIX, nameless)), Some(Address::Abstract));
-        }
+        let name = |name: &[u8]| Some(Address::Abstract(name.into()));
+        assert_eq!(parse(&bytes(libc::AF_UNIX, b"\0name")), name(b"name"));
+        assert_eq!(parse(&bytes(libc::AF_UNIX, b"\0a\0b\0")), name(b"a\0b\0"));
+        assert_eq!(parse(&bytes(libc::AF_UNIX, b"")), Some(Address::Other));
         assert_eq!(parse(&bytes(libc::AF_UNSPEC, b"")), Some(Address::Unspecified));
         assert_eq!(parse(&bytes(libc::AF_NETLINK, &[0; 10])), Some(Address::Other));
         assert_eq!(parse(&[1]), None);

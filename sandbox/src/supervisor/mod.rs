@@ -9,6 +9,7 @@
 mod address;
 mod handover;
 mod metadata;
+mod names;
 mod subject;
 mod unix;
 mod wait;
@@ -28,6 +29,7 @@ use crate::sys::{Answer, Notification, answer, is_waiting, read_memory, receive}
 use address::{Address, parse};
 pub(crate) use handover::{Handover, Service, Supervision, judge};
 use metadata::Writable;
+use names::Names;
 use subject::Subject;
 use unix::{UnixSockets, is_like_us};
 use wait::{Connecting, Progress, Target};
@@ -44,6 +46,7 @@ struct Supervisor {
     listener: OwnedFd,
     rules: Rules,
     sockets: UnixSockets,
+    names: Names,
     writable: Writable,
     is_stopping: AtomicBool,
     waiting: AtomicUsize,
@@ -74,6 +77,7 @@ impl Supervisor {
             listener,
             rules,
             sockets,
+            names: Names::default(),
             writable,
             is_stopping: AtomicBool::new(false),
             waiting: AtomicUsize::new(0),
@@ -147,11 +151,14 @@ impl Supervisor {
                 let file = self.sockets.reach(call.thread, &path)?;
                 (net::AddressFamily::UNIX, Target::Unix(file))
             }
+            Address::Abstract(name) => {
+                (net::AddressFamily::UNIX, Target::Named(self.names.hold(&name)?))
+            }
             Address::Unspecified => {
                 let subject = Subject::take(self, call, None)?;
                 return Ok(Progress::Ended(net::connect_unspec(subject.socket())));
             }
-            Address::Internet(_) | Address::Abstract | Address::Other => return Err(Errno::ACCESS),
+            Address::Internet(_) | Address::Other => return Err(Errno::ACCESS),
         };
         if family == net::AddressFamily::UNIX && !is_like_us(call.thread) {
             // Whoever listens is told our identity, and our rights to the file count.
@@ -191,7 +198,9 @@ impl Supervisor {
             Address::Internet(_) | Address::Unspecified => return Err(Errno::ACCESS),
             // Landlock judges the making of a socket's file, and refuses TCP whatever the
             // arguments have become by then.
-            Address::Path(_) | Address::Abstract | Address::Other => return Ok(Answer::Continue),
+            Address::Path(_) | Address::Abstract(_) | Address::Other => {
+                return Ok(Answer::Continue);
+            }
         };
         if at.port() < FIRST_UNPRIVILEGED && !is_like_us(call.thread) {
             return Err(Errno::ACCESS);
@@ -227,6 +236,7 @@ impl Supervisor {
         net::listen(socket, backlog.cast_signed())?;
         if is_unix {
             self.sockets.learn(call.thread, socket);
+            self.names.learn(call.thread, subject::number(call).cast_signed(), socket);
         }
         Ok(Answer::Done)
     }

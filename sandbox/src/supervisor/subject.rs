@@ -28,10 +28,8 @@ impl Subject {
         call: &Notification,
         family: Option<AddressFamily>,
     ) -> Result<Self, Errno> {
-        // The kernel takes the low half.
-        #[expect(clippy::cast_possible_truncation, reason = "as the kernel does")]
-        let number = call.arguments[0] as u32;
-        let process = open_process(call.thread)?;
+        let number = number(call);
+        let process = open_thread(call.thread)?;
         if !supervisor.holds(call) {
             return Err(Errno::INTR);
         }
@@ -74,6 +72,14 @@ impl Subject {
     }
 }
 
+/// A call's number for its socket.
+pub(super) fn number(call: &Notification) -> u32 {
+    // The kernel takes the low half.
+    #[expect(clippy::cast_possible_truncation, reason = "as the kernel does")]
+    let number = call.arguments[0] as u32;
+    number
+}
+
 /// Whether a socket of the internet has a port.
 pub(super) fn is_bound(socket: BorrowedFd<'_>) -> Result<bool, Errno> {
     let address = std::net::SocketAddr::try_from(getsockname(socket)?);
@@ -81,13 +87,17 @@ pub(super) fn is_bound(socket: BorrowedFd<'_>) -> Result<bool, Errno> {
 }
 
 /// A thread, if the kernel knows how to hold one (Linux 6.9), or else its process.
-fn open_process(thread: i32) -> Result<OwnedFd, Errno> {
+fn open_thread(thread: i32) -> Result<OwnedFd, Errno> {
     const THREAD: PidfdFlags = PidfdFlags::from_bits_retain(libc::O_EXCL.unsigned_abs());
     let pid = Pid::from_raw(thread).ok_or(Errno::SRCH)?;
     match pidfd_open(pid, THREAD) {
-        Err(Errno::INVAL) => {}
-        opened => return opened,
+        Err(Errno::INVAL) => open_process(thread),
+        opened => opened,
     }
+}
+
+/// The process of a thread.
+pub(super) fn open_process(thread: i32) -> Result<OwnedFd, Errno> {
     let status = fs::read_to_string(format!("/proc/{thread}/status")).map_err(|e| errno(&e))?;
     let line = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
     let process = line.and_then(|number| Pid::from_raw(number.trim().parse().ok()?));

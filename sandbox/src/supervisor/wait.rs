@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_timeout};
-use rustix::net::{SocketAddrUnix, connect};
+use rustix::net::{SocketAddrUnix, connect, getsockname};
 
 use super::Supervisor;
 use super::subject::Subject;
@@ -26,6 +26,8 @@ pub(super) enum Target {
     Internet(SocketAddr),
     /// The socket's file, held open so that its name says nothing any more.
     Unix(OwnedFd),
+    /// The listening socket whose name is connected to, held open so that no other takes it.
+    Named(OwnedFd),
 }
 
 /// How far a connection has come.
@@ -79,6 +81,12 @@ impl Connecting {
         call: &Notification,
     ) -> Option<Result<(), Errno>> {
         while supervisor.holds(call) {
+            if let Target::Named(listener) = &self.target
+                && !supervisor.names.has(listener)
+            {
+                // Nobody but us has it any more.
+                return Some(Err(Errno::CONNREFUSED));
+            }
             match self.attempt(SLICE).transpose() {
                 None => {}
                 Some(result) => {
@@ -122,6 +130,7 @@ impl Connecting {
                 let path = format!("/proc/self/fd/{}", file.as_raw_fd());
                 connect(socket, &SocketAddrUnix::new(path)?)
             }
+            Target::Named(listener) => connect(socket, &getsockname(listener)?),
         }
     }
 }
