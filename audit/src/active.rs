@@ -39,6 +39,11 @@ impl Active {
         let _recorder = self.lock(shard).try_remove(key);
     }
 
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        (0..SHARDS).map(|shard| self.lock(shard).len()).sum()
+    }
+
     /// All of them, in no order.
     pub(crate) fn all(&self) -> Vec<Arc<Recorder>> {
         let mut all = Vec::new();

@@ -28,6 +28,7 @@ mod chain;
 mod consumer;
 mod file;
 mod log;
+mod metrics;
 mod record;
 mod recorder;
 pub mod redact;
@@ -39,6 +40,7 @@ pub use chain::Hash;
 pub use consumer::{Batch, Consumer, Waited};
 pub use file::{Fault, FileOptions, FileSink, Verified, verify};
 pub use log::{Bounds, Overflow, Permit, Sender};
+pub use metrics::{Metrics, Now};
 pub use record::{Record, RecordId, Session};
 pub use recorder::Recorder;
 pub use words::{

@@ -272,6 +272,18 @@ impl Sender {
         Permit::reserve(&self.shared, self.shared.opened.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// How many exchanges run.
+    pub fn running(&self) -> usize {
+        self.shared.active.len()
+    }
+
+    /// How many records the slowest consumer has not yet taken.
+    pub fn waiting(&self) -> u64 {
+        let state = self.shared.lock();
+        let oldest = state.cursors.iter().map(|(_, cursor)| cursor.at).min();
+        state.next - oldest.unwrap_or(state.next)
+    }
+
     /// Says that the proxy is being shut down: what is abandoned from now on is abandoned by it.
     pub fn close(&self) {
         self.shared.closed.store(true, Ordering::Relaxed);

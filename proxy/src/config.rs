@@ -9,6 +9,7 @@ use std::time::Duration;
 use nix::sys::resource::{Resource, getrlimit};
 use nono_audit::{FileOptions, Overflow};
 use nono_credentials::{OAuth2Config, Provided, VaultConfig};
+use tokio::sync::Semaphore;
 
 use crate::allowlist::{Allowlist, HostPattern, HostSet};
 use crate::preset;
@@ -36,6 +37,9 @@ pub struct ProxyConfig {
     pub max_connections: usize,
     /// The file that records are written to, besides what consumers take.
     pub audit_file: Option<FileOptions>,
+    /// The address of a listener that answers `GET /metrics`, for Prometheus, to whoever can
+    /// reach it; none by default. Port 0 takes a free one.
+    pub metrics: Option<SocketAddr>,
     /// Time limits and sizes.
     pub limits: Limits,
 }
@@ -51,6 +55,7 @@ impl Default for ProxyConfig {
             require_auth: true,
             max_connections: 256,
             audit_file: None,
+            metrics: None,
             limits: Limits::default(),
         }
     }
@@ -362,6 +367,11 @@ impl Settings {
             max_connections: config.max_connections,
             limits: checked(&config.limits)?,
         })
+    }
+
+    /// How many client connections may be open.
+    pub(crate) fn max_sockets(&self) -> usize {
+        self.limits.max_client_connections.min(Semaphore::MAX_PERMITS)
     }
 
     /// Whether clients are meant to reach something on loopback through the proxy.

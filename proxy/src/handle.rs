@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use nono_audit::{Bounds, Consumer, FileSink, Log, Record, Session, Sink};
+use nono_audit::{Bounds, Consumer, FileSink, Log, Metrics, Record, Session, Sink};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use crate::admin;
 use crate::config::{ProxyConfig, Settings};
 use crate::environment;
 use crate::error::StartError;
@@ -33,6 +34,7 @@ pub struct ProxyHandle {
     /// Cancelled when every thread is about to end.
     ended: CancellationToken,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    metrics_addr: Option<SocketAddr>,
     /// Where the threads are; a forked child has a copy of the handle but not of them.
     process: u32,
 }
@@ -52,7 +54,15 @@ impl ProxyHandle {
             disk: settings.limits.audit_disk,
             overflow: settings.limits.audit_overflow,
         };
-        let (sender, log) = Log::open(session()?, bounds, sinks(&config)?)?;
+        let admin = config.metrics.map(listen).transpose()?;
+        let metrics_addr = admin.as_ref().map(|(_, addr)| *addr);
+        let mut sinks = sinks(&config)?;
+        let admin = admin.map(|(listener, _)| {
+            let metrics = Metrics::new();
+            sinks.push(Box::new(metrics.clone()));
+            (listener, metrics)
+        });
+        let (sender, log) = Log::open(session()?, bounds, sinks)?;
         let records = Mutex::new(log.subscribe());
         let shared = Arc::new(Shared::new(settings, addr, token, sender));
         let (deadline, until) = watch::channel(None);
@@ -78,6 +88,7 @@ impl ProxyHandle {
                 };
                 tokio::select! {
                     () = serving => {}
+                    () = admin::answer_to(admin, &shared) => {}
                     () = prepare::keep(&shared) => {}
                 }
             }
@@ -90,6 +101,7 @@ impl ProxyHandle {
             deadline,
             ended,
             threads: Mutex::new(threads),
+            metrics_addr,
             process: std::process::id(),
         };
         let lost = |_| std::io::Error::other("the listener was lost");
@@ -100,6 +112,11 @@ impl ProxyHandle {
     /// The address that the proxy listens on.
     pub fn addr(&self) -> SocketAddr {
         self.shared.addr
+    }
+
+    /// The address of the listener for metrics, if there is one.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics_addr
     }
 
     /// The variables that lead HTTP clients to the proxy, session token included.

@@ -20,6 +20,7 @@
 
 #![forbid(unsafe_code)]
 
+mod admin;
 mod config;
 mod drain;
 mod handle;

@@ -26,7 +26,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder as RuntimeBuilder, Runtime};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::timeout;
 use tokio_util::sync::DropGuard;
 use tokio_util::task::TaskTracker;
@@ -112,18 +112,18 @@ pub(crate) async fn accept(
     queues: Vec<mpsc::Sender<Accepted>>,
     shared: &Arc<Shared>,
 ) {
-    let most = shared.settings.limits.max_client_connections.min(Semaphore::MAX_PERMITS);
-    let sockets = Arc::new(Semaphore::new(most));
     let mut next = queues.iter().cycle();
     // The runtime's own listener would register each connection here before its worker does.
     #[expect(deprecated, reason = "safe code has nothing else; a listener's descriptor is its own")]
     let Ok(listener) = AsyncFd::with_interest(listener, Interest::READABLE) else { return };
     while let Some(accepted) = shared.drain.run_until_begun(accept_one(&listener)).await {
         match (accepted, next.next()) {
-            (Ok((stream, peer)), Some(queue)) => match Arc::clone(&sockets).try_acquire_owned() {
-                Ok(socket) => deal(queue, stream, peer, socket).await,
-                Err(_) => overflow::turn_away(stream, peer, shared),
-            },
+            (Ok((stream, peer)), Some(queue)) => {
+                match Arc::clone(&shared.sockets).try_acquire_owned() {
+                    Ok(socket) => deal(queue, stream, peer, socket).await,
+                    Err(_) => overflow::turn_away(stream, peer, shared),
+                }
+            }
             _ => drop(timeout(ACCEPT_PAUSE, shared.drain.begun()).await),
         }
     }

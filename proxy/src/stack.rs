@@ -21,6 +21,7 @@ use std::sync::Arc;
 use http::{HeaderName, Response};
 use nono_audit::Sender;
 use nono_credentials::{Injection, Store};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::{Service, ServiceBuilder};
 
@@ -93,6 +94,8 @@ pub(crate) struct Shared {
     pub(crate) path_tokens: bool,
     /// Query parameters that routes inject into, which records do not show.
     pub(crate) redacted: Vec<String>,
+    /// Places for client connections.
+    pub(crate) sockets: Arc<Semaphore>,
     /// Ends accepting and lets what runs finish.
     pub(crate) drain: Drain,
     /// Cuts what still runs.
@@ -121,6 +124,7 @@ impl Shared {
             }
         }
         let store = Store::new(settings.limits.credential);
+        let sockets = Arc::new(Semaphore::new(settings.max_sockets()));
         Self {
             settings,
             addr,
@@ -130,6 +134,7 @@ impl Shared {
             key_headers,
             path_tokens,
             redacted,
+            sockets,
             drain: Drain::default(),
             cut: CancellationToken::new(),
         }

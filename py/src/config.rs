@@ -63,7 +63,7 @@ impl PyProxyConfig {
         audit_records=250_000, workers=None, pool_idle_timeout_secs=30.0,
         max_client_connections=None, credential_timeout_secs=30.0,
         audit_disk_bytes=1_073_741_824, audit_overflow="refuse",
-        audit_file=None, audit_file_max_bytes=67_108_864, audit_file_keep=0,
+        audit_file=None, audit_file_max_bytes=67_108_864, audit_file_keep=0, metrics_addr=None,
     ))]
     #[expect(clippy::too_many_arguments, reason = "the keyword arguments of the Python class")]
     #[expect(clippy::needless_pass_by_value, reason = "extracted from Python arguments")]
@@ -93,6 +93,7 @@ impl PyProxyConfig {
         audit_file: Option<PathBuf>,
         audit_file_max_bytes: u64,
         audit_file_keep: usize,
+        metrics_addr: Option<&str>,
     ) -> PyResult<Self> {
         if let Some(external) = external_proxy {
             return Err(not_implemented("external_proxy", &external.get().address));
@@ -131,6 +132,7 @@ impl PyProxyConfig {
                 max_bytes: audit_file_max_bytes,
                 keep: audit_file_keep,
             }),
+            metrics: metrics_addr.map(parse_metrics_addr).transpose()?,
             limits,
         };
         inner.check().map_err(config_error)?;
@@ -235,6 +237,12 @@ impl PyProxyConfig {
         self.inner.limits.audit_disk
     }
 
+    /// Where metrics can be asked for.
+    #[getter]
+    fn metrics_addr(&self) -> Option<String> {
+        self.inner.metrics.map(|addr| addr.to_string())
+    }
+
     /// The file that records are written to.
     #[getter]
     fn audit_file(&self) -> Option<PathBuf> {
@@ -269,6 +277,15 @@ fn overflow(text: &str) -> PyResult<Overflow> {
         "count" => Ok(Overflow::Count),
         _ => Err(PyValueError::new_err("audit_overflow must be 'refuse' or 'count'")),
     }
+}
+
+fn parse_metrics_addr(text: &str) -> PyResult<SocketAddr> {
+    text.parse().map_err(|_| {
+        let value = text.escape_debug();
+        PyValueError::new_err(format!(
+            "metrics_addr '{value}' must be an IP address with a port, like '127.0.0.1:9090'"
+        ))
+    })
 }
 
 /// An address to listen at. Of names only `localhost` is known: any other would have to be

@@ -53,6 +53,12 @@ impl PyProxyHandle {
         self.address().to_string()
     }
 
+    /// Where metrics can be asked for: `http://host:port/metrics`.
+    #[getter]
+    fn metrics_url(&self) -> Option<String> {
+        self.inner.metrics_addr().map(|addr| format!("http://{addr}/metrics"))
+    }
+
     /// Variables that lead a program's traffic through the proxy.
     fn env_vars<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         to_dict(py, self.inner.env_vars())

@@ -1,16 +1,21 @@
 """The records of a proxy, on every way out."""
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import logging
+import shutil
+import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from nono_py import AuditEvent, AuditLogger, ProxyConfig, ProxyHandle, start_proxy
@@ -168,3 +173,60 @@ def test_a_killed_process_leaves_whole_lines_and_the_next_one_goes_on(tmp_path: 
 def test_a_file_that_cannot_be_made_is_said_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="cannot begin the audit log"):
         start_proxy(ProxyConfig(audit_file=tmp_path / "none" / "log"))
+
+
+def test_metrics_count_what_the_records_say() -> None:
+    with start_proxy(ProxyConfig(metrics_addr="127.0.0.1:0")) as proxy:
+        refuse(proxy)
+        assert proxy.metrics_url is not None
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        ending = 'nono_requests_total{mode="reverse",decision="deny",outcome="refused"} 20'
+        deadline = time.monotonic() + 20
+        while ending not in (text := opener.open(proxy.metrics_url).read().decode()):
+            assert time.monotonic() < deadline, text
+        assert 'nono_refusals_total{category="unknown_route",status="404"} 20' in text
+        assert "nono_request_duration_seconds_count 20" in text
+        assert "nono_audit_lag 20" in text
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            opener.open(proxy.metrics_url + "/more")
+    with pytest.raises(urllib.error.URLError):
+        opener.open(proxy.metrics_url)
+
+
+def test_metrics_are_off_by_default(proxy: ProxyHandle) -> None:
+    assert proxy.metrics_url is None
+    with pytest.raises(ValueError, match="metrics_addr 'localhost'"):
+        ProxyConfig(metrics_addr="localhost")
+
+
+@pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is not installed")
+def test_prometheus_scrapes_them(tmp_path: Path) -> None:
+    with start_proxy(ProxyConfig(metrics_addr="127.0.0.1:0")) as proxy:
+        refuse(proxy)
+        assert proxy.metrics_url is not None
+        address = urlsplit(proxy.metrics_url).netloc
+        job = {"job_name": "nono", "static_configs": [{"targets": [address]}]}
+        config = {"global": {"scrape_interval": "1s"}, "scrape_configs": [job]}
+        (tmp_path / "prometheus.yml").write_text(json.dumps(config))
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        command = ["prometheus", "--config.file=prometheus.yml", "--storage.tsdb.path=data"]
+        command.append(f"--web.listen-address=127.0.0.1:{port}")
+        with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL) as process:
+            try:
+                assert scraped(f"http://127.0.0.1:{port}", "nono_refusals_total") == "20"
+            finally:
+                process.terminate()
+
+
+def scraped(prometheus: str, name: str) -> str:
+    """Return a metric's value as soon as Prometheus has it."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            answer = json.load(opener.open(f"{prometheus}/api/v1/query?query={name}", timeout=5))
+            if answer["data"]["result"]:
+                return str(answer["data"]["result"][0]["value"][1])
+        time.sleep(0.2)
+    raise AssertionError(f"{name} was not scraped")

@@ -873,6 +873,7 @@ class ProxyConfig:
         audit_file: _Path | None = None,
         audit_file_max_bytes: int = 67_108_864,
         audit_file_keep: int = 0,
+        metrics_addr: str | None = None,
     ) -> ProxyConfig: ...
     @property
     def allowed_hosts(self) -> list[str]: ...
@@ -940,6 +941,10 @@ class ProxyConfig:
     @property
     def audit_disk_bytes(self) -> int:
         """How many bytes of records are held on disk besides; 0 is none."""
+
+    @property
+    def metrics_addr(self) -> str | None:
+        """The address of a listener for Prometheus; who can reach it can read the metrics."""
 
     @property
     def audit_file(self) -> Path | None:
@@ -1136,6 +1141,10 @@ class ProxyHandle:
     def port(self) -> int: ...
     @property
     def address(self) -> str: ...
+    @property
+    def metrics_url(self) -> str | None:
+        """Where metrics can be asked for, in Prometheus's format."""
+
     def env_vars(self) -> dict[str, str]:
         """Return variables that lead a program's traffic through the proxy."""
 
