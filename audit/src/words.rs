@@ -44,6 +44,8 @@ words! {
     Mode {
         /// A `CONNECT` tunnel.
         Connect = "connect",
+        /// A `CONNECT` tunnel that the proxy ends itself, or a request inside one.
+        ConnectIntercept = "connect_intercept",
         /// A request to a route, or a forwarded plain `http` request (those have no `route_id`).
         Reverse = "reverse",
     }
@@ -114,6 +116,8 @@ words! {
         UpstreamConnectFailed = "upstream_connect_failed",
         /// A tunnel or forward to an upstream that only its route may reach.
         ConnectBypassesL7 = "connect_bypasses_l7",
+        /// An intercepted tunnel whose client did not complete the TLS handshake.
+        InterceptHandshakeFailed = "intercept_handshake_failed",
         /// The request was malformed or ambiguous.
         InvalidRequest = "invalid_request",
         /// No route has the request's prefix.

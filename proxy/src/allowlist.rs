@@ -145,6 +145,16 @@ impl HostSet {
         rule.map(|rule| Match { reach: Reach::Public, rule: Some(rule) })
     }
 
+    /// Whether `target` matches a rule.
+    pub(crate) fn contains(&self, target: &Target) -> bool {
+        self.matches(target).is_some()
+    }
+
+    /// The hosts of the rules; of a wildcard, the domain that it is below of.
+    pub(crate) fn subtrees(&self) -> impl Iterator<Item = Host<String>> {
+        self.exact.keys().cloned().chain(self.below.keys().cloned().map(Host::Domain))
+    }
+
     /// Whether a rule names a loopback host.
     pub(crate) fn names_loopback(&self) -> bool {
         self.exact.keys().any(|host| match host {

@@ -17,7 +17,6 @@ use crate::layers::limit::Limit;
 use crate::leaf::{Leaf, Worker};
 use crate::path;
 use crate::route::{EndpointRules, Route, RouteTable};
-use crate::server::gate::Gate;
 use crate::stack::{Shared, stack};
 use crate::target::{Target, parse_host};
 use crate::upstream::Upstream;
@@ -151,13 +150,15 @@ pub fn stack_runner(
     let (sender, log) = Log::open(Session(0), bounds, Vec::new())?;
     let records = Mutex::new(log.subscribe());
     let shared = Arc::new(Shared::new(settings, config.bind, token.0, sender));
+    let limit = Limit::new(config.max_connections);
     let worker = Worker {
+        limit: limit.clone(),
         shared: Arc::clone(&shared),
         upstream: Upstream::new(&config.limits, config.bind),
         tasks: tokio_util::task::TaskTracker::new(),
     };
-    let stack = stack(&shared, Limit::new(config.max_connections), Leaf::new(worker));
-    let peer = Arc::new(Peer { address: "127.0.0.1:9".into(), gate: Gate::default() });
+    let stack = stack(&shared, limit, Leaf::new(worker));
+    let peer = Arc::new(Peer::new("127.0.0.1:9".into()));
     let run = async move |requests: &[Request<()>]| {
         let mut statuses = Vec::with_capacity(requests.len());
         for request in requests {

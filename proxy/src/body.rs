@@ -15,6 +15,7 @@ use crate::exchange::Peer;
 use crate::idle::Idle;
 use crate::layers::limit::Place;
 use crate::scrub::Scrubber;
+use crate::server::framing::{BAD_TRAILER, is_of_head};
 use crate::server::gate::Fault;
 use crate::upstream::{Cut, Payload};
 
@@ -101,6 +102,9 @@ pub(crate) enum BodyError {
     /// The upstream's failed.
     #[error(transparent)]
     Upstream(#[from] Cut),
+    /// It ends with a trailer that may not be one; the connection knows.
+    #[error("a trailer may not be one")]
+    Trailer,
     /// Nothing came for too long.
     #[error("nothing came for too long")]
     Idle,
@@ -114,7 +118,7 @@ impl BodyError {
             Self::Upstream(Cut::Request(error)) if matches!(**error, Self::Idle) => {
                 Outcome::Timeout
             }
-            Self::Upstream(Cut::Request(_)) => Outcome::ClientAbort,
+            Self::Trailer | Self::Upstream(Cut::Request(_)) => Outcome::ClientAbort,
             Self::Library(_) | Self::Upstream(_) => Outcome::UpstreamAbort,
         }
     }
@@ -221,6 +225,17 @@ impl Body {
         }
     }
 
+    /// Whether these trailers may not be: those that came over HTTP/1.1 were judged as they came.
+    fn refuses(&self, trailers: &HeaderMap) -> bool {
+        let Tap::Request(_, peer) = &self.tap else { return false };
+        let Some(inside) = &peer.inside else { return false };
+        let is_bad = trailers.keys().any(|name| is_of_head(name, &inside.shared.key_headers));
+        if is_bad {
+            peer.gate.blame(Fault::Malformed(BAD_TRAILER));
+        }
+        is_bad
+    }
+
     /// Settles as soon as the last byte is known to have been handed over. That is before it
     /// is written to the socket: whoever has the whole response finds its record in the log,
     /// the place free and the connection in the pool.
@@ -250,7 +265,7 @@ impl http_body::Body for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        let polled = match &mut this.source {
+        let mut polled = match &mut this.source {
             Source::Empty => Poll::Ready(None),
             Source::Full(bytes) => {
                 let bytes = std::mem::take(bytes);
@@ -259,6 +274,11 @@ impl http_body::Body for Body {
             }
             Source::Wire(stream) => stream.poll_frame(cx),
         };
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && frame.trailers_ref().is_some_and(|trailers| this.refuses(trailers))
+        {
+            polled = Poll::Ready(Some(Err(BodyError::Trailer)));
+        }
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(data) = frame.data_ref() {

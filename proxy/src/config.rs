@@ -12,6 +12,7 @@ use nono_credentials::{OAuth2Config, Provided, VaultConfig};
 use tokio::sync::Semaphore;
 
 use crate::allowlist::{Allowlist, HostPattern, HostSet};
+use crate::intercept::Plan;
 use crate::preset;
 use crate::route::{Route, RouteTable};
 
@@ -33,6 +34,8 @@ pub struct ProxyConfig {
     /// none but the right clients reach the proxy: without it, whoever can connect can use the
     /// routes' credentials. A token that is shown is removed all the same.
     pub require_auth: bool,
+    /// Which TLS the proxy ends itself; none of it when absent.
+    pub intercept: Option<InterceptConfig>,
     /// How many exchanges may run at once; 0 is without limit. More are answered 503.
     pub max_connections: usize,
     /// The file that records are written to, besides what consumers take.
@@ -53,6 +56,7 @@ impl Default for ProxyConfig {
             routes: Vec::new(),
             bind: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
             require_auth: true,
+            intercept: None,
             max_connections: 256,
             audit_file: None,
             metrics: None,
@@ -69,6 +73,27 @@ impl ProxyConfig {
     pub fn check(&self) -> Result<(), ConfigError> {
         Settings::parse(self).map(drop)
     }
+}
+
+/// The interception of TLS: `CONNECT` to the upstream of a route, or to a host in `hosts`, ends in
+/// the proxy, which shows a certificate of its own; the requests inside are governed as all
+/// others are.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct InterceptConfig {
+    /// The directory for the files of certificates that clients trust the proxy by; they are
+    /// removed when it stops. It must be the user's own, and writable by nobody else.
+    pub ca_dir: PathBuf,
+    /// Certificates, as PEM, that clients and proxy trust besides those of the system.
+    pub parent_ca_pems: Vec<u8>,
+    /// Hosts that are intercepted besides those of routes; the grammar is that of
+    /// `allowed_hosts`, which must allow them too.
+    pub hosts: Vec<String>,
+    /// Hosts that are not intercepted, whatever else says so: for clients that show certificates
+    /// or know the host's.
+    pub exclude: Vec<String>,
+    /// Whether the authority is limited to the hosts that can be intercepted, which not every TLS
+    /// library understands.
+    pub name_constraints: bool,
 }
 
 /// Time limits and sizes, each with a default that suits calls to LLM APIs.
@@ -338,6 +363,7 @@ pub(crate) struct Settings {
     pub(crate) routes: RouteTable,
     pub(crate) bind: SocketAddr,
     pub(crate) require_auth: bool,
+    pub(crate) intercept: Option<Plan>,
     pub(crate) max_connections: usize,
     pub(crate) limits: Limits,
 }
@@ -364,6 +390,7 @@ impl Settings {
             routes: RouteTable::new(routes)?,
             bind: config.bind,
             require_auth: config.require_auth,
+            intercept: config.intercept.as_ref().map(Plan::parse).transpose()?,
             max_connections: config.max_connections,
             limits: checked(&config.limits)?,
         })
@@ -384,7 +411,7 @@ impl Settings {
     }
 }
 
-fn patterns(field: &str, rules: &[String]) -> Result<Vec<HostPattern>, ConfigError> {
+pub(crate) fn patterns(field: &str, rules: &[String]) -> Result<Vec<HostPattern>, ConfigError> {
     let parse = |rule: &String| {
         HostPattern::parse(rule).map_err(|reason| ConfigError::new(field, rule, reason))
     };

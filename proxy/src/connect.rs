@@ -1,4 +1,7 @@
-//! `CONNECT`: dials first, answers 200 only when that worked (RFC 9110 §9.3.6), then relays.
+//! `CONNECT`: dials first, answers 200 only when that worked (RFC 9110 §9.3.6), then relays. A
+//! tunnel that ends in the proxy needs no dialling.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -6,8 +9,10 @@ use http::{Response, StatusCode};
 use crate::body::Body;
 use crate::error::Refusal;
 use crate::exchange::{Exchange, Ready};
+use crate::intercept::{self, Inside};
 use crate::layers::Answer;
 use crate::leaf::Worker;
+use crate::target::Target;
 use crate::upstream::Opened;
 
 /// Opens the tunnel that `exchange` asks for.
@@ -26,4 +31,18 @@ pub(crate) async fn open(worker: &Worker, exchange: Exchange<Ready>) -> Answer {
     let client = hyper::upgrade::on(&mut *request);
     worker.relay(client, Opened { io, early: Bytes::new() }, recorder, place);
     Ok(Response::new(Body::tunnel()))
+}
+
+/// Ends the tunnel to `target` that `exchange` asks for here. The place among what may run is
+/// given back: each request inside takes one of its own.
+pub(crate) fn intercept(
+    worker: &Arc<Worker>,
+    exchange: Exchange<Ready>,
+    target: Target,
+) -> Response<Body> {
+    let Exchange { mut request, recorder, peer, .. } = exchange;
+    let inside = Inside::new(target, &recorder, Arc::clone(&worker.shared));
+    let client = hyper::upgrade::on(&mut *request);
+    intercept::begin(worker, client, inside, Arc::clone(&peer.address), recorder);
+    Response::new(Body::tunnel())
 }

@@ -8,7 +8,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use nono_credentials::Credential;
 
 use crate::config::{ConfigError, RouteConfig, Settings};
+use crate::intercept::Interception;
 use crate::route::Route;
+use crate::stack::Shared;
 use crate::token::Token;
 
 /// Names and values, in the order in which they are best read.
@@ -146,8 +148,9 @@ pub(crate) fn check_names(routes: &[Route]) -> Result<(), ConfigError> {
 }
 
 /// The proxy variables.
-pub(crate) fn proxy_variables(settings: &Settings, addr: SocketAddr, token: &Token) -> Variables {
-    let addr = reachable(addr);
+pub(crate) fn proxy_variables(shared: &Shared) -> Variables {
+    let Shared { settings, token, interception, .. } = shared;
+    let addr = reachable(shared.addr);
     let url = format!("http://nono:{}@{addr}", token.expose());
     let direct = no_proxy(settings, addr.ip());
     let mut out = Variables::new();
@@ -162,7 +165,12 @@ pub(crate) fn proxy_variables(settings: &Settings, addr: SocketAddr, token: &Tok
     }
     set("NONO_PROXY_TOKEN", token.expose());
     set("NODE_USE_ENV_PROXY", "1");
-    set("JAVA_TOOL_OPTIONS", &java_options(addr, &direct));
+    let mut java = java_options(addr, &direct);
+    if let Some(interception) = interception {
+        java = format!("{java} {}", interception.java_options());
+    }
+    set("JAVA_TOOL_OPTIONS", &java);
+    out.extend(interception.iter().flat_map(Interception::variables));
     out
 }
 

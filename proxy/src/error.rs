@@ -59,6 +59,12 @@ pub(crate) enum Refusal {
     Address(OutOfReach),
     /// The proxy itself.
     OwnListener,
+    /// Inside a tunnel, a request for another host than the tunnel leads to.
+    Misdirected,
+    /// Inside a tunnel, a path that none of the host's routes covers.
+    NoRouteInside,
+    /// Inside a tunnel, a request that more than one of the host's routes could serve.
+    AmbiguousRoute,
     /// The request brings a credential where the route puts its own.
     ForeignCredential,
     /// The session token came in a place from which it cannot be taken off.

@@ -9,14 +9,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::{Method, Request};
-use nono_audit::Recorder;
+use nono_audit::{Mode, Recorder};
 
 use crate::address::Reach;
 use crate::body::Body;
+use crate::intercept::Inside;
 use crate::layers::limit::Place;
 use crate::route::Route;
 use crate::server::gate::Gate;
 use crate::target::Target;
+use crate::tls::Tls;
 
 /// A request as it came from a client's connection.
 #[derive(Debug)]
@@ -34,6 +36,25 @@ pub(crate) struct Peer {
     pub(crate) address: Arc<str>,
     /// The way back to what guards the connection.
     pub(crate) gate: Gate,
+    /// The intercepted tunnel that it runs in, if it does.
+    pub(crate) inside: Option<Arc<Inside>>,
+}
+
+impl Peer {
+    /// A client's connection from `address`.
+    pub(crate) fn new(address: Arc<str>) -> Self {
+        Self { address, gate: Gate::default(), inside: None }
+    }
+
+    /// The same client's connection in a tunnel.
+    pub(crate) fn inside(address: Arc<str>, inside: Arc<Inside>) -> Self {
+        Self { inside: Some(inside), ..Self::new(address) }
+    }
+
+    /// How records name the way that its requests took.
+    pub(crate) fn mode(&self) -> Mode {
+        if self.inside.is_some() { Mode::ConnectIntercept } else { Mode::Reverse }
+    }
 }
 
 /// A request on its way inward, with what has been established of it.
@@ -69,16 +90,19 @@ pub(crate) enum Form {
     Forward,
     /// Origin-form, `GET /path`; or absolute-form with the proxy's own address.
     Route,
+    /// Any form, inside an intercepted tunnel.
+    Inside,
 }
 
 impl Form {
-    /// The form of `request`, come to a listener at `own`.
-    pub(crate) fn of(request: &Request<Body>, own: SocketAddr) -> Self {
+    /// The form of `request`, come from `peer` to a listener at `own`.
+    pub(crate) fn of(request: &Request<Body>, peer: &Peer, own: SocketAddr) -> Self {
         let is_own = |authority| {
             Target::from_authority(authority, Some(80))
                 .is_some_and(|target| target.is_listener(own))
         };
         match request.uri().authority() {
+            _ if peer.inside.is_some() => Self::Inside,
             _ if request.method() == Method::CONNECT => Self::Tunnel,
             Some(authority) if !is_own(authority) => Self::Forward,
             _ => Self::Route,
@@ -112,6 +136,8 @@ pub(crate) enum Asked {
     Forward(Target),
     /// Whatever the path's prefix leads to.
     Path,
+    /// Whatever the path leads to at the end of the intercepted tunnel.
+    Inside(Arc<Inside>),
 }
 
 /// Stage: the way to take is known.
@@ -126,13 +152,20 @@ pub(crate) enum Way {
     Tunnel(Target),
     Forward(Target),
     Route(Arc<Route>),
+    /// A tunnel that ends here.
+    Intercept(Target),
+    /// Over TLS, to a host that is no route's.
+    Secure(Target, Arc<Tls>),
 }
 
 impl Way {
     /// The host and port at its end.
     pub(crate) fn target(&self) -> &Target {
         match self {
-            Self::Tunnel(target) | Self::Forward(target) => target,
+            Self::Tunnel(target)
+            | Self::Forward(target)
+            | Self::Intercept(target)
+            | Self::Secure(target, _) => target,
             Self::Route(route) => &route.target,
         }
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::pending;
 use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use crate::admin;
 use crate::config::{ProxyConfig, Settings};
 use crate::environment;
 use crate::error::StartError;
+use crate::intercept::{Bundle, Interception};
 use crate::prepare::{self, Diagnostic, prepare};
 use crate::server::{self, Prepared};
 use crate::stack::Shared;
@@ -47,6 +49,10 @@ impl ProxyHandle {
     /// [`StartError`]; nothing is left running then.
     pub async fn start(config: ProxyConfig) -> Result<Self, StartError> {
         let settings = Settings::parse(&config)?;
+        let interception = match &settings.intercept {
+            Some(plan) => Some(Interception::new(plan, &settings.routes)?),
+            None => None,
+        };
         let (listener, addr) = listen(settings.bind)?;
         let token = Token::generate().map_err(std::io::Error::other)?;
         let bounds = Bounds {
@@ -64,7 +70,8 @@ impl ProxyHandle {
         });
         let (sender, log) = Log::open(session()?, bounds, sinks)?;
         let records = Mutex::new(log.subscribe());
-        let shared = Arc::new(Shared::new(settings, addr, token, sender));
+        let shared = Shared::new(settings, addr, token, sender);
+        let shared = Arc::new(Shared { interception, ..shared });
         let (deadline, until) = watch::channel(None);
 
         let ended = CancellationToken::new();
@@ -121,12 +128,19 @@ impl ProxyHandle {
 
     /// The variables that lead HTTP clients to the proxy, session token included.
     pub fn env_vars(&self) -> Vec<(String, String)> {
-        environment::proxy_variables(&self.shared.settings, self.shared.addr, &self.shared.token)
+        environment::proxy_variables(&self.shared)
     }
 
     /// The variables that lead SDKs to the routes: base URLs, and the session token as key.
     pub fn credential_env_vars(&self) -> Vec<(String, String)> {
         environment::route_variables(&self.shared.settings, self.shared.addr, &self.shared.token)
+    }
+
+    /// The files that the variables name, which clients must be able to read; none without
+    /// interception.
+    pub fn certificate_files(&self) -> Vec<PathBuf> {
+        let bundle = self.shared.interception.iter().map(Interception::bundle);
+        bundle.flat_map(Bundle::paths).map(Path::to_path_buf).collect()
     }
 
     /// Takes the audit records out, oldest first. Also after the shutdown.
@@ -196,6 +210,9 @@ impl ProxyHandle {
             let _ = thread.join();
         }
         self.log.end();
+        if let Some(interception) = &self.shared.interception {
+            interception.bundle().remove();
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::body::Body;
 use crate::error::Error;
 use crate::exchange::{Exchange, Ready, Way};
 use crate::layers::Answer;
-use crate::layers::limit::Place;
+use crate::layers::limit::{Limit, Place};
 use crate::stack::Shared;
 use crate::upstream::{Opened, Upstream};
 use crate::{connect, forward, tunnel};
@@ -28,6 +28,8 @@ pub(crate) struct Leaf(Arc<Worker>);
 pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     pub(crate) upstream: Upstream,
+    /// The places of the exchanges that may run at once.
+    pub(crate) limit: Limit,
     /// Its connections and tunnels; it ends when they have.
     pub(crate) tasks: TaskTracker,
 }
@@ -62,6 +64,12 @@ impl Leaf {
     }
 }
 
+impl From<Arc<Worker>> for Leaf {
+    fn from(worker: Arc<Worker>) -> Self {
+        Self(worker)
+    }
+}
+
 impl Service<Exchange<Ready>> for Leaf {
     type Response = Response<Body>;
     type Error = Error;
@@ -74,9 +82,15 @@ impl Service<Exchange<Ready>> for Leaf {
     fn call(&mut self, exchange: Exchange<Ready>) -> Self::Future {
         let worker = Arc::clone(&self.0);
         Box::pin(async move {
-            match exchange.stage.way {
+            match &exchange.stage.way {
                 Way::Tunnel(_) => connect::open(&worker, exchange).await,
-                Way::Forward(_) | Way::Route(_) => forward::send(&worker, exchange).await,
+                Way::Intercept(target) => {
+                    let target = target.clone();
+                    Ok(connect::intercept(&worker, exchange, target))
+                }
+                Way::Forward(_) | Way::Route(_) | Way::Secure(..) => {
+                    forward::send(&worker, exchange).await
+                }
             }
         })
     }

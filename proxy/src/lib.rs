@@ -7,12 +7,13 @@
 //! ```text
 //! socket ─ server ─ stack: record → respond → limit → authenticate → target → route → allow
 //!                          → inject → leaf ─┬─ forward ─ upstream (pool, TLS) ─ the network
-//!                                           └─ connect ─ tunnel ───────────── the network
+//!                                           └─ connect ─┬─ tunnel ────────── the network
+//!                                                        └─ intercept ─ the same stack again
 //! ```
 //!
 //! Every request passes the same layers, whether it is for a route (`GET /openai/v1/models`), is
-//! to be forwarded (`GET http://host/`), or asks for a tunnel (`CONNECT host:443`). An exchange
-//! carries its stage in its type, so nothing is dialled that was not authenticated and allowed.
+//! to be forwarded (`GET http://host/`), asks for a tunnel (`CONNECT host:443`), or came inside a
+//! tunnel whose TLS ends in the proxy. An exchange carries its stage in its type, so nothing is dialled that was not authenticated and allowed.
 //!
 //! # Cancel safety
 //! A client that leaves cancels its exchange wherever it stands: the record is written with
@@ -46,6 +47,7 @@ mod token;
 
 mod connect;
 mod forward;
+mod intercept;
 mod leaf;
 mod scrub;
 mod tunnel;
@@ -60,7 +62,7 @@ pub mod bench;
 #[doc(hidden)]
 pub mod fuzz;
 
-pub use config::{ConfigError, InjectMode, Limits, ProxyConfig, RouteConfig};
+pub use config::{ConfigError, InjectMode, InterceptConfig, Limits, ProxyConfig, RouteConfig};
 pub use error::StartError;
 pub use handle::ProxyHandle;
 pub use nono_credentials::{OAuth2Config, Provided, VaultConfig};

@@ -3,18 +3,20 @@
 mod credential;
 mod endpoints;
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use http::Method;
+use http::{Method, Request};
 use nono_credentials::{Credential, Loaded};
 use url::{Host, Url};
 
 use crate::address::{Class, Reach, classify, is_metadata_name};
 use crate::config::{ConfigError, RouteConfig};
 use crate::environment::Variable;
+use crate::error::Refusal;
 use crate::target::{Scheme, Target, parse_host};
 use crate::tls::Tls;
 use crate::upstream::End;
@@ -107,6 +109,11 @@ impl Route {
         self.credential.as_ref().and_then(|credential| credential.current().clone())
     }
 
+    /// What follows the upstream's base path in `path`; `None` if it is not below it.
+    fn below_base<'path>(&self, path: &'path str) -> Option<&'path str> {
+        path.strip_prefix(&*self.base).filter(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
     /// Whether endpoint rules say which requests may pass.
     pub(crate) fn has_rules(&self) -> bool {
         !self.rules.is_empty()
@@ -135,7 +142,8 @@ impl fmt::Debug for Route {
 #[derive(Debug)]
 pub(crate) struct RouteTable {
     by_prefix: HashMap<Arc<str>, Arc<Route>>,
-    by_target: HashMap<Target, Arc<str>>,
+    /// The routes to each target, those with the longest base paths first.
+    by_target: HashMap<Target, Vec<Arc<Route>>>,
     /// The most segments that any prefix has.
     depth: usize,
 }
@@ -152,8 +160,12 @@ impl RouteTable {
         for (number, mut route) in routes.into_iter().enumerate() {
             route.number = number;
             table.depth = table.depth.max(route.id.split('/').count());
-            table.by_target.insert(route.target.clone(), Arc::clone(&route.id));
-            table.by_prefix.insert(Arc::clone(&route.id), Arc::new(route));
+            let route = Arc::new(route);
+            table.by_target.entry(route.target.clone()).or_default().push(Arc::clone(&route));
+            table.by_prefix.insert(Arc::clone(&route.id), route);
+        }
+        for routes in table.by_target.values_mut() {
+            routes.sort_by_key(|route| Reverse(route.base.len()));
         }
         Ok(table)
     }
@@ -169,9 +181,44 @@ impl RouteTable {
         found.last()
     }
 
-    /// The route whose upstream `target` is.
+    /// The route whose upstream `target` is; the first of them, if there are more.
     pub(crate) fn owner(&self, target: &Target) -> Option<&Arc<str>> {
-        self.by_target.get(target)
+        self.by_target.get(target)?.first().map(|route| &route.id)
+    }
+
+    /// The routes that lead to `target` over TLS, those with the longest base paths first.
+    pub(crate) fn over_tls(&self, target: &Target) -> impl Iterator<Item = &Arc<Route>> {
+        let routes = self.by_target.get(target).into_iter().flatten();
+        routes.filter(|route| route.tls.is_some())
+    }
+
+    /// The route for a request that came inside a tunnel to `target`, and what follows the
+    /// route's base path; `None` when no route leads there. Of routes with the same base path
+    /// the one is meant whose rules allow the request.
+    ///
+    /// # Errors
+    /// No route covers the path, or more than one does alike.
+    pub(crate) fn find_inside<'request, B>(
+        &self,
+        target: &Target,
+        request: &'request Request<B>,
+    ) -> Result<Option<(&Arc<Route>, &'request str)>, Refusal> {
+        if self.over_tls(target).next().is_none() {
+            return Ok(None);
+        }
+        let path = request.uri().path();
+        let covering = || self.over_tls(target).filter_map(|r| Some((r, r.below_base(path)?)));
+        let (first, rest) = covering().next().ok_or(Refusal::NoRouteInside)?;
+        let alike: Vec<_> =
+            covering().filter(|(route, _)| route.base.len() == first.base.len()).collect();
+        let allows = |route: &Route| route.path(request.method(), rest).is_ok();
+        let mut allowing = alike.iter().filter(|(route, _)| allows(route));
+        match (allowing.next(), allowing.next()) {
+            (Some(_), Some(_)) => Err(Refusal::AmbiguousRoute),
+            (Some(only), None) => Ok(Some(*only)),
+            // Its rules say why not.
+            (None, _) => Ok(Some((first, rest))),
+        }
     }
 
     /// All routes, in no order.

@@ -8,6 +8,7 @@ mod departure;
 pub(crate) mod framing;
 pub(crate) mod gate;
 pub(crate) mod guard;
+pub(crate) mod http2;
 mod overflow;
 
 use std::io;
@@ -22,8 +23,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use rustix::net::{Shutdown, SocketFlags, acceptfrom_with, shutdown};
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncRead, AsyncWrite, Interest};
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder as RuntimeBuilder, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
@@ -39,7 +40,7 @@ use crate::leaf::{Leaf, Worker};
 use crate::stack::{HttpService, Shared, stack};
 use crate::upstream::Upstream;
 
-use gate::Gate;
+use departure::Watch;
 use guard::Guard;
 
 /// Connections accepted but not yet taken by their worker; more wait in the kernel's queue.
@@ -161,7 +162,12 @@ async fn work(shared: Arc<Shared>, limit: Limit, mut accepted: mpsc::Receiver<Ac
     let tasks = TaskTracker::new();
     let upstream = Upstream::new(&shared.settings.limits, shared.addr);
     let pool = upstream.pool();
-    let worker = Worker { shared: Arc::clone(&shared), upstream, tasks: tasks.clone() };
+    let worker = Worker {
+        shared: Arc::clone(&shared),
+        upstream,
+        limit: limit.clone(),
+        tasks: tasks.clone(),
+    };
     let stack = stack(&shared, limit, Leaf::new(worker));
     let mut sweeps = tokio::time::interval(shared.settings.limits.pool_idle.max(SWEEP_PAUSE));
     loop {
@@ -188,8 +194,16 @@ async fn serve<S: HttpService>(shared: Arc<Shared>, stack: S, accepted: Accepted
     };
     // Events of a stream must not wait for more bytes; failing costs only latency.
     let _ = stream.set_nodelay(true);
-    let peer = Arc::new(Peer { address: peer.to_string().into(), gate: Gate::default() });
-    let guard = Guard::new(stream, Arc::clone(&peer), Arc::clone(&shared));
+    serve_http1(shared, stack, stream, Arc::new(Peer::new(peer.to_string().into()))).await;
+}
+
+/// Serves the HTTP/1.1 requests that come from `peer` on `io`.
+pub(crate) async fn serve_http1<S, T>(shared: Arc<Shared>, stack: S, io: T, peer: Arc<Peer>)
+where
+    S: HttpService,
+    T: AsyncRead + AsyncWrite + Watch + Unpin + Send + 'static,
+{
+    let guard = Guard::new(io, Arc::clone(&peer), Arc::clone(&shared));
     let service = service_fn(|request: Request<Incoming>| {
         let arrival =
             Arrival { request: Box::new(request.map(Body::incoming)), peer: Arc::clone(&peer) };

@@ -29,6 +29,7 @@ use crate::body::Body;
 use crate::config::Settings;
 use crate::drain::Drain;
 use crate::exchange::Arrival;
+use crate::intercept::Interception;
 use crate::layers::StepLayer;
 use crate::layers::allow::Allow;
 use crate::layers::authenticate::{Authenticate, KEY_HEADERS};
@@ -88,6 +89,8 @@ pub(crate) struct Shared {
     pub(crate) token: Token,
     pub(crate) audit: Sender,
     pub(crate) store: Store,
+    /// What clients inside intercepted tunnels are shown.
+    pub(crate) interception: Option<Interception>,
     /// The headers in which clients may carry a key: the usual ones and those of the routes.
     pub(crate) key_headers: Vec<HeaderName>,
     /// Whether any route takes the session token in its path.
@@ -131,6 +134,7 @@ impl Shared {
             token,
             audit,
             store,
+            interception: None,
             key_headers,
             path_tokens,
             redacted,

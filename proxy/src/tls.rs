@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
+use rustls::client::WantsClientCert;
 use rustls::crypto::CryptoProvider;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -13,9 +14,15 @@ use crate::route::show;
 use crate::target::Scheme;
 
 /// The one crypto provider of this crate.
-fn provider() -> Arc<CryptoProvider> {
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
     Arc::clone(PROVIDER.get_or_init(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider())))
+}
+
+/// The system's own roots, as it keeps them.
+pub(crate) fn native_roots() -> &'static [CertificateDer<'static>] {
+    static NATIVE: OnceLock<Vec<CertificateDer<'static>>> = OnceLock::new();
+    NATIVE.get_or_init(|| rustls_native_certs::load_native_certs().certs)
 }
 
 /// The system's roots, or Mozilla's where the system has none. Parsing them takes tens of
@@ -24,7 +31,7 @@ fn system_roots() -> &'static RootCertStore {
     static ROOTS: OnceLock<RootCertStore> = OnceLock::new();
     ROOTS.get_or_init(|| {
         let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        roots.add_parsable_certificates(native_roots().iter().cloned());
         if roots.is_empty() {
             roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
         }
@@ -36,9 +43,25 @@ fn system_roots() -> &'static RootCertStore {
 #[derive(Debug)]
 pub(crate) struct Tls {
     /// HTTP/2 where the upstream offers it, else HTTP/1.1.
-    pub(crate) any: Arc<ClientConfig>,
+    any: Arc<ClientConfig>,
     /// HTTP/1.1 alone, for what HTTP/2 cannot carry.
-    pub(crate) http1: Arc<ClientConfig>,
+    http1: Arc<ClientConfig>,
+}
+
+impl Tls {
+    fn new(client: &ClientConfig) -> Self {
+        let offering = |protocols: &[&[u8]]| {
+            let mut client = client.clone();
+            client.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+            Arc::new(client)
+        };
+        Self { any: offering(&[b"h2", b"http/1.1"]), http1: offering(&[b"http/1.1"]) }
+    }
+
+    /// The configuration for a request, which may need HTTP/1.1.
+    pub(crate) fn offering(&self, needs_http1: bool) -> &Arc<ClientConfig> {
+        if needs_http1 { &self.http1 } else { &self.any }
+    }
 }
 
 /// The TLS side of a route; `None` for a plain http upstream.
@@ -56,22 +79,10 @@ pub(crate) fn client_config(
             )),
         };
     }
-    let mut roots = system_roots().clone();
-    if let Some(file) = &config.tls_ca {
-        for certificate in certificates("tls_ca", file)? {
-            roots.add(certificate).map_err(|error| {
-                ConfigError::new(
-                    "tls_ca",
-                    show(file),
-                    format!("a certificate in it cannot be trusted: {error}"),
-                )
-            })?;
-        }
-    }
-    let builder = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .map_err(|error| ConfigError::new("tls", "", error.to_string()))?
-        .with_root_certificates(roots);
+    let builder = match &config.tls_ca {
+        Some(file) => trusting(&certificates("tls_ca", file)?, "tls_ca", &show(file))?,
+        None => trusting(&[], "tls_ca", "")?,
+    };
     let client = match (&config.tls_client_cert, &config.tls_client_key) {
         (None, None) => builder.with_no_client_auth(),
         (Some(cert), Some(key)) => builder
@@ -92,12 +103,36 @@ pub(crate) fn client_config(
             ));
         }
     };
-    let offering = |protocols: &[&[u8]]| {
-        let mut client = client.clone();
-        client.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
-        Arc::new(client)
-    };
-    Ok(Some(Tls { any: offering(&[b"h2", b"http/1.1"]), http1: offering(&[b"http/1.1"]) }))
+    Ok(Some(Tls::new(&client)))
+}
+
+/// How to speak TLS to hosts that are no route's: they are trusted by the system's roots and by
+/// `others`, which come from `field`.
+pub(crate) fn with_roots(
+    others: &[CertificateDer<'static>],
+    field: &str,
+) -> Result<Tls, ConfigError> {
+    Ok(Tls::new(&trusting(others, field, "...")?.with_no_client_auth()))
+}
+
+/// The beginning of a configuration that trusts the system's roots, and `others` from `value` of
+/// `field`.
+fn trusting(
+    others: &[CertificateDer<'static>],
+    field: &str,
+    value: &str,
+) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, ConfigError> {
+    let wrong = |reason: String| ConfigError::new(field, value, reason);
+    let mut roots = system_roots().clone();
+    for certificate in others {
+        roots
+            .add(certificate.clone())
+            .map_err(|error| wrong(format!("a certificate in it cannot be trusted: {error}")))?;
+    }
+    Ok(ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| wrong(error.to_string()))?
+        .with_root_certificates(roots))
 }
 
 fn certificates(field: &str, file: &Path) -> Result<Vec<CertificateDer<'static>>, ConfigError> {

@@ -132,12 +132,17 @@ impl PyCapabilitySet {
         self.with(py, CapabilitySet::block_network);
     }
 
-    /// Deny all network access but TCP to `proxy`.
-    fn proxy_only(&self, py: Python<'_>, proxy: &Bound<'_, PyProxyHandle>) {
+    /// Deny all network access but TCP to `proxy`; grant reading the certificates that it shows.
+    fn proxy_only(&self, py: Python<'_>, proxy: &Bound<'_, PyProxyHandle>) -> PyResult<()> {
         let address = proxy.get().address();
         self.with(py, |set| {
             set.proxy_only(address);
         });
+        for file in proxy.get().certificate_files() {
+            let grant = Grant::new(&file, true, nono_sandbox::Access::Read);
+            self.grant(py, Grant { is_executable: false, ..grant })?;
+        }
+        Ok(())
     }
 
     /// Grant a TCP port of this machine's loopback addresses, to connect to and to serve at.

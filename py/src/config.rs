@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use nono_audit::{FileOptions, Overflow};
-use nono_proxy::{Limits, ProxyConfig};
+use nono_proxy::{InterceptConfig, Limits, ProxyConfig};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
@@ -64,9 +64,10 @@ impl PyProxyConfig {
         max_client_connections=None, credential_timeout_secs=30.0,
         audit_disk_bytes=1_073_741_824, audit_overflow="refuse",
         audit_file=None, audit_file_max_bytes=67_108_864, audit_file_keep=0, metrics_addr=None,
+        intercept_hosts=Vec::new(), intercept_exclude=Vec::new(),
+        intercept_name_constraints=false,
     ))]
     #[expect(clippy::too_many_arguments, reason = "the keyword arguments of the Python class")]
-    #[expect(clippy::needless_pass_by_value, reason = "extracted from Python arguments")]
     fn new(
         allowed_hosts: Option<Vec<String>>,
         routes: Vec<Py<PyRouteConfig>>,
@@ -94,16 +95,24 @@ impl PyProxyConfig {
         audit_file_max_bytes: u64,
         audit_file_keep: usize,
         metrics_addr: Option<&str>,
+        intercept_hosts: Vec<String>,
+        intercept_exclude: Vec<String>,
+        intercept_name_constraints: bool,
     ) -> PyResult<Self> {
         if let Some(external) = external_proxy {
             return Err(not_implemented("external_proxy", &external.get().address));
         }
-        if let Some(dir) = intercept_ca_dir {
-            return Err(not_implemented("intercept_ca_dir", &dir.to_string_lossy()));
-        }
-        if intercept_parent_ca_pems.is_some() {
-            return Err(not_implemented("intercept_parent_ca_pems", "..."));
-        }
+        let parent_ca_pems = intercept_parent_ca_pems.map(|pems| pems.as_bytes().to_vec());
+        let intercept = intercept(
+            intercept_ca_dir,
+            InterceptConfig {
+                parent_ca_pems: parent_ca_pems.unwrap_or_default(),
+                hosts: intercept_hosts,
+                exclude: intercept_exclude,
+                name_constraints: intercept_name_constraints,
+                ..InterceptConfig::default()
+            },
+        )?;
         let defaults = Limits::default();
         let limits = Limits {
             head: time_limit("head_timeout_secs", head_timeout_secs)?,
@@ -126,6 +135,7 @@ impl PyProxyConfig {
             routes: routes.iter().map(|route| route.get().to_config()).collect(),
             bind: SocketAddr::new(parse_bind_addr(bind_addr)?, bind_port),
             require_auth,
+            intercept,
             max_connections,
             audit_file: audit_file.map(|path| FileOptions {
                 path,
@@ -174,6 +184,30 @@ impl PyProxyConfig {
     #[getter]
     fn denied_hosts(&self) -> Vec<String> {
         self.inner.denied_hosts.clone()
+    }
+
+    /// The directory for the files that clients trust an intercepting proxy by.
+    #[getter]
+    fn intercept_ca_dir(&self) -> Option<PathBuf> {
+        self.inner.intercept.as_ref().map(|intercept| intercept.ca_dir.clone())
+    }
+
+    /// Hosts that are intercepted besides those of routes.
+    #[getter]
+    fn intercept_hosts(&self) -> Vec<String> {
+        self.inner.intercept.as_ref().map(|it| it.hosts.clone()).unwrap_or_default()
+    }
+
+    /// Hosts that are not intercepted, whatever else says so.
+    #[getter]
+    fn intercept_exclude(&self) -> Vec<String> {
+        self.inner.intercept.as_ref().map(|it| it.exclude.clone()).unwrap_or_default()
+    }
+
+    /// Whether the authority is limited to the hosts that can be intercepted.
+    #[getter]
+    fn intercept_name_constraints(&self) -> bool {
+        self.inner.intercept.as_ref().is_some_and(|intercept| intercept.name_constraints)
     }
 
     /// Whether clients must show the session token. `False` is for tests, or where another layer
@@ -286,6 +320,18 @@ fn parse_metrics_addr(text: &str) -> PyResult<SocketAddr> {
             "metrics_addr '{value}' must be an IP address with a port, like '127.0.0.1:9090'"
         ))
     })
+}
+
+/// What is intercepted, if there is a directory for it; nothing of the rest means anything else.
+fn intercept(ca_dir: Option<PathBuf>, rest: InterceptConfig) -> PyResult<Option<InterceptConfig>> {
+    match ca_dir {
+        Some(ca_dir) => Ok(Some(InterceptConfig { ca_dir, ..rest })),
+        None if rest == InterceptConfig::default() => Ok(None),
+        None => Err(PyValueError::new_err(
+            "intercept_parent_ca_pems, intercept_hosts, intercept_exclude and \
+             intercept_name_constraints need intercept_ca_dir beside them",
+        )),
+    }
 }
 
 /// An address to listen at. Of names only `localhost` is known: any other would have to be

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use nono_proxy::ProxyHandle;
@@ -31,6 +32,11 @@ impl PyProxyHandle {
     /// Where the proxy listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.inner.addr()
+    }
+
+    /// The files that these variables name.
+    pub(crate) fn certificate_files(&self) -> Vec<PathBuf> {
+        self.inner.certificate_files()
     }
 
     /// Variables that lead a program's traffic through the proxy, and SDKs to its routes.

@@ -203,8 +203,6 @@ def test_two_routes_cannot_have_one_prefix() -> None:
     "option",
     [
         {"external_proxy": ExternalProxyConfig("proxy.example:3128", ["a.example"])},
-        {"intercept_ca_dir": "/tmp"},
-        {"intercept_parent_ca_pems": b"-----BEGIN CERTIFICATE-----"},
     ],
 )
 def test_what_is_not_built_is_said(option: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -15,10 +15,15 @@ pub(crate) const HANG: Duration = Duration::from_secs(20);
 
 /// A connection on which a test says byte for byte what is sent.
 pub struct Connection {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     /// Read but not yet given out.
     buffer: Vec<u8>,
 }
+
+/// What a connection runs on.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 /// A response.
 #[derive(Debug, Clone)]
@@ -57,11 +62,16 @@ pub async fn exchange(addr: SocketAddr, request: &str) -> Reply {
 
 impl From<TcpStream> for Connection {
     fn from(stream: TcpStream) -> Self {
-        Self { stream, buffer: Vec::new() }
+        Self::over(stream)
     }
 }
 
 impl Connection {
+    /// A connection that runs on `stream`.
+    pub fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
+        Self { stream: Box::new(stream), buffer: Vec::new() }
+    }
+
     /// Connects to `addr`.
     pub async fn open(addr: SocketAddr) -> Self {
         TcpStream::connect(addr).await.unwrap().into()

@@ -18,6 +18,7 @@ mod message;
 mod origin;
 mod proxy;
 pub mod sandboxed;
+mod tunnel;
 mod wire;
 
 pub use ca::{Authority, Identity};
@@ -26,4 +27,5 @@ pub use isolation::{apart, isolated, isolated_async, isolated_with_hosts};
 pub use message::Message;
 pub use origin::{Origin, Reaction, Seen};
 pub use proxy::{KEY_VARIABLE, REAL_KEY, TestProxy, route};
+pub use tunnel::Http2;
 pub use wire::{Heard, Wire};

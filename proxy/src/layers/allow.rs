@@ -51,7 +51,12 @@ impl Allow {
         // A route opens its upstream, but to itself alone.
         let reach = match way {
             Way::Route(route) => Some(route.reach),
-            Way::Tunnel(target) | Way::Forward(target) => {
+            // Ends here, and leads to the routes alone.
+            Way::Intercept(target) if settings.routes.owner(target).is_some() => Some(Reach::Named),
+            Way::Tunnel(target)
+            | Way::Forward(target)
+            | Way::Intercept(target)
+            | Way::Secure(target, _) => {
                 let allowed = settings.allowlist.matches(target);
                 allowed.inspect(|allowed| note(recorder, *allowed)).map(|allowed| allowed.reach)
             }

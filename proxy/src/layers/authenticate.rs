@@ -43,10 +43,12 @@ impl Step<Received> for Authenticate {
         let Shared { token, key_headers, settings, .. } = &*self.0;
         let form = exchange.stage.form;
         let shown = self.take(&mut exchange.request, form)?;
-        let outcome = match shown {
-            Some(_) => AuthOutcome::Succeeded,
-            None if settings.require_auth => AuthOutcome::Failed,
-            None => AuthOutcome::NotRequired,
+        let (shown, outcome) = match (shown, &exchange.peer.inside) {
+            // It was shown when the tunnel was asked for.
+            (_, Some(inside)) => (shown.or(inside.mechanism), inside.outcome),
+            (Some(_), None) => (shown, AuthOutcome::Succeeded),
+            (None, None) if settings.require_auth => (None, AuthOutcome::Failed),
+            (None, None) => (None, AuthOutcome::NotRequired),
         };
         exchange.recorder.note(|record| {
             record.auth_mechanism = shown;
@@ -54,7 +56,7 @@ impl Step<Received> for Authenticate {
         });
         if outcome == AuthOutcome::Failed {
             let refusal = match form {
-                Form::Route => Refusal::NoRouteToken,
+                Form::Route | Form::Inside => Refusal::NoRouteToken,
                 Form::Tunnel | Form::Forward => Refusal::NoProxyToken,
             };
             return Err(refusal.into());
@@ -78,7 +80,7 @@ impl Authenticate {
         let in_proxy_header = take_token(headers, &[PROXY_AUTHORIZATION], token);
         let in_key_header = take_token(headers, key_headers, token);
         let in_query = take_from_query(request.uri_mut(), token)?;
-        if form != Form::Route {
+        if matches!(form, Form::Tunnel | Form::Forward) {
             return Ok(in_proxy_header.then_some(AuthMechanism::ProxyAuthorization));
         }
         Ok(if in_proxy_header {

@@ -60,7 +60,9 @@ where
 
     fn call(&mut self, exchange: Exchange<Permitted>) -> Self::Future {
         let injected = match &exchange.stage.way {
-            Way::Tunnel(_) | Way::Forward(_) => pass(&self.shared, exchange),
+            Way::Tunnel(_) | Way::Forward(_) | Way::Intercept(_) | Way::Secure(..) => {
+                pass(&self.shared, exchange)
+            }
             Way::Route(route) => {
                 let route = Arc::clone(route);
                 match &route.credential {

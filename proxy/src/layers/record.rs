@@ -60,10 +60,10 @@ where
         let Some(permit) = self.shared.audit.try_reserve() else {
             return RecordFuture::Refused { response: Some(respond::log_full()) };
         };
-        let form = Form::of(&request, self.shared.addr);
+        let form = Form::of(&request, &peer, self.shared.addr);
         let is_head = *request.method() == Method::HEAD;
         let client = Arc::clone(&peer.address);
-        let mode = if form == Form::Tunnel { Mode::Connect } else { Mode::Reverse };
+        let mode = if form == Form::Tunnel { Mode::Connect } else { peer.mode() };
         let recorder = open(permit, mode, client);
         note(&self.shared, &recorder, form, &request);
         request.body_mut().tap_request(Arc::clone(&recorder), Arc::clone(&peer));

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use http::{Request, Uri};
-use nono_audit::{InjectionMode, Recorder};
+use nono_audit::{InjectionMode, Mode, Recorder};
 use nono_credentials::{Credential, Injection};
 
 use crate::body::Body;
+use crate::config::Settings;
 use crate::error::{Error, Refusal};
 use crate::exchange::{Addressed, Asked, Exchange, Routed, Way};
 use crate::headers::METHOD_OVERRIDES;
@@ -26,9 +27,14 @@ impl Step<Addressed> for FindRoute {
     fn step(&self, exchange: Exchange<Addressed>) -> Result<Exchange<Routed>, Error> {
         let Exchange { mut request, recorder, peer, place, stage } = exchange;
         let way = match stage.asked {
+            Asked::Tunnel(target) if self.intercepts(&target) => {
+                recorder.note(|record| record.mode = Mode::ConnectIntercept);
+                Way::Intercept(target)
+            }
             Asked::Tunnel(target) => Way::Tunnel(self.open(target, &recorder)?),
             Asked::Forward(target) => Way::Forward(self.open(target, &recorder)?),
             Asked::Path => Way::Route(self.follow(&mut request, &recorder)?),
+            Asked::Inside(inside) => self.enter(&inside.target, &mut request, &recorder)?,
         };
         Ok(Exchange { request, recorder, peer, place, stage: Routed { way } })
     }
@@ -54,17 +60,49 @@ impl FindRoute {
     ) -> Result<Arc<Route>, Refusal> {
         let found = self.0.settings.routes.find(request.uri().path());
         let (route, rest) = found.ok_or(Refusal::NoRoute)?;
-        note(recorder, route);
-        if route.has_rules()
-            && METHOD_OVERRIDES.iter().any(|name| request.headers().contains_key(name))
-        {
-            return Err(Refusal::MethodOverride);
-        }
-        let uri = rewrite(route, request, rest, recorder)?;
-        let route = Arc::clone(route);
+        let (route, uri) = (Arc::clone(route), lead(route, rest, request, recorder)?);
         *request.uri_mut() = uri;
         Ok(route)
     }
+
+    /// Whether a tunnel to `target` ends here.
+    fn intercepts(&self, target: &Target) -> bool {
+        let Settings { intercept, routes, .. } = &self.0.settings;
+        intercept.as_ref().is_some_and(|plan| plan.covers(target, routes))
+    }
+
+    /// Finds the way of `request`, which came inside a tunnel to `target`. A host that has routes
+    /// is reached through them alone.
+    fn enter(
+        &self,
+        target: &Target,
+        request: &mut Request<Body>,
+        recorder: &Recorder,
+    ) -> Result<Way, Refusal> {
+        let Settings { intercept, routes, .. } = &self.0.settings;
+        if let Some((route, rest)) = routes.find_inside(target, request)? {
+            let (route, uri) = (Arc::clone(route), lead(route, rest, request, recorder)?);
+            *request.uri_mut() = uri;
+            return Ok(Way::Route(route));
+        }
+        let plan = intercept.as_ref().ok_or(Refusal::Misdirected)?;
+        Ok(Way::Secure(target.clone(), Arc::clone(plan.tls())))
+    }
+}
+
+/// Where `route` leads `request` to, when `rest` is its path below the route's prefix or base.
+fn lead(
+    route: &Route,
+    rest: &str,
+    request: &Request<Body>,
+    recorder: &Recorder,
+) -> Result<Uri, Refusal> {
+    note(recorder, route);
+    if route.has_rules() && METHOD_OVERRIDES.iter().any(|name| request.headers().contains_key(name))
+    {
+        return Err(Refusal::MethodOverride);
+    }
+    rewrite(route, request, rest, recorder)
 }
 
 fn note(recorder: &Recorder, route: &Route) {

@@ -1,13 +1,15 @@
 //! Finds out what a request asks for, and refuses what is malformed or can be read in two ways
 //! (RFC 9112 §3.2). Fields of the client's connection end here.
 
+use std::sync::Arc;
+
 use http::header::HOST;
 use http::uri::{Authority, PathAndQuery, Scheme as UriScheme};
 use http::{Method, Request, Uri};
 
 use crate::body::Body;
 use crate::error::{Error, Refusal};
-use crate::exchange::{Addressed, Asked, Authenticated, Exchange, Form};
+use crate::exchange::{Addressed, Asked, Authenticated, Exchange, Form, Peer};
 use crate::headers::strip_request;
 use crate::layers::Step;
 use crate::target::Target;
@@ -31,11 +33,18 @@ impl Step<Authenticated> for FindTarget {
                 check_path(request)?;
                 Asked::Path
             }
+            Form::Inside => inside(request, &exchange.peer)?,
         };
         if let Asked::Tunnel(target) | Asked::Forward(target) = &asked {
             exchange.recorder.note(|record| {
                 record.target = target.host().to_string().into();
                 record.port = Some(target.port());
+            });
+        }
+        if let Asked::Inside(inside) = &asked {
+            exchange.recorder.note(|record| {
+                record.target = Arc::clone(&inside.host);
+                record.port = Some(inside.target.port());
             });
         }
         // Before the credential is put on, so that `Connection: authorization` cannot take it off.
@@ -85,6 +94,33 @@ fn check_path(request: &Request<Body>) -> Result<(), Refusal> {
     } else {
         Err(Refusal::Malformed("its target is not a path"))
     }
+}
+
+/// A request inside an intercepted tunnel: for where the tunnel leads, whichever way it says so
+/// (RFC 9110 §7.4).
+fn inside(request: &Request<Body>, peer: &Peer) -> Result<Asked, Refusal> {
+    let inside = peer.inside.as_ref().ok_or(Refusal::Misdirected)?;
+    let uri = request.uri();
+    if *request.method() == Method::CONNECT {
+        return Err(Refusal::Method);
+    }
+    if uri.scheme().is_some_and(|scheme| *scheme != UriScheme::HTTPS) {
+        return Err(Refusal::Malformed("inside a tunnel that speaks TLS, its URL must be https"));
+    }
+    if !uri.path().starts_with('/') {
+        return Err(Refusal::Malformed("its target is not a path"));
+    }
+    let is_meant = |authority: &Authority| {
+        Target::from_authority(authority, Some(443)).as_ref() == Some(&inside.target)
+    };
+    let mut fields = request.headers().get_all(HOST).iter();
+    let is_field_meant = fields.all(|host| {
+        host.to_str().ok().and_then(|host| host.parse().ok()).is_some_and(|host| is_meant(&host))
+    });
+    if inside.is_misdirected || !is_field_meant || !uri.authority().is_none_or(is_meant) {
+        return Err(Refusal::Misdirected);
+    }
+    Ok(Asked::Inside(Arc::clone(inside)))
 }
 
 /// A target in origin-form (RFC 9112 §3.2.1), as upstreams are asked for it.

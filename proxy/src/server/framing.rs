@@ -313,17 +313,19 @@ fn check_trailers(section: &[u8], key_headers: &[HeaderName]) -> Result<(), Malf
     else {
         return Err(bad("its trailers are not header fields"));
     };
-    let is_of_head = |name: &str| {
-        let name = name.parse().unwrap_or(HOST);
-        is_hop_by_hop(&name)
-            || key_headers.contains(&name)
-            || METHOD_OVERRIDES.contains(&name)
-            || [HOST, CONTENT_LENGTH, COOKIE, EXPECT].contains(&name)
-    };
-    if fields.iter().any(|field| is_of_head(field.name)) {
-        return Err(bad("a trailer is a field that only a head may have"));
-    }
-    Ok(())
+    let mut names = fields.iter().map(|field| field.name.parse().unwrap_or(HOST));
+    if names.any(|name| is_of_head(&name, key_headers)) { Err(BAD_TRAILER) } else { Ok(()) }
+}
+
+/// What is said of trailers that [`is_of_head`].
+pub(crate) const BAD_TRAILER: Malformed = bad("a trailer is a field that only a head may have");
+
+/// Whether a field must not be a trailer.
+pub(crate) fn is_of_head(name: &HeaderName, key_headers: &[HeaderName]) -> bool {
+    is_hop_by_hop(name)
+        || key_headers.contains(name)
+        || METHOD_OVERRIDES.contains(name)
+        || [HOST, CONTENT_LENGTH, COOKIE, EXPECT].contains(name)
 }
 
 /// The size in a chunk's line: hexadecimal digits, then nothing or extensions.

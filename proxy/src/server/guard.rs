@@ -7,14 +7,13 @@
 //! It also keeps the time limit for heads, with one timer for the connection's whole life.
 
 use std::io;
-use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use nono_audit::{Mode, Recorder};
+use nono_audit::Recorder;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
@@ -23,7 +22,7 @@ use crate::idle::Idle;
 use crate::layers::respond;
 use crate::stack::Shared;
 
-use super::departure::Departure;
+use super::departure::{Departure, Watch};
 use super::framing::{self, Framing, HEAD_LIMIT, Malformed};
 use super::gate::{BUSY, Fault, IDLE};
 
@@ -95,9 +94,15 @@ impl<T> Guard<T> {
         }
     }
 
+    /// What is guarded, and what was read of it but not passed on.
+    pub(crate) fn into_parts(self) -> (T, BytesMut) {
+        (self.io, self.held)
+    }
+
     /// Records a request that cannot be understood; its answer is due.
     fn turn_away(&mut self, Malformed { status, reason }: Malformed) {
-        let open = |permit| Recorder::open(permit, Mode::Reverse, Arc::clone(&self.peer.address));
+        let open =
+            |permit| Recorder::open(permit, self.peer.mode(), Arc::clone(&self.peer.address));
         let recorder = self.shared.audit.try_reserve().map(open);
         let answer = respond::malformed(status, reason, recorder.as_deref());
         self.state = State::Refused { answer };
@@ -146,7 +151,7 @@ impl<T> Guard<T> {
     }
 }
 
-impl<T: AsyncRead + AsFd + Unpin> Guard<T> {
+impl<T: AsyncRead + Watch + Unpin> Guard<T> {
     /// Reads into `out` and takes what came back out of it, into `held`. `None` at the end.
     fn poll_hold(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<bool>> {
         let before = out.filled().len();
@@ -175,7 +180,7 @@ impl<T: AsyncRead + AsFd + Unpin> Guard<T> {
         // A client that sends ahead is not read from past this bound.
         let departure = match &mut self.departure {
             Some(departure) => departure,
-            none => none.insert(Departure::watch(&self.io)?),
+            none => none.insert(self.io.watch()?),
         };
         ready!(departure.poll(cx));
         self.state = State::Ended;
@@ -286,7 +291,7 @@ impl<T: AsyncRead + AsFd + Unpin> Guard<T> {
     }
 }
 
-impl<T: AsyncRead + AsFd + Unpin> AsyncRead for Guard<T> {
+impl<T: AsyncRead + Watch + Unpin> AsyncRead for Guard<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -355,7 +360,7 @@ impl<T: AsyncWrite + Unpin> Guard<T> {
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + AsFd + Unpin> AsyncWrite for Guard<T> {
+impl<T: AsyncRead + AsyncWrite + Watch + Unpin> AsyncWrite for Guard<T> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

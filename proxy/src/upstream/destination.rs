@@ -10,6 +10,7 @@ use crate::error::Refusal;
 use crate::exchange::Way;
 use crate::route::Route;
 use crate::target::{Scheme, Target};
+use crate::tls::Tls;
 
 /// See the module.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub(crate) enum Destination {
         /// Boxed, since most requests go to routes and need none of their own.
         end: Box<End>,
     },
+    /// A host that the client named, over TLS that the proxy speaks for it.
+    Secure { target: Target, reach: Reach, end: Box<End>, tls: Arc<Tls>, needs_http1: bool },
 }
 
 /// How an upstream is called in requests to it.
@@ -56,7 +59,11 @@ impl Destination {
     pub(crate) fn new(way: Way, reach: Reach, needs_http1: bool) -> Result<Self, Refusal> {
         Ok(match way {
             Way::Route(route) => Self::Route { route, needs_http1 },
-            Way::Tunnel(target) | Way::Forward(target) => {
+            Way::Secure(target, tls) => {
+                let end = End::new(Scheme::Https, &target).map_err(Refusal::Malformed)?;
+                Self::Secure { target, reach, end: Box::new(end), tls, needs_http1 }
+            }
+            Way::Tunnel(target) | Way::Intercept(target) | Way::Forward(target) => {
                 let end = End::new(Scheme::Http, &target).map_err(Refusal::Malformed)?;
                 Self::Open { target, reach, end: Box::new(end) }
             }
@@ -67,7 +74,7 @@ impl Destination {
     pub(crate) fn route(&self) -> Option<&Arc<Route>> {
         match self {
             Self::Route { route, .. } => Some(route),
-            Self::Open { .. } => None,
+            Self::Open { .. } | Self::Secure { .. } => None,
         }
     }
 
@@ -75,7 +82,7 @@ impl Destination {
     pub(super) fn target(&self) -> &Target {
         match self {
             Self::Route { route, .. } => &route.target,
-            Self::Open { target, .. } => target,
+            Self::Open { target, .. } | Self::Secure { target, .. } => target,
         }
     }
 
@@ -83,7 +90,7 @@ impl Destination {
     pub(super) fn reach(&self) -> Reach {
         match self {
             Self::Route { route, .. } => route.reach,
-            Self::Open { reach, .. } => *reach,
+            Self::Open { reach, .. } | Self::Secure { reach, .. } => *reach,
         }
     }
 
@@ -91,15 +98,19 @@ impl Destination {
     pub(super) fn tls(&self) -> Option<&Arc<ClientConfig>> {
         match self {
             Self::Route { route, needs_http1 } => {
-                route.tls.as_ref().map(|tls| if *needs_http1 { &tls.http1 } else { &tls.any })
+                route.tls.as_ref().map(|tls| tls.offering(*needs_http1))
             }
+            Self::Secure { tls, needs_http1, .. } => Some(tls.offering(*needs_http1)),
             Self::Open { .. } => None,
         }
     }
 
     /// Whether the request can only be sent over HTTP/1.1.
     pub(super) fn needs_http1(&self) -> bool {
-        matches!(self, Self::Route { needs_http1: true, .. })
+        matches!(
+            self,
+            Self::Route { needs_http1: true, .. } | Self::Secure { needs_http1: true, .. }
+        )
     }
 
     /// The value of `Host`.
@@ -115,7 +126,7 @@ impl Destination {
     fn end(&self) -> &End {
         match self {
             Self::Route { route, .. } => &route.end,
-            Self::Open { end, .. } => end,
+            Self::Open { end, .. } | Self::Secure { end, .. } => end,
         }
     }
 }

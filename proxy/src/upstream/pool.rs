@@ -15,7 +15,7 @@ use super::Destination;
 use super::http1::Connection;
 use super::sender::Sender;
 use crate::body::Body;
-use crate::target::Target;
+use crate::target::{Scheme, Target};
 
 /// Which connections may serve which requests: those of a route serve that route alone, so
 /// that TLS identities and keys of two routes never mix.
@@ -23,14 +23,16 @@ use crate::target::Target;
 enum Key {
     /// By the route's number.
     Route(usize),
-    Open(Target),
+    /// A host that clients named, over TLS or not.
+    Open((Scheme, Target)),
 }
 
 impl Key {
     fn of(to: &Destination) -> Self {
         match to {
             Destination::Route { route, .. } => Self::Route(route.number),
-            Destination::Open { target, .. } => Self::Open(target.clone()),
+            Destination::Open { target, .. } => Self::Open((Scheme::Http, target.clone())),
+            Destination::Secure { target, .. } => Self::Open((Scheme::Https, target.clone())),
         }
     }
 }
@@ -59,7 +61,7 @@ pub(crate) struct Pool {
 #[derive(Default)]
 struct All {
     routes: Vec<Connections>,
-    open: HashMap<Target, Connections>,
+    open: HashMap<(Scheme, Target), Connections>,
 }
 
 impl All {

@@ -164,7 +164,7 @@ class CapabilitySet:
         """Deny all network access."""
 
     def proxy_only(self, proxy: ProxyHandle) -> None:
-        """Deny all network access but TCP to `proxy`."""
+        """Deny all network access but TCP to `proxy`; grant reading its certificates."""
 
     def allow_localhost_port(self, port: int) -> None:
         """Grant a TCP port of loopback addresses, to connect to and to serve at."""
@@ -874,6 +874,9 @@ class ProxyConfig:
         audit_file_max_bytes: int = 67_108_864,
         audit_file_keep: int = 0,
         metrics_addr: str | None = None,
+        intercept_hosts: Sequence[str] = ...,
+        intercept_exclude: Sequence[str] = ...,
+        intercept_name_constraints: bool = False,
     ) -> ProxyConfig: ...
     @property
     def allowed_hosts(self) -> list[str]: ...
@@ -902,6 +905,26 @@ class ProxyConfig:
 
         By default 10,000, but at most two in five of the files that the process may open.
         """
+
+    @property
+    def intercept_ca_dir(self) -> Path | None:
+        """The directory for the files that clients trust an intercepting proxy by.
+
+        With it, `CONNECT` to the upstream of a route ends in the proxy, which shows a certificate
+        of its own; the requests inside are governed as all others are.
+        """
+
+    @property
+    def intercept_hosts(self) -> list[str]:
+        """Hosts that are intercepted besides those of routes; they must be allowed too."""
+
+    @property
+    def intercept_exclude(self) -> list[str]:
+        """Hosts that are not intercepted, whatever else says so."""
+
+    @property
+    def intercept_name_constraints(self) -> bool:
+        """Whether the authority is limited to the hosts that can be intercepted."""
 
     @property
     def denied_hosts(self) -> list[str]:
@@ -978,7 +1001,7 @@ class NetworkAuditEvent(TypedDict):
     """
 
     timestamp_unix_ms: int
-    mode: Literal["connect", "reverse"]
+    mode: Literal["connect", "connect_intercept", "reverse"]
     decision: Literal["allow", "deny"]
     target: str
     port: int | None

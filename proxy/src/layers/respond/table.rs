@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::StatusCode;
-use nono_audit::{DenialCategory as Category, Outcome, Recorder};
+use nono_audit::{DenialCategory as Category, Mode, Outcome, Recorder};
 
 use crate::address::OutOfReach;
 use crate::error::{Error, Refusal, Upstream};
@@ -36,6 +36,7 @@ struct Asked {
     method: Cow<'static, str>,
     /// Without what may not be recorded, and not longer than is recorded.
     path: String,
+    is_inside: bool,
 }
 
 impl Row {
@@ -47,6 +48,7 @@ impl Row {
             route: record.route_id.clone().unwrap_or_default(),
             method: record.method.clone().unwrap_or_default(),
             path: record.path.clone().unwrap_or_default(),
+            is_inside: record.mode == Mode::ConnectIntercept,
         });
         let asked = asked.unwrap_or_default();
         match error {
@@ -144,6 +146,9 @@ fn kind(refusal: Refusal) -> (StatusCode, &'static str, Category) {
         Refusal::HostDenied        => (S::FORBIDDEN, "host_denied", Category::HostDenied),
         Refusal::HostNotAllowed    => (S::FORBIDDEN, "host_not_allowed", Category::HostDenied),
         Refusal::Address(_)        => (S::FORBIDDEN, "address_refused", Category::HostDenied),
+        Refusal::Misdirected       => (S::MISDIRECTED_REQUEST, "misdirected", Category::InvalidRequest),
+        Refusal::NoRouteInside     => (S::FORBIDDEN, "no_route_inside", Category::EndpointPolicy),
+        Refusal::AmbiguousRoute    => (S::FORBIDDEN, "ambiguous_route", Category::EndpointPolicy),
         Refusal::OwnListener       => (S::LOOP_DETECTED, "own_listener", Category::HostDenied),
     }
 }
@@ -186,6 +191,12 @@ fn refused(refusal: Refusal, asked: &Asked) -> Row {
             format!("allowed_hosts=[\"{host}:{port}\"] names it")),
         Refusal::Address(OutOfReach::Unprotected) => (format!("{host} leads to a public address, where plain http would send the credential unprotected"),
             format!("give route /{route} an https upstream")),
+        Refusal::Misdirected => (format!("the tunnel leads to {host}:{port}, but the request or the TLS handshake names another host"),
+            "ask for a tunnel to that host".into()),
+        Refusal::NoRouteInside => (format!("none of the routes to {host}:{port} leads to this path"),
+            "add a route whose upstream has a base path that covers it".into()),
+        Refusal::AmbiguousRoute => (format!("more than one of the routes to {host}:{port} could serve this request"),
+            "use the base URL of the route that is meant; it is in the environment that the proxy gave".into()),
         Refusal::OwnListener => ("the proxy itself is not a target".into(), String::new()),
     };
     let (status, code, category) = kind(refusal);
@@ -194,12 +205,12 @@ fn refused(refusal: Refusal, asked: &Asked) -> Row {
 }
 
 /// The smallest rule that would allow the request, where its path can be said in one.
-fn endpoint_rule(Asked { route, method, path, .. }: &Asked) -> String {
+fn endpoint_rule(Asked { route, method, path, is_inside, .. }: &Asked) -> String {
     let path = path.split('?').next().unwrap_or_default();
     let rest = path.trim_start_matches('/').strip_prefix(&**route).unwrap_or_default();
     let rest = if rest.is_empty() { "/" } else { rest };
     let is_literal = |c: char| c.is_ascii_graphic() && !"*?[]{}!\\\"".contains(c);
-    if rest.len() <= LONGEST_RULE && rest.chars().all(is_literal) {
+    if !is_inside && rest.len() <= LONGEST_RULE && rest.chars().all(is_literal) {
         format!("endpoint_rules=[(\"{method}\", \"{rest}\")] would allow it")
     } else {
         "add its method and path to the route's `endpoint_rules`".into()

@@ -1,0 +1,176 @@
+//! Interception of TLS: a `CONNECT` to a host that must be governed ends here, with a
+//! certificate made for it, and the requests inside pass the same stack as all others.
+//!
+//! ```text
+//! authority ─ mints ─ leaves ─ shown by ─ session ─ serves the stack inside the tunnel
+//!     └─ its certificate, in files of ─ bundle ─ named by ─ the clients' environment
+//! ```
+//!
+//! The authority's key is in this process alone: whoever trusts the authority trusts this proxy,
+//! for as long as it runs.
+
+mod authority;
+mod bundle;
+mod keystore;
+mod leaves;
+mod rewind;
+mod session;
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+
+use crate::allowlist::HostSet;
+use crate::config::{self, ConfigError, InterceptConfig};
+use crate::error::StartError;
+use crate::route::{RouteTable, show};
+use crate::target::Target;
+use crate::tls::{self, Tls};
+
+use authority::Authority;
+pub(crate) use bundle::Bundle;
+use leaves::Leaves;
+pub(crate) use rewind::Rewind;
+pub(crate) use session::{Inside, begin};
+
+/// What is to be intercepted, as configured.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    dir: PathBuf,
+    /// What clients trust besides the system's roots.
+    parents: Vec<CertificateDer<'static>>,
+    hosts: HostSet,
+    exclude: HostSet,
+    is_constrained: bool,
+    /// How to speak TLS to hosts that are no route's.
+    tls: Arc<Tls>,
+}
+
+impl Plan {
+    /// Parses `config`. The directory is judged when the proxy starts.
+    pub(crate) fn parse(config: &InterceptConfig) -> Result<Self, ConfigError> {
+        let parents = parents(&config.parent_ca_pems)?;
+        Ok(Self {
+            tls: Arc::new(tls::with_roots(&parents, "intercept_parent_ca_pems")?),
+            dir: config.ca_dir.clone(),
+            hosts: HostSet::new(config::patterns("intercept_hosts", &config.hosts)?),
+            exclude: HostSet::new(config::patterns("intercept_exclude", &config.exclude)?),
+            is_constrained: config.name_constraints,
+            parents,
+        })
+    }
+
+    /// Whether a tunnel to `target` is to be intercepted: some route leads there, or a rule says
+    /// so, and none keeps it out.
+    pub(crate) fn covers(&self, target: &Target, routes: &RouteTable) -> bool {
+        let is_wanted = routes.over_tls(target).next().is_some() || self.hosts.contains(target);
+        is_wanted && !self.exclude.contains(target)
+    }
+
+    /// How to speak TLS to hosts that are no route's.
+    pub(crate) fn tls(&self) -> &Arc<Tls> {
+        &self.tls
+    }
+}
+
+fn parents(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
+    let wrong = |reason: String| ConfigError::new("intercept_parent_ca_pems", "...", reason);
+    let found = CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| wrong(format!("it cannot be read as PEM: {error}")))?;
+    if found.is_empty() && !pem.is_empty() {
+        return Err(wrong("it holds no certificate".into()));
+    }
+    Ok(found)
+}
+
+/// The interception of a running proxy.
+#[derive(Debug)]
+pub(crate) struct Interception {
+    leaves: Leaves,
+    bundle: Bundle,
+}
+
+impl Interception {
+    /// Makes the authority, and writes the files that clients trust it by.
+    ///
+    /// # Errors
+    /// The directory for the files cannot be trusted or written to.
+    pub(crate) fn new(plan: &Plan, routes: &RouteTable) -> Result<Self, StartError> {
+        let constraints = plan.is_constrained.then(|| {
+            let routes = routes.iter().filter(|route| route.tls.is_some());
+            let mut hosts: Vec<_> = routes.map(|route| route.target.host().clone()).collect();
+            hosts.extend(plan.hosts.subtrees());
+            hosts
+        });
+        let failed = |error: rcgen::Error| StartError::System(std::io::Error::other(error));
+        let authority =
+            Authority::new(SystemTime::now(), constraints.as_deref()).map_err(failed)?;
+        let own = authority.certificate();
+        let all = || tls::native_roots().iter().chain(&plan.parents).chain([own]);
+        let (alone, whole) = (authority.pem(), all().map(pem).collect::<String>());
+        let store = keystore::encode(all());
+        let mark = getrandom::u64().map_err(std::io::Error::other)?;
+        let contents = [alone.as_bytes(), whole.as_bytes(), &store];
+        let bundle = Bundle::write(&plan.dir, &format!("{mark:016x}"), contents)?;
+        let leaves = Leaves::new(authority).map_err(std::io::Error::other)?;
+        Ok(Self { leaves, bundle })
+    }
+
+    /// The files that clients read.
+    pub(crate) fn bundle(&self) -> &Bundle {
+        &self.bundle
+    }
+
+    /// Variables that tell clients whom to trust. Most replace what the client trusts, so they
+    /// name all of it; two add to it.
+    pub(crate) fn variables(&self) -> Vec<(String, String)> {
+        let named = |names: &[&str], file: &bundle::Written| {
+            let path = show(file.path());
+            names.iter().map(|name| ((*name).to_owned(), path.clone())).collect::<Vec<_>>()
+        };
+        [named(&REPLACING, &self.bundle.whole), named(&ADDING, &self.bundle.alone)].concat()
+    }
+
+    /// Java's options to the same end.
+    pub(crate) fn java_options(&self) -> String {
+        let path = show(self.bundle.store.path());
+        // What holds a blank would be two options.
+        let quoted = if path.contains(char::is_whitespace) { format!("\"{path}\"") } else { path };
+        format!("-Djavax.net.ssl.trustStore={quoted} -Djavax.net.ssl.trustStoreType=PKCS12")
+    }
+}
+
+const REPLACING: [&str; 9] = [
+    "SSL_CERT_FILE",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "GIT_SSL_CAINFO",
+    "PIP_CERT",
+    "CARGO_HTTP_CAINFO",
+    "AWS_CA_BUNDLE",
+    "npm_config_cafile",
+    "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
+];
+
+const ADDING: [&str; 2] = ["NODE_EXTRA_CA_CERTS", "DENO_CERT"];
+
+/// A certificate as PEM (RFC 7468).
+fn pem(certificate: &CertificateDer<'_>) -> String {
+    let mut out = String::from("-----BEGIN CERTIFICATE-----\n");
+    let text = BASE64.encode(certificate);
+    let mut rest = text.as_str();
+    while !rest.is_empty() {
+        let (line, after) = rest.split_at(rest.len().min(64));
+        let _ = writeln!(out, "{line}");
+        rest = after;
+    }
+    out.push_str("-----END CERTIFICATE-----\n");
+    out
+}

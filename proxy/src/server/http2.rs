@@ -1,0 +1,133 @@
+//! HTTP/2 inside intercepted tunnels, within bounds that no client needs to exceed.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use http::header::{CONTENT_LENGTH, COOKIE, Entry};
+use http::{HeaderMap, HeaderValue, Request};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use hyper::server::conn::http2::Builder;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, interval_at};
+use tower::ServiceExt as _;
+
+use crate::body::Body;
+use crate::exchange::{Arrival, Peer};
+use crate::intercept::Inside;
+use crate::stack::{HttpService, Shared};
+
+/// How many requests may run on a connection at once.
+const STREAMS: u32 = 128;
+
+/// How much a client may send ahead of what was passed on, per request and in all.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
+
+/// The longest head of a request, as its fields' sizes are counted there.
+const HEADER_LIST_LIMIT: u32 = 64 * 1024;
+
+/// How many requests a client may take back before they were looked at, and how many the library
+/// may end for the client's mistakes; with more the connection is closed (CVE-2023-44487).
+const RESETS: usize = 20;
+const MISTAKES: usize = 128;
+
+/// How much of a response waits for a client that does not take it.
+const SEND_BUFFER: usize = 256 * 1024;
+
+/// How often a client is asked whether it is still there, and how long it may take to say so.
+const PING: Duration = Duration::from_mins(1);
+const PONG: Duration = Duration::from_secs(20);
+
+/// Serves the requests that come on `io`, inside the tunnel `inside`, from the client at `address`.
+pub(crate) async fn serve<S, T>(
+    shared: Arc<Shared>,
+    stack: S,
+    io: T,
+    inside: Arc<Inside>,
+    address: Arc<str>,
+) where
+    S: HttpService,
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let is_used = AtomicBool::new(false);
+    let service = service_fn(|request: Request<Incoming>| {
+        is_used.store(true, Ordering::Relaxed);
+        // Each has one of its own, since what goes wrong with one concerns no other.
+        let peer = Arc::new(Peer::inside(Arc::clone(&address), Arc::clone(&inside)));
+        let mut request = request.map(Body::incoming);
+        state_length(&mut request);
+        join_cookies(request.headers_mut());
+        let arrival = Arrival { request: Box::new(request), peer: Arc::clone(&peer) };
+        let answered = stack.clone().oneshot(arrival);
+        // Held until the body ends, which tells that the request runs.
+        async move { answered.await.map(|response| response.map(|body| body.guarded_by(peer))) }
+    });
+    let mut connection = pin!(builder().serve_connection(TokioIo::new(io), service));
+    let serving = async {
+        let is_resting =
+            || !is_used.swap(false, Ordering::Relaxed) && Arc::strong_count(&inside) == 1;
+        tokio::select! {
+            // How it ended is in the records of its exchanges.
+            _ = connection.as_mut() => true,
+            () = rest(shared.settings.limits.head, is_resting) => false,
+        }
+    };
+    if shared.drain.run_until_begun(serving).await != Some(true) {
+        connection.as_mut().graceful_shutdown();
+        shared.cut.run_until_cancelled(connection).await;
+    }
+}
+
+fn builder() -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(HEADER_LIST_LIMIT)
+        .max_pending_accept_reset_streams(RESETS)
+        .max_local_error_reset_streams(MISTAKES)
+        .max_send_buf_size(SEND_BUFFER)
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PONG);
+    builder
+}
+
+/// Ready when a connection `is_resting` for at least `limit`, and at most twice that.
+async fn rest(limit: Duration, is_resting: impl Fn() -> bool) {
+    let mut looks = interval_at(Instant::now() + limit, limit);
+    loop {
+        looks.tick().await;
+        if is_resting() {
+            return;
+        }
+    }
+}
+
+/// States the body's length once, in one spelling, as the library has understood it.
+fn state_length(request: &mut Request<Body>) {
+    let length = request.body().size_hint().exact().map(HeaderValue::from);
+    if let Entry::Occupied(mut stated) = request.headers_mut().entry(CONTENT_LENGTH) {
+        match length {
+            Some(length) => drop(stated.insert_mult(length)),
+            None => drop(stated.remove_entry_mult()),
+        }
+    }
+}
+
+/// Makes one field of the crumbs that a client may send (RFC 9113 §8.2.3): a server that speaks
+/// HTTP/1.1 reads only one.
+fn join_cookies(headers: &mut HeaderMap) {
+    let crumbs: Vec<_> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() > 1
+        && let Ok(whole) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+    {
+        headers.insert(COOKIE, whole);
+    }
+}

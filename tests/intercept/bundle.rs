@@ -1,0 +1,151 @@
+//! The files that clients trust the proxy by.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nono_proxy::{InterceptConfig, ProxyConfig, ProxyHandle, StartError};
+use support::TestProxy;
+
+use super::Setting;
+
+fn config(dir: &Path) -> ProxyConfig {
+    let intercept = InterceptConfig { ca_dir: dir.into(), ..InterceptConfig::default() };
+    ProxyConfig { intercept: Some(intercept), ..ProxyConfig::default() }
+}
+
+fn files(dir: &Path) -> Vec<PathBuf> {
+    fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect()
+}
+
+/// Why a proxy with its files in `dir` does not start.
+async fn refusal(dir: &Path) -> String {
+    match ProxyHandle::start(config(dir)).await {
+        Err(StartError::Config(error)) => {
+            assert_eq!(error.field(), "intercept_ca_dir");
+            error.to_string()
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn the_files_hold_certificates_and_no_key_and_all_may_read_them() {
+    let setting = Setting::new().await;
+    let found = files(setting.dir.path());
+    assert_eq!(found.len(), 3, "{found:?}");
+    for path in &found {
+        assert_eq!(fs::metadata(path).unwrap().mode() & 0o7777, 0o444, "{path:?}");
+        let content = fs::read(path).unwrap();
+        let text = String::from_utf8_lossy(&content);
+        assert!(!text.contains("PRIVATE"), "{path:?}");
+        // A key in DER: the identifier of elliptic-curve keys, then of the curve, then no public
+        // key, which a certificate has there (RFC 5915), but an octet string.
+        let private = b"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x04";
+        assert!(!content.windows(private.len()).any(|window| window == private), "{path:?}");
+    }
+    let mut listed = setting.proxy.certificate_files();
+    listed.sort();
+    let mut found: Vec<_> = found.iter().map(|path| path.canonicalize().unwrap()).collect();
+    found.sort();
+    assert_eq!(listed, found);
+}
+
+#[tokio::test]
+async fn variables_that_replace_name_all_roots_and_those_that_add_the_proxys_alone() {
+    let setting = Setting::new().await;
+    let [whole, alone] = ["SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS"]
+        .map(|name| fs::read_to_string(setting.proxy.file(name)).unwrap());
+    let count = |text: &str| text.matches("BEGIN CERTIFICATE").count();
+    assert_eq!(count(&alone), 1);
+    // The parent's is in it, and those of the system, if there are any.
+    let system = rustls_native_certs::load_native_certs().certs.len();
+    assert_eq!(count(&whole), system + 2);
+    assert!(whole.contains(alone.trim()));
+    for name in [
+        "REQUESTS_CA_BUNDLE",
+        "CURL_CA_BUNDLE",
+        "GIT_SSL_CAINFO",
+        "PIP_CERT",
+        "CARGO_HTTP_CAINFO",
+        "AWS_CA_BUNDLE",
+        "npm_config_cafile",
+        "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
+    ] {
+        assert_eq!(setting.proxy.file(name), setting.proxy.file("SSL_CERT_FILE"), "{name}");
+    }
+    assert_eq!(setting.proxy.file("DENO_CERT"), setting.proxy.file("NODE_EXTRA_CA_CERTS"));
+    let java = setting.proxy.file("JAVA_TOOL_OPTIONS").display().to_string();
+    assert!(java.contains("-Djavax.net.ssl.trustStore=/"), "{java}");
+}
+
+#[tokio::test]
+async fn each_proxy_removes_its_own_files_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("mine"), "").unwrap();
+    let first = TestProxy::start(config(dir.path())).await;
+    let second = TestProxy::start(config(dir.path())).await;
+    assert_eq!(files(dir.path()).len(), 7);
+    first.shutdown(Duration::ZERO).await;
+    assert_eq!(files(dir.path()).len(), 4);
+    let taken = second.file("SSL_CERT_FILE");
+    assert!(taken.exists());
+    // Somebody put another file there.
+    fs::remove_file(&taken).unwrap();
+    fs::write(&taken, "another").unwrap();
+    drop(second);
+    let mut left = files(dir.path());
+    left.sort();
+    assert_eq!(left.len(), 2, "{left:?}");
+    assert_eq!(fs::read(&taken).unwrap(), b"another");
+}
+
+#[tokio::test]
+async fn a_directory_that_cannot_be_trusted_is_an_error_at_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let missing = dir.path().join("missing");
+    assert!(refusal(&missing).await.contains("No such file"), "{}", refusal(&missing).await);
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    assert!(refusal(&file).await.contains("not a directory"));
+    let open = dir.path().join("open");
+    fs::create_dir(&open).unwrap();
+    for mode in [0o777, 0o775, 0o1777, 0o702] {
+        fs::set_permissions(&open, Permissions::from_mode(mode)).unwrap();
+        assert!(refusal(&open).await.contains("others can write"), "{mode:o}");
+    }
+    fs::set_permissions(&open, Permissions::from_mode(0o755)).unwrap();
+    assert!(ProxyHandle::start(config(&open)).await.is_ok());
+    assert!(files(&open).is_empty());
+}
+
+#[tokio::test]
+async fn a_directory_of_another_users_is_an_error_at_start() {
+    let dir = tempfile::tempdir().unwrap();
+    // Only root can give it away.
+    if std::os::unix::fs::chown(dir.path(), Some(12345), None).is_ok() {
+        assert!(refusal(dir.path()).await.contains("belongs to user 12345"));
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_that_does_not_start_leaves_no_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let bind = taken.local_addr().unwrap();
+    assert!(ProxyHandle::start(ProxyConfig { bind, ..config(dir.path()) }).await.is_err());
+    assert!(files(dir.path()).is_empty());
+}
+
+#[test]
+fn what_is_no_certificate_is_a_mistake_of_the_configuration() {
+    for pem in ["nonsense", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+        let mut config = config(Path::new("/nowhere"));
+        config.intercept.as_mut().unwrap().parent_ca_pems = pem.into();
+        assert_eq!(config.check().unwrap_err().field(), "intercept_parent_ca_pems", "{pem}");
+    }
+    let mut config = config(Path::new("/nowhere"));
+    config.intercept.as_mut().unwrap().hosts = vec!["https://a.example".into()];
+    assert_eq!(config.check().unwrap_err().field(), "intercept_hosts");
+}
