@@ -41,7 +41,8 @@ impl Recorder {
         let id = permit.id();
         Arc::new_cyclic(|this| {
             let slot = permit.active().insert(id.number, this.clone());
-            let record = Record { client: Some(client), ..Record::new(id, unix_ms(), mode) };
+            let mut record = Record::new(id, unix_ms(), mode);
+            record.client = Some(client);
             Self {
                 id,
                 began: Instant::now(),
@@ -140,26 +141,36 @@ impl Recorder {
 
     /// Ends the exchange and sends its record. Only the first ending counts.
     pub fn finish(&self, outcome: Outcome) {
-        let Some(Draft { permit, opening: _, slot, mut record }) = self.lock().take() else {
-            return;
-        };
-        permit.active().remove(slot);
-        let refused = record.decision == Decision::Deny && outcome == Outcome::Complete;
-        self.settle(&mut record, if refused { Outcome::Refused } else { outcome });
-        permit.send(record);
+        self.end(|_| outcome);
     }
 
     /// Ends an exchange that nobody brought to its end.
     pub fn abandon(&self) {
-        let closed = self.lock().as_ref().is_some_and(|draft| draft.permit.is_closed());
-        if std::thread::panicking() {
-            self.note(|record| {
-                record.decision = Decision::Deny;
-                record.reason = Some("the proxy failed: this is a bug in it".into());
-            });
-            self.finish(Outcome::Refused);
-        } else {
-            self.finish(if closed { Outcome::Shutdown } else { Outcome::ClientAbort });
+        self.end(|draft| {
+            if std::thread::panicking() {
+                draft.record.decision = Decision::Deny;
+                draft.record.reason = Some("the proxy failed: this is a bug in it".into());
+                Outcome::Refused
+            } else if draft.permit.is_closed() {
+                Outcome::Shutdown
+            } else {
+                Outcome::ClientAbort
+            }
+        });
+    }
+
+    fn end(&self, outcome: impl FnOnce(&mut Draft) -> Outcome) {
+        let mut guard = self.lock();
+        // Asked first, since most endings are not the first, and taking nothing costs a copy.
+        let Some(draft) = &mut *guard else { return };
+        let outcome = outcome(draft);
+        let refused = draft.record.decision == Decision::Deny && outcome == Outcome::Complete;
+        self.settle(&mut draft.record, if refused { Outcome::Refused } else { outcome });
+        let ended = guard.take();
+        drop(guard);
+        if let Some(Draft { permit, slot, record, opening: _ }) = ended {
+            permit.active().remove(slot);
+            permit.send(record);
         }
     }
 
