@@ -154,7 +154,7 @@ fn a_set_that_is_refused_allows_nothing() {
         assert_eq!(query.path(&path, Access::Read), refused);
         assert_eq!(query.suggest_path(&path, Access::Read), None);
     }
-    assert_eq!(query.refusal(), Some(caps_error(&caps)));
+    assert_eq!(query.refusal(), Some(caps_error(&caps).as_str()));
     assert_eq!(Query::new(system()).refusal(), None);
 }
 

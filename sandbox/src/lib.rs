@@ -38,14 +38,16 @@
 //!
 //! # What is not covered
 //!
-//! * [`apply()`] has nobody to judge addresses: it holds `proxy_only` and granted loopback ports to
-//!   the TCP **port**, of any host; unix sockets with a path can be connected to before Landlock
-//!   ABI 9; and where TCP is not closed, `listen` without `bind` opens a port of the kernel's
-//!   choice. So does a [`Command`] within the sandbox of another, and both say so in the
-//!   [`Enforcement`].
+//! * [`apply()`] has nobody to judge addresses, for whoever did would have to be a process beside
+//!   the one that is held. It holds `proxy_only` to TCP connections to the proxy's **port**, of any
+//!   host; granted loopback ports to connecting and binding to the port, at any address; before
+//!   Landlock ABI 9, unix sockets with a path can be connected to, granted or not; and where TCP
+//!   is not closed, `listen` without `bind` opens a port of the kernel's choice, at all addresses.
+//!   So does a [`Command`] within the sandbox of another. Both say so in the [`Enforcement`].
 //! * With the network open, a unix socket with a path can be connected to before Landlock ABI 9.
-//! * With it limited, a process connects to an abstract unix socket of its own sandbox as long as
-//!   the process that began to listen at it has it open under the same number, and whoever is connected to sees the parent's process number, not the child's.
+//! * With it limited, an abstract unix socket of the same sandbox can be connected to as long as
+//!   the process that began to listen at it keeps it open under the same number; and whoever is
+//!   connected to sees the parent's process number, not the child's.
 //! * Where a container forbids `pidfd_getfd`, a limited process cannot connect to unix sockets of
 //!   its own, nor listen if it has TCP, and sockets lose the options set before they are connected.
 //! * `stat` works on files that are not granted. `chmod`, `chown`, `utimes` and extended attributes

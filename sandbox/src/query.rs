@@ -8,6 +8,7 @@ use std::fmt::{self, Display, Formatter};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use crate::capability::{Access, CapabilitySet, DeniedPath, FileId, FsCapability};
 use crate::rules::{By, Rules};
@@ -107,12 +108,13 @@ impl Display for Suggestion {
 pub struct Query {
     caps: CapabilitySet,
     rules: Rules,
+    refusal: OnceLock<Option<String>>,
 }
 
 impl Query {
     /// Keeps a set to be asked about.
     pub fn new(caps: CapabilitySet) -> Self {
-        Self { rules: Rules::new(&caps), caps }
+        Self { rules: Rules::new(&caps), caps, refusal: OnceLock::new() }
     }
 
     /// The set.
@@ -139,21 +141,18 @@ impl Query {
         };
         match self.caps.denied_paths().iter().find(|denied| place.is_kept_by(denied.resolved())) {
             Some(denied) => PathAnswer::Denied(denied.clone()),
-            None => self.refusal().map_or(PathAnswer::Allowed(by), PathAnswer::Refused),
+            None => match self.refusal() {
+                Some(reason) => PathAnswer::Refused(reason.to_owned()),
+                None => PathAnswer::Allowed(by),
+            },
         }
     }
 
     /// Why there can be no sandbox of this set, if that is so: a denied path that cannot be kept
-    /// out of a grant. Found out as it is when a sandbox is made.
-    pub fn refusal(&self) -> Option<String> {
-        #[cfg(target_os = "linux")]
-        {
-            let fault = |grant| crate::around::pieces(grant, &self.caps).err();
-            self.caps.fs_capabilities().iter().find_map(fault).map(|error| error.to_string())
-        }
-        // Elsewhere a rule can take back what another grants.
-        #[cfg(not(target_os = "linux"))]
-        None
+    /// out of a grant. Found out as it is when a sandbox is made, by the first question that needs
+    /// it: directories may have to be read for it.
+    pub fn refusal(&self) -> Option<&str> {
+        self.refusal.get_or_init(|| refusal(&self.caps)).as_deref()
     }
 
     /// The smallest grant that would allow what [`path`](Self::path) does not: none if it is
@@ -287,6 +286,18 @@ impl Query {
         let place = Place::of(path).ok()?;
         (!place.is_missing).then_some(Suggestion::UnixSocket(place.existing))
     }
+}
+
+#[cfg(target_os = "linux")]
+fn refusal(caps: &CapabilitySet) -> Option<String> {
+    let fault = |grant| crate::around::pieces(grant, caps).err();
+    caps.fs_capabilities().iter().find_map(fault).map(|error| error.to_string())
+}
+
+/// Here a rule can take back what another grants.
+#[cfg(not(target_os = "linux"))]
+fn refusal(_: &CapabilitySet) -> Option<String> {
+    None
 }
 
 impl CapabilitySet {
