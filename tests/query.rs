@@ -95,7 +95,8 @@ proptest! {
             Ok(output) => text(&output),
             // Not every path can be kept from every grant; such a set is never enforced.
             Err(error @ Error::Deny { .. }) => {
-                prop_assert_eq!(query.refusal(), Some(error.to_string().as_str()));
+                let reason = error.to_string();
+                prop_assert_eq!(query.refusal(), Some(reason.as_str()));
                 for path in &paths {
                     prop_assert!(!is_allowed(&query, path, Access::Read), "{:?}", path);
                 }

@@ -157,12 +157,16 @@ pub(crate) struct Ring {
 }
 
 impl Ring {
-    /// A ring of at most `size` bytes in a file without a name; `None` for 0.
+    /// A ring of at most `size` bytes in a file without a name; `None` for 0, and where no such
+    /// file can be made: in a sandbox, or on a disk that is only to be read.
     pub(crate) fn create(size: u64) -> io::Result<Option<Self>> {
         if size == 0 {
             return Ok(None);
         }
-        let file = Arc::new(tempfile::tempfile()?);
+        let file = match tempfile::tempfile() {
+            Err(error) if has_no_place(&error) => return Ok(None),
+            made => Arc::new(made?),
+        };
         Ok(Some(Self { file, size, head: 0, tail: 0, parts: 0, is_full: false }))
     }
 
@@ -204,6 +208,12 @@ impl Ring {
             let _ = self.file.set_len(0);
         }
     }
+}
+
+/// Whether there is no place for files, and never will be.
+fn has_no_place(error: &io::Error) -> bool {
+    use io::ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem};
+    matches!(error.kind(), NotFound | PermissionDenied | ReadOnlyFilesystem)
 }
 
 #[cfg(test)]

@@ -125,7 +125,7 @@ pub struct Limits {
     /// at most 500 MB when every path is as long as is recorded.
     pub audit_records: usize,
     /// How many bytes of records the log holds on disk besides, in a temporary file without a
-    /// name. 1 GiB: some two million records. 0 is none.
+    /// name. 1 GiB: some two million records. 0 is none, and none are where no file can be made.
     pub audit_disk: u64,
     /// What happens to requests when both are full: by default they are refused.
     pub audit_overflow: Overflow,

@@ -963,7 +963,10 @@ class ProxyConfig:
 
     @property
     def audit_disk_bytes(self) -> int:
-        """How many bytes of records are held on disk besides; 0 is none."""
+        """How many bytes of records are held on disk besides; 0 is none.
+
+        None are either where the process may make no temporary file, as after `apply`.
+        """
 
     @property
     def metrics_addr(self) -> str | None:
