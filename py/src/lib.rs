@@ -17,6 +17,7 @@ mod enums;
 mod error;
 mod events;
 mod exec;
+mod judge;
 mod policy;
 mod process;
 mod proxy;
@@ -51,6 +52,8 @@ mod _nono_py {
     use crate::events::{PyAuditEvent, PyAuditEvents};
     #[pymodule_export]
     use crate::exec::{PyCommand, sandboxed_exec};
+    #[pymodule_export]
+    use crate::judge::PyJudge;
     #[pymodule_export]
     use crate::policy::{
         PyPolicy, PyResolvedPolicy, embedded_policy_json, load_embedded_policy, load_policy,

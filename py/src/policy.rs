@@ -121,14 +121,6 @@ impl PyPolicy {
         self.inner.blocking_groups(&names).map_err(policy_error)
     }
 
-    /// Where a run appends its records.
-    #[getter]
-    fn _audit_file(&self) -> PyResult<Option<OsString>> {
-        let Some(rule) = self.inner.audit().file() else { return Ok(None) };
-        let path = Variables::of_process().path(rule).map_err(policy_error)?;
-        Ok(Some(path.into()))
-    }
-
     fn __repr__(&self) -> String {
         format!("Policy(groups={})", self.inner.group_names().count())
     }
@@ -179,6 +171,10 @@ impl PyPolicy {
         }
         if let Some(records) = self.inner.audit().records() {
             arguments.set_item("audit_records", records)?;
+        }
+        if let Some(rule) = self.inner.audit().file() {
+            let path = Variables::of_process().path(rule).map_err(policy_error)?;
+            arguments.set_item("audit_file", path)?;
         }
         py.get_type::<PyProxyConfig>().call((), Some(&arguments))
     }

@@ -26,7 +26,7 @@ pub enum PathAnswer {
         /// What is granted.
         granted: Access,
     },
-    /// It is granted by one path and kept from it by another, that is denied.
+    /// A denied path keeps it from every grant, or one that is beneath it from the grant above.
     Denied(DeniedPath),
     /// Nothing is granted there.
     NotGranted,
@@ -125,6 +125,11 @@ impl Query {
     /// Whether a path may be used this way. One that does not exist is judged as if it were made.
     pub fn path(&self, path: &Path, access: Access) -> PathAnswer {
         let Ok(place) = Place::of(path) else { return PathAnswer::Unreachable };
+        let denied = self.caps.denied_paths();
+        // Whether something is granted there or not: no grant would help.
+        if let Some(denied) = denied.iter().find(|denied| place.is_beneath(denied.resolved())) {
+            return PathAnswer::Denied(denied.clone());
+        }
         let grants = self.grants_on(&place);
         let enough = |grant: &&&FsCapability| grant.access().includes(access);
         let by = match grants.iter().find(enough) {
@@ -139,7 +144,7 @@ impl Query {
                 [None, None] => return PathAnswer::NotGranted,
             },
         };
-        match self.caps.denied_paths().iter().find(|denied| place.is_kept_by(denied.resolved())) {
+        match denied.iter().find(|denied| place.is_kept_by(denied.resolved())) {
             Some(denied) => PathAnswer::Denied(denied.clone()),
             None => match self.refusal() {
                 Some(reason) => PathAnswer::Refused(reason.to_owned()),

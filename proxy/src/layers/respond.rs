@@ -31,6 +31,8 @@ use crate::server::gate::Fault;
 
 use table::Row;
 
+pub(crate) use table::code;
+
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
 /// When a client for which there was no place may try again.

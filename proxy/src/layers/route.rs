@@ -27,7 +27,7 @@ impl Step<Addressed> for FindRoute {
     fn step(&self, exchange: Exchange<Addressed>) -> Result<Exchange<Routed>, Error> {
         let Exchange { mut request, recorder, peer, place, stage } = exchange;
         let way = match stage.asked {
-            Asked::Tunnel(target) if self.intercepts(&target) => {
+            Asked::Tunnel(target) if intercepts(&self.0.settings, &target) => {
                 recorder.note(|record| record.mode = Mode::ConnectIntercept);
                 Way::Intercept(target)
             }
@@ -65,12 +65,6 @@ impl FindRoute {
         Ok(route)
     }
 
-    /// Whether a tunnel to `target` ends here.
-    fn intercepts(&self, target: &Target) -> bool {
-        let Settings { intercept, routes, .. } = &self.0.settings;
-        intercept.as_ref().is_some_and(|plan| plan.covers(target, routes))
-    }
-
     /// Finds the way of `request`, which came inside a tunnel to `target`. A host that has routes
     /// is reached through them alone.
     fn enter(
@@ -88,6 +82,12 @@ impl FindRoute {
         let plan = intercept.as_ref().ok_or(Refusal::Misdirected)?;
         Ok(Way::Secure(target.clone(), Arc::clone(plan.tls())))
     }
+}
+
+/// Whether a tunnel to `target` ends here.
+pub(crate) fn intercepts(settings: &Settings, target: &Target) -> bool {
+    let Settings { intercept, routes, .. } = settings;
+    intercept.as_ref().is_some_and(|plan| plan.covers(target, routes))
 }
 
 /// Where `route` leads `request` to, when `rest` is its path below the route's prefix or base.
@@ -131,12 +131,17 @@ fn rewrite(
     rest: &str,
     recorder: &Recorder,
 ) -> Result<Uri, Refusal> {
-    let (path, rule) = route.path(request.method(), rest).map_err(|refusal| match refusal {
-        PathRefusal::Ambiguous(reason) => Refusal::AmbiguousPath(reason),
-        PathRefusal::NoRule => Refusal::NoEndpointRule,
-    })?;
+    let (path, rule) = route.path(request.method(), rest).map_err(refusal)?;
     if rule.is_some() {
         recorder.note(|record| record.rule = rule.cloned());
     }
     origin_form(path, request.uri().query())
+}
+
+/// How a client is refused whose path may not pass a route.
+pub(crate) fn refusal(refusal: PathRefusal) -> Refusal {
+    match refusal {
+        PathRefusal::Ambiguous(reason) => Refusal::AmbiguousPath(reason),
+        PathRefusal::NoRule => Refusal::NoEndpointRule,
+    }
 }

@@ -55,6 +55,7 @@ from nono_py._nono_py import (
 if TYPE_CHECKING:
     from nono_py._aio import Process, sandboxed_exec_async, sandboxed_spawn
     from nono_py._audit import AuditLogger
+    from nono_py._policy import Explanation, RunResult, explain, run
 
 __all__ = [
     "AccessMode",
@@ -67,6 +68,7 @@ __all__ = [
     "DetectedAbi",
     "Enforcement",
     "ExecResult",
+    "Explanation",
     "ExternalProxyConfig",
     "FsCapability",
     "InjectMode",
@@ -78,6 +80,7 @@ __all__ = [
     "QueryContext",
     "ResolvedPolicy",
     "RouteConfig",
+    "RunResult",
     "SandboxState",
     "SupportInfo",
     "VaultConfig",
@@ -93,10 +96,12 @@ __all__ = [
     "apply_unlink_overrides",
     "detect_abi",
     "embedded_policy_json",
+    "explain",
     "is_supported",
     "load_embedded_policy",
     "load_policy",
     "policy_schema_json",
+    "run",
     "sandboxed_exec",
     "sandboxed_exec_async",
     "sandboxed_spawn",
@@ -105,17 +110,22 @@ __all__ = [
     "validate_deny_overlaps",
 ]
 
-#: What needs `asyncio`, whose import takes longer than all of this package's.
-_ASYNCHRONOUS = frozenset({"Process", "sandboxed_exec_async", "sandboxed_spawn"})
+#: What needs modules whose import takes longer than all of this package's, and where it is.
+_LATE = {
+    "AuditLogger": "nono_py._audit",
+    "Explanation": "nono_py._policy",
+    "Process": "nono_py._aio",
+    "RunResult": "nono_py._policy",
+    "explain": "nono_py._policy",
+    "run": "nono_py._policy",
+    "sandboxed_exec_async": "nono_py._aio",
+    "sandboxed_spawn": "nono_py._aio",
+}
 
 
 def __getattr__(name: str) -> object:
-    if name == "AuditLogger":
-        from nono_py import _audit
+    if name in _LATE:
+        import importlib
 
-        return _audit.AuditLogger
-    if name in _ASYNCHRONOUS:
-        from nono_py import _aio
-
-        return getattr(_aio, name)
+        return getattr(importlib.import_module(_LATE[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

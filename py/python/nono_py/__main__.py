@@ -1,9 +1,9 @@
-"""`python -m nono_py`: what this machine supports, keys in the keyring, and the demonstration."""
+"""`python -m nono_py`: run and explain policies, keep keys, and see what is supported."""
 
 import argparse
 import sys
 
-from nono_py import __version__, _audit, _credential, support_info
+from nono_py import __version__, _audit, _commands, _credential, support_info
 
 
 def main() -> int:
@@ -15,11 +15,14 @@ def main() -> int:
     commands.add_parser("support", help="say what sandboxing this machine offers")
     _credential.add_commands(commands)
     _audit.add_commands(commands.add_parser("audit", help="check, follow or count a log file"))
+    _commands.add_commands(commands)
     arguments = parser.parse_args()
     if arguments.command == "credential":
         return _credential.main(arguments)
     if arguments.command == "audit":
         return _audit.run(arguments)
+    if arguments.command in _commands.NAMES:
+        return _commands.main(arguments)
     if arguments.command == "support":
         info = support_info()
         print(f"{info.platform}: {info.details}")

@@ -125,6 +125,11 @@ impl Row {
     }
 }
 
+/// The stable word that a refusal is told apart by.
+pub(crate) fn code(refusal: Refusal) -> &'static str {
+    kind(refusal).1
+}
+
 /// Status, code and category of each refusal.
 #[rustfmt::skip]
 fn kind(refusal: Refusal) -> (StatusCode, &'static str, Category) {

@@ -1,0 +1,87 @@
+//! What a proxy would say of a host or an endpoint, without a proxy: answered by the code that
+//! judges requests, from the same rules.
+
+use std::sync::Arc;
+
+use http::Method;
+
+use crate::config::{ConfigError, ProxyConfig, Settings};
+use crate::error::Refusal;
+use crate::exchange::Way;
+use crate::layers::{allow, respond, route};
+use crate::target::{Target, parse_host};
+
+/// Answers questions about a configuration.
+///
+/// Judged are names, addresses, paths and methods. What a name resolves to, and whether a
+/// credential can be had, is known only when a request comes.
+#[derive(Debug)]
+pub struct Judge {
+    settings: Settings,
+}
+
+/// The answer to a question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// The code that a client would be refused with; `None` if the request would pass.
+    pub refusal: Option<&'static str>,
+    /// The rule that decides, as it was written.
+    pub rule: Option<Arc<str>>,
+    /// The route that the request would take, or that has the host for itself.
+    pub route: Option<Arc<str>>,
+}
+
+impl Judge {
+    /// A judge by the rules of `config`.
+    ///
+    /// # Errors
+    /// The first mistake, by field and value.
+    pub fn new(config: &ProxyConfig) -> Result<Self, ConfigError> {
+        Ok(Self { settings: Settings::parse(config)? })
+    }
+
+    /// Whether a client may open a tunnel to a host and port, or have a request forwarded there.
+    /// `None` if the text is no host.
+    pub fn host(&self, host: &str, port: u16) -> Option<Verdict> {
+        let target = Target::new(parse_host(host)?, port);
+        if route::intercepts(&self.settings, &target) {
+            return Some(self.way(&Way::Intercept(target), None));
+        }
+        if let Some(owner) = self.settings.routes.owner(&target) {
+            return Some(Verdict {
+                refusal: Some(respond::code(Refusal::RouteOnly)),
+                rule: None,
+                route: Some(Arc::clone(owner)),
+            });
+        }
+        Some(self.way(&Way::Tunnel(target), None))
+    }
+
+    /// Whether a request may go through a route. `path` is that of the proxy, with the route's
+    /// prefix. `None` if `method` is none.
+    pub fn endpoint(&self, method: &str, path: &str) -> Option<Verdict> {
+        let method = Method::from_bytes(method.as_bytes()).ok()?;
+        let path = path.split(['?', '#']).next().unwrap_or_default();
+        let Some((found, rest)) = self.settings.routes.find(path) else {
+            let refusal = Some(respond::code(Refusal::NoRoute));
+            return Some(Verdict { refusal, rule: None, route: None });
+        };
+        let route = Some(Arc::clone(&found.id));
+        Some(match found.path(&method, rest) {
+            Ok((_, rule)) => Verdict { route, ..self.way(&Way::Route(Arc::clone(found)), rule) },
+            Err(refusal) => {
+                let refusal = Some(respond::code(route::refusal(refusal)));
+                Verdict { refusal, rule: None, route }
+            }
+        })
+    }
+
+    fn way(&self, way: &Way, rule: Option<&Arc<str>>) -> Verdict {
+        let (judged, decisive) = allow::judge(&self.settings, self.settings.bind, way);
+        Verdict {
+            refusal: judged.err().map(respond::code),
+            rule: decisive.and_then(|found| found.rule).or(rule).cloned(),
+            route: None,
+        }
+    }
+}
