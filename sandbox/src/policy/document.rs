@@ -51,7 +51,7 @@ struct Meta {
     _schema_version: Option<String>,
 }
 
-/// What is kept of what happens.
+/// What is kept of what the proxy does.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Audit {
@@ -65,7 +65,7 @@ impl Audit {
         self.records.map(Amount::get)
     }
 
-    /// Where a run appends its records.
+    /// Where the proxy appends its records.
     pub fn file(&self) -> Option<&PathRule> {
         self.file.as_ref()
     }
