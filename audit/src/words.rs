@@ -118,6 +118,8 @@ words! {
         ConnectBypassesL7 = "connect_bypasses_l7",
         /// An intercepted tunnel whose client did not complete the TLS handshake.
         InterceptHandshakeFailed = "intercept_handshake_failed",
+        /// The external proxy did not open the way to the upstream.
+        ExternalProxyRejected = "external_proxy_rejected",
         /// The request was malformed or ambiguous.
         InvalidRequest = "invalid_request",
         /// No route has the request's prefix.

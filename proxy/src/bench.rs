@@ -154,7 +154,7 @@ pub fn stack_runner(
     let worker = Worker {
         limit: limit.clone(),
         shared: Arc::clone(&shared),
-        upstream: Upstream::new(&config.limits, config.bind),
+        upstream: Upstream::new(&config.limits, config.bind, None),
         tasks: tokio_util::task::TaskTracker::new(),
     };
     let stack = stack(&shared, limit, Leaf::new(worker));

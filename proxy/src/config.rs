@@ -4,6 +4,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit};
@@ -15,6 +16,7 @@ use crate::allowlist::{Allowlist, HostPattern, HostSet};
 use crate::intercept::Plan;
 use crate::preset;
 use crate::route::{Route, RouteTable};
+use crate::upstream::Outer;
 
 /// What a proxy is to do. Plain data; [`ProxyConfig::check`] judges it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +36,8 @@ pub struct ProxyConfig {
     /// none but the right clients reach the proxy: without it, whoever can connect can use the
     /// routes' credentials. A token that is shown is removed all the same.
     pub require_auth: bool,
+    /// The proxy through which the world is reached; directly when absent.
+    pub external_proxy: Option<ExternalProxyConfig>,
     /// Which TLS the proxy ends itself; none of it when absent.
     pub intercept: Option<InterceptConfig>,
     /// How many exchanges may run at once; 0 is without limit. More are answered 503.
@@ -56,6 +60,7 @@ impl Default for ProxyConfig {
             routes: Vec::new(),
             bind: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
             require_auth: true,
+            external_proxy: None,
             intercept: None,
             max_connections: 256,
             audit_file: None,
@@ -73,6 +78,18 @@ impl ProxyConfig {
     pub fn check(&self) -> Result<(), ConfigError> {
         Settings::parse(self).map(drop)
     }
+}
+
+/// A proxy between this one and the world: tunnels, forwarded requests, and those of routes over
+/// TLS go through it. Plain http routes lead to this machine or its network, and do not.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ExternalProxyConfig {
+    /// Where it listens: `host:port` or an `http` URL.
+    pub address: String,
+    /// Hosts that are reached without it; the grammar is that of `allowed_hosts`.
+    pub bypass_hosts: Vec<String>,
+    /// Where its credentials are kept, as `user:password`: a reference like that of a route.
+    pub credential_key: Option<String>,
 }
 
 /// The interception of TLS: `CONNECT` to the upstream of a route, or to a host in `hosts`, ends in
@@ -363,6 +380,7 @@ pub(crate) struct Settings {
     pub(crate) routes: RouteTable,
     pub(crate) bind: SocketAddr,
     pub(crate) require_auth: bool,
+    pub(crate) outer: Option<Arc<Outer>>,
     pub(crate) intercept: Option<Plan>,
     pub(crate) max_connections: usize,
     pub(crate) limits: Limits,
@@ -390,6 +408,7 @@ impl Settings {
             routes: RouteTable::new(routes)?,
             bind: config.bind,
             require_auth: config.require_auth,
+            outer: config.external_proxy.as_ref().map(Outer::parse).transpose()?.map(Arc::new),
             intercept: config.intercept.as_ref().map(Plan::parse).transpose()?,
             max_connections: config.max_connections,
             limits: checked(&config.limits)?,

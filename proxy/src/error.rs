@@ -78,6 +78,8 @@ pub(crate) enum Upstream {
     Unresolved,
     /// It cannot be connected to.
     Unreachable(String),
+    /// The proxy on the way there opened no tunnel.
+    Outer(String),
     /// It did not accept a connection in time.
     ConnectTimeout,
     /// The client's body failed before its end.

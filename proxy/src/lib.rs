@@ -63,7 +63,9 @@ pub mod bench;
 #[doc(hidden)]
 pub mod fuzz;
 
-pub use config::{ConfigError, InjectMode, InterceptConfig, Limits, ProxyConfig, RouteConfig};
+pub use config::{
+    ConfigError, ExternalProxyConfig, InjectMode, InterceptConfig, Limits, ProxyConfig, RouteConfig,
+};
 pub use error::StartError;
 pub use handle::ProxyHandle;
 pub use judge::{Judge, Verdict};

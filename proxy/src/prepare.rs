@@ -28,7 +28,7 @@ pub struct Diagnostic {
     pub code: &'static str,
     /// How bad it is: `warning`.
     pub severity: &'static str,
-    /// The route concerned.
+    /// The route concerned, or `external_proxy`.
     pub route_prefix: String,
     /// Where its credential is kept.
     pub credential_ref: String,
@@ -63,22 +63,26 @@ pub(crate) async fn reload(shared: &Shared) {
 
 /// What fails requests now: the credentials whose last fetch failed, by route.
 pub(crate) fn diagnostics(shared: &Shared) -> Vec<Diagnostic> {
-    let mut found: Vec<_> = shared.settings.routes.iter().filter_map(|r| diagnose(r)).collect();
+    let routes = shared.settings.routes.iter();
+    let of_routes = routes.filter_map(|route| diagnose(&route.id, route.credential.as_ref()?));
+    let outer = shared.settings.outer.iter();
+    let of_outer = outer.filter_map(|outer| diagnose("external_proxy", outer.credential.as_ref()?));
+    let mut found: Vec<_> = of_routes.chain(of_outer).collect();
     found.sort_by(|a, b| a.route_prefix.cmp(&b.route_prefix));
     found
 }
 
 fn credentials(shared: &Shared) -> impl Iterator<Item = &Credential> {
-    shared.settings.routes.iter().filter_map(|route| route.credential.as_ref())
+    let of_routes = shared.settings.routes.iter().filter_map(|route| route.credential.as_ref());
+    of_routes.chain(shared.settings.outer.iter().filter_map(|outer| outer.credential.as_ref()))
 }
 
-fn diagnose(route: &Route) -> Option<Diagnostic> {
-    let credential = route.credential.as_ref()?;
+fn diagnose(of: &str, credential: &Credential) -> Option<Diagnostic> {
     let error = credential.failure()?;
     Some(Diagnostic {
         code: error.code(),
         severity: "warning",
-        route_prefix: route.id.to_string(),
+        route_prefix: of.to_owned(),
         credential_ref: credential.locator().to_string(),
         message: error.to_string(),
         hint: error.hint().map(str::to_owned),

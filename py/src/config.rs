@@ -4,13 +4,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use nono_audit::{FileOptions, Overflow};
-use nono_proxy::{InterceptConfig, Limits, ProxyConfig};
+use nono_proxy::{ExternalProxyConfig, InterceptConfig, Limits, ProxyConfig};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
 use crate::arguments::time_limit;
-use crate::error::{config_error, not_implemented};
+use crate::error::config_error;
 use crate::route::PyRouteConfig;
 
 /// A proxy between this one and the world.
@@ -21,14 +21,26 @@ pub(crate) struct PyExternalProxyConfig {
     address: String,
     /// Hosts that are reached without it.
     bypass_hosts: Vec<String>,
+    /// Where its credentials are kept, as `user:password`.
+    credential_key: Option<String>,
+}
+
+impl PyExternalProxyConfig {
+    fn to_config(&self) -> ExternalProxyConfig {
+        ExternalProxyConfig {
+            address: self.address.clone(),
+            bypass_hosts: self.bypass_hosts.clone(),
+            credential_key: self.credential_key.clone(),
+        }
+    }
 }
 
 #[pymethods]
 impl PyExternalProxyConfig {
     #[new]
-    #[pyo3(signature = (address, bypass_hosts=Vec::new()))]
-    fn new(address: String, bypass_hosts: Vec<String>) -> Self {
-        Self { address, bypass_hosts }
+    #[pyo3(signature = (address, bypass_hosts=Vec::new(), credential_key=None))]
+    fn new(address: String, bypass_hosts: Vec<String>, credential_key: Option<String>) -> Self {
+        Self { address, bypass_hosts, credential_key }
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
@@ -99,9 +111,6 @@ impl PyProxyConfig {
         intercept_exclude: Vec<String>,
         intercept_name_constraints: bool,
     ) -> PyResult<Self> {
-        if let Some(external) = external_proxy {
-            return Err(not_implemented("external_proxy", &external.get().address));
-        }
         let parent_ca_pems = intercept_parent_ca_pems.map(|pems| pems.as_bytes().to_vec());
         let intercept = intercept(
             intercept_ca_dir,
@@ -135,6 +144,7 @@ impl PyProxyConfig {
             routes: routes.iter().map(|route| route.get().to_config()).collect(),
             bind: SocketAddr::new(parse_bind_addr(bind_addr)?, bind_port),
             require_auth,
+            external_proxy: external_proxy.map(|external| external.get().to_config()),
             intercept,
             max_connections,
             audit_file: audit_file.map(|path| FileOptions {

@@ -63,8 +63,3 @@ pub(crate) fn path_error(error: &io::Error, path: &Path) -> PyErr {
         None => PyOSError::new_err(format!("{text}: {}", path.display())),
     }
 }
-
-/// An option that is part of the interface and not built yet: never accepted and ignored.
-pub(crate) fn not_implemented(option: &str, value: &str) -> PyErr {
-    PyNotImplementedError::new_err(format!("{option}={value} is not implemented"))
-}

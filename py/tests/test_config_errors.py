@@ -199,18 +199,21 @@ def test_two_routes_cannot_have_one_prefix() -> None:
         ProxyConfig(routes=[route(), route()])
 
 
-@pytest.mark.parametrize(
-    "option",
-    [
-        {"external_proxy": ExternalProxyConfig("proxy.example:3128", ["a.example"])},
-    ],
-)
-def test_what_is_not_built_is_said(option: dict[str, Any]) -> None:
-    with pytest.raises(NotImplementedError, match=next(iter(option))):
-        ProxyConfig(**option)
+def test_an_external_proxy_that_is_reached_over_tls_is_not_built() -> None:
+    with pytest.raises(NotImplementedError, match=r"external_proxy\.address"):
+        ProxyConfig(external_proxy=ExternalProxyConfig("https://proxy.example:443"))
+
+
+@pytest.mark.parametrize("address", ["proxy.example", "socks5://a.example:1", "a.example:1/x"])
+def test_an_external_proxy_is_a_host_and_a_port(address: str) -> None:
+    with pytest.raises(ValueError, match=r"external_proxy\.address"):
+        ProxyConfig(external_proxy=ExternalProxyConfig(address))
 
 
 def test_an_external_proxy_can_be_described() -> None:
     external = ExternalProxyConfig("proxy.example:3128", bypass_hosts=["a.example"])
     assert (external.address, external.bypass_hosts) == ("proxy.example:3128", ["a.example"])
     assert repr(external) == "ExternalProxyConfig(address='proxy.example:3128')"
+    assert external.credential_key is None
+    with_key = ExternalProxyConfig("proxy.example:3128", credential_key="env://OUTER")
+    assert with_key.credential_key == "env://OUTER"

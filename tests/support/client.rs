@@ -77,6 +77,12 @@ impl Connection {
         TcpStream::connect(addr).await.unwrap().into()
     }
 
+    /// The stream that it runs on; nothing may have been read ahead.
+    pub fn into_stream(self) -> impl AsyncRead + AsyncWrite + Unpin + Send {
+        assert!(self.buffer.is_empty());
+        self.stream
+    }
+
     /// Sends bytes as they are.
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).await.unwrap();

@@ -3,8 +3,12 @@
 use std::error::Error as StdError;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::TryFutureExt as _;
+use futures_util::future::BoxFuture;
+use http::Uri;
 use hyper::client::conn::http2;
 use hyper::rt::{Read, Write};
 use hyper_rustls::{FixedServerNameResolver, HttpsConnector, MaybeHttpsStream};
@@ -16,6 +20,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tower::Service;
 
+use super::outer::{Outer, OuterError};
 use super::resolver::{ResolveError, Resolver};
 use super::sender::Sender;
 use super::{Destination, http1};
@@ -40,11 +45,13 @@ pub(super) struct Connector {
     limit: Duration,
     /// The proxy's own listener.
     own: SocketAddr,
+    /// The proxy that leads to the world, if there is one.
+    outer: Option<Arc<Outer>>,
 }
 
 impl Connector {
-    pub(super) fn new(limits: &Limits, own: SocketAddr) -> Self {
-        Self { limit: limits.connect, own }
+    pub(super) fn new(limits: &Limits, own: SocketAddr, outer: Option<Arc<Outer>>) -> Self {
+        Self { limit: limits.connect, own, outer }
     }
 
     /// Opens a plain TCP connection to `target`.
@@ -53,7 +60,7 @@ impl Connector {
         let mut tcp = self.tcp(target, reach)?;
         match timeout(self.limit, tcp.call(uri)).await {
             Ok(Ok(stream)) => Ok(stream.into_inner()),
-            Ok(Err(error)) => Err(explain(&error)),
+            Ok(Err(error)) => Err(explain(&*error)),
             Err(_) => Err(Failure::ConnectTimeout.into()),
         }
     }
@@ -71,7 +78,7 @@ impl Connector {
         let uri = to.uri().clone();
         match to.tls() {
             None => {
-                let stream = tcp.call(uri).await.map_err(|error| explain(&error))?;
+                let stream = tcp.call(uri).await.map_err(|error| explain(&*error))?;
                 Ok(speak_http1(MaybeHttpsStream::Http(stream)))
             }
             Some(tls) => {
@@ -87,8 +94,21 @@ impl Connector {
         }
     }
 
-    /// A connector that dials only addresses within `reach`.
-    fn tcp(&self, target: &Target, reach: Reach) -> Result<HttpConnector<Resolver>, Refusal> {
+    /// A connector that dials only addresses within `reach`; those of a host behind the outer
+    /// proxy are for that one to judge.
+    fn tcp(&self, target: &Target, reach: Reach) -> Result<Dialer, Refusal> {
+        // What may only be nearby is not looked for elsewhere.
+        let is_near = reach == Reach::PrivateOnly;
+        let outer = self.outer.as_ref().filter(|outer| !is_near && outer.covers(target));
+        let Some(outer) = outer else {
+            return Ok(Dialer { tcp: self.direct(target, reach)?, through: None });
+        };
+        let through = (Arc::clone(outer), target.clone(), uri(&outer.target, Scheme::Http)?);
+        let tcp = self.direct(&outer.target, Reach::Named)?;
+        Ok(Dialer { tcp, through: Some(Box::new(through)) })
+    }
+
+    fn direct(&self, target: &Target, reach: Reach) -> Result<HttpConnector<Resolver>, Refusal> {
         // A literal address never meets the resolver.
         if let Some(ip) = target.ip() {
             reach.check(classify(ip)).map_err(Refusal::Address)?;
@@ -106,12 +126,44 @@ impl Connector {
     }
 }
 
+/// Connects to a host, through the outer proxy if there is one.
+#[derive(Clone)]
+struct Dialer {
+    tcp: HttpConnector<Resolver>,
+    /// The outer proxy, what it leads to, and where it is.
+    through: Option<Box<(Arc<Outer>, Target, Uri)>>,
+}
+
+impl Service<Uri> for Dialer {
+    type Response = TokioIo<TcpStream>;
+    type Error = Box<dyn StdError + Send + Sync>;
+    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.tcp.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        match self.through.take() {
+            None => Box::pin(self.tcp.call(uri).map_err(Into::into)),
+            Some(through) => {
+                let (outer, target, at) = *through;
+                let connecting = self.tcp.call(at);
+                Box::pin(async move {
+                    let stream = connecting.await?.into_inner();
+                    Ok(TokioIo::new(outer.open(stream, &target).await?))
+                })
+            }
+        }
+    }
+}
+
 /// `tcp` with TLS on it, for the name or address that `target` has.
 fn over_tls(
-    tcp: HttpConnector<Resolver>,
+    tcp: Dialer,
     target: &Target,
     tls: &Arc<ClientConfig>,
-) -> Result<HttpsConnector<HttpConnector<Resolver>>, Error> {
+) -> Result<HttpsConnector<Dialer>, Error> {
     let name = match target.ip() {
         Some(ip) => ServerName::from(ip),
         None => ServerName::try_from(target.host().to_string())
@@ -155,7 +207,7 @@ fn no_http(error: hyper::Error) -> Error {
     Failure::BadResponse(error.to_string()).into()
 }
 
-fn uri(target: &Target, scheme: Scheme) -> Result<http::Uri, Refusal> {
+fn uri(target: &Target, scheme: Scheme) -> Result<Uri, Refusal> {
     target.to_uri(scheme).ok_or(Refusal::Malformed("its host cannot stand in a URL"))
 }
 
@@ -169,6 +221,9 @@ fn explain(error: &(dyn StdError + 'static)) -> Error {
             Some(ResolveError::OwnListener) => return Refusal::OwnListener.into(),
             Some(ResolveError::Unknown(_)) => return Failure::Unresolved.into(),
             None => {}
+        }
+        if let Some(error) = current.downcast_ref::<OuterError>() {
+            return Failure::Outer(error.to_string()).into();
         }
         if let Some(io) = current.downcast_ref::<std::io::Error>()
             && io.kind() == std::io::ErrorKind::TimedOut

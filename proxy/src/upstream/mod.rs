@@ -6,6 +6,7 @@
 mod connector;
 mod destination;
 mod http1;
+mod outer;
 mod pool;
 mod resolver;
 mod sender;
@@ -31,6 +32,7 @@ pub(crate) use destination::{Destination, End};
 pub(crate) use http1::whole;
 pub(crate) use http1::{Cut, Payload};
 use http1::{Io, Lost, Reply};
+pub(crate) use outer::Outer;
 use pool::{Place, Pool};
 use sender::{Sender, address_http2};
 
@@ -58,8 +60,8 @@ pub(crate) struct Opened<T> {
 
 impl Upstream {
     /// An upstream side without connections yet, which never leads to the listener at `own`.
-    pub(crate) fn new(limits: &Limits, own: SocketAddr) -> Self {
-        Self { connector: Connector::new(limits, own), pool: Pool::new(limits.pool_idle) }
+    pub(crate) fn new(limits: &Limits, own: SocketAddr, outer: Option<Arc<Outer>>) -> Self {
+        Self { connector: Connector::new(limits, own, outer), pool: Pool::new(limits.pool_idle) }
     }
 
     /// The connections that wait for reuse.

@@ -837,11 +837,19 @@ def _list_credentials() -> list[str]: ...
 class ExternalProxyConfig:
     """A proxy between this one and the world."""
 
-    def __new__(cls, address: str, bypass_hosts: Sequence[str] = ...) -> ExternalProxyConfig: ...
+    def __new__(
+        cls,
+        address: str,
+        bypass_hosts: Sequence[str] = ...,
+        credential_key: str | None = None,
+    ) -> ExternalProxyConfig: ...
     @property
     def address(self) -> str: ...
     @property
     def bypass_hosts(self) -> list[str]: ...
+    @property
+    def credential_key(self) -> str | None:
+        """Where its credentials are kept, as `user:password`."""
 
 @final
 class ProxyConfig:

@@ -116,7 +116,9 @@ impl Row {
             ("own_listener", _) => "proxy_loop_detected",
             ("address_refused", _) => "destination_ip_prohibited",
             (_, Category::OverLimit) => "connection_limit_reached",
-            (_, Category::UpstreamConnectFailed) => "destination_unavailable",
+            (_, Category::UpstreamConnectFailed | Category::ExternalProxyRejected) => {
+                "destination_unavailable"
+            }
             (_, Category::UpstreamFailed) => "http_protocol_error",
             (_, Category::ManagedCredentialUnavailable) => "proxy_configuration_error",
             (_, Category::InvalidRequest) => "http_request_error",
@@ -241,6 +243,8 @@ fn upstream(failure: &Upstream, Asked { host, port, .. }: &Asked) -> Row {
             format!("{host} does not resolve")),
         Upstream::Unreachable(reason) => (S::BAD_GATEWAY, "upstream_unreachable", Category::UpstreamConnectFailed, Outcome::Refused,
             format!("cannot connect to {host}:{port}: {reason}")),
+        Upstream::Outer(reason) => (S::BAD_GATEWAY, "external_proxy_rejected", Category::ExternalProxyRejected, Outcome::Refused,
+            format!("the external proxy opened no tunnel to {host}:{port}: {reason}")),
         Upstream::ConnectTimeout => (S::GATEWAY_TIMEOUT, "connect_timeout", Category::UpstreamConnectFailed, Outcome::Timeout,
             format!("{host}:{port} did not accept in time")),
         Upstream::ResponseTimeout => (S::GATEWAY_TIMEOUT, "response_timeout", Category::UpstreamFailed, Outcome::Timeout,

@@ -1,0 +1,180 @@
+"""Servers of others: squid as the proxy on the way, nginx as an upstream that speaks HTTP/2."""
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import trustme
+from conftest import Authority
+from nono_py import ExternalProxyConfig, ProxyConfig, ProxyHandle, RouteConfig, start_proxy
+from origin import PATIENCE, Origin
+
+HELPER = "/usr/lib/squid/basic_ncsa_auth"
+
+SQUID = """
+http_port 127.0.0.1:{port}
+auth_param basic program {helper} {directory}/users
+acl known proxy_auth REQUIRED
+http_access allow known
+http_access deny all
+cache deny all
+pid_filename none
+access_log stdio:{directory}/access.log
+cache_log {directory}/cache.log
+coredump_dir {directory}
+visible_hostname localhost
+shutdown_lifetime 0 seconds
+"""
+
+NGINX = """
+daemon off;
+master_process off;
+pid {directory}/pid;
+error_log {directory}/error.log;
+events {{}}
+http {{
+  access_log off;
+  server {{
+    listen 127.0.0.1:{port} ssl http2;
+    ssl_certificate {directory}/server.pem;
+    ssl_certificate_key {directory}/server.pem;
+    location / {{ return 200 "$server_protocol $http_authorization"; }}
+  }}
+}}
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def running(port: int, *command: str) -> Iterator[None]:
+    """Run a server for the length of a block, which begins when it listens."""
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                break
+            except OSError:
+                assert server.poll() is None, f"{command[0]} ended"
+                assert time.monotonic() < deadline, f"{command[0]} does not listen"
+        yield
+    finally:
+        server.terminate()
+        server.wait()
+
+
+@pytest.fixture
+def open_directory() -> Iterator[Path]:
+    """A directory that a server which gives up its rights can write to."""
+    with tempfile.TemporaryDirectory() as made:
+        directory = Path(made)
+        directory.chmod(0o777)
+        yield directory
+
+
+@pytest.fixture
+def squid(open_directory: Path) -> Iterator[tuple[int, Path]]:
+    """A squid that wants credentials: its port, and the log of what it was asked."""
+    port = free_port()
+    text = SQUID.format(port=port, helper=HELPER, directory=open_directory)
+    (open_directory / "squid.conf").write_text(text)
+    hashed = subprocess.check_output(["openssl", "passwd", "-apr1", "word"], text=True)
+    (open_directory / "users").write_text(f"user:{hashed}")
+    with running(port, "squid", "-N", "-f", str(open_directory / "squid.conf")):
+        yield port, open_directory / "access.log"
+
+
+def curl(proxy: ProxyHandle, *arguments: str) -> str:
+    """Run curl with the proxy's environment; return what it prints."""
+    env = {"PATH": os.defpath, **proxy.env_vars()}
+    command = ["curl", "-sS", "--max-time", "20", *arguments]
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.skipif(not Path(HELPER).exists(), reason="squid is not installed")
+def test_all_goes_through_squid_with_its_credentials(
+    squid: tuple[int, Path],
+    route: RouteConfig,
+    origin: Origin,
+    authority: Authority,
+    key: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    port, log = squid
+    monkeypatch.setenv("SQUID_LOGIN", "user:word")
+    external = ExternalProxyConfig(f"http://127.0.0.1:{port}", credential_key="env://SQUID_LOGIN")
+    config = ProxyConfig(
+        allowed_hosts=[f"127.0.0.1:{origin.port}"],
+        routes=[route],
+        external_proxy=external,
+        intercept_ca_dir=tmp_path,
+    )
+    with start_proxy(config) as proxy:
+        env = dict(proxy.sandbox_env())
+        login = f"Authorization: Bearer {env['OPENAI_API_KEY']}"
+        url = env["OPENAI_BASE_URL"] + "/models"
+        assert curl(proxy, "--noproxy", "*", "-H", login, url) == "hello"
+        assert curl(proxy, f"{origin.url}/v1/models") == "hello"
+        tunnelled = f"https://127.0.0.1:{origin.port}/own"
+        assert curl(proxy, "--cacert", str(authority.file), tunnelled) == "hello"
+    with_key = [request.values("Authorization") for request in origin.requests]
+    assert with_key == [[f"Bearer {key}"], [f"Bearer {key}"], []]
+    deadline = time.monotonic() + PATIENCE
+    while (text := log.read_text()).count("CONNECT 127.0.0.1") < 1:
+        assert time.monotonic() < deadline, text
+    # The route's connections are kept, so that both of its requests may have used one.
+    assert f"CONNECT localhost:{origin.port} user" in text
+    assert "TCP_DENIED" not in text
+
+
+@pytest.mark.skipif(not Path(HELPER).exists(), reason="squid is not installed")
+def test_a_wrong_login_at_squid_is_said(
+    squid: tuple[int, Path], origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port, _ = squid
+    monkeypatch.setenv("SQUID_LOGIN", "user:wrong")
+    external = ExternalProxyConfig(f"127.0.0.1:{port}", credential_key="env://SQUID_LOGIN")
+    config = ProxyConfig(allowed_hosts=["127.0.0.1"], external_proxy=external)
+    with start_proxy(config) as proxy:
+        env = {"PATH": os.defpath, **proxy.env_vars()}
+        command = ["curl", "-sS", "-w", "%{http_connect}", f"https://127.0.0.1:{origin.port}/"]
+        assert subprocess.run(command, env=env, capture_output=True, text=True).stdout == "502"
+        (event,) = proxy.drain_audit_events()
+    assert event["denial_category"] == "external_proxy_rejected"
+    assert "407" in str(event["reason"])
+
+
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
+def test_nginx_is_spoken_to_over_http2_from_inside_a_tunnel(
+    open_directory: Path, tmp_path: Path, key: str
+) -> None:
+    ca, port = trustme.CA(), free_port()
+    ca.cert_pem.write_to_path(str(open_directory / "ca.pem"))
+    identity = ca.issue_cert("localhost").private_key_and_cert_chain_pem
+    identity.write_to_path(str(open_directory / "server.pem"))
+    conf = open_directory / "nginx.conf"
+    conf.write_text(NGINX.format(port=port, directory=open_directory))
+    url = f"https://localhost:{port}"
+    route = RouteConfig(
+        "/nginx", url, credential_key="env://REAL_KEY", tls_ca=open_directory / "ca.pem"
+    )
+    config = ProxyConfig(routes=[route], intercept_ca_dir=tmp_path)
+    serving = running(port, "nginx", "-p", str(open_directory), "-c", str(conf))
+    with serving, start_proxy(config) as proxy:
+        for version in ("--http1.1", "--http2"):
+            # It got the key, which it may not hand on.
+            assert curl(proxy, version, url) == f"HTTP/2.0 Bearer {'*' * len(key)}"

@@ -1,0 +1,222 @@
+//! A proxy between this one and the world.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use nono_audit::{DenialCategory, Outcome};
+use nono_proxy::{ExternalProxyConfig, InterceptConfig, Limits, ProxyConfig, RouteConfig};
+use support::{Authority, Connection, KEY_VARIABLE, Origin, REAL_KEY, TestProxy, Wire, route};
+use tempfile::NamedTempFile;
+
+/// What the outer proxy is shown.
+const LOGIN: &str = "user:secret";
+
+/// A proxy that reaches everything but `127.0.0.1` through `outer`.
+fn config(outer: &Wire) -> ProxyConfig {
+    // In a file, since the variable that tests have holds no password.
+    static FILE: LazyLock<NamedTempFile> = LazyLock::new(|| {
+        let file = NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), LOGIN).unwrap();
+        file
+    });
+    ProxyConfig {
+        allowed_hosts: vec!["far.example".into(), "localhost".into(), "127.0.0.1".into()],
+        external_proxy: Some(ExternalProxyConfig {
+            address: outer.addr.to_string(),
+            bypass_hosts: vec!["127.0.0.1".into()],
+            credential_key: Some(format!("file://{}", FILE.path().display())),
+        }),
+        ..ProxyConfig::default()
+    }
+}
+
+/// A client that has asked for a tunnel to `target`, which its answer is still due of.
+async fn ask(proxy: &TestProxy, target: &str) -> Connection {
+    let token = proxy.proxy_authorization();
+    let mut client = Connection::open(proxy.addr()).await;
+    client.send(format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{token}\r\n")).await;
+    client
+}
+
+/// The name means nothing to this machine: the outer proxy looks it up.
+#[tokio::test]
+async fn a_tunnel_goes_through_it_and_the_bytes_behind_its_answer_are_kept() {
+    let outer = Wire::bind().await;
+    let proxy = TestProxy::start(config(&outer)).await;
+    let mut client = ask(&proxy, "far.example:443").await;
+    let mut upstream = outer.accept().await;
+    let asked = upstream.message().await;
+    assert!(asked.line().starts_with("CONNECT far.example:443 HTTP/1.1"), "{}", asked.line());
+    assert_eq!(asked.values("host"), ["far.example:443"]);
+    let basic = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, LOGIN);
+    assert_eq!(asked.values("proxy-authorization"), [format!("Basic {basic}")]);
+    upstream.send("HTTP/1.1 200 OK\r\nVia: outer\r\n\r\nEARLY").await;
+    assert!(client.head().await.starts_with("http/1.1 200"));
+    assert_eq!(client.exactly(5).await, b"EARLY");
+    upstream.send("LATE").await;
+    assert_eq!(client.exactly(4).await, b"LATE");
+    client.send("up").await;
+    assert_eq!(upstream.exactly(2).await, b"up");
+}
+
+#[tokio::test]
+async fn its_refusal_is_reported_as_such() {
+    for (answer, told) in [
+        ("HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n", "407"),
+        ("HTTP/1.1 503 Busy\r\n\r\n", "503"),
+        ("nonsense\r\n\r\n", "does not speak HTTP"),
+        ("", "closed the connection"),
+    ] {
+        let outer = Wire::bind().await;
+        let proxy = TestProxy::start(config(&outer)).await;
+        let mut client = ask(&proxy, "far.example:443").await;
+        let mut upstream = outer.accept().await;
+        upstream.message().await;
+        upstream.send(answer).await;
+        drop(upstream);
+        let reply = client.reply().await;
+        assert_eq!((reply.status, reply.code()), (502, "external_proxy_rejected".into()));
+        assert!(reply.text().contains(told), "{}", reply.text());
+        let record = proxy.only_record();
+        assert_eq!(record.denial_category, Some(DenialCategory::ExternalProxyRejected));
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_asked_of_it_without_the_credentials_that_it_is_to_be_shown() {
+    let outer = Wire::bind().await;
+    let mut config = config(&outer);
+    // A key, and no user with a password.
+    let credential_key = Some(format!("env://{KEY_VARIABLE}"));
+    config.external_proxy.as_mut().unwrap().credential_key = credential_key;
+    let proxy = TestProxy::start(config).await;
+    assert_eq!(proxy.diagnostics()[0].route_prefix, "external_proxy");
+    let reply = ask(&proxy, "far.example:443").await.reply().await;
+    assert_eq!((reply.status, reply.code()), (502, "external_proxy_rejected".into()));
+    assert!(reply.text().contains("credentials are not there"), "{}", reply.text());
+    assert!(!reply.text().contains(REAL_KEY));
+    assert!(outer.accept().await.rest().await.is_empty());
+}
+
+#[tokio::test]
+async fn one_that_says_nothing_is_not_waited_for() {
+    let outer = Wire::bind().await;
+    let limits = Limits { connect: Duration::from_millis(100), ..Limits::default() };
+    let proxy = TestProxy::start(ProxyConfig { limits, ..config(&outer) }).await;
+    let mut client = ask(&proxy, "far.example:443").await;
+    assert_eq!(client.reply().await.status, 504);
+    assert_eq!(proxy.only_record().outcome, Outcome::Timeout);
+}
+
+#[tokio::test]
+async fn what_is_not_allowed_never_reaches_it() {
+    let outer = Wire::bind().await;
+    let proxy = TestProxy::start(config(&outer)).await;
+    for (target, code) in [
+        ("other.example:443", "host_not_allowed"),
+        ("metadata.google.internal:80", "address_refused"),
+        ("169.254.169.254:80", "address_refused"),
+    ] {
+        let reply = ask(&proxy, target).await.reply().await;
+        assert_eq!((reply.status, reply.code().as_str()), (403, code), "{target}");
+    }
+    assert!(outer.is_quiet().await);
+}
+
+#[tokio::test]
+async fn a_host_that_bypasses_it_and_a_plain_route_are_reached_directly() {
+    let (outer, origin, echo) = (Wire::bind().await, Origin::hello().await, Origin::echo().await);
+    let routes = vec![route("/api", origin.addr)];
+    let proxy = TestProxy::start(ProxyConfig { routes, ..config(&outer) }).await;
+    let mut client = ask(&proxy, &echo.to_string()).await;
+    assert!(client.head().await.starts_with("http/1.1 200"));
+    assert_eq!(proxy.get("/api/x").await.status, 200);
+    assert!(outer.is_quiet().await);
+}
+
+#[tokio::test]
+async fn a_forwarded_request_goes_through_it() {
+    let outer = Wire::bind().await;
+    let proxy = TestProxy::start(config(&outer)).await;
+    let token = proxy.proxy_authorization();
+    let mut client = Connection::open(proxy.addr()).await;
+    client
+        .send(format!("GET http://far.example/x HTTP/1.1\r\nHost: far.example\r\n{token}\r\n"))
+        .await;
+    let mut upstream = outer.accept().await;
+    assert!(upstream.message().await.line().starts_with("CONNECT far.example:80 "));
+    upstream.send("HTTP/1.1 200 OK\r\n\r\n").await;
+    let inner = upstream.message().await;
+    assert!(inner.line().starts_with("GET /x "), "{}", inner.line());
+    // What the outer proxy is shown goes no further.
+    assert!(inner.values("proxy-authorization").is_empty());
+    upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+    assert_eq!(client.reply().await.text(), "ok");
+}
+
+/// Both the requests of a route and those inside an intercepted tunnel.
+#[tokio::test]
+async fn routes_over_tls_go_through_it_and_so_does_what_is_intercepted() {
+    let authority = Authority::new();
+    let identity = authority.identity(&["localhost"]);
+    let origin = Origin::start(Some(identity), |_| {
+        http::Response::new(http_body_util::BodyExt::boxed(http_body_util::Full::from("hello")))
+    })
+    .await;
+    let outer = Wire::bind().await;
+    let dir = tempfile::tempdir().unwrap();
+    let proxy = TestProxy::start(ProxyConfig {
+        routes: vec![RouteConfig {
+            upstream: format!("https://localhost:{}", origin.addr.port()),
+            tls_ca: Some(authority.pem_file()),
+            ..route("/api", origin.addr)
+        }],
+        intercept: Some(InterceptConfig { ca_dir: dir.path().into(), ..Default::default() }),
+        limits: Limits { workers: 1, ..Limits::default() },
+        ..config(&outer)
+    })
+    .await;
+    let addr = origin.addr;
+    let relaying = tokio::spawn(async move {
+        let mut upstream = outer.accept().await;
+        let asked = upstream.message().await.line();
+        upstream.send("HTTP/1.1 200 OK\r\n\r\n").await;
+        let mut origin = tokio::net::TcpStream::connect(addr).await.unwrap();
+        let mut upstream = upstream.into_stream();
+        let _ = tokio::io::copy_bidirectional(&mut upstream, &mut origin).await;
+        asked
+    });
+    assert_eq!(proxy.get("/api/x").await.text(), "hello");
+    let mut client = proxy.inside(addr.port()).await;
+    let host = format!("localhost:{}", addr.port());
+    client.send(format!("GET /y HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
+    assert_eq!(client.reply().await.text(), "hello");
+    drop(client);
+    drop(proxy);
+    assert!(relaying.await.unwrap().starts_with(&format!("CONNECT {host} ")));
+    assert_eq!(origin.seen()[1].header("authorization"), format!("Bearer {REAL_KEY}"));
+    // One connection, which both used.
+    assert_eq!(origin.connections(), 1);
+}
+
+#[test]
+fn mistakes_are_found_before_anything_starts() {
+    let check = |address: &str| {
+        let external = ExternalProxyConfig { address: address.into(), ..Default::default() };
+        ProxyConfig { external_proxy: Some(external), ..ProxyConfig::default() }.check()
+    };
+    for good in
+        ["proxy.example:3128", "http://proxy.example:80", "http://[::1]:8080/", "1.2.3.4:80"]
+    {
+        assert_eq!(check(good), Ok(()), "{good}");
+    }
+    for bad in
+        ["", "proxy.example", "http://proxy.example", "proxy.example:0", "socks5://a:1", "a:1/x"]
+    {
+        assert_eq!(check(bad).unwrap_err().field(), "external_proxy.address", "{bad}");
+    }
+    let told = check("http://user:secret@proxy.example:1").unwrap_err().to_string();
+    assert!(!told.contains("secret"), "{told}");
+    assert!(check("https://proxy.example:443").unwrap_err().is_unsupported());
+}
