@@ -1,9 +1,11 @@
 """Commands under groups of a policy, and why something is allowed or denied."""
 
+import http.client
 import json
 import os
 import pickle
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -11,8 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from nono_py import AccessMode, CapabilitySet, Policy, explain, load_policy, run
-from origin import Origin
+from nono_py import (
+    AccessMode,
+    CapabilitySet,
+    Policy,
+    ProxyHandle,
+    explain,
+    load_policy,
+    run,
+    start_proxy,
+)
+from origin import Origin, running
 
 SYSTEM = ["system_read_linux", "system_write_linux"]
 #: Tools, what they are asked to do, and the groups that they do it under.
@@ -291,3 +302,50 @@ def test_the_command_line_runs_and_explains(tmp_path: Path) -> None:
     file.write_text('{"groups": {"a": {"description": "Of mine."}}}')
     assert cli("policy", "--policy", str(file), "groups").stdout == "a: Of mine.\n"
     assert json.loads(cli("policy", "schema").stdout)["title"] == "nono policy"
+
+
+def refusal(proxy: ProxyHandle, host: str, port: int) -> str | None:
+    """Return the code that a running proxy refuses a tunnel with."""
+    own = f"{host}:{port}"
+    token = proxy.env_vars()["NONO_PROXY_TOKEN"]
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=20) as connection:
+        head = (
+            f"CONNECT {own} HTTP/1.1\r\nHost: {own}\r\nProxy-Authorization: Bearer {token}\r\n\r\n"
+        )
+        connection.sendall(head.encode())
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        if response.status == 200:
+            return None
+        code: str = json.loads(response.read())["code"]
+        return code
+
+
+def test_explanations_of_hosts_agree_with_a_running_proxy(
+    served: Policy, plain_origin: Origin
+) -> None:
+    with running(None) as other:
+        ports = [int(server.url.rpartition(":")[2]) for server in (plain_origin, other)]
+        web = {"allow_domain": [f"127.0.0.1:{ports[1]}", "*.example.com"]}
+        web |= {"deny_domain": ["bad.example.com"]}
+        route = {"api": {"prefix": "/api", "upstream": f"http://127.0.0.1:{ports[0]}"}}
+        group = {"description": "d", "network": web | {"custom_credentials": route}}
+        loaded = load_policy(json.dumps({"groups": {"web": group}}))
+        config = loaded.resolve_proxy_config(["web"])
+        assert config is not None
+        questions = [
+            ("127.0.0.1", ports[1]),
+            ("127.0.0.1", ports[0]),
+            ("2130706433", ports[1]),
+            ("bad.example.com", 443),
+            ("BAD.example.com.", 443),
+            ("example.com", 443),
+            ("169.254.169.254", 80),
+            ("metadata.google.internal", 80),
+        ]
+        with start_proxy(config) as proxy:
+            for host, port in questions:
+                said = explain(loaded, ["web"], host=host, port=port)
+                answered = refusal(proxy, host, port)
+                expected = None if said.allowed else said.reason
+                assert answered == expected, (host, port)
