@@ -159,6 +159,10 @@ def test_two_proxies_behind_the_proxy_conflict() -> None:
     )
     with pytest.raises(ValueError, match=r"Conflicting upstream_proxy values.*`a`.*`b`"):
         loaded.resolve_proxy_config(["a", "b"])
+    assert loaded.resolve_proxy_config(["a", "a"]) is not None
+    unusable = policy(g={"network": {"upstream_proxy": "no port"}})
+    with pytest.raises(ValueError, match="no port"):
+        unusable.resolve_proxy_config(["g"])
 
 
 def test_required_groups() -> None:
