@@ -15,8 +15,9 @@ mod inside;
 #[path = "intercept/tunnels.rs"]
 mod tunnels;
 
-use http::Response;
-use http_body_util::{BodyExt as _, Full};
+use http::{HeaderMap, Response};
+use http_body::Frame;
+use http_body_util::{BodyExt as _, Full, StreamBody};
 use nono_proxy::{InterceptConfig, ProxyConfig, RouteConfig};
 use support::{Authority, Origin, Seen, TestProxy, route};
 use tempfile::TempDir;
@@ -42,7 +43,13 @@ impl Setting {
         let identity = authority.identity(&["localhost", "127.0.0.1"]).with_http2();
         let origin = Origin::start(Some(identity), |seen: &Seen| {
             let body = format!("{} {}", seen.method, seen.body.len());
-            Response::new(Full::from(body).boxed())
+            if !seen.target.ends_with("/trailers") {
+                return Response::new(Full::from(body).boxed());
+            }
+            let mut trailers = HeaderMap::new();
+            trailers.insert("grpc-status", "0".parse().unwrap());
+            let frames = [Ok(Frame::data(body.into())), Ok(Frame::trailers(trailers))];
+            Response::new(StreamBody::new(futures_util::stream::iter(frames)).boxed())
         })
         .await;
         let dir = tempfile::tempdir().unwrap();

@@ -1,6 +1,7 @@
 //! HTTP/2 inside a tunnel.
 
 use std::io;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
@@ -8,6 +9,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt as _, Empty, StreamBody, combinators::BoxBody};
 use nono_audit::{Mode, Outcome};
 use support::{REAL_KEY, Seen};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::Setting;
 
@@ -97,4 +99,77 @@ async fn crumbs_of_cookies_become_one_field() {
     assert_eq!(sender.send_request(request).await.unwrap().status(), 200);
     let seen = setting.origin.only();
     assert_eq!(seen.header("cookie"), "a=1; b=2");
+}
+
+/// As gRPC says how a call ended.
+#[tokio::test]
+async fn the_trailers_of_a_response_come_through() {
+    let setting = Setting::new().await;
+    let mut sender = setting.proxy.inside_http2(setting.port()).await;
+    let response = sender.send_request(get(setting.port(), "/trailers")).await.unwrap();
+    let whole = response.into_body().collect().await.unwrap();
+    assert_eq!(whole.trailers().unwrap()["grpc-status"], "0");
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_long_is_refused_and_reaches_nobody() {
+    let setting = Setting::new().await;
+    let mut sender = setting.proxy.inside_http2(setting.port()).await;
+    let mut request = get(setting.port(), "/");
+    for n in 0..80 {
+        let name: http::HeaderName = format!("x-{n}").parse().unwrap();
+        request.headers_mut().insert(name, "v".repeat(1024).parse().unwrap());
+    }
+    let answered = sender.send_request(request).await;
+    assert!(answered.is_err() || answered.is_ok_and(|response| response.status() == 431));
+    assert!(setting.origin.seen().is_empty());
+}
+
+#[tokio::test]
+async fn a_connection_on_which_nothing_runs_is_closed() {
+    let setting = Setting::with(|mut config| {
+        config.limits.head = Duration::from_millis(200);
+        config
+    })
+    .await;
+    let mut sender = setting.proxy.inside_http2(setting.port()).await;
+    let response = sender.send_request(get(setting.port(), "/")).await.unwrap();
+    assert_eq!(text(response).await, "GET 0");
+    let closed = async {
+        while sender.ready().await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), closed).await.unwrap();
+}
+
+/// CVE-2023-44487: requests that are taken back as soon as they were sent.
+#[tokio::test]
+async fn a_client_that_takes_back_its_requests_is_cut_off_and_others_are_served() {
+    let setting = Setting::new().await;
+    let config = setting.proxy.trusting("SSL_CERT_FILE", &["h2"]);
+    let target = format!("localhost:{}", setting.port());
+    let mut stream = setting.proxy.secured(&target, "localhost", config).await.unwrap();
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+    // GET, https, `/`, and an authority, as literals that are not indexed (RFC 7541 §6.2.2).
+    let mut fields = vec![0x82, 0x87, 0x84, 0x01, u8::try_from(target.len()).unwrap()];
+    fields.extend(target.as_bytes());
+    for id in (1_u32..4000).step_by(2) {
+        let length = u8::try_from(fields.len()).unwrap();
+        bytes.extend([0, 0, length, 0x01, 0x05]);
+        bytes.extend(id.to_be_bytes());
+        bytes.extend(&fields);
+        bytes.extend([0, 0, 4, 0x03, 0]);
+        bytes.extend(id.to_be_bytes());
+        bytes.extend(8_u32.to_be_bytes());
+    }
+    // It may be cut off while it still writes.
+    let _ = stream.write_all(&bytes).await;
+    let mut rest = Vec::new();
+    let reading = stream.read_to_end(&mut rest);
+    let _ = tokio::time::timeout(Duration::from_secs(20), reading).await.expect("still open");
+    assert!(setting.origin.seen().len() < 1000, "{}", setting.origin.seen().len());
+    let mut other = setting.proxy.inside_http2(setting.port()).await;
+    let response = other.send_request(get(setting.port(), "/")).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
 }
