@@ -103,7 +103,12 @@ fn begin(options: &FileOptions, previous: Option<Chain>) -> io::Result<(File, Ch
             Some(Previous { file, records: chain.lines, chain_head: chain.head })
         }
     };
-    let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+    let mut options = OpenOptions::new();
+    options.create(true).append(true);
+    // It tells who asked for what: for its owner, until he says otherwise.
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
     let (mut chain, mut line) = (Chain::default(), Vec::new());
     chain.append(&Event::LogOpened { timestamp_unix_ms: unix_ms(), previous }, &mut line)?;
     file.write_all(&line)?;

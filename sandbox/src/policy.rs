@@ -3,7 +3,7 @@
 //!
 //! Nothing in a document is guessed at or skipped: a field that is not known, a path that cannot be
 //! meant, or a group that does not exist is an error that says where it stands and what comes
-//! nearest. Choosing groups changes a [`CapabilitySet`] wholly or not at all.
+//! nearest. Choosing groups changes a [`CapabilitySet`](crate::CapabilitySet) wholly or not at all.
 //!
 //! What a document says of the network beyond this machine's own ports is data here
 //! ([`NetworkPlan`]): the proxy judges and enforces it.
