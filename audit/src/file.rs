@@ -105,7 +105,7 @@ fn begin(options: &FileOptions, previous: Option<Chain>) -> io::Result<(File, Ch
     };
     let mut options = OpenOptions::new();
     options.create(true).append(true);
-    // It tells who asked for what: for its owner, until he says otherwise.
+    // It tells who asked for what: that is its owner's alone.
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(path)?;

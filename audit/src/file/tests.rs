@@ -122,8 +122,4 @@ fn a_new_file_is_its_owners_alone() {
     let directory = TempDir::new().unwrap();
     let (path, _) = written(&directory, 1);
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    // What its owner allows stays allowed.
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-    sink(&path, u64::MAX, 0).write(&[record(1)]).unwrap();
-    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
 }
