@@ -71,7 +71,7 @@ develop: $(VENV)/.maturin ## build the package with the tests' profile and insta
 	@cd py && VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --quiet --extras test >/dev/null
 
 fuzz: ## feed the parsers random input, 10 seconds each (with cargo-fuzz: see tests/fuzz)
-	@for target in target host_rule path head response; do \
+	@for target in target host_rule path head response policy; do \
 		cargo run --quiet --target-dir target --manifest-path tests/fuzz/Cargo.toml --bin $$target 10 || exit 1; \
 	done
 

@@ -1,14 +1,13 @@
 //! `apply` and its family, what they enforce, and whether this machine can.
 
 use nono_sandbox::{CapabilitySet, Enforcement};
-use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
 use crate::capability::PyCapabilitySet;
-use crate::error::sandbox_error;
+use crate::error::{sandbox_error, unsound};
 
 /// What the kernel enforces on a sandboxed process, and what it is too old to enforce.
-#[pyclass(name = "Enforcement", module = "nono_py", frozen, eq)]
+#[pyclass(name = "Enforcement", module = "nono_py", frozen, weakref, eq)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PyEnforcement {
     inner: Enforcement,
@@ -75,7 +74,7 @@ impl PyEnforcement {
 }
 
 /// The version of Landlock that the kernel has, and what it can judge.
-#[pyclass(name = "DetectedAbi", module = "nono_py", frozen, eq, hash)]
+#[pyclass(name = "DetectedAbi", module = "nono_py", frozen, weakref, eq, hash)]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct PyDetectedAbi {
     number: u32,
@@ -147,8 +146,8 @@ impl PyDetectedAbi {
 }
 
 /// Whether, and by what, this machine can enforce a sandbox.
-#[pyclass(name = "SupportInfo", module = "nono_py", frozen, get_all)]
-#[derive(Debug, Clone)]
+#[pyclass(name = "SupportInfo", module = "nono_py", frozen, weakref, get_all, eq, hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct PySupportInfo {
     /// Whether sandboxing is available.
     is_supported: bool,
@@ -276,5 +275,5 @@ fn check_abi(py: Python<'_>, abi: &PyDetectedAbi) -> PyResult<()> {
         return Ok(());
     }
     let message = format!("this kernel has Landlock V{}, not V{}", here.number, abi.number);
-    Err(PyRuntimeError::new_err(message))
+    Err(unsound(message))
 }

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use nono_proxy::Limits;
 use nono_sandbox::is_loader_variable;
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMapping, PyString};
+
+use crate::error::argument_error;
 
 /// A `str`, `bytes` or `os.PathLike`, as the operating system will see it.
 #[derive(Debug, Clone)]
@@ -73,7 +75,7 @@ pub(crate) fn time_limit(field: &str, value: f64) -> PyResult<Duration> {
         return Ok(Duration::from_secs_f64(value).max(Duration::from_nanos(1)));
     }
     let message = format!("{field} {value:?} must be a number above 0 and at most {most:?}");
-    Err(PyValueError::new_err(message))
+    Err(argument_error(message))
 }
 
 /// Refuses a name that no environment can hold, or that would let the caller's environment run
@@ -91,8 +93,5 @@ pub(crate) fn check_variable_name(name: &str) -> PyResult<()> {
     } else {
         return Ok(());
     };
-    Err(PyValueError::new_err(format!(
-        "environment variable name '{}' {reason}",
-        name.escape_debug()
-    )))
+    Err(argument_error(format!("environment variable name '{}' {reason}", name.escape_debug())))
 }

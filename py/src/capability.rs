@@ -1,7 +1,6 @@
 //! `CapabilitySet` and the paths that it grants.
 
 use std::ffi::{OsStr, OsString};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
@@ -13,6 +12,7 @@ use crate::enums::{AccessArgument, access_mode};
 use crate::error::sandbox_error;
 use crate::proxy::PyProxyHandle;
 use crate::source::PyCapabilitySource;
+use crate::value::hash_of;
 use crate::verify::PyVerification;
 
 /// What Python knows of its own installation.
@@ -24,7 +24,7 @@ const RESTORE: &str = "nono_py._restore";
 ///
 /// Every set starts empty and each call grants more. A set may be shared between threads; a
 /// sandbox takes the grants as they are when it starts.
-#[pyclass(name = "CapabilitySet", module = "nono_py", frozen)]
+#[pyclass(name = "CapabilitySet", module = "nono_py", frozen, weakref)]
 #[derive(Debug, Default)]
 pub(crate) struct PyCapabilitySet {
     inner: Mutex<CapabilitySet>,
@@ -278,7 +278,7 @@ impl PyCapabilitySet {
 }
 
 /// One granted path.
-#[pyclass(name = "FsCapability", module = "nono_py", frozen)]
+#[pyclass(name = "FsCapability", module = "nono_py", frozen, weakref)]
 #[derive(Debug)]
 pub(crate) struct PyFsCapability {
     inner: FsCapability,
@@ -337,9 +337,7 @@ impl PyFsCapability {
     }
 
     fn __hash__(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        self.inner.resolved().hash(&mut hasher);
-        hasher.finish()
+        hash_of(&self.inner.resolved())
     }
 
     fn __copy__(slf: Py<Self>) -> Py<Self> {

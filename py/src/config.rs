@@ -5,17 +5,52 @@ use std::path::PathBuf;
 
 use nono_audit::{FileOptions, Overflow};
 use nono_proxy::{ExternalProxyConfig, InterceptConfig, Limits, ProxyConfig};
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
 use crate::arguments::time_limit;
-use crate::error::config_error;
+use crate::error::{argument_error, config_error};
 use crate::route::PyRouteConfig;
+use crate::value::{Reduced, hash_of, reduce};
+
+/// What the constructor takes.
+const FIELDS: [&str; 29] = [
+    "allowed_hosts",
+    "routes",
+    "external_proxy",
+    "bind_addr",
+    "bind_port",
+    "max_connections",
+    "intercept_ca_dir",
+    "intercept_parent_ca_pems",
+    "allow_all_hosts",
+    "denied_hosts",
+    "require_auth",
+    "head_timeout_secs",
+    "connect_timeout_secs",
+    "response_timeout_secs",
+    "idle_timeout_secs",
+    "audit_records",
+    "workers",
+    "pool_idle_timeout_secs",
+    "max_client_connections",
+    "credential_timeout_secs",
+    "audit_disk_bytes",
+    "audit_overflow",
+    "audit_file",
+    "audit_file_max_bytes",
+    "audit_file_keep",
+    "metrics_addr",
+    "intercept_hosts",
+    "intercept_exclude",
+    "intercept_name_constraints",
+];
+/// What a file of records grows to, if nothing is said.
+const AUDIT_FILE_MAX_BYTES: u64 = 67_108_864;
 
 /// A proxy between this one and the world.
-#[pyclass(name = "ExternalProxyConfig", module = "nono_py", frozen, get_all)]
-#[derive(Debug, Clone)]
+#[pyclass(name = "ExternalProxyConfig", module = "nono_py", frozen, weakref, get_all, eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct PyExternalProxyConfig {
     /// Where it listens: `host:port`.
     address: String,
@@ -23,6 +58,13 @@ pub(crate) struct PyExternalProxyConfig {
     bypass_hosts: Vec<String>,
     /// Where its credentials are kept, as `user:password`.
     credential_key: Option<String>,
+}
+
+impl From<ExternalProxyConfig> for PyExternalProxyConfig {
+    fn from(config: ExternalProxyConfig) -> Self {
+        let ExternalProxyConfig { address, bypass_hosts, credential_key } = config;
+        Self { address, bypass_hosts, credential_key }
+    }
 }
 
 impl PyExternalProxyConfig {
@@ -46,14 +88,37 @@ impl PyExternalProxyConfig {
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         Ok(format!("ExternalProxyConfig(address={})", PyString::new(py, &self.address).repr()?))
     }
+
+    fn __hash__(&self) -> u64 {
+        hash_of(&self)
+    }
+
+    fn __copy__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __deepcopy__(slf: Py<Self>, _memo: &Bound<'_, PyAny>) -> Py<Self> {
+        slf
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Reduced<'py>> {
+        reduce(slf, &["address", "bypass_hosts", "credential_key"])
+    }
 }
 
 /// What a proxy allows, where it leads, and where it listens.
-#[pyclass(name = "ProxyConfig", module = "nono_py", frozen)]
+#[pyclass(name = "ProxyConfig", module = "nono_py", frozen, weakref, eq)]
 #[derive(Debug)]
 pub(crate) struct PyProxyConfig {
     inner: ProxyConfig,
     routes: Vec<Py<PyRouteConfig>>,
+}
+
+impl PartialEq for PyProxyConfig {
+    fn eq(&self, other: &Self) -> bool {
+        // The routes are in there too.
+        self.inner == other.inner
+    }
 }
 
 impl PyProxyConfig {
@@ -196,6 +261,19 @@ impl PyProxyConfig {
         self.inner.denied_hosts.clone()
     }
 
+    /// The proxy between this one and the world.
+    #[getter]
+    fn external_proxy(&self) -> Option<PyExternalProxyConfig> {
+        self.inner.external_proxy.clone().map(Into::into)
+    }
+
+    /// Certificates that intercepting clients trust besides the proxy's own, as PEM.
+    #[getter]
+    fn intercept_parent_ca_pems(&self) -> Option<&[u8]> {
+        let pems = self.inner.intercept.as_ref().map(|it| it.parent_ca_pems.as_slice());
+        pems.filter(|pems| !pems.is_empty())
+    }
+
     /// The directory for the files that clients trust an intercepting proxy by.
     #[getter]
     fn intercept_ca_dir(&self) -> Option<PathBuf> {
@@ -293,6 +371,18 @@ impl PyProxyConfig {
         self.inner.audit_file.as_ref().map(|file| file.path.clone())
     }
 
+    /// How large the file of records grows before the next one is begun.
+    #[getter]
+    fn audit_file_max_bytes(&self) -> u64 {
+        self.inner.audit_file.as_ref().map_or(AUDIT_FILE_MAX_BYTES, |file| file.max_bytes)
+    }
+
+    /// How many files of records are kept besides; 0 is all.
+    #[getter]
+    fn audit_file_keep(&self) -> usize {
+        self.inner.audit_file.as_ref().map_or(0, |file| file.keep)
+    }
+
     /// What happens to requests when no record more can be held: `refuse` answers them 503,
     /// `count` lets them through and counts them in a record of the phase `gap`.
     #[getter]
@@ -313,20 +403,36 @@ impl PyProxyConfig {
         let (hosts, routes) = (self.inner.allowed_hosts.len(), self.routes.len());
         format!("ProxyConfig(hosts={hosts}, routes={routes}, bind={})", self.inner.bind)
     }
+
+    fn __hash__(&self) -> u64 {
+        hash_of(&(&self.inner.allowed_hosts, self.inner.bind))
+    }
+
+    fn __copy__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __deepcopy__(slf: Py<Self>, _memo: &Bound<'_, PyAny>) -> Py<Self> {
+        slf
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Reduced<'py>> {
+        reduce(slf, &FIELDS)
+    }
 }
 
 fn overflow(text: &str) -> PyResult<Overflow> {
     match text {
         "refuse" => Ok(Overflow::Refuse),
         "count" => Ok(Overflow::Count),
-        _ => Err(PyValueError::new_err("audit_overflow must be 'refuse' or 'count'")),
+        _ => Err(argument_error("audit_overflow must be 'refuse' or 'count'")),
     }
 }
 
 fn parse_metrics_addr(text: &str) -> PyResult<SocketAddr> {
     text.parse().map_err(|_| {
         let value = text.escape_debug();
-        PyValueError::new_err(format!(
+        argument_error(format!(
             "metrics_addr '{value}' must be an IP address with a port, like '127.0.0.1:9090'"
         ))
     })
@@ -337,7 +443,7 @@ fn intercept(ca_dir: Option<PathBuf>, rest: InterceptConfig) -> PyResult<Option<
     match ca_dir {
         Some(ca_dir) => Ok(Some(InterceptConfig { ca_dir, ..rest })),
         None if rest == InterceptConfig::default() => Ok(None),
-        None => Err(PyValueError::new_err(
+        None => Err(argument_error(
             "intercept_parent_ca_pems, intercept_hosts, intercept_exclude and \
              intercept_name_constraints need intercept_ca_dir beside them",
         )),
@@ -352,6 +458,6 @@ fn parse_bind_addr(text: &str) -> PyResult<IpAddr> {
     }
     text.parse().map_err(|_| {
         let value = text.escape_debug();
-        PyValueError::new_err(format!("bind_addr '{value}' must be an IP address or 'localhost'"))
+        argument_error(format!("bind_addr '{value}' must be an IP address or 'localhost'"))
     })
 }

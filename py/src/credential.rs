@@ -3,16 +3,16 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use nono_credentials::{Fault, Fetched, Locator, ParseError, Provide, Provided, Secret, Store};
+use nono_credentials::{Fault, Fetched, Locator, Provide, Provided, Secret, Store};
 use nono_proxy::{OAuth2Config, VaultConfig};
-use pyo3::exceptions::{
-    PyLookupError, PyNotImplementedError, PyRuntimeError, PyTypeError, PyValueError,
-};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDateTime, PyDelta, PyString, PyTuple};
 
 use crate::arguments::time_limit;
 use crate::blocking;
+use crate::error::{argument_error, credential_error, credential_fault, reference_error};
+use crate::value::{Reduced, hash_of, reduce};
 
 /// The argument `credential`.
 #[derive(Debug, Clone)]
@@ -28,7 +28,7 @@ impl FromPyObject<'_, '_> for CredentialArgument {
         }
         let secret = secret(&object)?;
         if secret.is_empty() {
-            return Err(PyValueError::new_err("credential is empty"));
+            return Err(argument_error("credential is empty"));
         }
         Ok(Self(Provided::value(secret)))
     }
@@ -81,7 +81,7 @@ fn expiry(value: &Bound<'_, PyAny>) -> PyResult<Instant> {
     let left = if value.is_instance_of::<PyDateTime>() {
         if value.getattr("tzinfo")?.is_none() {
             let message = "the expiry of a credential has no time zone; use datetime.now(UTC) + …";
-            return Err(PyValueError::new_err(message));
+            return Err(argument_error(message));
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         value.call_method0("timestamp")?.extract::<f64>()? - now.as_secs_f64()
@@ -93,14 +93,14 @@ fn expiry(value: &Bound<'_, PyAny>) -> PyResult<Instant> {
     // What is over is no mistake here; it is found when the value is taken. What is no number is.
     let left = if left < 0.0 { 0.0 } else { left };
     let left = Duration::try_from_secs_f64(left);
-    left.ok().and_then(|left| Instant::now().checked_add(left)).ok_or_else(|| {
-        PyValueError::new_err("the expiry of a credential is not a time that will come")
-    })
+    left.ok()
+        .and_then(|left| Instant::now().checked_add(left))
+        .ok_or_else(|| argument_error("the expiry of a credential is not a time that will come"))
 }
 
 /// The Vault server that a `vault://` reference is of.
-#[pyclass(name = "VaultConfig", module = "nono_py", frozen)]
-#[derive(Debug)]
+#[pyclass(name = "VaultConfig", module = "nono_py", frozen, weakref, eq)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct PyVaultConfig(pub(crate) VaultConfig);
 
 #[pymethods]
@@ -132,11 +132,38 @@ impl PyVaultConfig {
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         Ok(format!("VaultConfig(address={})", PyString::new(py, &self.0.address).repr()?))
     }
+
+    fn __hash__(&self) -> u64 {
+        hash_of(&self.0)
+    }
+
+    fn __copy__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __deepcopy__(slf: Py<Self>, _memo: &Bound<'_, PyAny>) -> Py<Self> {
+        slf
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Reduced<'py>> {
+        reduce(slf, &["address", "token_key", "namespace"])
+    }
 }
 
+/// What the constructor of `OAuth2Config` takes.
+const OAUTH2_FIELDS: [&str; 7] = [
+    "token_url",
+    "client_id",
+    "client_secret",
+    "refresh_token",
+    "scope",
+    "extra_params",
+    "secret_in_body",
+];
+
 /// An OAuth 2.0 token endpoint, and the right to get tokens from it.
-#[pyclass(name = "OAuth2Config", module = "nono_py", frozen)]
-#[derive(Debug)]
+#[pyclass(name = "OAuth2Config", module = "nono_py", frozen, weakref, eq)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct PyOAuth2Config(pub(crate) OAuth2Config);
 
 #[pymethods]
@@ -213,32 +240,45 @@ impl PyOAuth2Config {
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         Ok(format!("OAuth2Config(token_url={})", PyString::new(py, &self.0.token_url).repr()?))
     }
+
+    fn __hash__(&self) -> u64 {
+        hash_of(&self.0)
+    }
+
+    fn __copy__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __deepcopy__(slf: Py<Self>, _memo: &Bound<'_, PyAny>) -> Py<Self> {
+        slf
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Reduced<'py>> {
+        reduce(slf, &OAUTH2_FIELDS)
+    }
 }
 
 /// Store a key in the keyring, in place of what is there.
 #[pyfunction]
 #[pyo3(name = "_store_credential")]
 pub(crate) fn store_credential(py: Python<'_>, reference: &str, key: &[u8]) -> PyResult<()> {
-    let locator = Locator::parse(reference).map_err(parse_error)?;
+    let locator = Locator::parse(reference).map_err(reference_error)?;
     let secret = Secret::new(key.to_vec());
-    py.detach(|| nono_credentials::store(&locator, &secret)).map_err(fault)
+    py.detach(|| nono_credentials::store(&locator, &secret)).map_err(credential_fault)
 }
 
 /// Try whether there is a key that can be sent.
 #[pyfunction]
 #[pyo3(name = "_check_credential")]
 pub(crate) fn check_credential(py: Python<'_>, reference: &str, timeout: f64) -> PyResult<()> {
-    let locator = Locator::parse(reference).map_err(parse_error)?;
+    let locator = Locator::parse(reference).map_err(reference_error)?;
     let store = Store::new(time_limit("timeout", timeout)?);
     blocking::wait(py, store.check(&locator))?.map_err(|error| {
         let text = match error.hint() {
             Some(hint) => format!("{error}; {hint}"),
             None => error.to_string(),
         };
-        if error.code() == "credential_not_found" {
-            return PyLookupError::new_err(text);
-        }
-        PyRuntimeError::new_err(text)
+        credential_error(error.code(), text)
     })
 }
 
@@ -246,21 +286,5 @@ pub(crate) fn check_credential(py: Python<'_>, reference: &str, timeout: f64) ->
 #[pyfunction]
 #[pyo3(name = "_list_credentials")]
 pub(crate) fn list_credentials(py: Python<'_>) -> PyResult<Vec<String>> {
-    py.detach(nono_credentials::names).map_err(fault)
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "the shape of `map_err`")]
-fn parse_error(error: ParseError) -> PyErr {
-    match error {
-        ParseError::Unsupported(_) => PyNotImplementedError::new_err(error.to_string()),
-        ParseError::Invalid(_) | ParseError::Secret => PyValueError::new_err(error.to_string()),
-    }
-}
-
-fn fault(fault: Fault) -> PyErr {
-    match fault {
-        Fault::Missing(text) => PyLookupError::new_err(text),
-        Fault::Unavailable(text) => PyRuntimeError::new_err(text),
-        Fault::TimedOut => PyRuntimeError::new_err("the keyring did not answer in time"),
-    }
+    py.detach(nono_credentials::names).map_err(credential_fault)
 }

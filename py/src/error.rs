@@ -1,4 +1,5 @@
-//! The one place where errors of the crates below become Python's exceptions.
+//! The one place where errors of the crates below become Python's exceptions, whose classes are
+//! in `nono_py/_errors.py`: an extension module cannot put one class beneath two.
 //!
 //! No message here holds a secret: the crates' own errors name a field or a reference, never
 //! what a reference leads to.
@@ -7,26 +8,99 @@ use std::error::Error;
 use std::path::Path;
 use std::{io, iter};
 
+use nono_credentials::{Fault, ParseError};
 use nono_proxy::StartError;
 use nono_sandbox::Step;
-use pyo3::exceptions::{PyNotImplementedError, PyOSError, PyRuntimeError, PyValueError};
+use nono_sandbox::policy::PolicyError;
+use pyo3::call::PyCallArgs;
 use pyo3::prelude::*;
+use pyo3::types::IntoPyDict as _;
 
-/// A configuration that cannot be meant is a `ValueError`; one that could be, but that this
-/// version cannot serve, a `NotImplementedError`.
+/// Where the classes are.
+const MODULE: &str = "nono_py._errors";
+
+/// A class of the package, and what its instances carry besides their text.
+#[derive(Clone, Copy)]
+struct Kind {
+    class: &'static str,
+    /// The attribute `diagnostic_code`.
+    code: &'static str,
+    /// The `kind` of the attribute `remediation`.
+    remedy: Option<&'static str>,
+}
+
+impl Kind {
+    const fn new(class: &'static str, code: &'static str) -> Self {
+        Self { class, code, remedy: None }
+    }
+
+    const fn with_remedy(self, remedy: &'static str) -> Self {
+        Self { remedy: Some(remedy), ..self }
+    }
+
+    fn raise(self, text: impl Into<String>) -> PyErr {
+        self.raise_with((text.into(),), &[])
+    }
+
+    fn raise_with(
+        self,
+        arguments: impl for<'py> PyCallArgs<'py>,
+        attributes: &[(&str, usize)],
+    ) -> PyErr {
+        Python::attach(|py| {
+            let made = || -> PyResult<Bound<'_, PyAny>> {
+                let error = py.import(MODULE)?.getattr(self.class)?.call1(arguments)?;
+                error.setattr("diagnostic_code", self.code)?;
+                if let Some(remedy) = self.remedy {
+                    error.setattr("remediation", [("kind", remedy)].into_py_dict(py)?)?;
+                }
+                for (name, value) in attributes {
+                    error.setattr(*name, value)?;
+                }
+                Ok(error)
+            };
+            made().map_or_else(|error| error, PyErr::from_value)
+        })
+    }
+}
+
+const ARGUMENT: Kind = Kind::new("ConfigurationError", "invalid_argument");
+const CONFIGURATION: Kind = Kind::new("ConfigurationError", "configuration_error");
+const POLICY: Kind = Kind::new("PolicyError", "configuration_error").with_remedy("check_policy");
+const SANDBOX: Kind = Kind::new("SandboxError", "sandbox_failed");
+const UNSUPPORTED: &str = "unsupported_platform_feature";
+
+/// An argument of a call that cannot be meant.
+pub(crate) fn argument_error(text: impl Into<String>) -> PyErr {
+    ARGUMENT.raise(text)
+}
+
+/// A sandbox that would not hold, or is not the one that was meant.
+pub(crate) fn unsound(text: impl Into<String>) -> PyErr {
+    SANDBOX.raise(text)
+}
+
+/// A configuration that cannot be meant is a `ConfigurationError`; one that could be, but that
+/// this version cannot serve, an `UnsupportedError`.
 #[expect(clippy::needless_pass_by_value, reason = "the shape of `map_err`")]
 pub(crate) fn config_error(error: nono_proxy::ConfigError) -> PyErr {
     if error.is_unsupported() {
-        return PyNotImplementedError::new_err(error.to_string());
+        return Kind::new("UnsupportedError", "not_supported").raise(error.to_string());
     }
-    PyValueError::new_err(error.to_string())
+    CONFIGURATION.raise(error.to_string())
 }
 
 /// A proxy that could not start.
 pub(crate) fn start_error(error: StartError) -> PyErr {
+    let code = match &error {
+        StartError::Config(_) => "configuration_error",
+        StartError::Bind { .. } => "address_not_available",
+        StartError::AuditFile { .. } => "audit_file_failed",
+        _ => "start_failed",
+    };
     match error {
         StartError::Config(error) => config_error(error),
-        error => PyRuntimeError::new_err(format!("failed to start the proxy: {error}")),
+        error => Kind::new("ProxyError", code).raise(format!("failed to start the proxy: {error}")),
     }
 }
 
@@ -34,6 +108,7 @@ pub(crate) fn start_error(error: StartError) -> PyErr {
 #[expect(clippy::needless_pass_by_value, reason = "the shape of `map_err`")]
 pub(crate) fn sandbox_error(error: nono_sandbox::Error) -> PyErr {
     use nono_sandbox::Error;
+    let text = with_sources(&error);
     match &error {
         Error::PathMissing { path, source } | Error::Resolve { path, source } => {
             path_error(source, path)
@@ -41,9 +116,65 @@ pub(crate) fn sandbox_error(error: nono_sandbox::Error) -> PyErr {
         Error::Spawn { step: Step::WorkingDirectory, path: Some(path), source } => {
             path_error(source, path)
         }
-        error if error.is_bad_argument() => PyValueError::new_err(with_sources(error)),
-        error => PyRuntimeError::new_err(with_sources(error)),
+        Error::Deny { .. } => {
+            { Kind::new("ConfigurationError", "sandbox_denied_path").with_remedy("narrow_grant") }
+                .raise(text)
+        }
+        error if error.is_bad_argument() => CONFIGURATION.raise(text),
+        Error::Unsupported { .. } => Kind::new("SandboxError", UNSUPPORTED).raise(text),
+        Error::ProgramNotFound { .. } => Kind::new("SandboxError", "program_not_found").raise(text),
+        _ => SANDBOX.raise(text),
     }
+}
+
+/// A policy, or a choice of its groups, that cannot be taken.
+#[expect(clippy::needless_pass_by_value, reason = "the shape of `map_err`")]
+pub(crate) fn policy_error(error: PolicyError) -> PyErr {
+    match &error {
+        PolicyError::Overlaps { .. } => Kind::new("SandboxError", "sandbox_denied_path")
+            .with_remedy("narrow_grant")
+            .raise(error.to_string()),
+        // The text of an error of the parser holds that of its source.
+        PolicyError::Format { source, .. } => POLICY.raise_with(
+            (error.to_string(),),
+            &[("line", source.line()), ("column", source.column())],
+        ),
+        _ => POLICY.raise(with_sources(&error)),
+    }
+}
+
+/// A mistake in a policy that only the proxy knows for one.
+pub(crate) fn policy_fault(text: impl Into<String>) -> PyErr {
+    POLICY.raise(text)
+}
+
+/// A reference to a credential that is none.
+#[expect(clippy::needless_pass_by_value, reason = "the shape of `map_err`")]
+pub(crate) fn reference_error(error: ParseError) -> PyErr {
+    match error {
+        ParseError::Unsupported(_) => {
+            Kind::new("UnsupportedError", "not_supported").raise(error.to_string())
+        }
+        ParseError::Invalid(_) | ParseError::Secret => CONFIGURATION.raise(error.to_string()),
+    }
+}
+
+/// A credential that could not be fetched or stored.
+pub(crate) fn credential_fault(fault: Fault) -> PyErr {
+    match fault {
+        Fault::Missing(text) => credential_error("credential_not_found", text.to_string()),
+        Fault::Unavailable(text) => credential_error("credential_unavailable", text.to_string()),
+        Fault::TimedOut => {
+            credential_error("credential_timeout", "the keyring did not answer in time".to_owned())
+        }
+    }
+}
+
+/// A credential that could not be had, by the code that a route is refused with.
+pub(crate) fn credential_error(code: &'static str, text: String) -> PyErr {
+    let is_missing = code == "credential_not_found";
+    let class = if is_missing { "CredentialNotFoundError" } else { "CredentialError" };
+    Kind::new(class, code).raise(text)
 }
 
 /// An error and what caused it: Python has one line for both.
@@ -52,14 +183,20 @@ pub(crate) fn with_sources(error: &dyn Error) -> String {
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
-/// An error of the operating system about a path, with `errno` and `filename` set. Python picks
-/// the subclass (`FileNotFoundError`, `PermissionError`, ...) by the number.
+/// An error of the operating system about a path, with `errno` and `filename` set, of the subclass
+/// that Python has for the number.
 pub(crate) fn path_error(error: &io::Error, path: &Path) -> PyErr {
     let text = error.to_string();
     // The number is an attribute already; the text of the standard library repeats it.
     let text = text.split(" (os error").next().unwrap_or_default().to_owned();
+    let kind = match error.kind() {
+        io::ErrorKind::NotFound => Kind::new("PathNotFoundError", "path_not_found"),
+        io::ErrorKind::PermissionDenied => Kind::new("PathPermissionError", "path_not_permitted"),
+        io::ErrorKind::NotADirectory => Kind::new("PathNotADirectoryError", "path_unusable"),
+        _ => Kind::new("PathError", "path_unusable"),
+    };
     match error.raw_os_error() {
-        Some(number) => PyOSError::new_err((number, text, path.as_os_str().to_owned())),
-        None => PyOSError::new_err(format!("{text}: {}", path.display())),
+        Some(number) => kind.raise_with((number, text, path.as_os_str().to_owned()), &[]),
+        None => kind.raise(format!("{text}: {}", path.display())),
     }
 }

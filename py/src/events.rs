@@ -16,7 +16,7 @@ use crate::audit;
 use crate::blocking::SIGNAL_INTERVAL;
 
 /// What happened in one exchange. Its fields are made only when they are read.
-#[pyclass(name = "AuditEvent", module = "nono_py", frozen)]
+#[pyclass(name = "AuditEvent", module = "nono_py", frozen, weakref)]
 #[derive(Debug)]
 pub(crate) struct PyAuditEvent {
     batch: Arc<Vec<Record>>,
@@ -218,7 +218,7 @@ impl PyAuditEvent {
 
 /// A consumer of a proxy's records: `for event in …` and `async for event in …`. Each sees every
 /// record once, from the oldest that is held; it ends when the proxy has.
-#[pyclass(name = "AuditEvents", module = "nono_py", frozen)]
+#[pyclass(name = "AuditEvents", module = "nono_py", frozen, weakref)]
 #[derive(Debug)]
 pub(crate) struct PyAuditEvents {
     inner: Mutex<Option<Inner>>,

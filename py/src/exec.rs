@@ -5,14 +5,14 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use nono_sandbox::{CapabilitySet, Command, Limits, Stdio};
-use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::arguments::{CommandArgument, EnvArgument, OsArgument};
 use crate::blocking::SIGNAL_INTERVAL;
 use crate::capability::PyCapabilitySet;
-use crate::error::sandbox_error;
+use crate::error::{argument_error, sandbox_error, unsound};
 use crate::process::{PyChild, PyRun};
 use crate::proxy::PyProxyHandle;
 use crate::result::{PyExecResult, Request};
@@ -86,7 +86,7 @@ impl PyCommand {
         let terminal = pty.and_then(|pty| pty.0);
         if terminal.is_some() && (stdin.is_some() || stdout.is_some() || stderr.is_some()) {
             let message = "with pty the terminal is stdin, stdout and stderr: none can be given";
-            return Err(PyValueError::new_err(message));
+            return Err(argument_error(message));
         }
         connect(&mut built, input, [stdin, stdout, stderr])?;
         if let Some(size) = terminal {
@@ -142,7 +142,7 @@ impl PyCommand {
         if self.command.has_stdin_pipe() {
             let message = "stdin=PIPE has nobody to write to it here: use input, \
                            or sandboxed_spawn";
-            return Err(PyValueError::new_err(message));
+            return Err(argument_error(message));
         }
         Ok(())
     }
@@ -172,7 +172,7 @@ pub(crate) fn sandboxed_exec(
 fn build(command: Vec<OsString>, env: EnvArgument, inherit_env: bool) -> PyResult<Command> {
     let mut words = command.into_iter();
     let Some(program) = words.next() else {
-        return Err(PyValueError::new_err("command must not be empty"));
+        return Err(argument_error("command must not be empty"));
     };
     let mut built = Command::new(program);
     built.args(words).inherit_env(inherit_env);
@@ -188,7 +188,7 @@ fn connect(
     [stdin, stdout, stderr]: [Option<StreamArgument>; 3],
 ) -> PyResult<()> {
     if input.is_some() && stdin.is_some() {
-        return Err(PyValueError::new_err("stdin and input may not both be used"));
+        return Err(argument_error("stdin and input may not both be used"));
     }
     if let Some(input) = input {
         command.input(input.0);
@@ -210,7 +210,7 @@ impl StreamArgument {
     fn for_stream(self, name: &str) -> PyResult<Stdio> {
         match self.0 {
             Stdio::Stdout => {
-                Err(PyValueError::new_err(format!("STDOUT is for stderr only, not for {name}")))
+                Err(argument_error(format!("STDOUT is for stderr only, not for {name}")))
             }
             stdio => Ok(stdio),
         }
@@ -227,7 +227,7 @@ fn verified(py: Python<'_>, caps: &CapabilitySet) -> PyResult<()> {
     }
     let failures: Vec<String> = verification.failures().map(ToString::to_string).collect();
     let failures = failures.join("; ");
-    Err(PyRuntimeError::new_err(format!("the sandbox does not hold, nothing was run: {failures}")))
+    Err(unsound(format!("the sandbox does not hold, nothing was run: {failures}")))
 }
 
 fn check_mode(mode: &str) -> PyResult<()> {
@@ -237,13 +237,13 @@ fn check_mode(mode: &str) -> PyResult<()> {
     let value = mode.escape_debug();
     let message =
         format!("enforcement_mode must be 'auto', 'landlock' or 'seccomp', got '{value}'");
-    Err(PyValueError::new_err(message))
+    Err(argument_error(message))
 }
 
 fn change_ids(command: &mut Command, uid: Option<u32>, gid: Option<u32>) -> PyResult<()> {
     for (option, id) in [("uid", uid), ("gid", gid)] {
         if id == Some(0) {
-            return Err(PyValueError::new_err(format!("{option} must be non-zero, got 0")));
+            return Err(argument_error(format!("{option} must be non-zero, got 0")));
         }
     }
     match (uid, gid) {
@@ -253,7 +253,7 @@ fn change_ids(command: &mut Command, uid: Option<u32>, gid: Option<u32>) -> PyRe
         }
         (None, Some(_)) => {
             let message = "gid needs uid: a group is dropped together with the user";
-            return Err(PyValueError::new_err(message));
+            return Err(argument_error(message));
         }
     }
     Ok(())
@@ -261,7 +261,7 @@ fn change_ids(command: &mut Command, uid: Option<u32>, gid: Option<u32>) -> PyRe
 
 fn positive(option: &str, value: Option<u64>) -> PyResult<Option<u64>> {
     match value {
-        Some(0) => Err(PyValueError::new_err(format!("{option} must be positive, got 0"))),
+        Some(0) => Err(argument_error(format!("{option} must be positive, got 0"))),
         value => Ok(value),
     }
 }
@@ -270,7 +270,7 @@ fn positive(option: &str, value: Option<u64>) -> PyResult<Option<u64>> {
 fn parse_timeout(seconds: Option<f64>) -> PyResult<Option<Duration>> {
     match seconds {
         None => Ok(None),
-        Some(seconds) if seconds.is_nan() || seconds < 0.0 => Err(PyValueError::new_err(format!(
+        Some(seconds) if seconds.is_nan() || seconds < 0.0 => Err(argument_error(format!(
             "timeout_secs must be a non-negative number, got {seconds}"
         ))),
         Some(seconds) => Ok(Duration::try_from_secs_f64(seconds).ok()),

@@ -1,11 +1,10 @@
 //! What a proxy would say of a host or an endpoint: for `explain`.
 
 use nono_proxy::{Judge, Verdict};
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::config::PyProxyConfig;
-use crate::error::config_error;
+use crate::error::{argument_error, config_error};
 
 /// The code that a request would be refused with, the rule that decides, and the route.
 type Answer = (Option<&'static str>, Option<String>, Option<String>);
@@ -27,17 +26,17 @@ impl PyJudge {
     /// Whether a host and port may be reached.
     fn host(&self, host: &str, port: u16) -> PyResult<Answer> {
         let verdict = self.inner.host(host, port);
-        verdict.map(answer).ok_or_else(|| {
-            PyValueError::new_err(format!("'{}' is not a host", host.escape_debug()))
-        })
+        verdict
+            .map(answer)
+            .ok_or_else(|| argument_error(format!("'{}' is not a host", host.escape_debug())))
     }
 
     /// Whether a request may go through a route.
     fn endpoint(&self, method: &str, path: &str) -> PyResult<Answer> {
         let verdict = self.inner.endpoint(method, path);
-        verdict.map(answer).ok_or_else(|| {
-            PyValueError::new_err(format!("'{}' is not a method", method.escape_debug()))
-        })
+        verdict
+            .map(answer)
+            .ok_or_else(|| argument_error(format!("'{}' is not a method", method.escape_debug())))
     }
 }
 

@@ -13,6 +13,7 @@ mod blocking;
 mod capability;
 mod config;
 mod credential;
+mod diagnostics;
 mod enums;
 mod error;
 mod events;
@@ -27,10 +28,11 @@ mod route;
 mod source;
 mod state;
 mod stdio;
+mod value;
 mod verify;
 
 /// The extension module; `nono_py/__init__.py` re-exports what is public.
-#[pyo3::pymodule]
+#[pyo3::pymodule(gil_used = false)]
 mod _nono_py {
     #[pymodule_export]
     use crate::apply::{
@@ -48,6 +50,8 @@ mod _nono_py {
     use crate::credential::{
         PyOAuth2Config, PyVaultConfig, check_credential, list_credentials, store_credential,
     };
+    #[pymodule_export]
+    use crate::diagnostics::{build_session_diagnostic_report, merge_diagnostic_report_json};
     #[pymodule_export]
     use crate::events::{PyAuditEvent, PyAuditEvents};
     #[pymodule_export]

@@ -6,24 +6,25 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use nono_sandbox::policy::{
-    self, InjectMode, NetworkPlan, PolicyError, Resolved, Route, RouteFields, Variables,
+    self, InjectMode, NetworkPlan, OAuth2, Resolved, Route, RouteFields, Variables, Vault,
 };
-use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::arguments::OsArgument;
 use crate::capability::PyCapabilitySet;
 use crate::config::{PyExternalProxyConfig, PyProxyConfig};
+use crate::credential::{PyOAuth2Config, PyVaultConfig};
 use crate::enums::inject_mode;
-use crate::error::with_sources;
+use crate::error::{policy_error, policy_fault};
 use crate::route::PyRouteConfig;
 
 /// A group and one rule of it: group, field, rule as written, path that it is about.
 type RuleTuple = (String, &'static str, String, OsString);
 
 /// A parsed policy: named groups of grants, denials and network rules.
-#[pyclass(name = "Policy", module = "nono_py", frozen, eq)]
+#[pyclass(name = "Policy", module = "nono_py", frozen, weakref, eq)]
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct PyPolicy {
     inner: policy::Policy,
@@ -50,23 +51,41 @@ impl PyPolicy {
 
     /// Let `caps` hold what the groups grant and deny: all of it or, if anything is wrong, none.
     ///
-    /// Paths that do not exist are left out. `variables` are taken before the environment's.
-    #[pyo3(signature = (names, caps, *, variables=HashMap::new()))]
+    /// Paths that do not exist are left out: nothing is made here. `variables` are taken before the environment's.
+    #[pyo3(signature = (group_names, caps, *, variables=HashMap::new()))]
     fn resolve_groups(
         &self,
         py: Python<'_>,
-        names: Vec<String>,
+        group_names: Vec<String>,
         caps: &Bound<'_, PyCapabilitySet>,
         variables: HashMap<String, OsArgument>,
     ) -> PyResult<PyResolvedPolicy> {
         let variables = merged(&variables);
-        let resolved = caps.get().with(py, |set| self.inner.resolve(&names, set, &variables));
+        let resolved = caps.get().with(py, |set| self.inner.resolve(&group_names, set, &variables));
         Ok(PyResolvedPolicy { inner: resolved.map_err(policy_error)? })
     }
 
+    /// Make the missing directories that the groups let a program write, as their owner's alone,
+    /// and return them. Only paths that end in `/` are known to be directories.
+    #[pyo3(signature = (group_names, *, variables=HashMap::new()))]
+    fn make_directories(
+        &self,
+        py: Python<'_>,
+        group_names: Vec<String>,
+        variables: HashMap<String, OsArgument>,
+    ) -> PyResult<Vec<OsString>> {
+        let variables = merged(&variables);
+        let made = py.detach(|| self.inner.make_directories(&group_names, &variables));
+        Ok(made.map_err(policy_error)?.into_iter().map(Into::into).collect())
+    }
+
     /// The paths that the groups deny: as written and, where that differs, without links.
-    fn resolve_deny_paths(&self, py: Python<'_>, names: Vec<String>) -> PyResult<Vec<OsString>> {
-        let paths = py.detach(|| self.inner.deny_paths(&names, &Variables::of_process()));
+    fn resolve_deny_paths(
+        &self,
+        py: Python<'_>,
+        group_names: Vec<String>,
+    ) -> PyResult<Vec<OsString>> {
+        let paths = py.detach(|| self.inner.deny_paths(&group_names, &Variables::of_process()));
         Ok(paths.map_err(policy_error)?.into_iter().map(Into::into).collect())
     }
 
@@ -74,21 +93,21 @@ impl PyPolicy {
     fn resolve_proxy_config<'py>(
         &self,
         py: Python<'py>,
-        names: Vec<String>,
+        group_names: Vec<String>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let plan = self.inner.network_plan(&names).map_err(policy_error)?;
+        let plan = self.inner.network_plan(&group_names).map_err(policy_error)?;
         plan.map(|plan| self.proxy_config(py, plan)).transpose()
     }
 
     /// Limits of a run under these groups: of each the smallest, by the names of
     /// `sandboxed_exec`'s arguments.
-    fn resolve_limits(&self, names: Vec<String>) -> PyResult<HashMap<&'static str, u64>> {
-        Ok(self.inner.limits(&names).map_err(policy_error)?.given().collect())
+    fn resolve_limits(&self, group_names: Vec<String>) -> PyResult<HashMap<&'static str, u64>> {
+        Ok(self.inner.limits(&group_names).map_err(policy_error)?.given().collect())
     }
 
     /// Refuse to leave out a group that is required.
-    fn validate_group_exclusions(&self, names: Vec<String>) -> PyResult<()> {
-        self.inner.check_exclusions(&names).map_err(policy_error)
+    fn validate_group_exclusions(&self, excluded_groups: Vec<String>) -> PyResult<()> {
+        self.inner.check_exclusions(&excluded_groups).map_err(policy_error)
     }
 
     /// Rules about hosts: group, field, rule.
@@ -191,6 +210,7 @@ fn route<'py>(
     let arguments = PyDict::new(py);
     set_texts(&arguments, fields)?;
     set_lists(&arguments, fields)?;
+    set_sources(&arguments, fields)?;
     if let Some(mode) = fields.inject_mode {
         arguments.set_item("inject_mode", inject_mode(py, proxy_mode(mode))?)?;
     }
@@ -219,7 +239,7 @@ fn route<'py>(
             return error;
         }
         let place = format!("route `{name}` of group `{group}`");
-        PyValueError::new_err(format!("Configuration parse error: {place}: {}", error.value(py)))
+        policy_fault(format!("Configuration parse error: {place}: {}", error.value(py)))
     })
 }
 
@@ -248,10 +268,44 @@ fn set_texts(arguments: &Bound<'_, PyDict>, fields: &RouteFields) -> PyResult<()
             arguments.set_item(name, value)?;
         }
     }
-    match fields.strip_client_credentials {
-        Some(strip) => arguments.set_item("strip_client_credentials", strip),
+    if let Some(strip) = fields.strip_client_credentials {
+        arguments.set_item("strip_client_credentials", strip)?;
+    }
+    match fields.credential_ttl_secs {
+        Some(seconds) => arguments.set_item("credential_ttl_secs", seconds.get()),
         None => Ok(()),
     }
+}
+
+/// Where a credential comes from that is more than a reference.
+fn set_sources(arguments: &Bound<'_, PyDict>, fields: &RouteFields) -> PyResult<()> {
+    let py = arguments.py();
+    if let Some(OAuth2 { token_url, client_id, extra_params, secret_in_body, .. }) = &fields.oauth2
+    {
+        let given = PyDict::new(py);
+        given.set_item("token_url", token_url)?;
+        given.set_item("client_id", client_id)?;
+        given.set_item("extra_params", extra_params.iter().collect::<Vec<_>>())?;
+        given.set_item("secret_in_body", secret_in_body)?;
+        for (name, value) in fields.oauth2.iter().flat_map(oauth2_references) {
+            given.set_item(name, value)?;
+        }
+        let class = py.get_type::<PyOAuth2Config>();
+        arguments.set_item("oauth2", class.call((), Some(&given))?)?;
+    }
+    if let Some(Vault { address, token_key, namespace }) = &fields.vault {
+        let class = py.get_type::<PyVaultConfig>();
+        arguments.set_item("vault", class.call1((address, token_key, namespace))?)?;
+    }
+    Ok(())
+}
+
+fn oauth2_references(oauth2: &OAuth2) -> [(&'static str, &Option<String>); 3] {
+    [
+        ("client_secret", &oauth2.client_secret),
+        ("refresh_token", &oauth2.refresh_token),
+        ("scope", &oauth2.scope),
+    ]
 }
 
 fn set_lists(arguments: &Bound<'_, PyDict>, fields: &RouteFields) -> PyResult<()> {
@@ -260,8 +314,14 @@ fn set_lists(arguments: &Bound<'_, PyDict>, fields: &RouteFields) -> PyResult<()
     if !rules.is_empty() {
         arguments.set_item("endpoint_rules", rules)?;
     }
-    for (name, values) in [("base_url_vars", &fields.base_url_vars), ("key_vars", &fields.key_vars)]
-    {
+    if !fields.extra_headers.is_empty() {
+        arguments.set_item("extra_headers", fields.extra_headers.iter().collect::<Vec<_>>())?;
+    }
+    for (name, values) in [
+        ("base_url_vars", &fields.base_url_vars),
+        ("key_vars", &fields.key_vars),
+        ("credential_command", &fields.credential_command),
+    ] {
         if !values.is_empty() {
             arguments.set_item(name, values)?;
         }
@@ -277,7 +337,7 @@ fn merged(given: &HashMap<String, OsArgument>) -> Variables {
 }
 
 /// What choosing groups has come to.
-#[pyclass(name = "ResolvedPolicy", module = "nono_py", frozen, eq)]
+#[pyclass(name = "ResolvedPolicy", module = "nono_py", frozen, weakref, eq)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PyResolvedPolicy {
     inner: Resolved,
@@ -378,14 +438,4 @@ pub(crate) fn validate_deny_overlaps(
 ) -> PyResult<()> {
     let caps = caps.get().snapshot(py);
     py.detach(|| policy::check_overlaps(&deny_paths, &caps)).map_err(policy_error)
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "the shape of `map_err`")]
-fn policy_error(error: PolicyError) -> PyErr {
-    match &error {
-        PolicyError::Overlaps { .. } => PyRuntimeError::new_err(error.to_string()),
-        // The text of an error of the parser holds that of its source.
-        PolicyError::Format { .. } => PyValueError::new_err(error.to_string()),
-        _ => PyValueError::new_err(with_sources(&error)),
-    }
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use nono_proxy::ProxyHandle;
-use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
@@ -15,14 +15,14 @@ use crate::arguments::{EnvArgument, check_variable_name};
 use crate::audit;
 use crate::blocking;
 use crate::config::PyProxyConfig;
-use crate::error::start_error;
+use crate::error::{argument_error, start_error};
 use crate::events::{self, PyAuditEvent, PyAuditEvents};
 
 /// Seconds that the end of a `with` block waits: the default of `shutdown`.
 const DEFAULT_SHUTDOWN: f64 = 5.0;
 
 /// A running proxy. It stops at `shutdown()`, at the end of its `with` block, or when dropped.
-#[pyclass(name = "ProxyHandle", module = "nono_py", frozen)]
+#[pyclass(name = "ProxyHandle", module = "nono_py", frozen, weakref)]
 #[derive(Debug)]
 pub(crate) struct PyProxyHandle {
     inner: ProxyHandle,
@@ -86,7 +86,7 @@ impl PyProxyHandle {
             let value = text(&format!("value of '{name}'"), value)?;
             if value.contains('\0') {
                 let message = format!("extra_env: the value of '{name}' holds a NUL");
-                return Err(PyValueError::new_err(message));
+                return Err(argument_error(message));
             }
             merged.insert(name, value);
         }
@@ -156,7 +156,7 @@ impl PyProxyHandle {
     fn shutdown(&self, py: Python<'_>, timeout: f64) -> PyResult<()> {
         if timeout.is_nan() || timeout < 0.0 {
             let message = format!("timeout must be a non-negative number, got {timeout}");
-            return Err(PyValueError::new_err(message));
+            return Err(argument_error(message));
         }
         let timeout = Duration::try_from_secs_f64(timeout).unwrap_or(Duration::MAX);
         blocking::wait(py, self.inner.shutdown(timeout))
@@ -209,7 +209,7 @@ fn to_dict(py: Python<'_>, pairs: Vec<(String, String)>) -> PyResult<Bound<'_, P
 
 /// The result is a list of `str`, so that what is no text cannot be in it.
 fn text(what: &str, value: OsString) -> PyResult<String> {
-    value.into_string().map_err(|_| {
-        PyValueError::new_err(format!("environment variable {what} is not valid UTF-8"))
-    })
+    value
+        .into_string()
+        .map_err(|_| argument_error(format!("environment variable {what} is not valid UTF-8")))
 }

@@ -6,17 +6,17 @@ use std::path::PathBuf;
 use nono_sandbox::{
     FsCapability, NetworkAnswer, PathAnswer, ProcessAction, ProcessAnswer, Query, Suggestion,
 };
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::capability::PyCapabilitySet;
 use crate::enums::AccessArgument;
+use crate::error::argument_error;
 
 /// Answers what a `CapabilitySet` allows, from the rules that a sandbox of it enforces.
 ///
 /// The set is taken as it is now. Paths are followed as the kernel would when it is asked.
-#[pyclass(name = "QueryContext", module = "nono_py", frozen)]
+#[pyclass(name = "QueryContext", module = "nono_py", frozen, weakref)]
 #[derive(Debug)]
 pub(crate) struct PyQueryContext {
     inner: Query,
@@ -82,7 +82,7 @@ impl PyQueryContext {
         let said = PyDict::new(py);
         let Some(port) = port else {
             if host.is_some() || bind {
-                return Err(PyValueError::new_err("a question about a host or bind needs a port"));
+                return Err(argument_error("a question about a host or bind needs a port"));
             }
             let is_blocked = self.inner.caps().is_network_blocked();
             let reason = if is_blocked { "network_blocked" } else { "network_allowed" };
@@ -142,7 +142,7 @@ fn process_action(name: &str) -> PyResult<ProcessAction> {
             let name = name.escape_debug();
             let message =
                 format!("action must be 'signal', 'trace', 'change' or 'see', got '{name}'");
-            return Err(PyValueError::new_err(message));
+            return Err(argument_error(message));
         }
     })
 }

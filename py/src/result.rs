@@ -36,7 +36,7 @@ impl Request {
 }
 
 /// What became of a program that ran in a sandbox.
-#[pyclass(name = "ExecResult", module = "nono_py", frozen)]
+#[pyclass(name = "ExecResult", module = "nono_py", frozen, weakref)]
 #[derive(Debug)]
 pub(crate) struct PyExecResult {
     args: Py<PyAny>,

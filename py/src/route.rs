@@ -5,18 +5,45 @@ use std::fs;
 use std::path::PathBuf;
 
 use nono_proxy::RouteConfig;
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyType};
 
 use crate::arguments::{CommandArgument, time_limit};
 use crate::credential::{CredentialArgument, PyOAuth2Config, PyVaultConfig};
 use crate::enums::{InjectArgument, inject_mode};
-use crate::error::{config_error, path_error};
+use crate::error::{argument_error, config_error, path_error};
+use crate::value::{Reduced, hash_of, reduce};
+
+/// What the constructor takes, but for `credential`: a value or function stays in its process.
+const FIELDS: [&str; 22] = [
+    "prefix",
+    "upstream",
+    "credential_key",
+    "inject_mode",
+    "inject_header",
+    "credential_format",
+    "path_pattern",
+    "path_replacement",
+    "query_param_name",
+    "env_var",
+    "endpoint_rules",
+    "tls_ca",
+    "tls_client_cert",
+    "tls_client_key",
+    "base_url_vars",
+    "key_vars",
+    "strip_client_credentials",
+    "credential_command",
+    "credential_ttl_secs",
+    "oauth2",
+    "vault",
+    "extra_headers",
+];
 
 /// A path prefix of the proxy, the upstream it leads to, and the credential put on the way.
-#[pyclass(name = "RouteConfig", module = "nono_py", frozen)]
-#[derive(Debug)]
+#[pyclass(name = "RouteConfig", module = "nono_py", frozen, weakref, eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct PyRouteConfig {
     inner: RouteConfig,
 }
@@ -169,6 +196,18 @@ impl PyRouteConfig {
         self.inner.extra_headers.clone()
     }
 
+    /// The token endpoint that gives the credential.
+    #[getter]
+    fn oauth2(&self) -> Option<PyOAuth2Config> {
+        self.inner.oauth2.clone().map(PyOAuth2Config)
+    }
+
+    /// The Vault server of a `vault://` reference.
+    #[getter]
+    fn vault(&self) -> Option<PyVaultConfig> {
+        self.inner.vault.clone().map(PyVaultConfig)
+    }
+
     #[getter]
     fn inject_mode<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         inject_mode(py, self.inner.inject_mode)
@@ -247,13 +286,33 @@ impl PyRouteConfig {
         let upstream = PyString::new(py, &self.inner.upstream).repr()?;
         Ok(format!("RouteConfig(prefix={prefix}, upstream={upstream})"))
     }
+
+    fn __hash__(&self) -> u64 {
+        hash_of(&(&self.inner.prefix, &self.inner.upstream))
+    }
+
+    fn __copy__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __deepcopy__(slf: Py<Self>, _memo: &Bound<'_, PyAny>) -> Py<Self> {
+        slf
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Reduced<'py>> {
+        if slf.get().inner.credential.is_some() {
+            let message = "a route with a credential of the program's own cannot be pickled: \
+                           keep the credential elsewhere, and name it by credential_key";
+            return Err(PyTypeError::new_err(message));
+        }
+        reduce(slf, &FIELDS)
+    }
 }
 
 /// The reference's `cmd://` words, which have to be text.
 fn words(command: CommandArgument) -> PyResult<Vec<String>> {
     let text = |word: std::ffi::OsString| {
-        word.into_string()
-            .map_err(|_| PyValueError::new_err("credential_command is not valid UTF-8"))
+        word.into_string().map_err(|_| argument_error("credential_command is not valid UTF-8"))
     };
     command.0.into_iter().map(text).collect()
 }

@@ -1,13 +1,13 @@
 //! `CapabilitySource`: who granted a path.
 
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-
 use nono_sandbox::Source;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
+use crate::value::hash_of;
+
 /// Who granted a path: the program itself, a group of a policy, or this library.
-#[pyclass(name = "CapabilitySource", module = "nono_py", frozen, eq)]
+#[pyclass(name = "CapabilitySource", module = "nono_py", frozen, weakref, eq)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PyCapabilitySource {
     inner: Source,
@@ -48,9 +48,7 @@ impl PyCapabilitySource {
     }
 
     fn __hash__(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        self.inner.hash(&mut hasher);
-        hasher.finish()
+        hash_of(&self.inner)
     }
 
     fn __copy__(slf: Py<Self>) -> Py<Self> {

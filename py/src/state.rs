@@ -7,7 +7,7 @@ use crate::capability::PyCapabilitySet;
 use crate::error::sandbox_error;
 
 /// All that a `CapabilitySet` grants, as text that can be reviewed, kept, and turned back.
-#[pyclass(name = "SandboxState", module = "nono_py", frozen, eq)]
+#[pyclass(name = "SandboxState", module = "nono_py", frozen, weakref, eq)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PySandboxState {
     inner: State,

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use nono_sandbox::{Stdio, WindowSize};
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyMemoryView, PyString};
+
+use crate::error::argument_error;
 
 // `subprocess.PIPE`, `STDOUT` and `DEVNULL`.
 const PIPE: i32 = -1;
@@ -30,7 +32,7 @@ impl FromPyObject<'_, '_> for StreamArgument {
             DEVNULL => Ok(Self(Stdio::Null)),
             number if number < 0 => {
                 let message = format!("{number} is neither a descriptor nor PIPE, STDOUT, DEVNULL");
-                Err(PyValueError::new_err(message))
+                Err(argument_error(message))
             }
             number => Ok(Self(Stdio::duplicate(number)?)),
         }

@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use crate::apply::PyEnforcement;
 
 /// What came of one attempt.
-#[pyclass(name = "Check", module = "nono_py", frozen, eq)]
+#[pyclass(name = "Check", module = "nono_py", frozen, weakref, eq)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PyCheck {
     inner: Check,
@@ -42,7 +42,7 @@ impl PyCheck {
 }
 
 /// What a sandbox denies, as a child in it has found out. True if all was denied that was tried.
-#[pyclass(name = "Verification", module = "nono_py", frozen, eq)]
+#[pyclass(name = "Verification", module = "nono_py", frozen, weakref, eq)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PyVerification {
     inner: Verification,

@@ -1,16 +1,24 @@
 """Policies from Python: names, shapes, errors, and what they make of a capability set."""
 
 import copy
+import inspect
 import json
 import pickle
+import shutil
 from pathlib import Path
+from typing import Any
 
+import certifi
 import pytest
 from nono_py import (
     AccessMode,
     CapabilitySet,
+    InjectMode,
+    OAuth2Config,
     Policy,
     QueryContext,
+    RouteConfig,
+    VaultConfig,
     embedded_policy_json,
     load_embedded_policy,
     load_policy,
@@ -137,6 +145,78 @@ def test_a_proxy_is_configured(tmp_path: Path) -> None:
     assert routes["/api"].inject_header == "x-api-key"
     assert routes["/openai"].upstream.startswith("https://api.openai.com")
     assert loaded.resolve_proxy_config(["files"]) is None
+
+
+def test_a_route_takes_all_that_a_route_config_takes(tmp_path: Path) -> None:
+    """Every parameter of the constructor but a credential itself, which no file should hold."""
+    pem = tmp_path / "ca.pem"
+    shutil.copy(certifi.where(), pem)
+    given: dict[str, Any] = {
+        "prefix": "/api",
+        "upstream": "https://api.example",
+        "credential_key": "cmd://key",
+        "credential_command": ["pass", "key"],
+        "credential_ttl_secs": 30,
+        "inject_mode": "header",
+        "inject_header": "x-key",
+        "credential_format": "key {}",
+        "env_var": "API_KEY",
+        "endpoint_rules": [{"method": "GET", "path": "/v1/**"}],
+        "tls_ca": str(pem),
+        "base_url_vars": ["URL"],
+        "key_vars": ["OTHER_KEY"],
+        "strip_client_credentials": True,
+        "extra_headers": {"x-version": "1", "x-key-id": "{}"},
+    }
+    oauth2: dict[str, Any] = {"token_url": "https://login.example/t", "client_id": "me"}
+    oauth2 |= {"client_secret": "env://S", "refresh_token": "env://R", "scope": "a"}
+    oauth2 |= {"extra_params": {"audience": "x"}, "secret_in_body": True}
+    vault = {"address": "https://vault.example", "token_key": "env://T", "namespace": "n"}
+    others: list[dict[str, Any]] = [
+        {"oauth2": oauth2},
+        {"credential_key": "vault://kv/p#f", "vault": vault},
+        {"credential_key": "env://K", "inject_mode": "query_param", "query_param_name": "key"},
+        {
+            "credential_key": "env://K",
+            "inject_mode": "url_path",
+            "path_pattern": "/bot{}/",
+            "path_replacement": "/b{}/",
+        },
+    ]
+    for number, other in enumerate(others):
+        other |= {"prefix": f"/{number}", "upstream": "https://api.example"}
+    rules = {str(number): route for number, route in enumerate([given, *others])}
+    config = policy(g={"network": {"custom_credentials": rules}}).resolve_proxy_config(["g"])
+    assert config is not None
+    full, token, kept, _query, path = config.routes
+    assert full == RouteConfig(
+        **{
+            **given,
+            "inject_mode": InjectMode.HEADER,
+            "endpoint_rules": [("GET", "/v1/**")],
+            "extra_headers": sorted(given["extra_headers"].items()),
+        }
+    )
+    assert token.oauth2 == OAuth2Config(**{**oauth2, "extra_params": [("audience", "x")]})
+    assert kept.vault == VaultConfig(**vault)
+    assert (path.path_pattern, path.path_replacement) == ("/bot{}/", "/b{}/")
+    taken = set(inspect.signature(RouteConfig).parameters) - {"credential"}
+    said = {name for route in rules.values() for name in route}
+    assert taken - said == {"tls_client_cert", "tls_client_key"}
+
+
+@pytest.mark.parametrize(
+    ("oauth2", "part"),
+    [
+        ({"token_url": "https://a.example"}, "missing field `client_id`"),
+        ({"token_url": "x", "client_id": "y", "client_secrets": "z"}, "`client_secret`?"),
+    ],
+)
+def test_a_token_endpoint_is_read_strictly(oauth2: dict[str, str], part: str) -> None:
+    route = {"prefix": "/a", "upstream": "https://a.example", "oauth2": oauth2}
+    with pytest.raises(ValueError, match="custom_credentials") as caught:
+        policy(g={"network": {"custom_credentials": {"r": route}}})
+    assert part in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -181,6 +181,28 @@ def test_records_are_appended_where_the_policy_says(tmp_path: Path, plain_origin
         run(load_policy(json.dumps(unopened)), ["g"], ["true"])
 
 
+def test_directories_that_are_to_be_written_are_made_for_a_run(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    written = [f"{tmp_path}/{name}" for name in ("a/cache/", "unclear", "file/", "link/")]
+    group = {"description": "d", "allow": {"readwrite": written, "read": [f"{tmp_path}/b/"]}}
+    system = {"read": ["/usr", "/bin", "/lib", "/lib64"], "readwrite": ["/dev/null"]}
+    groups = {"g": group, "system": {"description": "d", "allow": system}}
+    loaded = load_policy(json.dumps({"groups": groups}))
+    assert loaded.resolve_groups(["g"], CapabilitySet()).skipped_paths[:1] == [f"{tmp_path}/b/"]
+    explain(loaded, ["g"], path="/etc")
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["file", "link"]
+    script = f"echo x > {tmp_path}/a/cache/note"
+    done = run(loaded, ["g", "system"], ["sh", "-c", script])
+    assert done.exit_code == 0, done.stderr
+    assert (tmp_path / "a/cache/note").read_text() == "x\n"
+    assert (tmp_path / "a/cache").stat().st_mode & 0o777 == 0o700
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["a", "file", "link"]
+    skipped = set(done.resolved.skipped_paths)
+    assert {f"{tmp_path}/unclear", f"{tmp_path}/link/"} <= skipped
+    assert loaded.make_directories(["g"]) == []
+
+
 def test_limits_of_a_policy_hold_and_options_win(served: Policy) -> None:
     done = run(served, ["system", "short"], ["sleep", "30"])
     assert done.result.timed_out

@@ -81,13 +81,23 @@ impl Report {
     pub fn new(output: &Output, caps: &CapabilitySet) -> Self {
         let violations = violations(output);
         let mut diagnostics = violations.clone();
+        let ended = Self::of_exit_code(output.exit_code);
         if output.exit_code != 0 {
             diagnostics.extend(hints(&output.stderr, caps));
+        }
+        diagnostics.extend(ended.diagnostics);
+        Self { violations, diagnostics, ..ended }
+    }
+
+    /// What can be said if nothing but the exit code is known.
+    pub fn of_exit_code(exit_code: i32) -> Self {
+        let mut diagnostics = Vec::new();
+        if exit_code != 0 {
             diagnostics.push(follow_up("command_failed_likely_sandbox", "run_discovery"));
             diagnostics.push(follow_up("command_failed_application", "check_policy"));
         }
-        let (denials, ipc_denials) = (Vec::new(), Vec::new());
-        Self { exit_code: output.exit_code, denials, ipc_denials, violations, diagnostics }
+        let [denials, ipc_denials, violations] = [const { Vec::new() }; 3];
+        Self { exit_code, denials, ipc_denials, violations, diagnostics }
     }
 }
 

@@ -16,12 +16,15 @@ mod overlap;
 mod resolve;
 mod value;
 
-pub use document::{Audit, Endpoint, Group, InjectMode, Limits, Platform, Route, RouteFields};
+pub use document::{
+    Audit, Endpoint, Group, InjectMode, Limits, OAuth2, Platform, Route, RouteFields, Vault,
+};
 pub use error::PolicyError;
 pub use expand::{PathRule, Variables};
 pub use network::NetworkPlan;
 pub use overlap::{Overlap, check_overlaps};
 pub use resolve::{Resolved, Rule, RuleKind};
+pub use value::{Amount, Count};
 
 use std::collections::BTreeMap;
 

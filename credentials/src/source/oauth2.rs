@@ -21,7 +21,7 @@ use crate::{Locator, ParseError, Secret};
 const USUAL_LIFE: Duration = Duration::from_hours(1);
 
 /// Where tokens come from, and by which right. Plain data.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct OAuth2Config {
     /// The token endpoint: an https URL; plain http only on this machine.
     pub token_url: String,

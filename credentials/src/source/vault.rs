@@ -12,7 +12,7 @@ use super::{Fault, Fetched, Fetching, Inquiry, Source, json, open, web};
 use crate::{Locator, ParseError};
 
 /// The Vault server that `vault://` references are of. Plain data.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct VaultConfig {
     /// Its URL: `https://vault.example:8200`; plain http only on this machine.
     pub address: String,

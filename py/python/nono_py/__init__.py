@@ -9,6 +9,20 @@ the program never holds them, and records every request.
 from typing import TYPE_CHECKING
 
 from nono_py._enums import AccessMode, InjectMode
+from nono_py._errors import (
+    ConfigurationError,
+    CredentialError,
+    CredentialNotFoundError,
+    NonoError,
+    PathError,
+    PathNotADirectoryError,
+    PathNotFoundError,
+    PathPermissionError,
+    PolicyError,
+    ProxyError,
+    SandboxError,
+    UnsupportedError,
+)
 from nono_py._nono_py import (
     AuditEvent,
     AuditEvents,
@@ -40,11 +54,13 @@ from nono_py._nono_py import (
     apply_seccomp,
     apply_seccomp_with_abi,
     apply_unlink_overrides,
+    build_session_diagnostic_report,
     detect_abi,
     embedded_policy_json,
     is_supported,
     load_embedded_policy,
     load_policy,
+    merge_diagnostic_report_json,
     policy_schema_json,
     sandboxed_exec,
     start_proxy,
@@ -65,6 +81,9 @@ __all__ = [
     "CapabilitySet",
     "CapabilitySource",
     "Check",
+    "ConfigurationError",
+    "CredentialError",
+    "CredentialNotFoundError",
     "DetectedAbi",
     "Enforcement",
     "ExecResult",
@@ -72,17 +91,26 @@ __all__ = [
     "ExternalProxyConfig",
     "FsCapability",
     "InjectMode",
+    "NonoError",
     "OAuth2Config",
+    "PathError",
+    "PathNotADirectoryError",
+    "PathNotFoundError",
+    "PathPermissionError",
     "Policy",
+    "PolicyError",
     "Process",
     "ProxyConfig",
+    "ProxyError",
     "ProxyHandle",
     "QueryContext",
     "ResolvedPolicy",
     "RouteConfig",
     "RunResult",
+    "SandboxError",
     "SandboxState",
     "SupportInfo",
+    "UnsupportedError",
     "VaultConfig",
     "Verification",
     "__version__",
@@ -94,12 +122,14 @@ __all__ = [
     "apply_seccomp",
     "apply_seccomp_with_abi",
     "apply_unlink_overrides",
+    "build_session_diagnostic_report",
     "detect_abi",
     "embedded_policy_json",
     "explain",
     "is_supported",
     "load_embedded_policy",
     "load_policy",
+    "merge_diagnostic_report_json",
     "policy_schema_json",
     "run",
     "sandboxed_exec",
@@ -129,3 +159,7 @@ def __getattr__(name: str) -> object:
 
         return getattr(importlib.import_module(_LATE[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATE})

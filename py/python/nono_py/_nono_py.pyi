@@ -50,11 +50,13 @@ __all__ = [
     "apply_seccomp",
     "apply_seccomp_with_abi",
     "apply_unlink_overrides",
+    "build_session_diagnostic_report",
     "detect_abi",
     "embedded_policy_json",
     "is_supported",
     "load_embedded_policy",
     "load_policy",
+    "merge_diagnostic_report_json",
     "policy_schema_json",
     "sandboxed_exec",
     "start_proxy",
@@ -351,6 +353,8 @@ class SupportInfo:
     def platform(self) -> str: ...
     @property
     def details(self) -> str: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
 
 @final
 class DetectedAbi:
@@ -560,6 +564,17 @@ class ExecResult:
     def session_diagnostics_json(self) -> str:
         """Return `session_diagnostics()` as JSON."""
 
+def build_session_diagnostic_report(exit_code: int) -> SessionReport:
+    """Return what is to be said of an exit code, as `ExecResult.session_diagnostics` says it."""
+
+def merge_diagnostic_report_json(
+    session_report_json: str, proxy_diagnostics_json: str | None = None
+) -> dict[str, Any]:
+    """Return a session's report as `session`, and one of its proxy, if there is one, as `proxy`.
+
+    Raise ConfigurationError if one of them is no JSON.
+    """
+
 @type_check_only
 class _Options(TypedDict, total=False):
     cwd: _OsText | None
@@ -659,6 +674,11 @@ class VaultConfig:
     def token_key(self) -> str: ...
     @property
     def namespace(self) -> str | None: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __copy__(self) -> VaultConfig: ...
+    def __deepcopy__(self, memo: object, /) -> VaultConfig: ...
+    def __reduce__(self) -> tuple[object, tuple[type[VaultConfig], dict[str, Any]]]: ...
 
 @final
 class OAuth2Config:
@@ -693,6 +713,11 @@ class OAuth2Config:
     def extra_params(self) -> list[tuple[str, str]]: ...
     @property
     def secret_in_body(self) -> bool: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __copy__(self) -> OAuth2Config: ...
+    def __deepcopy__(self, memo: object, /) -> OAuth2Config: ...
+    def __reduce__(self) -> tuple[object, tuple[type[OAuth2Config], dict[str, Any]]]: ...
 
 @final
 class RouteConfig:
@@ -796,6 +821,10 @@ class RouteConfig:
         """Headers that go with the credential, which stands where they have `{}`."""
 
     @property
+    def oauth2(self) -> OAuth2Config | None: ...
+    @property
+    def vault(self) -> VaultConfig | None: ...
+    @property
     def inject_mode(self) -> InjectMode: ...
     @property
     def inject_header(self) -> str: ...
@@ -828,6 +857,11 @@ class RouteConfig:
     @property
     def strip_client_credentials(self) -> bool:
         """Whether a credential of the client's own is removed, rather than refused."""
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __copy__(self) -> RouteConfig: ...
+    def __deepcopy__(self, memo: object, /) -> RouteConfig: ...
+    def __reduce__(self) -> tuple[object, tuple[type[RouteConfig], dict[str, Any]]]: ...
 
 def _store_credential(reference: str, key: bytes) -> None: ...
 def _check_credential(reference: str, timeout: float) -> None: ...
@@ -850,6 +884,11 @@ class ExternalProxyConfig:
     @property
     def credential_key(self) -> str | None:
         """Where its credentials are kept, as `user:password`."""
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __copy__(self) -> ExternalProxyConfig: ...
+    def __deepcopy__(self, memo: object, /) -> ExternalProxyConfig: ...
+    def __reduce__(self) -> tuple[object, tuple[type[ExternalProxyConfig], dict[str, Any]]]: ...
 
 @final
 class ProxyConfig:
@@ -894,6 +933,8 @@ class ProxyConfig:
     @property
     def routes(self) -> list[RouteConfig]: ...
     @property
+    def external_proxy(self) -> ExternalProxyConfig | None: ...
+    @property
     def bind_addr(self) -> str: ...
     @property
     def bind_port(self) -> int: ...
@@ -922,6 +963,10 @@ class ProxyConfig:
         With it, `CONNECT` to the upstream of a route ends in the proxy, which shows a certificate
         of its own; the requests inside are governed as all others are.
         """
+
+    @property
+    def intercept_parent_ca_pems(self) -> bytes | None:
+        """Certificates that intercepting clients trust besides the proxy's own, as PEM."""
 
     @property
     def intercept_hosts(self) -> list[str]:
@@ -986,6 +1031,14 @@ class ProxyConfig:
         """The file that records are written to."""
 
     @property
+    def audit_file_max_bytes(self) -> int:
+        """How large the file of records grows before the next one is begun."""
+
+    @property
+    def audit_file_keep(self) -> int:
+        """How many files of records are kept besides; 0 is all."""
+
+    @property
     def audit_overflow(self) -> Literal["refuse", "count"]:
         """What happens to requests when no record more can be held.
 
@@ -996,6 +1049,11 @@ class ProxyConfig:
     @property
     def workers(self) -> int:
         """How many threads serve requests; by default one for each core, at most 4."""
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __copy__(self) -> ProxyConfig: ...
+    def __deepcopy__(self, memo: object, /) -> ProxyConfig: ...
+    def __reduce__(self) -> tuple[object, tuple[type[ProxyConfig], dict[str, Any]]]: ...
 
 _Mechanism: TypeAlias = Literal[
     "proxy_authorization", "phantom_header", "phantom_path", "phantom_query"
@@ -1257,33 +1315,42 @@ class Policy:
 
     def resolve_groups(
         self,
-        names: Sequence[str],
+        group_names: Sequence[str],
         caps: CapabilitySet,
         *,
         variables: Mapping[str, _OsText] = ...,
     ) -> ResolvedPolicy:
         """Let `caps` hold what the groups grant and deny: all of it or, on an error, none.
 
-        Paths that do not exist are left out. A group that blocks the network, or has rules for a
+        Paths that do not exist are left out, and are in `skipped_paths`: nothing is made here (see
+        `make_directories`). A group that blocks the network, or has rules for a
         proxy, blocks the network of `caps`. `variables` (`HOME`, `TMPDIR`, `XDG_...`) are taken
         before the environment's.
         """
 
-    def resolve_deny_paths(self, names: Sequence[str]) -> list[str]:
+    def make_directories(
+        self, group_names: Sequence[str], *, variables: Mapping[str, _OsText] = ...
+    ) -> list[str]:
+        """Make the missing directories that the groups let a program write, and return them.
+
+        They are their owner's alone. Only paths that end in `/` are known to be directories.
+        """
+
+    def resolve_deny_paths(self, group_names: Sequence[str]) -> list[str]:
         """Return the paths that the groups deny: as written and, if different, without links."""
 
-    def resolve_proxy_config(self, names: Sequence[str]) -> ProxyConfig | None:
+    def resolve_proxy_config(self, group_names: Sequence[str]) -> ProxyConfig | None:
         """Return what a proxy is to allow; `None` if the groups say nothing that a proxy does.
 
         Of `max_connections` the smallest number counts. Two groups with different upstream
         proxies, or different routes of one name, are a ValueError that names both.
         """
 
-    def resolve_limits(self, names: Sequence[str]) -> dict[str, int]:
+    def resolve_limits(self, group_names: Sequence[str]) -> dict[str, int]:
         """Return the limits of a run: of each the smallest, by `sandboxed_exec`'s names."""
 
-    def validate_group_exclusions(self, names: Sequence[str]) -> None:
-        """Raise ValueError if one of `names` is a required group."""
+    def validate_group_exclusions(self, excluded_groups: Sequence[str]) -> None:
+        """Raise ValueError if one of `excluded_groups` is a required group."""
 
     def _host_rules(self, names: Sequence[str]) -> list[tuple[str, str, str]]: ...
     def _routes(self, names: Sequence[str]) -> list[tuple[str, str, RouteConfig]]: ...

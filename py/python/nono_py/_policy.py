@@ -119,6 +119,8 @@ class _Prepared:
         groups: Iterable[str],
         caps: CapabilitySet | None = None,
         temporary: str | None = None,
+        *,
+        makes_directories: bool = False,
     ) -> "_Prepared":
         if isinstance(groups, str):
             raise TypeError("groups must be a sequence of names, not one string")
@@ -126,6 +128,8 @@ class _Prepared:
         # A copy: the caller's set is to be the same afterwards.
         prepared = CapabilitySet() if caps is None else copy.copy(caps)
         variables = {} if temporary is None else {"TMPDIR": temporary}
+        if makes_directories:
+            policy.make_directories(names, variables=variables)
         resolved = policy.resolve_groups(names, prepared, variables=variables)
         validate_deny_overlaps(resolved.deny_paths, prepared)
         config = policy.resolve_proxy_config(names)
@@ -160,17 +164,18 @@ def run(
     """Run a command under groups of a policy, and return its result and the proxy's records.
 
     `policy` is a `Policy`, the path of a file, or None for the embedded policy. Its required groups
-    hold whatever is chosen; `caps` grants more. If the groups have rules for a proxy, one runs as
-    long as the command, which reaches nothing else. The command gets a temporary directory of its
-    own and, of the environment, `PATH`, `HOME` and the like; `env` adds to that. `options` are
-    those of `sandboxed_exec`, and win over the policy's limits.
+    hold whatever is chosen; `caps` grants more. Directories that they let it write are made if
+    they are missing (where the policy writes them with a `/` at the end). If the groups have rules
+    for a proxy, one runs as long as the command, which reaches nothing else. The command gets a
+    temporary directory of its own and, of the environment, `PATH`, `HOME` and the like; `env` adds
+    to that. `options` are those of `sandboxed_exec`, and win over the policy's limits.
 
     Raise ValueError or RuntimeError before anything runs if the policy cannot be enforced.
     """
     loaded = load(policy)
     with contextlib.ExitStack() as stack:
         temporary = stack.enter_context(tempfile.TemporaryDirectory(prefix="nono-"))
-        prepared = _Prepared.of(loaded, groups, caps, temporary)
+        prepared = _Prepared.of(loaded, groups, caps, temporary, makes_directories=True)
         proxy = None
         if prepared.config is not None:
             proxy = stack.enter_context(start_proxy(prepared.config))

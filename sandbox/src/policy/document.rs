@@ -206,6 +206,38 @@ pub struct RouteFields {
     pub base_url_vars: Vec<String>,
     pub key_vars: Vec<String>,
     pub strip_client_credentials: Option<bool>,
+    pub credential_command: Vec<String>,
+    pub credential_ttl_secs: Option<Amount>,
+    pub oauth2: Option<OAuth2>,
+    pub vault: Option<Vault>,
+    #[serde(deserialize_with = "unique")]
+    pub extra_headers: BTreeMap<String, String>,
+}
+
+/// An OAuth 2.0 token endpoint, and references to the right to get tokens from it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "the names of the proxy's own configuration")]
+pub struct OAuth2 {
+    pub token_url: String,
+    pub client_id: String,
+    pub client_secret: Option<String>,
+    pub refresh_token: Option<String>,
+    pub scope: Option<String>,
+    #[serde(default, deserialize_with = "unique")]
+    pub extra_params: BTreeMap<String, String>,
+    #[serde(default)]
+    pub secret_in_body: bool,
+}
+
+/// The server of a `vault://` reference.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "the names of the proxy's own configuration")]
+pub struct Vault {
+    pub address: String,
+    pub token_key: String,
+    pub namespace: Option<String>,
 }
 
 /// A route that says where it begins and leads: by itself, or by a preset.

@@ -30,6 +30,13 @@ const UID: &str = "$UID";
 #[serde(try_from = "String")]
 pub struct PathRule(String);
 
+impl PathRule {
+    /// Whether it can only be a directory: it ends in `/`.
+    pub fn is_directory(&self) -> bool {
+        self.0.ends_with('/')
+    }
+}
+
 impl Display for PathRule {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

@@ -1,7 +1,7 @@
 //! Chosen groups become grants and denials of a set: all of them, or none.
 
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use super::error::PolicyError;
 use super::expand::{PathRule, Variables};
@@ -128,6 +128,32 @@ impl Policy {
         Ok(resolved)
     }
 
+    /// Makes the directories that the groups let a program write and that are missing, as their
+    /// owner's alone. Only what a document writes with a `/` at its end is known to be one. Gives
+    /// those that were made; what cannot be made is left out by [`resolve`](Self::resolve).
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError::UnknownGroup`] or [`PolicyError::Variable`].
+    pub fn make_directories(
+        &self,
+        names: &[String],
+        variables: &Variables,
+    ) -> Result<Vec<PathBuf>, PolicyError> {
+        let mut made = Vec::new();
+        for group in self.select(names)?.values() {
+            let written = group.allow.write.iter().chain(&group.allow.readwrite);
+            for rule in written.filter(|rule| rule.is_directory()) {
+                let path = variables.path(rule)?;
+                // A link that leads nowhere is not followed.
+                if path.symlink_metadata().is_err() && make_directory(&path).is_ok() {
+                    made.push(path);
+                }
+            }
+        }
+        Ok(made)
+    }
+
     /// What the groups deny, without granting or denying anything.
     ///
     /// # Errors
@@ -209,6 +235,13 @@ fn apply(rule: Rule, caps: &mut CapabilitySet) -> Result<Rule, PolicyError> {
             source: Box::new(source),
         }),
     }
+}
+
+fn make_directory(path: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(path)
 }
 
 /// Whether a path is not there, or not for us: then it is not for the sandboxed program either.

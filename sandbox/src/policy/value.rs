@@ -10,15 +10,16 @@ use serde::{Deserialize, Deserializer};
 
 /// A whole number from 1 to `MOST`. In JSON, `4.0` is one too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Count<const MOST: u64>(u64);
+pub struct Count<const MOST: u64>(u64);
 
 /// A TCP port.
 pub(super) type Port = Count<65_535>;
 /// Seconds, bytes or things; every number up to here is one that JSON can hold.
-pub(super) type Amount = Count<9_007_199_254_740_991>;
+pub type Amount = Count<9_007_199_254_740_991>;
 
 impl<const MOST: u64> Count<MOST> {
-    pub(super) const fn get(self) -> u64 {
+    /// The number.
+    pub const fn get(self) -> u64 {
         self.0
     }
 }

@@ -1,0 +1,68 @@
+"""The exceptions of the package: one tree, each beneath the built-in type that says the same.
+
+Whoever wants all of them catches `NonoError`; whoever knows only Python's own types catches
+`ValueError`, `RuntimeError`, `FileNotFoundError` and so on, as ever.
+"""
+
+
+class NonoError(Exception):
+    """Whatever this package raises of its own."""
+
+    #: A stable word for what is wrong, for programs.
+    diagnostic_code: str = "other"
+    #: What could be done about it: its `kind`, and what that needs; `None` if nothing is known.
+    remediation: "dict[str, str] | None" = None
+
+
+class ConfigurationError(NonoError, ValueError):
+    """A value that cannot be meant: an argument, a configuration, a state."""
+
+
+class PolicyError(ConfigurationError):
+    """A policy, or a choice of its groups, that cannot be taken."""
+
+    #: Where in the text the mistake is, counted from 1; `None` if it is in no one place.
+    line: "int | None" = None
+    column: "int | None" = None
+
+
+class PathError(NonoError, OSError):
+    """A path that cannot be used; `errno` and `filename` say which and why."""
+
+
+class PathNotFoundError(PathError, FileNotFoundError):
+    """A path that is not there."""
+
+
+class PathPermissionError(PathError, PermissionError):
+    """A path that may not be reached."""
+
+
+class PathNotADirectoryError(PathError, NotADirectoryError):
+    """A path that leads through something that is no directory."""
+
+
+class SandboxError(NonoError, RuntimeError):
+    """A sandbox that could not be entered or run in, or would not hold."""
+
+
+class ProxyError(NonoError, RuntimeError):
+    """A proxy that could not start."""
+
+
+class CredentialError(NonoError, RuntimeError):
+    """A credential that could not be had."""
+
+
+class CredentialNotFoundError(NonoError, LookupError):
+    """A credential that is not where it was said to be."""
+
+
+class UnsupportedError(NonoError, NotImplementedError):
+    """What could be meant, but cannot be done: by this version, or on this machine."""
+
+
+# Where they are found by users, and by `pickle`.
+for _class in [item for item in globals().values() if isinstance(item, type)]:
+    _class.__module__ = "nono_py"
+del _class
