@@ -162,8 +162,8 @@ pub(crate) fn reference_error(error: ParseError) -> PyErr {
 /// A credential that could not be fetched or stored.
 pub(crate) fn credential_fault(fault: Fault) -> PyErr {
     match fault {
-        Fault::Missing(text) => credential_error("credential_not_found", text.to_string()),
-        Fault::Unavailable(text) => credential_error("credential_unavailable", text.to_string()),
+        Fault::Missing(text) => credential_error("credential_not_found", text),
+        Fault::Unavailable(text) => credential_error("credential_unavailable", text),
         Fault::TimedOut => {
             credential_error("credential_timeout", "the keyring did not answer in time".to_owned())
         }
