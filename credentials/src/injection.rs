@@ -5,9 +5,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
-use zeroize::Zeroizing;
 
-use crate::{Pattern, Secret};
+use crate::{Pattern, Secret, SecretBuf};
 
 /// What may stand unescaped in a path segment or query value: RFC 3986's unreserved characters.
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -88,13 +87,13 @@ pub enum Rendered {
     },
 }
 
-/// Text that holds a secret in percent-encoded form; overwritten on drop, not printable.
+/// Text that holds a secret in percent-encoded form, which is ASCII; not printable.
 #[derive(PartialEq, Eq)]
-pub struct EscapedSecret(Zeroizing<String>);
+pub struct EscapedSecret(SecretBuf);
 
 impl EscapedSecret {
     /// The text itself, for the inject layer.
-    pub fn expose(&self) -> &str {
+    pub fn expose(&self) -> &[u8] {
         &self.0
     }
 }
@@ -126,35 +125,25 @@ impl Injection {
                 if !secret.expose().contains(&b':') {
                     return Err("for basic_auth it must have the form `user:password`");
                 }
-                let mut value = Vec::with_capacity(6 + secret.expose().len().div_ceil(3) * 4);
-                value.extend_from_slice(b"Basic ");
-                let encoded = Zeroizing::new(BASE64.encode(secret.expose()));
-                value.extend_from_slice(encoded.as_bytes());
-                header(name, value)
+                header(name, basic(secret.expose())?)
             }
             Self::QueryParam { name } => Ok(Rendered::Query(name.clone(), escape(secret))),
             Self::UrlPath { pattern, replacement } => {
                 let secret = escape(secret);
-                let mut text = Zeroizing::new(String::with_capacity(
-                    replacement.before().len() + secret.0.len() + replacement.after().len(),
-                ));
-                text.push_str(replacement.before());
-                text.push_str(&secret.0);
-                text.push_str(replacement.after());
-                Ok(Rendered::Path { pattern: pattern.clone(), replacement: EscapedSecret(text) })
+                let replacement = EscapedSecret(replacement.fill(&secret.0));
+                Ok(Rendered::Path { pattern: pattern.clone(), replacement })
             }
         }
     }
 }
 
-fn header(name: &HeaderName, value: Vec<u8>) -> Result<Rendered, &'static str> {
+fn header(name: &HeaderName, value: SecretBuf) -> Result<Rendered, &'static str> {
     Ok(Rendered::Header(name.clone(), header_value(value)?))
 }
 
 /// A sensitive header value in memory that is overwritten with the last copy's drop.
-pub(crate) fn header_value(value: Vec<u8>) -> Result<HeaderValue, &'static str> {
-    let owner = Bytes::from_owner(Zeroizing::new(value));
-    let mut value = HeaderValue::from_maybe_shared(owner)
+pub(crate) fn header_value(value: SecretBuf) -> Result<HeaderValue, &'static str> {
+    let mut value = HeaderValue::from_maybe_shared(Bytes::from(value))
         .map_err(|_| "it holds a line ending, NUL or another byte that no header may hold")?;
     value.set_sensitive(true);
     Ok(value)
@@ -162,9 +151,19 @@ pub(crate) fn header_value(value: Vec<u8>) -> Result<HeaderValue, &'static str> 
 
 /// The secret as it may stand in a URL.
 pub(crate) fn escape(secret: &Secret) -> EscapedSecret {
-    let mut text = Zeroizing::new(String::with_capacity(secret.expose().len() * 3));
-    text.extend(percent_encode(secret.expose(), UNRESERVED));
+    let mut text = SecretBuf::with_capacity(secret.expose().len() * 3);
+    percent_encode(secret.expose(), UNRESERVED)
+        .for_each(|part| text.extend_from_slice(part.as_bytes()));
     EscapedSecret(text)
+}
+
+/// Basic credentials (RFC 7617) for `pair`, a user and a password with a colon between them.
+pub(crate) fn basic(pair: &[u8]) -> Result<SecretBuf, &'static str> {
+    let length = pair.len().div_ceil(3) * 4;
+    let mut value = SecretBuf::with_capacity(6 + length);
+    value.extend_from_slice(b"Basic ");
+    let encoded = value.write_with(length, |room| BASE64.encode_slice(pair, room));
+    encoded.map_err(|_| "it is too long").map(|()| value)
 }
 
 #[cfg(test)]
@@ -214,12 +213,12 @@ mod tests {
         let Rendered::Query(_, value) = query.render(&secret("a/b&c=d?e#f")).unwrap() else {
             panic!("not a query");
         };
-        assert_eq!(value.expose(), "a%2Fb%26c%3Dd%3Fe%23f");
+        assert_eq!(value.expose(), b"a%2Fb%26c%3Dd%3Fe%23f");
         let pattern = Pattern::parse("/bot{}/").unwrap();
         let path = Injection::UrlPath { pattern: pattern.clone(), replacement: pattern };
         let Rendered::Path { replacement, .. } = path.render(&secret("../x")).unwrap() else {
             panic!("not a path");
         };
-        assert_eq!(replacement.expose(), "/bot..%2Fx/");
+        assert_eq!(replacement.expose(), b"/bot..%2Fx/");
     }
 }

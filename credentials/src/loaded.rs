@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderName, HeaderValue};
-use zeroize::Zeroizing;
 
 use crate::injection::escape;
-use crate::{Header, Injection, Rendered, Secret};
+use crate::{Header, Injection, Rendered, Secret, SecretBuf};
 
 /// A secret shorter than this is not looked for in responses: it would be found by chance.
 const SHORTEST_NEEDLE: usize = 8;
@@ -31,7 +30,7 @@ pub struct Loaded {
 /// A form in which an upstream may echo the secret.
 #[derive(Clone)]
 struct Needle {
-    bytes: Arc<Zeroizing<Vec<u8>>>,
+    bytes: Arc<SecretBuf>,
     /// When the secret was replaced, if it was.
     retired: Option<Instant>,
 }
@@ -80,7 +79,7 @@ impl Loaded {
     /// The forms in which an upstream may echo it: as it is kept, and, where that differs, as it
     /// was sent. Those of recently replaced secrets are among them.
     pub fn needles(&self) -> impl Iterator<Item = &[u8]> {
-        self.needles.iter().map(|needle| needle.bytes.as_slice())
+        self.needles.iter().map(|needle| &**needle.bytes)
     }
 
     /// The length of the longest of [`Self::needles`]; 0 when there are none.
@@ -121,12 +120,12 @@ fn needles(secret: &Secret, rendered: &Rendered) -> Vec<Needle> {
     let sent = match rendered {
         // Without the scheme: what follows it is the secret, or its Base64 form.
         Rendered::Header(_, value) => value.as_bytes().strip_prefix(b"Basic ").unwrap_or(kept),
-        Rendered::Query(..) | Rendered::Path { .. } => escaped.expose().as_bytes(),
+        Rendered::Query(..) | Rendered::Path { .. } => escaped.expose(),
     };
     let forms = if sent == kept { vec![kept] } else { vec![kept, sent] };
     let is_long = |form: &&[u8]| form.len() >= SHORTEST_NEEDLE;
     let is_text = |form: &&[u8]| !form.iter().any(u8::is_ascii_control);
-    let new = |form: &[u8]| Needle { bytes: Arc::new(form.to_vec().into()), retired: None };
+    let new = |form: &[u8]| Needle { bytes: Arc::new(form.into()), retired: None };
     forms.into_iter().filter(is_long).filter(is_text).map(new).collect()
 }
 

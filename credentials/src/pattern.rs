@@ -1,6 +1,6 @@
 //! Text with a place for a secret in it: `Bearer {}`, `/bot{}/`.
 
-use crate::ParseError;
+use crate::{ParseError, SecretBuf};
 
 const PLACEHOLDERS: [&str; 2] = ["{}", "{credential}"];
 
@@ -49,13 +49,8 @@ impl Pattern {
     }
 
     /// The text with `value` in the placeholder's place.
-    pub(crate) fn fill(&self, value: &[u8]) -> Vec<u8> {
-        // One allocation of the right size: growing would leave copies of the secret behind.
-        let mut out = Vec::with_capacity(self.before.len() + value.len() + self.after.len());
-        out.extend_from_slice(self.before.as_bytes());
-        out.extend_from_slice(value);
-        out.extend_from_slice(self.after.as_bytes());
-        out
+    pub(crate) fn fill(&self, value: &[u8]) -> SecretBuf {
+        SecretBuf::concat(&[self.before.as_bytes(), value, self.after.as_bytes()])
     }
 }
 
@@ -66,7 +61,7 @@ mod tests {
     #[test]
     fn one_placeholder_of_either_spelling_is_needed() {
         for text in ["Bearer {}", "Bearer {credential}"] {
-            assert_eq!(Pattern::parse(text).unwrap().fill(b"k"), b"Bearer k", "{text}");
+            assert_eq!(Pattern::parse(text).unwrap().fill(b"k")[..], *b"Bearer k", "{text}");
         }
         for text in ["Bearer", "", "{} {}", "{}{credential}"] {
             assert!(Pattern::parse(text).is_err(), "{text}");

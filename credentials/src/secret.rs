@@ -5,15 +5,22 @@ use std::fmt;
 use http::HeaderValue;
 use zeroize::Zeroizing;
 
+use crate::SecretBuf;
 use crate::injection::header_value;
 
-/// The bytes of a secret: overwritten on drop, never printed, not serialisable, not cloneable.
-pub struct Secret(Zeroizing<Vec<u8>>);
+/// The bytes of a secret: in no core dump, overwritten on drop, never printed, not serialisable,
+/// not cloneable.
+pub struct Secret(SecretBuf);
 
 impl Secret {
-    /// Takes ownership of `bytes`.
+    /// Takes over `bytes`: where they were is overwritten.
     pub fn new(bytes: Vec<u8>) -> Self {
-        Self(Zeroizing::new(bytes))
+        Self::copied(&Zeroizing::new(bytes))
+    }
+
+    /// A copy of `bytes`.
+    pub fn copied(bytes: &[u8]) -> Self {
+        Self(bytes.into())
     }
 
     /// It as the whole value of a header, which debugging does not show.
@@ -21,7 +28,7 @@ impl Secret {
     /// # Errors
     /// It holds a byte that no header may hold.
     pub(crate) fn to_header_value(&self) -> Result<HeaderValue, &'static str> {
-        header_value(self.0.to_vec())
+        header_value(SecretBuf::from(&*self.0))
     }
 
     /// The bytes themselves. Callers render them for the wire and keep no copy.
@@ -38,17 +45,17 @@ impl Secret {
     #[must_use]
     pub fn without_line_ending(mut self) -> Self {
         if self.0.last() == Some(&b'\n') {
-            self.0.pop();
+            self.0.truncate(self.0.len() - 1);
             if self.0.last() == Some(&b'\r') {
-                self.0.pop();
+                self.0.truncate(self.0.len() - 1);
             }
         }
         self
     }
 }
 
-impl From<Zeroizing<Vec<u8>>> for Secret {
-    fn from(bytes: Zeroizing<Vec<u8>>) -> Self {
+impl From<SecretBuf> for Secret {
+    fn from(bytes: SecretBuf) -> Self {
         Self(bytes)
     }
 }

@@ -162,3 +162,12 @@ impl Drop for Waiting {
         self.0.store(false, Ordering::Release);
     }
 }
+
+/// The last of what caused an error: the one that says something.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
+}

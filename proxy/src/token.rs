@@ -5,14 +5,17 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use http::HeaderValue;
+use nono_credentials::SecretBuf;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 /// 256 random bits in lower-case hex, one for each proxy. Also handed to SDKs as their API key.
-pub(crate) struct Token(Zeroizing<String>);
+pub(crate) struct Token(SecretBuf);
 
 /// The length of a token in characters.
 const LENGTH: usize = 64;
+
+const DIGITS: [u8; 16] = *b"0123456789abcdef";
 
 impl Token {
     /// A new token from the operating system's random number generator.
@@ -20,17 +23,22 @@ impl Token {
         let mut bytes = Zeroizing::new([0u8; LENGTH / 2]);
         getrandom::fill(&mut *bytes)?;
         let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-        Ok(Self(Zeroizing::new(digits.filter_map(|d| char::from_digit(d.into(), 16)).collect())))
+        let mut text = SecretBuf::with_capacity(LENGTH);
+        for digit in digits {
+            text.extend_from_slice(&[DIGITS[usize::from(digit)]]);
+        }
+        Ok(Self(text))
     }
 
     /// The text itself, for the environment of clients and for redaction.
     pub(crate) fn expose(&self) -> &str {
-        &self.0
+        // It is ASCII.
+        std::str::from_utf8(&self.0).unwrap_or_default()
     }
 
     /// Whether `given` is this token. Takes the same time wherever the two differ.
     pub(crate) fn is(&self, given: &[u8]) -> bool {
-        self.0.as_bytes().ct_eq(given).into()
+        self.0.ct_eq(given).into()
     }
 
     /// Whether a header value carries this token: bare, as `Bearer` (or GitHub's `token`), or
@@ -61,7 +69,7 @@ impl Token {
     /// Whether a header value holds this token in any form, also one that [`Self::is_in`] does
     /// not take for it. The time depends on how much of it is there: not for strangers.
     pub(crate) fn is_held_by(&self, value: &HeaderValue) -> bool {
-        let holds = |bytes: &[u8]| bytes.windows(LENGTH).any(|window| window == self.0.as_bytes());
+        let holds = |bytes: &[u8]| bytes.windows(LENGTH).any(|window| *window == *self.0);
         let encoded = value.as_bytes().rsplit(|b| *b == b' ').next().unwrap_or_default();
         holds(value.as_bytes()) || BASE64.decode(encoded).is_ok_and(|decoded| holds(&decoded))
     }

@@ -1,6 +1,8 @@
 //! Where the credential of a `RouteConfig` comes from, besides references: a value, a callable
 //! that is asked for one, an OAuth 2.0 issuer, and the Vault server of a reference.
 
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nono_credentials::{Fault, Fetched, Locator, Provide, Provided, Secret, Store};
@@ -106,9 +108,14 @@ pub(crate) struct PyVaultConfig(pub(crate) VaultConfig);
 #[pymethods]
 impl PyVaultConfig {
     #[new]
-    #[pyo3(signature = (address, token_key, namespace=None))]
-    fn new(address: String, token_key: String, namespace: Option<String>) -> Self {
-        Self(VaultConfig { address, token_key, namespace })
+    #[pyo3(signature = (address, token_key, namespace=None, *, tls_ca=None))]
+    fn new(
+        address: String,
+        token_key: String,
+        namespace: Option<String>,
+        tls_ca: Option<PathBuf>,
+    ) -> Self {
+        Self(VaultConfig { address, token_key, namespace, tls_ca })
     }
 
     /// Its URL.
@@ -129,6 +136,12 @@ impl PyVaultConfig {
         self.0.namespace.as_deref()
     }
 
+    /// The authorities that it is trusted by, besides the system's.
+    #[getter]
+    fn tls_ca(&self) -> Option<&OsStr> {
+        self.0.tls_ca.as_deref().map(Path::as_os_str)
+    }
+
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         Ok(format!("VaultConfig(address={})", PyString::new(py, &self.0.address).repr()?))
     }
@@ -146,12 +159,12 @@ impl PyVaultConfig {
     }
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Reduced<'py>> {
-        reduce(slf, &["address", "token_key", "namespace"])
+        reduce(slf, &["address", "token_key", "namespace", "tls_ca"])
     }
 }
 
 /// What the constructor of `OAuth2Config` takes.
-const OAUTH2_FIELDS: [&str; 7] = [
+const OAUTH2_FIELDS: [&str; 8] = [
     "token_url",
     "client_id",
     "client_secret",
@@ -159,6 +172,7 @@ const OAUTH2_FIELDS: [&str; 7] = [
     "scope",
     "extra_params",
     "secret_in_body",
+    "tls_ca",
 ];
 
 /// An OAuth 2.0 token endpoint, and the right to get tokens from it.
@@ -171,7 +185,7 @@ impl PyOAuth2Config {
     #[new]
     #[pyo3(signature = (
         token_url, client_id, client_secret=None, *, refresh_token=None, scope=None,
-        extra_params=Vec::new(), secret_in_body=false,
+        extra_params=Vec::new(), secret_in_body=false, tls_ca=None,
     ))]
     #[expect(clippy::too_many_arguments, reason = "the keyword arguments of the Python class")]
     fn new(
@@ -182,6 +196,7 @@ impl PyOAuth2Config {
         scope: Option<String>,
         extra_params: Vec<(String, String)>,
         secret_in_body: bool,
+        tls_ca: Option<PathBuf>,
     ) -> Self {
         Self(OAuth2Config {
             token_url,
@@ -191,6 +206,7 @@ impl PyOAuth2Config {
             scope,
             extra_params,
             secret_in_body,
+            tls_ca,
         })
     }
 
@@ -234,6 +250,12 @@ impl PyOAuth2Config {
     #[getter]
     fn secret_in_body(&self) -> bool {
         self.0.secret_in_body
+    }
+
+    /// The authorities that it is trusted by, besides the system's.
+    #[getter]
+    fn tls_ca(&self) -> Option<&OsStr> {
+        self.0.tls_ca.as_deref().map(Path::as_os_str)
     }
 
     /// Without the references: whoever mistakes a key for one finds it nowhere.

@@ -26,6 +26,7 @@ fn vault_route(origin: &Origin, vault: &Origin, key: &str) -> RouteConfig {
         address: format!("http://{}", vault.addr),
         token_key: format!("env://{KEY_VARIABLE}"),
         namespace: Some("team".into()),
+        tls_ca: None,
     };
     RouteConfig { credential_key: Some(key.into()), vault: Some(vault), ..open_route(origin) }
 }
@@ -273,6 +274,7 @@ fn mistakes_are_found_at_construction() {
             address: address.into(),
             token_key: "env://T".into(),
             namespace: None,
+            tls_ca: None,
         }),
         ..route
     };

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use zeroize::Zeroizing;
-
 use super::process::{Failed, run};
 use super::{Fault, Fetched, Fetching, Inquiry, Source, json};
 use crate::Secret;
@@ -44,7 +42,7 @@ fn read(item: &str, field: &str, limit: Duration) -> Result<Secret, Fault> {
     let fields = document.root().get("fields").and_then(|fields| fields.as_array());
     let found = fields.into_iter().flatten().find(|entry| entry["name"] == field);
     match found.and_then(|entry| entry["value"].as_str()) {
-        Some(value) => Ok(Zeroizing::new(value.as_bytes().to_vec()).into()),
+        Some(value) => Ok(Secret::copied(value.as_bytes())),
         None => Err(Fault::Missing(format!("the item has no field `{field}` in Bitwarden"))),
     }
 }

@@ -1,18 +1,15 @@
 //! `file:///path`: a file that holds the secret and that only its owner may read.
 
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::{Fault, Fetched, Fetching, Inquiry, Source};
-use crate::Secret;
+use crate::{Secret, SecretBuf};
 
 /// Larger than any key in use; a bound, so that a wrong path cannot fill memory.
 const SIZE_LIMIT: u64 = 64 * 1024;
-
-/// Room beyond the file's size, without which the standard library reads into its stack first.
-const PROBE: usize = 64;
 
 /// How often a file is read that changes while it is read.
 const ATTEMPTS: usize = 8;
@@ -61,12 +58,19 @@ fn read_once(path: &Path) -> Result<Option<Secret>, Fault> {
     if let Some(reason) = objection(path, &metadata) {
         return Err(Fault::Unavailable(reason));
     }
-    let size = usize::try_from(metadata.len()).unwrap_or(0);
-    // Room for all of it at once: a growing buffer would leave copies behind.
-    let mut bytes = Vec::with_capacity(size + PROBE);
-    let read = Read::by_ref(&mut file).take(metadata.len() + 1).read_to_end(&mut bytes);
-    let secret = Secret::new(bytes).without_line_ending();
-    read.map_err(unavailable)?;
+    // One byte more than it should have shows whether it has grown.
+    let size = usize::try_from(metadata.len()).unwrap_or(0) + 1;
+    let mut bytes = SecretBuf::default();
+    while bytes.len() < size {
+        let most = size - bytes.len();
+        match bytes.read_from(&mut file, most) {
+            Ok(0) => break,
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(unavailable(error)),
+        }
+    }
+    let secret = Secret::from(bytes).without_line_ending();
     let after = file.metadata().map_err(unavailable)?;
     let written = |m: &fs::Metadata| (m.len(), m.mtime(), m.mtime_nsec());
     if written(&metadata) != written(&after) {

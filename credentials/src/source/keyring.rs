@@ -1,15 +1,19 @@
 //! The OS keyring: Secret Service on Linux, the platform's own store elsewhere. What Python's
 //! `keyring` and `secret-tool` write is read here, and the reverse.
+//!
+//! Each inquiry opens the store anew: it may have been started, unlocked or restarted since the
+//! last one, and one that waits for its user holds up no other.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use keyring::{Entry, Error};
+use base64::{Engine as _, decoded_len_estimate};
+use keyring_core::{CredentialStore, Entry, Error};
 
-use super::{Fault, Fetching, Inquiry, Source};
+use super::{Fault, Fetching, Inquiry, Source, innermost};
 use crate::locator::KEYRING_SERVICE;
-use crate::{Locator, Secret};
+use crate::{Locator, Secret, SecretBuf};
 
 /// See the module.
 pub(super) struct Place {
@@ -30,7 +34,7 @@ impl Source for Place {
 }
 
 fn read(service: &str, account: &str) -> Result<Secret, Fault> {
-    match Entry::new(service, account).and_then(|entry| entry.get_secret()) {
+    match entry(service, account)?.get_secret() {
         Ok(bytes) if !bytes.is_empty() => Ok(Secret::new(bytes)),
         Ok(_) | Err(Error::NoEntry) => {
             let is_plain = service == KEYRING_SERVICE;
@@ -45,11 +49,14 @@ fn read(service: &str, account: &str) -> Result<Secret, Fault> {
 /// What the libraries of Go stored: marked, and in Base64; or as it is, where they found no need.
 fn decode(stored: &Secret) -> Result<Secret, Fault> {
     let Some(encoded) = stored.expose().strip_prefix(b"go-keyring-base64:") else {
-        return Ok(Secret::new(stored.expose().to_vec()));
+        return Ok(Secret::copied(stored.expose()));
     };
-    let decoded = BASE64.decode(encoded);
-    // What is wrong with it would quote it.
-    decoded.map(Secret::new).map_err(|_| Fault::Unavailable("it is not Base64, as marked".into()))
+    let mut decoded = SecretBuf::default();
+    decoded
+        .write_with(decoded_len_estimate(encoded.len()), |room| BASE64.decode_slice(encoded, room))
+        // What is wrong with it would quote it.
+        .map_err(|_| Fault::Unavailable("it is not Base64, as marked".into()))?;
+    Ok(decoded.into())
 }
 
 /// Stores `secret` at `locator`, in place of what is there.
@@ -68,8 +75,7 @@ pub fn store(locator: &Locator, secret: &Secret) -> Result<(), Fault> {
     if text.is_empty() || text.contains(char::is_control) {
         return Err(Fault::Unavailable("the key is empty, or holds a control character".into()));
     }
-    let stored = Entry::new(service, account).and_then(|entry| entry.set_password(text));
-    stored.map_err(|error| unavailable(&error))
+    entry(service, account)?.set_password(text).map_err(|error| unavailable(&error))
 }
 
 /// The names of what is stored for plain references, in order.
@@ -77,13 +83,12 @@ pub fn store(locator: &Locator, secret: &Secret) -> Result<(), Fault> {
 /// # Errors
 /// The keyring could not be asked.
 pub fn names() -> Result<Vec<String>, Fault> {
+    let store = open()?;
     let found = || {
-        // Also finds out which keyring there is.
-        Entry::new(KEYRING_SERVICE, "any")?;
-        let entries = keyring_core::Entry::search(&HashMap::from([("service", KEYRING_SERVICE)]))?;
-        entries.iter().map(keyring_core::Entry::get_attributes).collect::<Result<Vec<_>, _>>()
+        let entries = store.search(&HashMap::from([("service", KEYRING_SERVICE)]))?;
+        entries.iter().map(Entry::get_attributes).collect::<Result<Vec<_>, _>>()
     };
-    let found = found().map_err(|error: Error| unavailable(&error))?;
+    let found = found().map_err(|error| unavailable(&error))?;
     let names = found.into_iter().filter_map(|mut attributes| attributes.remove("username"));
     let mut names: Vec<_> = names.collect();
     names.sort();
@@ -91,12 +96,37 @@ pub fn names() -> Result<Vec<String>, Fault> {
     Ok(names)
 }
 
+/// The place of a secret, in a store that was opened for it.
+fn entry(service: &str, account: &str) -> Result<Entry, Fault> {
+    open()?.build(service, account, None).map_err(|error| unavailable(&error))
+}
+
+fn open() -> Result<Arc<CredentialStore>, Fault> {
+    #[cfg(all(unix, not(target_os = "macos")))]
+    let store = zbus_secret_service_keyring_store::Store::new();
+    #[cfg(target_os = "macos")]
+    let store = apple_native_keyring_store::keychain::Store::new();
+    #[cfg(windows)]
+    let store = windows_native_keyring_store::Store::new();
+    match store {
+        Ok(store) => Ok(store),
+        Err(error) => {
+            let why = innermost(&error);
+            let reason = format!("there is no keyring to ask: {why}; start one, or use a file");
+            Err(Fault::Unavailable(reason))
+        }
+    }
+}
+
 fn unavailable(error: &Error) -> Fault {
-    let reason = match (error, Entry::store_status()) {
-        (Error::NoDefaultStore, Err(why)) => format!("there is no keyring: {why}"),
+    let reason = match error {
         // What is wrong with a secret's bytes would quote them.
-        (Error::BadEncoding(_), _) => "what is stored is not text".into(),
-        _ => format!("the keyring could not be asked: {error}"),
+        Error::BadEncoding(_) | Error::BadDataFormat(..) => "what is stored cannot be read".into(),
+        Error::NoStorageAccess(_) => format!(
+            "the keyring is locked: {}; unlock it, in its own dialogue or by logging in",
+            innermost(error)
+        ),
+        _ => format!("the keyring could not be asked: {}", innermost(error)),
     };
     Fault::Unavailable(reason)
 }

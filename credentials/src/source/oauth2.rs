@@ -1,21 +1,20 @@
 //! OAuth 2.0 (RFC 6749): an access token for client credentials (§4.4) or a refresh token (§6).
 
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Request};
 use http_body_util::Full;
 use tokio::time::timeout;
 use url::Url;
-use zeroize::Zeroizing;
 
-use super::{Fault, Fetched, Fetching, Inquiry, Source, json, open, web};
-use crate::injection::{escape, header_value};
-use crate::{Locator, ParseError, Secret};
+use super::web::Server;
+use super::{Fault, Fetched, Fetching, Inquiry, Source, json, open};
+use crate::injection::{basic, escape, header_value};
+use crate::{Locator, ParseError, Secret, SecretBuf};
 
 /// How long a token is valid whose issuer does not say (RFC 6749 §5.1 leaves that open).
 const USUAL_LIFE: Duration = Duration::from_hours(1);
@@ -39,12 +38,15 @@ pub struct OAuth2Config {
     /// Whether the client's secret goes into the body (`client_secret_post`) and not into
     /// `Authorization` (`client_secret_basic`), which every issuer must take (§2.3.1).
     pub secret_in_body: bool,
+    /// A file of certificates in PEM: authorities that the issuer is trusted by, besides the
+    /// system's.
+    pub tls_ca: Option<PathBuf>,
 }
 
 /// The parsed form.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Grant {
-    url: Url,
+    issuer: Server,
     client_id: Identifier,
     client_secret: Option<Box<Locator>>,
     refresh_token: Option<Box<Locator>>,
@@ -91,13 +93,14 @@ impl Grant {
         } else {
             Identifier::Plain(config.client_id.clone())
         };
-        let (url, secret_in_body) = (web::parse_address(&config.token_url)?, config.secret_in_body);
-        Ok(Self { url, client_id, client_secret, refresh_token, parameters, secret_in_body })
+        let issuer = Server::parse(&config.token_url, config.tls_ca.as_deref())?;
+        let secret_in_body = config.secret_in_body;
+        Ok(Self { issuer, client_id, client_secret, refresh_token, parameters, secret_in_body })
     }
 
     /// The token endpoint, for messages.
     pub(crate) fn endpoint(&self) -> &Url {
-        &self.url
+        &self.issuer.url
     }
 }
 
@@ -105,7 +108,7 @@ impl Grant {
 pub(super) struct Issuer {
     grant: Grant,
     /// The refresh token that the issuer gave last, in place of the one that is kept.
-    renewed: Mutex<Option<Zeroizing<Vec<u8>>>>,
+    renewed: Mutex<Option<Secret>>,
 }
 
 impl Issuer {
@@ -127,7 +130,7 @@ impl Issuer {
     async fn ask(&self, inquiry: &Inquiry) -> Result<Fetched, Fault> {
         let asked = Instant::now();
         let request = self.request(inquiry).await?;
-        let answer = web::send(request).await?;
+        let answer = self.grant.issuer.send(request).await?;
         let document = json::Document::parse(&answer.body);
         let root = document.as_ref().map(json::Document::root);
         let text = |name: &str| root.and_then(|root| root[name].as_str());
@@ -142,7 +145,7 @@ impl Issuer {
         };
         if let Some(renewed) = text("refresh_token").filter(|_| self.grant.refresh_token.is_some())
         {
-            let renewed = Zeroizing::new(renewed.as_bytes().to_vec());
+            let renewed = Secret::copied(renewed.as_bytes());
             *self.renewed.lock().unwrap_or_else(PoisonError::into_inner) = Some(renewed);
         }
         let life = root.and_then(|root| {
@@ -150,14 +153,14 @@ impl Issuer {
             life.as_u64().or_else(|| life.as_str()?.parse().ok())
         });
         let life = life.map_or(USUAL_LIFE, Duration::from_secs);
-        let secret = Secret::from(Zeroizing::new(token.as_bytes().to_vec()));
+        let secret = Secret::copied(token.as_bytes());
         Ok(Fetched { secret, expires: asked.checked_add(life) })
     }
 
     async fn request(&self, inquiry: &Inquiry) -> Result<Request<Full<Bytes>>, Fault> {
         let Grant { client_secret, refresh_token, secret_in_body, .. } = &self.grant;
         let client_id = match &self.grant.client_id {
-            Identifier::Plain(text) => Secret::new(text.clone().into()),
+            Identifier::Plain(text) => Secret::copied(text.as_bytes()),
             Identifier::Kept(locator) => fetch(locator, inquiry).await?,
         };
         let client_secret = match client_secret {
@@ -170,19 +173,19 @@ impl Issuer {
         };
         let mut form = Form::default();
         let kind = if refresh_token.is_some() { "refresh_token" } else { "client_credentials" };
-        form.add("grant_type", &Secret::new(kind.into()));
+        form.add("grant_type", &Secret::copied(kind.as_bytes()));
         if let Some(token) = &refresh_token {
             form.add("refresh_token", token);
         }
         for (name, value) in &self.grant.parameters {
-            form.add(name, &Secret::new(value.clone().into()));
+            form.add(name, &Secret::copied(value.as_bytes()));
         }
-        let mut request = Request::post(self.grant.url.as_str())
+        let mut request = Request::post(self.grant.issuer.url.as_str())
             .header(ACCEPT, "application/json")
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded");
         match &client_secret {
             Some(secret) if !secret_in_body => {
-                request = request.header(AUTHORIZATION, basic(&client_id, secret)?);
+                request = request.header(AUTHORIZATION, authorization(&client_id, secret)?);
             }
             secret => {
                 form.add("client_id", &client_id);
@@ -191,14 +194,17 @@ impl Issuer {
                 }
             }
         }
-        let request = request.body(Full::new(Bytes::from_owner(form.0)));
+        let request = request.body(Full::new(Bytes::from(form.0)));
         request.map_err(|_| Fault::Unavailable("its URL is not one".into()))
     }
 
     async fn refresh_token(&self, kept: &Locator, inquiry: &Inquiry) -> Result<Secret, Fault> {
-        let renewed = self.renewed.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        match renewed {
-            Some(renewed) => Ok(renewed.into()),
+        let renewed = || {
+            let renewed = self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
+            renewed.as_ref().map(|renewed| Secret::copied(renewed.expose()))
+        };
+        match renewed() {
+            Some(renewed) => Ok(renewed),
             None => fetch(kept, inquiry).await,
         }
     }
@@ -214,31 +220,24 @@ fn is_code(text: &str) -> bool {
     text.len() <= 64 && text.chars().all(|c| c.is_ascii_lowercase() || c == '_')
 }
 
-/// A form in memory that is overwritten when dropped.
+/// A form with secrets in it.
 #[derive(Default)]
-struct Form(Zeroizing<Vec<u8>>);
+struct Form(SecretBuf);
 
 impl Form {
     fn add(&mut self, name: &str, value: &Secret) {
-        let (name, value) = (escape(&Secret::new(name.into())), escape(value));
-        let (name, value) = (name.expose().as_bytes(), value.expose().as_bytes());
-        let parts: [&[u8]; 4] = [if self.0.is_empty() { b"" } else { b"&" }, name, b"=", value];
-        let length = self.0.len() + parts.iter().map(|part| part.len()).sum::<usize>();
-        // Growing would leave copies behind.
-        let mut longer = Zeroizing::new(Vec::with_capacity(length));
-        longer.extend_from_slice(&self.0);
-        for part in parts {
-            longer.extend_from_slice(part);
+        let (name, value) = (escape(&Secret::copied(name.as_bytes())), escape(value));
+        let separator: &[u8] = if self.0.is_empty() { b"" } else { b"&" };
+        for part in [separator, name.expose(), b"=", value.expose()] {
+            self.0.extend_from_slice(part);
         }
-        self.0 = longer;
     }
 }
 
 /// The client's credentials, each encoded by itself first (RFC 6749 §2.3.1).
-fn basic(id: &Secret, secret: &Secret) -> Result<HeaderValue, Fault> {
+fn authorization(id: &Secret, secret: &Secret) -> Result<HeaderValue, Fault> {
     let (id, secret) = (escape(id), escape(secret));
-    let both = Zeroizing::new([id.expose(), ":", secret.expose()].concat());
-    let encoded = Zeroizing::new(BASE64.encode(both.as_bytes()));
-    let value = ["Basic ", &encoded].concat().into_bytes();
-    header_value(value).map_err(|reason| Fault::Unavailable(reason.into()))
+    let pair = SecretBuf::concat(&[id.expose(), b":", secret.expose()]);
+    let value = basic(&pair).and_then(header_value);
+    value.map_err(|reason| Fault::Unavailable(reason.into()))
 }

@@ -1,8 +1,7 @@
 //! Runs the program of a password manager or cloud, for what it prints.
 //!
 //! By its arguments, not by a shell; without input, so that it cannot ask anything; in a process
-//! group of its own, which is killed with all its children when the time is over. What it prints
-//! goes into one buffer that does not grow and is overwritten.
+//! group of its own, which is killed with all its children when the time is over.
 
 use std::io::Read;
 use std::os::fd::AsFd;
@@ -19,10 +18,13 @@ use nix::unistd::Pid;
 use zeroize::Zeroizing;
 
 use super::Fault;
-use crate::Secret;
+use crate::{Secret, SecretBuf};
 
 /// More than any key; a bound, so that a wrong program cannot fill memory.
 const OUTPUT_LIMIT: usize = 64 * 1024;
+
+/// How much is read at once.
+const CHUNK: usize = 4096;
 
 /// How much of its complaints is kept.
 const ERROR_LIMIT: usize = 4 * 1024;
@@ -34,7 +36,7 @@ const GLANCE: Duration = Duration::from_millis(20);
 /// What a program that failed said.
 pub(super) struct Failed {
     status: ExitStatus,
-    stderr: Zeroizing<Vec<u8>>,
+    stderr: SecretBuf,
 }
 
 /// Runs `argv` for what it prints, for at most `limit`.
@@ -92,7 +94,7 @@ impl Drop for Group {
     }
 }
 
-type Output = (Zeroizing<Vec<u8>>, Zeroizing<Vec<u8>>);
+type Output = (SecretBuf, SecretBuf);
 
 /// Reads both outputs to their end, or to the program's.
 fn collect(child: &mut Child, deadline: Instant) -> Result<Output, Fault> {
@@ -134,9 +136,9 @@ fn collect(child: &mut Child, deadline: Instant) -> Result<Output, Fault> {
     Ok((out.bytes, err.bytes))
 }
 
-/// Output with a bound; overwritten on drop, in one piece from the beginning.
+/// Output with a bound.
 struct Buffer {
-    bytes: Zeroizing<Vec<u8>>,
+    bytes: SecretBuf,
     limit: usize,
     /// There was more.
     is_over: bool,
@@ -145,20 +147,17 @@ struct Buffer {
 
 impl Buffer {
     fn new(limit: usize) -> Self {
-        let bytes = Zeroizing::new(Vec::with_capacity(limit));
-        Self { bytes, limit, is_over: false, is_ended: false }
+        Self { bytes: SecretBuf::default(), limit, is_over: false, is_ended: false }
     }
 
     /// Takes what is there now.
     fn fill(&mut self, pipe: &mut impl Read) -> std::io::Result<()> {
-        let mut chunk = Zeroizing::new([0; 4096]);
         while !self.is_ended {
-            match pipe.read(&mut *chunk) {
+            match self.bytes.read_from(pipe, CHUNK) {
                 Ok(0) => self.is_ended = true,
-                Ok(length) => {
-                    let room = self.limit - self.bytes.len();
-                    self.is_over |= length > room;
-                    self.bytes.extend_from_slice(&chunk[..length.min(room)]);
+                Ok(_) => {
+                    self.is_over |= self.bytes.len() > self.limit;
+                    self.bytes.truncate(self.limit);
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}

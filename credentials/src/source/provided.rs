@@ -46,7 +46,7 @@ impl Provided {
 
 impl Provide for Secret {
     fn provide(&self) -> Result<Fetched, Fault> {
-        Ok(Self::new(self.expose().to_vec()).into())
+        Ok(Self::copied(self.expose()).into())
     }
 }
 

@@ -1,15 +1,16 @@
 //! `vault://mount/path#field`: a field of a secret in Vault's KV store (also `OpenBao`'s),
 //! version 2, over HTTP: `GET /v1/{mount}/data/{path}`.
 
+use std::path::PathBuf;
+
 use bytes::Bytes;
 use http::{HeaderValue, Request, StatusCode};
 use http_body_util::Full;
 use tokio::time::timeout;
-use url::Url;
-use zeroize::Zeroizing;
 
-use super::{Fault, Fetched, Fetching, Inquiry, Source, json, open, web};
-use crate::{Locator, ParseError};
+use super::web::Server;
+use super::{Fault, Fetched, Fetching, Inquiry, Source, json, open};
+use crate::{Locator, ParseError, Secret};
 
 /// The Vault server that `vault://` references are of. Plain data.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -20,12 +21,15 @@ pub struct VaultConfig {
     pub token_key: String,
     /// The namespace of the secret, where the server has them.
     pub namespace: Option<String>,
+    /// A file of certificates in PEM: authorities that the server is trusted by, besides the
+    /// system's.
+    pub tls_ca: Option<PathBuf>,
 }
 
 /// A field of a secret in a server.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct VaultField {
-    url: Url,
+    server: Server,
     namespace: Option<String>,
     token: Box<Locator>,
     field: String,
@@ -54,9 +58,9 @@ impl VaultField {
                 "`vault://` needs `vault`: the server's address and where its token is",
             );
         };
-        let mut url = web::parse_address(&config.address)?;
-        let base = url.path().trim_end_matches('/').to_owned();
-        url.set_path(&format!("{base}/v1/{mount}/data/{path}"));
+        let mut server = Server::parse(&config.address, config.tls_ca.as_deref())?;
+        let base = server.url.path().trim_end_matches('/').to_owned();
+        server.url.set_path(&format!("{base}/v1/{mount}/data/{path}"));
         if let Some(namespace) = &config.namespace
             && HeaderValue::from_str(namespace).is_err()
         {
@@ -64,7 +68,7 @@ impl VaultField {
         }
         let token = Locator::parse(&config.token_key)?;
         let (namespace, reference) = (config.namespace.clone(), format!("vault://{rest}"));
-        Ok(Self { url, namespace, token: token.into(), field: field.into(), reference })
+        Ok(Self { server, namespace, token: token.into(), field: field.into(), reference })
     }
 
     /// How it is written.
@@ -86,7 +90,7 @@ impl VaultField {
     async fn ask(&self, inquiry: &Inquiry) -> Result<Fetched, Fault> {
         let token =
             open(&self.token).fetch(inquiry).await.map_err(|fault| fault.of(&self.token))?;
-        let mut request = Request::get(self.url.as_str())
+        let mut request = Request::get(self.server.url.as_str())
             .header(
                 "x-vault-token",
                 token.secret.to_header_value().map_err(|reason| {
@@ -102,7 +106,7 @@ impl VaultField {
         }
         let request = request.body(Full::<Bytes>::default());
         let request = request.map_err(|_| Fault::Unavailable("its URL is not one".into()))?;
-        let answer = web::send(request).await?;
+        let answer = self.server.send(request).await?;
         match answer.status {
             StatusCode::OK => self.field_of(&answer.body),
             StatusCode::NOT_FOUND => Err(Fault::Missing(format!(
@@ -123,10 +127,7 @@ impl VaultField {
         let document = json::Document::parse(body)
             .ok_or_else(|| Fault::Unavailable("Vault's answer is not JSON".into()))?;
         match document.root()["data"]["data"][&*self.field].as_str() {
-            Some(value) if !value.is_empty() => {
-                let secret = Zeroizing::new(value.as_bytes().to_vec());
-                Ok(crate::Secret::from(secret).into())
-            }
+            Some(value) if !value.is_empty() => Ok(Secret::copied(value.as_bytes()).into()),
             _ => Err(Fault::Missing(format!("the secret in Vault has no field `{}`", self.field))),
         }
     }

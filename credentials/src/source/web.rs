@@ -1,5 +1,7 @@
 //! One request to a server that gives out secrets: over TLS, or to this machine.
 
+use std::fmt;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -11,11 +13,12 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 use url::{Host, Url};
-use zeroize::Zeroizing;
 
-use super::Fault;
-use crate::ParseError;
+use super::{Fault, innermost};
+use crate::{ParseError, SecretBuf};
 
 /// More than any answer that holds a key.
 const ANSWER_LIMIT: usize = 256 * 1024;
@@ -23,11 +26,89 @@ const ANSWER_LIMIT: usize = 256 * 1024;
 /// What a server answered.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
-    pub(super) body: Zeroizing<Vec<u8>>,
+    pub(super) body: SecretBuf,
+}
+
+/// A server that secrets may be sent to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Server {
+    pub(super) url: Url,
+    /// The authorities that it is trusted by, besides the system's.
+    authorities: Vec<CertificateDer<'static>>,
+}
+
+impl Server {
+    /// The server at `address`, which is trusted by the authorities in `tls_ca`, too.
+    ///
+    /// # Errors
+    /// The address is none that secrets may be sent to, or the file holds no certificates in PEM.
+    pub(super) fn parse(address: &str, tls_ca: Option<&Path>) -> Result<Self, ParseError> {
+        let url = parse_address(address)?;
+        let Some(file) = tls_ca else { return Ok(Self { url, authorities: Vec::new() }) };
+        let wrong = |reason: &dyn fmt::Display| {
+            ParseError::Invalid(format!("`tls_ca` `{}`: {reason}", file.display()))
+        };
+        if url.scheme() != "https" {
+            return Err(wrong(&"it needs an https URL"));
+        }
+        let authorities = CertificateDer::pem_file_iter(file)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .map_err(|error| wrong(&format_args!("it cannot be read as PEM: {error}")))?;
+        if authorities.is_empty() {
+            return Err(wrong(&"it holds no certificate"));
+        }
+        let server = Self { url, authorities };
+        server.roots().map_err(|error| {
+            wrong(&format_args!("a certificate in it cannot be trusted: {error}"))
+        })?;
+        Ok(server)
+    }
+
+    fn roots(&self) -> Result<RootCertStore, rustls::Error> {
+        let mut roots = system_roots().clone();
+        self.authorities.iter().try_for_each(|authority| roots.add(authority.clone()))?;
+        Ok(roots)
+    }
+
+    /// Sends `request` and reads its answer. Redirections are not followed, and no proxy is used.
+    pub(super) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Answer, Fault> {
+        let unavailable = |what: &str, error: &dyn std::error::Error| {
+            Fault::Unavailable(format!("{what}: {}", innermost(error)))
+        };
+        let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new())
+            // One request, one connection.
+            .pool_max_idle_per_host(0)
+            .build(self.connector()?);
+        let response = client.request(request).await;
+        let response = response.map_err(|error| unavailable("it cannot be reached", &error))?;
+        let status = response.status();
+        let mut incoming = response.into_body();
+        let mut body = SecretBuf::default();
+        while let Some(frame) = incoming.frame().await {
+            let frame = frame.map_err(|error| unavailable("its answer was cut", &error))?;
+            let Some(data) = frame.data_ref() else { continue };
+            if body.len() + data.len() > ANSWER_LIMIT {
+                return Err(Fault::Unavailable("its answer is too long to hold a key".into()));
+            }
+            body.extend_from_slice(data);
+        }
+        Ok(Answer { status, body })
+    }
+
+    fn connector(&self) -> Result<HttpsConnector<HttpConnector>, Fault> {
+        let failed = |error| Fault::Unavailable(format!("TLS cannot be set up: {error}"));
+        let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(failed)?
+            .with_root_certificates(self.roots().map_err(failed)?)
+            .with_no_client_auth();
+        let builder = HttpsConnectorBuilder::new().with_tls_config(config);
+        Ok(builder.https_or_http().enable_http1().build())
+    }
 }
 
 /// The address of a server that secrets may be sent to: https, or http on this machine.
-pub(super) fn parse_address(text: &str) -> Result<Url, ParseError> {
+fn parse_address(text: &str) -> Result<Url, ParseError> {
     let wrong = |reason: &str| Err(ParseError::Invalid(format!("`{text}`: {reason}")));
     let Ok(url) = Url::parse(text) else { return wrong("it is not a URL") };
     let is_here = match url.host() {
@@ -50,58 +131,12 @@ pub(super) fn parse_address(text: &str) -> Result<Url, ParseError> {
     }
 }
 
-/// Sends `request` and reads its answer. Redirections are not followed, and no proxy is used.
-pub(super) async fn send(request: Request<Full<Bytes>>) -> Result<Answer, Fault> {
-    let unavailable = |what: &str, error: &dyn std::error::Error| {
-        Fault::Unavailable(format!("{what}: {}", innermost(error)))
-    };
-    let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new())
-        // One request, one connection.
-        .pool_max_idle_per_host(0)
-        .build(connector()?);
-    let response = client.request(request).await;
-    let response = response.map_err(|error| unavailable("it cannot be reached", &error))?;
-    let status = response.status();
-    let mut incoming = response.into_body();
-    let mut body = Zeroizing::new(Vec::with_capacity(ANSWER_LIMIT));
-    while let Some(frame) = incoming.frame().await {
-        let frame = frame.map_err(|error| unavailable("its answer was cut", &error))?;
-        let Some(data) = frame.data_ref() else { continue };
-        // Growing would leave copies behind.
-        if body.len() + data.len() > ANSWER_LIMIT {
-            return Err(Fault::Unavailable("its answer is too long to hold a key".into()));
-        }
-        body.extend_from_slice(data);
-    }
-    Ok(Answer { status, body })
-}
-
-fn connector() -> Result<HttpsConnector<HttpConnector>, Fault> {
-    let config = tls_config()?;
-    Ok(HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_http1().build())
-}
-
-/// Trusts what the system trusts, `SSL_CERT_FILE` included.
-fn tls_config() -> Result<ClientConfig, Fault> {
-    static CONFIG: OnceLock<ClientConfig> = OnceLock::new();
-    if let Some(config) = CONFIG.get() {
-        return Ok(config.clone());
-    }
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| Fault::Unavailable(format!("TLS cannot be set up: {error}")))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(CONFIG.get_or_init(|| config).clone())
-}
-
-/// The last of what caused an error: the one that says something.
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    cause.to_string()
+/// What the system trusts, `SSL_CERT_FILE` included.
+fn system_roots() -> &'static RootCertStore {
+    static ROOTS: OnceLock<RootCertStore> = OnceLock::new();
+    ROOTS.get_or_init(|| {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        roots
+    })
 }

@@ -11,7 +11,10 @@ use std::task::{Context, Poll};
 
 use futures_util::future::{BoxFuture, Either};
 use http::{HeaderName, Request, Response, Uri};
-use nono_credentials::{Credential, EscapedSecret, Injection, Loaded, Pattern, Rendered};
+use memchr::memmem;
+use nono_credentials::{
+    Credential, EscapedSecret, Injection, Loaded, Pattern, Rendered, SecretBuf,
+};
 use percent_encoding::percent_decode_str;
 use tower::{Layer, Service};
 
@@ -19,7 +22,7 @@ use crate::body::Body;
 use crate::error::{Error, Refusal};
 use crate::exchange::{Exchange, Permitted, Ready, Way};
 use crate::layers::Answer;
-use crate::layers::target::origin_form;
+use crate::layers::target::uri_of;
 use crate::route::Route;
 use crate::stack::Shared;
 
@@ -130,7 +133,7 @@ fn check_place(uri: &Uri, injection: Option<&Injection>, token: &str) -> Result<
     let replaces = matches!(injection, Some(Injection::UrlPath { .. }));
     let misplaced = |text: &str| {
         let decoded = Cow::from(percent_decode_str(text));
-        decoded.len() >= token.len() && memchr::memmem::find(&decoded, token.as_bytes()).is_some()
+        decoded.len() >= token.len() && memmem::find(&decoded, token.as_bytes()).is_some()
     };
     if !replaces && misplaced(uri.path()) || uri.query().is_some_and(misplaced) {
         return Err(Refusal::TokenMisplaced);
@@ -145,38 +148,47 @@ fn put(request: &mut Request<Body>, rendered: &Rendered, token: &str) -> Result<
             Ok(())
         }
         Rendered::Query(name, value) => {
-            let query = with_parameter(request.uri().query(), name, value);
-            *request.uri_mut() = origin_form(request.uri().path().to_owned(), Some(&query))?;
+            *request.uri_mut() = uri_of(with_parameter(request.uri(), name, value).into())?;
             Ok(())
         }
         Rendered::Path { pattern, replacement } => {
-            let path = with_replacement(request.uri().path(), pattern, replacement, token)?;
-            *request.uri_mut() = origin_form(path, request.uri().query())?;
+            let replaced = with_replacement(request.uri(), pattern, replacement, token)?;
+            *request.uri_mut() = uri_of(replaced.into())?;
             Ok(())
         }
     }
 }
 
-/// The query with the secret behind it, as the one parameter `name`: others are refused before.
-fn with_parameter(query: Option<&str>, name: &str, value: &EscapedSecret) -> String {
-    match query.filter(|query| !query.is_empty()) {
-        Some(query) => format!("{query}&{name}={}", value.expose()),
-        None => format!("{name}={}", value.expose()),
-    }
+/// Path and query with the secret behind it, as the one parameter `name`: others are refused
+/// before.
+fn with_parameter(uri: &Uri, name: &str, value: &EscapedSecret) -> SecretBuf {
+    let query = uri.query().unwrap_or_default();
+    let separator = if query.is_empty() { "" } else { "&" };
+    let before = [uri.path(), "?", query, separator, name, "="].map(str::as_bytes);
+    SecretBuf::concat(&[before.as_slice(), &[value.expose()]].concat())
 }
 
-/// The path with every occurrence of the client's pattern replaced.
+/// Path and query with every occurrence of the client's pattern in the path replaced.
 fn with_replacement(
-    path: &str,
+    uri: &Uri,
     pattern: &Pattern,
     replacement: &EscapedSecret,
     token: &str,
-) -> Result<String, Refusal> {
+) -> Result<SecretBuf, Refusal> {
     let shown = format!("{}{token}{}", pattern.before(), pattern.after());
-    let mut whole = path.to_owned();
+    let path = uri.path().as_bytes();
+    let mut whole = SecretBuf::from(path);
     // One at a time: two that follow each other share the slash between them.
-    while let Some(at) = whole.find(&shown) {
-        whole.replace_range(at..at + shown.len(), replacement.expose());
+    while let Some(at) = memmem::find(&whole, shown.as_bytes()) {
+        let behind = at + shown.len();
+        whole = SecretBuf::concat(&[&whole[..at], replacement.expose(), &whole[behind..]]);
     }
-    if whole.contains(token) || whole == path { Err(Refusal::TokenMisplaced) } else { Ok(whole) }
+    if memmem::find(&whole, token.as_bytes()).is_some() || *whole == *path {
+        return Err(Refusal::TokenMisplaced);
+    }
+    if let Some(query) = uri.query() {
+        whole.extend_from_slice(b"?");
+        whole.extend_from_slice(query.as_bytes());
+    }
+    Ok(whole)
 }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::header::HOST;
 use http::uri::{Authority, PathAndQuery, Scheme as UriScheme};
 use http::{Method, Request, Uri};
@@ -129,7 +130,12 @@ pub(super) fn origin_form(mut path: String, query: Option<&str>) -> Result<Uri, 
         path.push('?');
         path.push_str(query);
     }
-    PathAndQuery::try_from(path)
+    uri_of(path.into())
+}
+
+/// The URI that `path_and_query` is, in the same memory.
+pub(super) fn uri_of(path_and_query: Bytes) -> Result<Uri, Refusal> {
+    PathAndQuery::from_maybe_shared(path_and_query)
         .map(Uri::from)
         .map_err(|_| Refusal::Malformed("its path is not one of a URL"))
 }

@@ -2,14 +2,11 @@
 //! through a tunnel that it opens (RFC 9110 §9.3.6). It looks the host's name up, so the host is
 //! judged by its name alone.
 
-use std::fmt::Write as _;
-
 use http::header::PROXY_AUTHORIZATION;
-use nono_credentials::{Credential, Injection, Locator, Rendered};
+use nono_credentials::{Credential, Injection, Locator, Rendered, SecretBuf};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use url::Url;
-use zeroize::Zeroizing;
 
 use crate::allowlist::HostSet;
 use crate::config::{self, ConfigError, ExternalProxyConfig};
@@ -75,19 +72,20 @@ impl Outer {
         mut stream: TcpStream,
         target: &Target,
     ) -> Result<TcpStream, OuterError> {
-        let mut head = Zeroizing::new(format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n"));
+        let line = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n");
+        let mut head = SecretBuf::from(line.as_bytes());
         if let Some(credential) = &self.credential {
             let loaded = credential.valid().await.map_err(OuterError::Credential)?;
-            if let Rendered::Header(name, value) = loaded.rendered()
-                && let Ok(value) = std::str::from_utf8(value.as_bytes())
-            {
-                // Made large enough before, or growing would leave a copy behind.
-                head.reserve(name.as_str().len() + value.len() + 8);
-                let _ = write!(head, "{}: {value}\r\n", name.as_str());
+            if let Rendered::Header(name, value) = loaded.rendered() {
+                for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                    head.extend_from_slice(part);
+                }
             }
         }
-        head.push_str("\r\n");
-        stream.write_all(head.as_bytes()).await?;
+        head.extend_from_slice(b"\r\n");
+        stream.write_all(&head).await?;
+        // What is awaited next may take long.
+        drop(head);
         judge(&read_head(&mut stream).await?)?;
         Ok(stream)
     }

@@ -9,8 +9,8 @@ use bytes::{Buf, Bytes};
 use http::header::{CONTENT_LENGTH, HOST, HeaderMap};
 use http::{Method, Request};
 use http_body::{Body as _, Frame};
+use nono_credentials::SecretBuf;
 use tokio::io::AsyncWrite;
-use zeroize::Zeroizing;
 
 use crate::body::{Body, BodyError};
 use crate::upstream::Destination;
@@ -39,7 +39,7 @@ impl Upload {
         let body = std::mem::replace(request.body_mut(), Body::empty());
         let body = (!body.is_end_stream()).then_some(body);
         let is_chunked = body.is_some() && !request.headers().contains_key(CONTENT_LENGTH);
-        let outbox = Outbox { head: Some(head(to, request, body.is_some())), ..Outbox::default() };
+        let outbox = Outbox { head: head(to, request, body.is_some()), ..Outbox::default() };
         Self { body, is_chunked, outbox }
     }
 
@@ -106,7 +106,7 @@ impl Upload {
 
 /// The request line and the fields. The target is in origin-form; `Host` is the host that was
 /// judged, whatever the client's said.
-fn head(to: &Destination, request: &Request<Body>, has_body: bool) -> Zeroizing<Vec<u8>> {
+fn head(to: &Destination, request: &Request<Body>, has_body: bool) -> SecretBuf {
     let headers = request.headers();
     let size: usize =
         headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
@@ -114,16 +114,15 @@ fn head(to: &Destination, request: &Request<Body>, has_body: bool) -> Zeroizing<
     // An empty path is `/` (RFC 9112 §3.2.1).
     let slash = if target.starts_with('/') { "" } else { "/" };
     let method = request.method().as_str();
-    // It holds the credential: sized at once, since growing leaves copies behind. The rest has
-    // room for what is written below and the head of a first chunk.
+    // Sized at once, with room for what is written below and the head of a first chunk.
     let size = size + method.len() + target.len() + to.host().len() + 128;
-    let mut head = Zeroizing::new(Vec::with_capacity(size));
+    let mut head = SecretBuf::with_capacity(size);
     for part in [method, " ", slash, target, " HTTP/1.1\r\nhost: "] {
         head.extend_from_slice(part.as_bytes());
     }
     head.extend_from_slice(to.host().as_bytes());
     head.extend_from_slice(b"\r\n");
-    put_fields(&mut head, headers);
+    put_fields(headers, |part| head.extend_from_slice(part));
     if has_body && !headers.contains_key(CONTENT_LENGTH) {
         head.extend_from_slice(b"transfer-encoding: chunked\r\n");
     } else if !has_body && expects_body(request.method()) && !headers.contains_key(CONTENT_LENGTH) {
@@ -134,13 +133,13 @@ fn head(to: &Destination, request: &Request<Body>, has_body: bool) -> Zeroizing<
     head
 }
 
-fn put_fields(to: &mut Vec<u8>, fields: &HeaderMap) {
+fn put_fields(fields: &HeaderMap, mut put: impl FnMut(&[u8])) {
     for (name, value) in fields {
         if *name != HOST {
-            to.extend_from_slice(name.as_str().as_bytes());
-            to.extend_from_slice(b": ");
-            to.extend_from_slice(value.as_bytes());
-            to.extend_from_slice(b"\r\n");
+            put(name.as_str().as_bytes());
+            put(b": ");
+            put(value.as_bytes());
+            put(b"\r\n");
         }
     }
 }
@@ -152,8 +151,8 @@ fn expects_body(method: &Method) -> bool {
 /// What is to be written: at most a head, a chunk, and what is behind it.
 #[derive(Default)]
 struct Outbox {
-    /// `None` when there is none: to wipe one takes time.
-    head: Option<Zeroizing<Vec<u8>>>,
+    /// Holds the credential.
+    head: SecretBuf,
     /// How much of `head` is written.
     written: usize,
     data: Bytes,
@@ -174,8 +173,7 @@ impl Outbox {
     fn put_data(&mut self, data: Bytes, is_chunked: bool) {
         // A chunk of no bytes would be the end.
         if is_chunked && !data.is_empty() {
-            let head = self.head.get_or_insert_default();
-            head.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
+            self.head.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
             self.tail.extend_from_slice(b"\r\n");
         }
         self.data = data;
@@ -183,7 +181,7 @@ impl Outbox {
 
     fn put_last(&mut self, trailers: &HeaderMap) {
         self.tail.extend_from_slice(b"0\r\n");
-        put_fields(&mut self.tail, trailers);
+        put_fields(trailers, |part| self.tail.extend_from_slice(part));
         self.tail.extend_from_slice(b"\r\n");
     }
 
@@ -192,8 +190,7 @@ impl Outbox {
         T: AsyncWrite + Unpin,
     {
         loop {
-            let head = self.head.as_ref().and_then(|head| head.get(self.written..));
-            let head = head.unwrap_or_default();
+            let head = self.head.get(self.written..).unwrap_or_default();
             if head.is_empty() && self.has_room() {
                 return Poll::Ready(Ok(()));
             }
@@ -212,12 +209,11 @@ impl Outbox {
     }
 
     fn advance(&mut self, written: usize) {
-        let head = self.head.as_ref().map_or(0, |head| head.len());
-        let of_head = written.min(head - self.written);
+        let of_head = written.min(self.head.len() - self.written);
         self.written += of_head;
-        if self.written == head {
-            // Wipes the credential.
-            self.head = None;
+        if self.written == self.head.len() {
+            // Overwrites the credential.
+            self.head = SecretBuf::default();
             self.written = 0;
         }
         let of_data = (written - of_head).min(self.data.len());

@@ -138,20 +138,16 @@ async fn a_body_that_breaks_off_is_not_ended() {
 }
 
 #[tokio::test]
-async fn the_head_is_written_without_growing_and_shows_itself_to_nobody() {
+async fn the_head_shows_itself_to_nobody_and_is_gone_when_it_is_written() {
     let method: Method = "X".repeat(300).parse().unwrap();
     let secret = "s3cret".repeat(50);
     let fields = [("authorization", secret.as_str())];
     let body = Body::answer("hello", Outcome::Complete);
     let mut request = request(&method, "/", &fields, body);
     let mut upload = Upload::new(&destination(), &mut request);
-    let place = |upload: &Upload| upload.outbox.head.as_ref().map(|head| head.as_ptr());
-    let at = place(&upload);
     upload.outbox.put_data("x".repeat(0xffff).into(), true);
-    assert_eq!(place(&upload), at, "a copy of the credential was left behind");
     let shown = format!("{upload:?}");
     assert!(!shown.contains("s3cret") && !shown.contains("115, 51, 99"), "{shown}");
-    let length = upload.outbox.head.as_ref().map_or(0, |head| head.len());
-    upload.outbox.advance(length);
-    assert!(upload.outbox.head.is_none());
+    upload.outbox.advance(upload.outbox.head.len());
+    assert!(upload.outbox.head.is_empty());
 }
