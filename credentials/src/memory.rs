@@ -35,7 +35,7 @@ thread_local! {
 pub struct SecretBuf {
     pages: Pages,
     length: usize,
-    /// How much was ever written to, and so is to be overwritten.
+    /// How far it was written to before it became shorter.
     touched: usize,
 }
 
@@ -65,14 +65,18 @@ impl SecretBuf {
     /// Adds `bytes` at the end.
     pub fn extend_from_slice(&mut self, bytes: &[u8]) {
         let end = self.length + bytes.len();
-        self.reserve(end);
-        self.pages.get_mut()[self.length..end].copy_from_slice(bytes);
-        self.length = end;
-        self.touched = self.touched.max(end);
+        if let Some(room) = self.pages.get_mut().get_mut(self.length..end) {
+            room.copy_from_slice(bytes);
+            self.length = end;
+        } else {
+            self.reserve(end);
+            self.extend_from_slice(bytes);
+        }
     }
 
     /// Drops what is behind the first `length` bytes.
     pub fn truncate(&mut self, length: usize) {
+        self.touched = self.touched.max(self.length);
         self.length = self.length.min(length);
     }
 
@@ -150,7 +154,7 @@ fn map(length: usize) -> io::Result<MmapMut> {
 
 impl Drop for SecretBuf {
     fn drop(&mut self) {
-        let bytes = &mut self.pages.get_mut()[..self.touched];
+        let bytes = &mut self.pages.get_mut()[..self.touched.max(self.length)];
         bytes.fill(0);
         // Nobody may conclude that what is never read need not be written.
         optimization_barrier(bytes);

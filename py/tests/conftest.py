@@ -54,20 +54,35 @@ def plain_origin() -> Iterator[Origin]:
         yield server
 
 
+#: A session bus that starts no program by itself.
+EMPTY_BUS = """
+<busconfig>
+  <type>session</type>
+  <listen>unix:tmpdir=/tmp</listen>
+  <policy context="default">
+    <allow send_destination="*"/> <allow receive_sender="*"/> <allow own="*"/>
+  </policy>
+</busconfig>
+"""
+
+
 @dataclass(frozen=True)
 class Desktop:
-    """A session bus with a keyring that is open, for the length of a program."""
+    """A session bus with a keyring, for the length of a program."""
 
     home: Path
 
-    def run(self, command: list[str], **environment: str) -> "subprocess.CompletedProcess[str]":
-        """Run a program there."""
-        opened = (
-            'printf "\\n" | gnome-keyring-daemon --unlock --components=secrets >/dev/null'
-            ' && exec "$@"'
-        )
+    def run(
+        self, command: list[str], *, is_open: bool = True, **environment: str
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run a program there; the keyring is open, or not started."""
+        opening = 'printf "\\n" | gnome-keyring-daemon --unlock --components=secrets >/dev/null && '
+        script = (opening if is_open else "") + 'exec "$@"'
+        bus = self.home / "bus.conf"
+        bus.write_text(EMPTY_BUS)
+        options = [] if is_open else ["--config-file", str(bus)]
         return subprocess.run(
-            ["dbus-run-session", "--", "sh", "-c", opened, "sh", *command],
+            ["dbus-run-session", *options, "--", "sh", "-c", script, "sh", *command],
             env={
                 "PATH": f"{sys.exec_prefix}/bin:/usr/bin:/bin",
                 "HOME": str(self.home),

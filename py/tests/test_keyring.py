@@ -46,6 +46,56 @@ assert subprocess.run(tool, capture_output=True, text=True, check=True).stdout =
 """
 
 
+#: The keyring is there only later, is locked, open, and started anew.
+LATE = """
+import subprocess, sys, time, urllib.error, urllib.request
+import keyring
+from nono_py import ProxyConfig, RouteConfig, start_proxy
+
+upstream, authority, key = sys.argv[1:]
+route = RouteConfig("/late", upstream, credential_key="late", tls_ca=authority)
+direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+def keyring_daemon():
+    command = ["gnome-keyring-daemon", "--replace", "--unlock", "--components=secrets"]
+    subprocess.run(command, input=b"\\n", check=True, stdout=subprocess.DEVNULL)
+
+with start_proxy(ProxyConfig(routes=[route], credential_timeout_secs=10)) as proxy:
+    env = proxy.credential_env_vars()
+    login = {"Authorization": f"Bearer {env['LATE_API_KEY']}"}
+    asked = urllib.request.Request(env["LATE_BASE_URL"], headers=login)
+
+    def status():
+        try:
+            return direct.open(asked).status
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    (found,) = proxy.diagnostics()
+    print(found["code"], status())
+    keyring_daemon()
+    keyring.set_password("nono", "late", key)
+    deadline = time.monotonic() + 40
+    while status() != 200:
+        assert time.monotonic() < deadline, proxy.diagnostics()
+    print(proxy.diagnostics())
+    keyring_daemon()
+    print(proxy.reload_credentials())
+"""
+
+
+def test_a_keyring_that_is_there_later(
+    origin: Origin, authority: Authority, key: str, desktop: Desktop
+) -> None:
+    command = [sys.executable, "-c", LATE, origin.url, str(authority.file), key]
+    done = desktop.run(command, is_open=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["credential_unavailable 503", "[]", "[]"]
+    assert {value for request in origin.requests for value in request.values("Authorization")} == {
+        f"Bearer {key}"
+    }
+
+
 def test_a_key_that_python_wrote(
     origin: Origin, authority: Authority, key: str, desktop: Desktop
 ) -> None:

@@ -1,5 +1,12 @@
-"""What is left of a key in the memory and output of the process whose proxy used it: nothing."""
+"""What is left of a key in the memory and output of the process whose proxy used it: nothing.
 
+And while it is used, it is in no core dump.
+"""
+
+import mmap
+import resource
+import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -15,11 +22,17 @@ from origin import Origin
 #: Serves until it is told to stop, says what it has recorded, and stays to be looked at.
 PROXY = """
 import gc, sys
-from nono_py import ProxyConfig, RouteConfig, start_proxy
+from nono_py import InjectMode, ProxyConfig, RouteConfig, start_proxy
 
-upstream, file, *authority = sys.argv[1:]
-tls = {"tls_ca": authority[0]} if authority else {}
-route = RouteConfig("/api", upstream, credential_key=f"file://{file}", **tls)
+upstream, file, mode, *authority = sys.argv[1:]
+options = {
+    "header": {},
+    "query": {"inject_mode": InjectMode.QUERY_PARAM, "query_param_name": "key"},
+    "path": {"inject_mode": InjectMode.URL_PATH, "path_pattern": "/as/{}/"},
+}[mode]
+if authority:
+    options["tls_ca"] = authority[0]
+route = RouteConfig("/api", upstream, credential_key=f"file://{file}", **options)
 config = ProxyConfig(routes=[route])
 proxy = start_proxy(config)
 print(proxy.address, proxy.env_vars()["NONO_PROXY_TOKEN"], flush=True)
@@ -41,6 +54,7 @@ class Running:
     file: Path
     address: str
     token: str
+    mode: str
 
     def rotate(self, key: str) -> None:
         """Replace the key."""
@@ -50,7 +64,10 @@ class Running:
         """Use the route; without a library that keeps what it has sent."""
         command = ["curl", "--silent", "--fail", "--noproxy", "*", "--max-time", "20"]
         login = ["--header", f"Authorization: Bearer {self.token}"]
-        subprocess.run([*command, *login, f"http://{self.address}/api/x"], check=True)
+        path = "/x"
+        if self.mode == "path":
+            login, path = [], f"/as/{self.token}/x"
+        subprocess.run([*command, *login, f"http://{self.address}/api{path}"], check=True)
 
     def holds(self, text: str) -> bool:
         """Return whether text is anywhere in the memory of the process.
@@ -60,6 +77,19 @@ class Running:
         end = text[-16:].encode()
         return any(end in region for region in memory_of(self.process.pid))
 
+    def dump(self, directory: Path) -> Path:
+        """Return a core dump, by the kernel or else by a debugger that does as it does."""
+        if Path("/proc/sys/kernel/core_pattern").read_text() == "core\n":
+            self.process.send_signal(signal.SIGABRT)
+            assert self.process.wait(timeout=60) == -signal.SIGABRT
+        elif shutil.which("gcore") is not None:
+            command = ["gcore", "-o", str(directory / "core"), str(self.process.pid)]
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=60)
+        else:
+            pytest.skip("the kernel gives its core dumps elsewhere, and gdb is not installed")
+        (core,) = directory.glob("core*")
+        return core
+
 
 def write(file: Path, key: str) -> None:
     new = file.with_suffix(".new")
@@ -68,7 +98,13 @@ def write(file: Path, key: str) -> None:
     new.rename(file)
 
 
-@pytest.fixture(params=["plain", "tls"])
+def allow_core() -> None:
+    """Let a process that has just begun dump its core."""
+    _, most = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (most, most))
+
+
+@pytest.fixture(params=["plain-header", "tls-header", "plain-query", "plain-path"])
 def running(
     request: pytest.FixtureRequest,
     origin: Origin,
@@ -77,11 +113,12 @@ def running(
     tmp_path: Path,
     key: str,
 ) -> "Iterator[tuple[Running, Origin]]":
-    is_plain = request.param == "plain"
+    transport, mode = request.param.split("-")
+    is_plain = transport == "plain"
     server = plain_origin if is_plain else origin
     file = tmp_path / "key"
     write(file, key)
-    arguments = [server.url, str(file)] + ([] if is_plain else [str(authority.file)])
+    arguments = [server.url, str(file), mode] + ([] if is_plain else [str(authority.file)])
     with subprocess.Popen(
         [sys.executable, "-c", PROXY, *arguments],
         env={"PATH": "/usr/bin:/bin"},
@@ -89,10 +126,12 @@ def running(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        cwd=tmp_path,
+        preexec_fn=allow_core,
     ) as process:
         assert process.stdout is not None
         address, token = process.stdout.readline().split()
-        yield Running(process, file, address, token), server
+        yield Running(process, file, address, token, mode), server
         process.kill()
 
 
@@ -106,7 +145,7 @@ def test_nothing_is_left_of_a_key_that_was_used(
     other = key[::-1]
     proxy.rotate(other)
     deadline = time.monotonic() + 20
-    while server.requests[-1].values("Authorization") != [f"Bearer {other}"]:
+    while other not in server.requests[-1]:
         assert time.monotonic() < deadline, "the new key is not used"
         proxy.get()
     assert proxy.process.stdin is not None
@@ -123,3 +162,19 @@ def test_nothing_is_left_of_a_key_that_was_used(
     assert "managed_credential_active" in said
     assert key not in said
     assert other not in said
+
+
+def test_a_core_dump_holds_no_key_that_is_in_use(
+    running: "tuple[Running, Origin]", key: str, tmp_path: Path
+) -> None:
+    proxy, server = running
+    for _ in range(5):
+        proxy.get()
+    assert key in server.requests[-1]
+    assert proxy.holds(key), "the search does not find what is there"
+    core = proxy.dump(tmp_path)
+    with core.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as dump:
+        # The program has printed the token, so it is in its ordinary memory too.
+        assert dump.find(proxy.token.encode()) >= 0, "the dump is not of what was in memory"
+        assert dump.find(key[-16:].encode()) < 0
+    core.unlink()

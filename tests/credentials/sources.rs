@@ -8,7 +8,7 @@ use base64::Engine as _;
 use http::Response;
 use http_body_util::{BodyExt, Full};
 use nono_proxy::{Limits, OAuth2Config, ProxyConfig, RouteConfig, VaultConfig};
-use support::{KEY_VARIABLE, Origin, REAL_KEY, Reaction, Seen, TestProxy};
+use support::{Authority, KEY_VARIABLE, Origin, REAL_KEY, Reaction, Seen, TestProxy};
 
 use crate::stage::{keys_seen, open_route, proxy, until};
 
@@ -76,6 +76,35 @@ async fn what_vault_does_not_give_is_said_in_words() {
     let proxy = proxy(RouteConfig { vault: Some(wrong), ..route }).await;
     let said = &proxy.diagnostics()[0].message;
     assert!(said.contains("refuses the token at `env://PATH`"), "{said}");
+}
+
+#[tokio::test]
+async fn a_server_is_trusted_by_an_authority_of_its_own() {
+    let authority = Authority::new();
+    let identity = || Some(authority.identity(&["localhost"]));
+    let issue = |_: &Seen| json(200, r#"{"access_token":"token-over-tls","expires_in":60}"#);
+    let (vault, issuer) =
+        (Origin::start(identity(), vault).await, Origin::start(identity(), issue).await);
+    let origin = Origin::hello().await;
+    for (tls_ca, status) in [(None, 503), (Some(authority.pem_file()), 200)] {
+        let mut of_vault = vault_route(&origin, &vault, "vault://kv/llm/openai#key");
+        let server = of_vault.vault.as_mut().unwrap();
+        server.address = format!("https://localhost:{}", vault.addr.port());
+        server.tls_ca.clone_from(&tls_ca);
+        let of_issuer = OAuth2Config {
+            token_url: format!("https://localhost:{}/token", issuer.addr.port()),
+            tls_ca,
+            ..oauth2(&issuer)
+        };
+        let of_issuer = RouteConfig { oauth2: Some(of_issuer), ..open_route(&origin) };
+        for route in [of_vault, of_issuer] {
+            let proxy = proxy(route).await;
+            let said = format!("{:?}", proxy.diagnostics());
+            assert_eq!(said.contains("UnknownIssuer"), status == 503, "{said}");
+            assert_eq!(proxy.get("/api/x").await.status, status);
+        }
+    }
+    assert_eq!(keys_seen(&origin), ["sk-from-vault", "token-over-tls"]);
 }
 
 #[tokio::test]
@@ -293,6 +322,9 @@ fn mistakes_are_found_at_construction() {
         ..key("env://K")
     };
     assert!(with_oauth2(&|_| ()).check().is_ok());
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let mut trusting = with_vault("https://v", key("vault://kv/x#y"));
+    trusting.vault.as_mut().unwrap().tls_ca = Some(file.path().into());
     for (route, said) in vec![
         (key("nope://x"), "unknown credential source"),
         (key("op://vault"), "op://vault/item/field"),
@@ -306,6 +338,15 @@ fn mistakes_are_found_at_construction() {
         (key("vault://kv/x#y"), "`vault`"),
         (with_vault("https://v", key("env://X")), "vault://"),
         (with_vault("http://v.example", key("vault://kv/x#y")), "use https"),
+        (trusting, "it holds no certificate"),
+        (with_oauth2(&|o| o.tls_ca = Some("/nonexistent/ca".into())), "cannot be read as PEM"),
+        (
+            with_oauth2(&|o| {
+                o.token_url = "http://localhost/token".into();
+                o.tls_ca = Some(file.path().into());
+            }),
+            "needs an https URL",
+        ),
         (with_vault("https://v", key("vault://kv/../x#y")), "vault://mount/path#field"),
         (with_vault("https://v", key("vault://kv/x")), "vault://mount/path#field"),
         (with_oauth2(&|o| o.token_url = "http://issuer.example".into()), "use https"),
