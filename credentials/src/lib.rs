@@ -14,10 +14,13 @@
 //! [`Injection`] says where on a request it goes. A [`Credential`] ties the three together for
 //! one route and keeps the rendered form ready, so that a request costs no fetch and no format.
 //!
-//! Not covered: core dumps. What is in use is in this process's memory, and keeping it out of a
-//! dump takes system calls that this crate, which forbids them, does not make; set the dump's
-//! size limit to 0 where that matters. Overwritten are the buffers of this crate; what a
-//! keyring's library, a TLS library or an interpreter copied on the way is not.
+//! Secrets are in memory of their own, [`SecretBuf`]: left out of core dumps where the system can,
+//! kept from the swap as far as limits allow, and overwritten after use. So are the forms in which
+//! they are sent.
+//!
+//! Not covered is what others copy on the way: the library of the keyring, those of TLS and HTTP/2,
+//! JSON while it is read, an interpreter whose program gives a value. A child that is forked has
+//! a copy of everything.
 
 #![forbid(unsafe_code)]
 
