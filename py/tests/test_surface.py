@@ -44,7 +44,7 @@ OAUTH2 = OAuth2Config(
     extra_params=[("audience", "x")],
     secret_in_body=True,
 )
-VAULT = VaultConfig("https://vault.example", "env://TOKEN", "team")
+VAULT = VaultConfig("https://vault.example", "env://TOKEN", "team", tls_ca="/ca.pem")
 ROUTES = [
     RouteConfig("/plain", "https://api.example"),
     RouteConfig(
