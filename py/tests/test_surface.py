@@ -44,7 +44,7 @@ OAUTH2 = OAuth2Config(
     extra_params=[("audience", "x")],
     secret_in_body=True,
 )
-VAULT = VaultConfig("https://vault.example", "env://TOKEN", "team", tls_ca="/ca.pem")
+VAULT = VaultConfig("https://vault.example", "env://TOKEN", "team")
 ROUTES = [
     RouteConfig("/plain", "https://api.example"),
     RouteConfig(
@@ -74,6 +74,8 @@ def values(directory: Path) -> list[Any]:
         *ROUTES,
         OAUTH2,
         VAULT,
+        VaultConfig("https://vault.example", "env://TOKEN", tls_ca=directory / "ca.pem"),
+        OAuth2Config("https://login.example", "me", "env://X", tls_ca=directory / "ca.pem"),
         EXTERNAL,
         ProxyConfig(),
         ProxyConfig(
