@@ -48,8 +48,17 @@ impl Consumer {
     /// [`Consumer::commit`]. What is on disk and cannot be read from there is one record of
     /// [`crate::Phase::Gap`].
     pub fn peek(&self) -> Option<Batch> {
+        self.look(None)
+    }
+
+    /// The records behind `batch`, which was peeked at and not yet committed.
+    pub fn peek_behind(&self, batch: &Batch) -> Option<Batch> {
+        self.look(Some(batch.end))
+    }
+
+    fn look(&self, at: Option<u64>) -> Option<Batch> {
         let mut state = self.shared.lock();
-        let at = self.at(&state);
+        let at = at.unwrap_or_else(|| self.at(&state));
         if !self.shared.has_news(&state, at) {
             return None;
         }

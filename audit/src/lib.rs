@@ -16,7 +16,8 @@
 //! and past a bound on disk. Clients that have not shown the session token have a share of it
 //! that they cannot exceed; what is beyond is counted in a record of [`Phase::Gap`].
 //!
-//! A [`FileSink`] writes the log as hash-chained JSON Lines, which [`verify`] checks.
+//! A [`FileSink`] writes the log as hash-chained JSON Lines, which [`verify`] checks. [`otlp`]
+//! makes messages of records, for who sends them to a collector of OpenTelemetry.
 //!
 //! Nothing in this crate sees a secret: there is no field for header values or bodies, and
 //! [`redact`] removes credentials from paths before they are noted.
@@ -29,10 +30,12 @@ mod consumer;
 mod file;
 mod log;
 mod metrics;
+pub mod otlp;
 mod record;
 mod recorder;
 pub mod redact;
 mod segment;
+mod trace;
 mod words;
 mod writer;
 
@@ -43,6 +46,7 @@ pub use log::{Bounds, Overflow, Permit, Sender};
 pub use metrics::{Metrics, Now};
 pub use record::{Record, RecordId, Session};
 pub use recorder::Recorder;
+pub use trace::SpanContext;
 pub use words::{
     AuthMechanism, AuthOutcome, Decision, DenialCategory, InjectionMode, Mode, Outcome, Phase,
     Protocol,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::{
     AuthMechanism, AuthOutcome, Decision, DenialCategory, InjectionMode, Mode, Outcome, Phase,
-    Protocol,
+    Protocol, SpanContext,
 };
 
 /// What happened in one exchange: a request and its response, a tunnel, or a refusal.
@@ -80,6 +80,9 @@ pub struct Record {
     pub rule: Option<Arc<str>>,
     /// What the client named the request in `X-Request-Id`.
     pub request_id: Option<Box<str>>,
+    /// What the client named as the parent of its request, in `traceparent`; noted only where
+    /// spans are exported.
+    pub traceparent: Option<Box<SpanContext>>,
     /// In a record of [`Phase::Gap`], how many records it stands for.
     pub dropped: Option<u64>,
 }
@@ -117,6 +120,7 @@ impl Record {
             client: None,
             rule: None,
             request_id: None,
+            traceparent: None,
             dropped: None,
         }
     }
@@ -189,4 +193,4 @@ macro_rules! as_text {
     )*};
 }
 
-as_text!(Session, RecordId);
+as_text!(Session, RecordId, SpanContext);
