@@ -45,6 +45,11 @@ impl Signal {
             Self::Spans => "/v1/traces",
         }
     }
+
+    /// Whether there is one of `record`.
+    pub fn tells_of(self, record: &Record) -> bool {
+        self == Self::Logs || record.phase == Phase::End
+    }
 }
 
 /// Makes messages of one proxy's records.
@@ -84,21 +89,20 @@ impl Encoder {
     }
 
     /// The request that hands `records` over; `None` when there is nothing to hand over.
-    pub fn encode(&self, signal: Signal, records: &[Record]) -> Option<Vec<u8>> {
-        match signal {
-            Signal::Logs => (!records.is_empty()).then(|| self.logs(records)),
-            Signal::Spans => {
-                let mut ends =
-                    records.iter().filter(|record| record.phase == Phase::End).peekable();
-                ends.peek().is_some().then(|| self.spans(ends))
-            }
-        }
+    pub fn encode(&self, signal: Signal, records: &[&Record]) -> Option<Vec<u8>> {
+        let told = records.iter().copied().filter(|record| signal.tells_of(record));
+        let mut records = told.peekable();
+        records.peek()?;
+        Some(match signal {
+            Signal::Logs => self.logs(records),
+            Signal::Spans => self.spans(records),
+        })
     }
 
-    fn logs(&self, records: &[Record]) -> Vec<u8> {
+    fn logs<'a>(&self, records: impl Iterator<Item = &'a Record>) -> Vec<u8> {
         let scope_logs = ScopeLogs {
             scope: Some(self.scope.clone()),
-            log_records: records.iter().map(log::log).collect(),
+            log_records: records.map(log::log).collect(),
             schema_url: SCHEMA.into(),
         };
         let resource_logs = ResourceLogs {

@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 
 use crate::allowlist::{Allowlist, HostPattern, HostSet};
 use crate::intercept::Plan;
+use crate::otlp::{Collector, OtlpConfig};
 use crate::preset;
 use crate::route::{Route, RouteTable};
 use crate::upstream::Outer;
@@ -47,6 +48,8 @@ pub struct ProxyConfig {
     /// The address of a listener that answers `GET /metrics`, for Prometheus, to whoever can
     /// reach it; none by default. Port 0 takes a free one.
     pub metrics: Option<SocketAddr>,
+    /// The collector of OpenTelemetry that records are sent to; none by default.
+    pub otlp: Option<OtlpConfig>,
     /// Time limits and sizes.
     pub limits: Limits,
 }
@@ -65,6 +68,7 @@ impl Default for ProxyConfig {
             max_connections: 256,
             audit_file: None,
             metrics: None,
+            otlp: None,
             limits: Limits::default(),
         }
     }
@@ -382,6 +386,7 @@ pub(crate) struct Settings {
     pub(crate) require_auth: bool,
     pub(crate) outer: Option<Arc<Outer>>,
     pub(crate) intercept: Option<Plan>,
+    pub(crate) otlp: Option<Arc<Collector>>,
     pub(crate) max_connections: usize,
     pub(crate) limits: Limits,
 }
@@ -410,6 +415,7 @@ impl Settings {
             require_auth: config.require_auth,
             outer: config.external_proxy.as_ref().map(Outer::parse).transpose()?.map(Arc::new),
             intercept: config.intercept.as_ref().map(Plan::parse).transpose()?,
+            otlp: config.otlp.as_ref().map(Collector::parse).transpose()?.map(Arc::new),
             max_connections: config.max_connections,
             limits: checked(&config.limits)?,
         })

@@ -18,6 +18,7 @@ use crate::config::{ProxyConfig, Settings};
 use crate::environment;
 use crate::error::StartError;
 use crate::intercept::{Bundle, Interception};
+use crate::otlp::Export;
 use crate::prepare::{self, Diagnostic, prepare};
 use crate::server::{self, Prepared};
 use crate::stack::Shared;
@@ -37,6 +38,8 @@ pub struct ProxyHandle {
     ended: CancellationToken,
     threads: Mutex<Vec<JoinHandle<()>>>,
     metrics_addr: Option<SocketAddr>,
+    /// What sends records to a collector.
+    export: Option<Export>,
     /// Where the threads are; a forked child has a copy of the handle but not of them.
     process: u32,
 }
@@ -68,8 +71,11 @@ impl ProxyHandle {
             sinks.push(Box::new(metrics.clone()));
             (listener, metrics)
         });
-        let (sender, log) = Log::open(session()?, bounds, sinks)?;
+        let session = session()?;
+        let (sender, log) = Log::open(session, bounds, sinks)?;
         let records = Mutex::new(log.subscribe());
+        let begin = |collector| Export::begin(collector, log.subscribe(), session);
+        let export = settings.otlp.as_ref().map(begin).transpose()?;
         let shared = Shared::new(settings, addr, token, sender);
         let shared = Arc::new(Shared { interception, ..shared });
         let (deadline, until) = watch::channel(None);
@@ -109,6 +115,7 @@ impl ProxyHandle {
             ended,
             threads: Mutex::new(threads),
             metrics_addr,
+            export,
             process: std::process::id(),
         };
         let lost = |_| std::io::Error::other("the listener was lost");
@@ -160,9 +167,12 @@ impl ProxyHandle {
     }
 
     /// What fails requests now: routes whose credential could not be fetched when it was last
-    /// tried. One that is there by now is found by the next request, or by a reload.
+    /// tried. One that is there by now is found by the next request, or by a reload. And what
+    /// keeps records from the collector; also after the shutdown.
     pub fn diagnostics(&self) -> Vec<Diagnostic> {
-        prepare::diagnostics(&self.shared)
+        let mut found = prepare::diagnostics(&self.shared);
+        found.extend(self.export.iter().flat_map(Export::diagnostics));
+        found
     }
 
     /// Fetches all credentials again, and returns what failed. Requests under way keep what they
@@ -180,8 +190,9 @@ impl ProxyHandle {
     }
 
     /// Stops: accepts nothing more, lets requests and tunnels finish for up to `grace`, then
-    /// cuts the rest. Returns when every thread has ended and the port is free. Of several
-    /// calls the one whose `grace` is over first counts, and all wait.
+    /// cuts the rest. Returns when every thread has ended and the port is free; where records are
+    /// sent to a collector, that may take [`crate::OtlpConfig::flush`] more. Of several calls the
+    /// one whose `grace` is over first counts, and all wait.
     ///
     /// # Cancel safety
     /// The shutdown goes on when this is cancelled.
@@ -200,6 +211,9 @@ impl ProxyHandle {
         self.shared.drain.begin();
         self.ended.cancelled().await;
         self.join();
+        if let Some(export) = &self.export {
+            export.finish().await;
+        }
     }
 
     fn join(&self) {
@@ -225,6 +239,9 @@ impl Drop for ProxyHandle {
         self.shared.cut.cancel();
         self.shared.drain.begin();
         self.join();
+        if let Some(export) = &self.export {
+            export.join();
+        }
     }
 }
 

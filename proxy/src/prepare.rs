@@ -21,16 +21,17 @@ use crate::stack::Shared;
 /// How long a name is looked up for; one that does not answer is judged when it is asked for.
 const LOOKUP: Duration = Duration::from_secs(2);
 
-/// Something that fails requests.
+/// Something that fails requests, or keeps records from where they are to go.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
-    /// What it is: `credential_not_found` or `credential_unavailable`.
+    /// What it is: `credential_not_found` or `credential_unavailable`; of the export of records
+    /// `otlp_unavailable`, `otlp_rejected` or `otlp_undelivered`.
     pub code: &'static str,
     /// How bad it is: `warning`.
     pub severity: &'static str,
-    /// The route concerned, or `external_proxy`.
+    /// The route concerned, `external_proxy` or `otlp`.
     pub route_prefix: String,
-    /// Where its credential is kept.
+    /// Where its credential is kept; empty if it has none.
     pub credential_ref: String,
     /// What happened, in words.
     pub message: String,
@@ -67,14 +68,18 @@ pub(crate) fn diagnostics(shared: &Shared) -> Vec<Diagnostic> {
     let of_routes = routes.filter_map(|route| diagnose(&route.id, route.credential.as_ref()?));
     let outer = shared.settings.outer.iter();
     let of_outer = outer.filter_map(|outer| diagnose("external_proxy", outer.credential.as_ref()?));
-    let mut found: Vec<_> = of_routes.chain(of_outer).collect();
+    let otlp = shared.settings.otlp.iter();
+    let of_otlp = otlp.filter_map(|collector| diagnose("otlp", collector.credential()?));
+    let mut found: Vec<_> = of_routes.chain(of_outer).chain(of_otlp).collect();
     found.sort_by(|a, b| a.route_prefix.cmp(&b.route_prefix));
     found
 }
 
 fn credentials(shared: &Shared) -> impl Iterator<Item = &Credential> {
     let of_routes = shared.settings.routes.iter().filter_map(|route| route.credential.as_ref());
-    of_routes.chain(shared.settings.outer.iter().filter_map(|outer| outer.credential.as_ref()))
+    let of_outer = shared.settings.outer.iter().filter_map(|outer| outer.credential.as_ref());
+    let of_otlp = shared.settings.otlp.iter().filter_map(|collector| collector.credential());
+    of_routes.chain(of_outer).chain(of_otlp)
 }
 
 fn diagnose(of: &str, credential: &Credential) -> Option<Diagnostic> {

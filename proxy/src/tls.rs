@@ -106,6 +106,16 @@ pub(crate) fn client_config(
     Ok(Some(Tls::new(&client)))
 }
 
+/// How to speak TLS to a server that is no upstream: it is trusted by the system's roots, and by
+/// those of `file`, which `field` names.
+pub(crate) fn trusting_file(file: Option<&Path>, field: &str) -> Result<ClientConfig, ConfigError> {
+    let builder = match file {
+        Some(file) => trusting(&certificates(field, file)?, field, &show(file))?,
+        None => trusting(&[], field, "")?,
+    };
+    Ok(builder.with_no_client_auth())
+}
+
 /// How to speak TLS to hosts that are no route's: they are trusted by the system's roots and by
 /// `others`, which come from `field`.
 pub(crate) fn with_roots(

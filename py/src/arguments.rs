@@ -9,7 +9,7 @@ use nono_proxy::Limits;
 use nono_sandbox::is_loader_variable;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyMapping, PyString};
+use pyo3::types::{PyBytes, PyIterator, PyMapping, PyString};
 
 use crate::error::argument_error;
 
@@ -53,15 +53,31 @@ impl FromPyObject<'_, '_> for EnvArgument {
     type Error = PyErr;
 
     fn extract(object: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
-        let pairs = match object.cast::<PyMapping>() {
-            Ok(mapping) => mapping.items()?.into_any(),
-            Err(_) => (*object).clone(),
-        };
         let pair = |item: PyResult<Bound<'_, PyAny>>| {
             let (name, value): (OsArgument, OsArgument) = item?.extract()?;
             Ok((name.0, value.0))
         };
-        Ok(Self(pairs.try_iter()?.map(pair).collect::<PyResult<_>>()?))
+        Ok(Self(items(object)?.map(pair).collect::<PyResult<_>>()?))
+    }
+}
+
+/// Names and their values: a mapping, or a sequence of pairs.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct PairsArgument(pub(crate) Vec<(String, String)>);
+
+impl FromPyObject<'_, '_> for PairsArgument {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
+        Ok(Self(items(object)?.map(|item| item?.extract()).collect::<PyResult<_>>()?))
+    }
+}
+
+/// The pairs of a mapping, or of a sequence of such.
+fn items<'py>(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Bound<'py, PyIterator>> {
+    match object.cast::<PyMapping>() {
+        Ok(mapping) => mapping.items()?.into_any().try_iter(),
+        Err(_) => object.try_iter(),
     }
 }
 

@@ -112,6 +112,7 @@ fn fill_course<'py, 'a>(
         client: record.client.as_deref().map(|word| words.get(word)),
         rule: record.rule.as_deref().map(|word| words.get(word)),
         request_id: record.request_id.as_deref(),
+        traceparent: record.traceparent.as_deref().map(ToString::to_string),
         dropped: record.dropped,
     }
     Ok(())

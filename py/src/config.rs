@@ -8,13 +8,14 @@ use nono_proxy::{ExternalProxyConfig, InterceptConfig, Limits, ProxyConfig};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
-use crate::arguments::time_limit;
+use crate::arguments::{PairsArgument, time_limit};
 use crate::error::{argument_error, config_error};
+use crate::otlp::{self, OtlpOptions};
 use crate::route::PyRouteConfig;
 use crate::value::{Reduced, hash_of, reduce};
 
 /// What the constructor takes.
-const FIELDS: [&str; 29] = [
+const FIELDS: [&str; 37] = [
     "allowed_hosts",
     "routes",
     "external_proxy",
@@ -44,6 +45,14 @@ const FIELDS: [&str; 29] = [
     "intercept_hosts",
     "intercept_exclude",
     "intercept_name_constraints",
+    "otlp_endpoint",
+    "otlp_headers",
+    "otlp_credential_key",
+    "otlp_tls_ca",
+    "otlp_service_name",
+    "otlp_resource_attributes",
+    "otlp_timeout_secs",
+    "otlp_flush_secs",
 ];
 /// What a file of records grows to, if nothing is said.
 const AUDIT_FILE_MAX_BYTES: u64 = 67_108_864;
@@ -142,7 +151,10 @@ impl PyProxyConfig {
         audit_disk_bytes=1_073_741_824, audit_overflow="refuse",
         audit_file=None, audit_file_max_bytes=67_108_864, audit_file_keep=0, metrics_addr=None,
         intercept_hosts=Vec::new(), intercept_exclude=Vec::new(),
-        intercept_name_constraints=false,
+        intercept_name_constraints=false, otlp_endpoint=None,
+        otlp_headers=PairsArgument::default(), otlp_credential_key=None, otlp_tls_ca=None,
+        otlp_service_name=None, otlp_resource_attributes=PairsArgument::default(),
+        otlp_timeout_secs=None, otlp_flush_secs=None,
     ))]
     #[expect(clippy::too_many_arguments, reason = "the keyword arguments of the Python class")]
     fn new(
@@ -175,6 +187,14 @@ impl PyProxyConfig {
         intercept_hosts: Vec<String>,
         intercept_exclude: Vec<String>,
         intercept_name_constraints: bool,
+        otlp_endpoint: Option<String>,
+        otlp_headers: PairsArgument,
+        otlp_credential_key: Option<String>,
+        otlp_tls_ca: Option<PathBuf>,
+        otlp_service_name: Option<String>,
+        otlp_resource_attributes: PairsArgument,
+        otlp_timeout_secs: Option<f64>,
+        otlp_flush_secs: Option<f64>,
     ) -> PyResult<Self> {
         let parent_ca_pems = intercept_parent_ca_pems.map(|pems| pems.as_bytes().to_vec());
         let intercept = intercept(
@@ -185,6 +205,18 @@ impl PyProxyConfig {
                 exclude: intercept_exclude,
                 name_constraints: intercept_name_constraints,
                 ..InterceptConfig::default()
+            },
+        )?;
+        let collector = otlp::config(
+            otlp_endpoint,
+            OtlpOptions {
+                headers: otlp_headers.0,
+                credential_key: otlp_credential_key,
+                tls_ca: otlp_tls_ca,
+                service_name: otlp_service_name,
+                resource_attributes: otlp_resource_attributes.0,
+                timeout_secs: otlp_timeout_secs,
+                flush_secs: otlp_flush_secs,
             },
         )?;
         let defaults = Limits::default();
@@ -218,6 +250,7 @@ impl PyProxyConfig {
                 keep: audit_file_keep,
             }),
             metrics: metrics_addr.map(parse_metrics_addr).transpose()?,
+            otlp: collector,
             limits,
         };
         inner.check().map_err(config_error)?;
@@ -363,6 +396,18 @@ impl PyProxyConfig {
     #[getter]
     fn metrics_addr(&self) -> Option<String> {
         self.inner.metrics.map(|addr| addr.to_string())
+    }
+
+    /// The base address of the collector that records are sent to.
+    #[getter]
+    fn otlp_endpoint(&self) -> Option<String> {
+        self.inner.otlp.as_ref().map(|otlp| otlp.endpoint.clone())
+    }
+
+    /// Where the collector's credential is kept.
+    #[getter]
+    fn otlp_credential_key(&self) -> Option<String> {
+        self.inner.otlp.as_ref().and_then(|otlp| otlp.credential_key.clone())
     }
 
     /// The file that records are written to.

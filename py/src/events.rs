@@ -184,6 +184,11 @@ impl PyAuditEvent {
     }
 
     #[getter]
+    fn traceparent(&self) -> Option<String> {
+        self.record().traceparent.as_deref().map(ToString::to_string)
+    }
+
+    #[getter]
     fn dropped(&self) -> Option<u64> {
         self.record().dropped
     }

@@ -19,6 +19,7 @@ mod error;
 mod events;
 mod exec;
 mod judge;
+mod otlp;
 mod policy;
 mod process;
 mod proxy;

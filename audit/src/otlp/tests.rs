@@ -39,14 +39,18 @@ fn encoder() -> Encoder {
     Encoder::new("agents", SESSION, &[("deployment.environment.name".into(), "test".into())])
 }
 
+fn encode(signal: Signal, records: &[Record]) -> Option<Vec<u8>> {
+    encoder().encode(signal, &records.iter().collect::<Vec<_>>())
+}
+
 fn spans(records: &[Record]) -> Vec<Span> {
-    let bytes = encoder().encode(Signal::Spans, records).unwrap();
+    let bytes = encode(Signal::Spans, records).unwrap();
     let mut request = ExportTraceServiceRequest::decode(&*bytes).unwrap();
     request.resource_spans.remove(0).scope_spans.remove(0).spans
 }
 
 fn logs(records: &[Record]) -> Vec<LogRecord> {
-    let bytes = encoder().encode(Signal::Logs, records).unwrap();
+    let bytes = encode(Signal::Logs, records).unwrap();
     let mut request = ExportLogsServiceRequest::decode(&*bytes).unwrap();
     request.resource_logs.remove(0).scope_logs.remove(0).log_records
 }
@@ -149,8 +153,8 @@ fn an_opening_and_a_gap_are_logs_and_no_spans() {
     let connect = Record { method: Some("CONNECT".into()), mode: Mode::Connect, ..record() };
     let opened = Record { phase: Phase::Open, ..connect.clone() };
     let gap = Record { phase: Phase::Gap, dropped: Some(5), ..record() };
-    assert_eq!(encoder().encode(Signal::Spans, &[opened.clone(), gap.clone()]), None);
-    assert_eq!(encoder().encode(Signal::Logs, &[]), None);
+    assert_eq!(encode(Signal::Spans, &[opened.clone(), gap.clone()]), None);
+    assert_eq!(encode(Signal::Logs, &[]), None);
     assert_eq!(spans(&[opened.clone(), connect.clone(), gap.clone()]).len(), 1);
     let mut found = logs(&[opened, connect, gap]);
     let names: Vec<_> = found.iter().map(|log| &*log.event_name).collect();
@@ -163,7 +167,7 @@ fn an_opening_and_a_gap_are_logs_and_no_spans() {
 
 #[test]
 fn the_resource_says_which_service_it_is() {
-    let bytes = encoder().encode(Signal::Logs, &[record()]).unwrap();
+    let bytes = encode(Signal::Logs, &[record()]).unwrap();
     let request = ExportLogsServiceRequest::decode(&*bytes).unwrap();
     let resource = request.resource_logs[0].resource.clone().unwrap();
     let found = shown(resource.attributes);

@@ -16,6 +16,7 @@ use crate::body::Body;
 use crate::exchange::{Arrival, Exchange, Form, Received};
 use crate::layers::respond;
 use crate::stack::Shared;
+use crate::trace;
 
 /// What clients commonly name their requests in.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -66,6 +67,9 @@ where
         let mode = if form == Form::Tunnel { Mode::Connect } else { peer.mode() };
         let recorder = open(permit, mode, client);
         note(&self.shared, &recorder, form, &request);
+        if self.shared.settings.otlp.is_some() {
+            trace::adopt(request.headers_mut(), &recorder);
+        }
         request.body_mut().tap_request(Arc::clone(&recorder), Arc::clone(&peer));
         let exchange = Exchange {
             request,

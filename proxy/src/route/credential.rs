@@ -76,24 +76,29 @@ fn parse_headers(config: &RouteConfig) -> Result<Vec<Header>, ConfigError> {
         names.push(parse_header("inject_header", &config.inject_header)?);
     }
     let parse = |(name, value): &(String, String)| {
-        let header = parse_header("extra_headers", name)?;
-        if names.contains(&header) {
+        let header = parse_further("extra_headers", name, value)?;
+        if names.contains(header.name()) {
             let reason = "this header is set twice";
             return Err(ConfigError::new("extra_headers", name, reason));
         }
-        names.push(header.clone());
-        let wrong = |error: &ParseError| wrong("extra_headers", value, error);
-        let Ok(constant) = HeaderValue::from_str(value) else {
-            let reason = "it holds a character that no header may hold";
-            return Err(ConfigError::new("extra_headers", value, reason));
-        };
-        if Pattern::has_placeholder(value) {
-            Ok(Header::Secret(header, Pattern::parse(value).map_err(|error| wrong(&error))?))
-        } else {
-            Ok(Header::Constant(header, constant))
-        }
+        names.push(header.name().clone());
+        Ok(header)
     };
     config.extra_headers.iter().map(parse).collect()
+}
+
+/// A header of its own that `field` sets. Errors do not show its value, which may hold a key.
+pub(crate) fn parse_further(field: &str, name: &str, value: &str) -> Result<Header, ConfigError> {
+    let header = parse_header(field, name)?;
+    let Ok(constant) = HeaderValue::from_str(value) else {
+        let reason = "its value holds a character that no header may hold";
+        return Err(ConfigError::new(field, name, reason));
+    };
+    if !Pattern::has_placeholder(value) {
+        return Ok(Header::Constant(header, constant));
+    }
+    let pattern = Pattern::parse(value).map_err(|error| wrong(field, name, &error))?;
+    Ok(Header::Secret(header, pattern))
 }
 
 fn parse_injection(config: &RouteConfig) -> Result<Injection, ConfigError> {
@@ -212,7 +217,7 @@ fn parse_path(field: &str, text: &str) -> Result<Pattern, ConfigError> {
     }
 }
 
-fn wrong(field: &str, value: &str, error: &ParseError) -> ConfigError {
+pub(crate) fn wrong(field: &str, value: &str, error: &ParseError) -> ConfigError {
     let shown = if matches!(error, ParseError::Secret) { "(not shown)" } else { value };
     let mistake = ConfigError::new(field, shown, error.to_string());
     match error {

@@ -939,6 +939,14 @@ class ProxyConfig:
         intercept_hosts: Sequence[str] = ...,
         intercept_exclude: Sequence[str] = ...,
         intercept_name_constraints: bool = False,
+        otlp_endpoint: str | None = None,
+        otlp_headers: Mapping[str, str] | Iterable[tuple[str, str]] = ...,
+        otlp_credential_key: str | None = None,
+        otlp_tls_ca: _Path | None = None,
+        otlp_service_name: str | None = None,
+        otlp_resource_attributes: Mapping[str, str] | Iterable[tuple[str, str]] = ...,
+        otlp_timeout_secs: float | None = None,
+        otlp_flush_secs: float | None = None,
     ) -> ProxyConfig: ...
     @property
     def allowed_hosts(self) -> list[str]: ...
@@ -1041,6 +1049,22 @@ class ProxyConfig:
         """The address of a listener for Prometheus; who can reach it can read the metrics."""
 
     @property
+    def otlp_endpoint(self) -> str | None:
+        """The base address of the collector that records are sent to, by OTLP over HTTP.
+
+        Logs go to `/v1/logs` below it, spans to `/v1/traces`. A value of `otlp_headers` with the
+        placeholder `{}` gets the credential that is kept at `otlp_credential_key`. Who names a
+        collector trusts it: no rule for hosts applies to it, and no external proxy is used.
+        `otlp_service_name` (`nono`) and `otlp_resource_attributes` say which service it is of.
+        An answer may take `otlp_timeout_secs` (10); a shutdown waits for `otlp_flush_secs` (5)
+        more for what the collector has not yet taken, and `diagnostics()` says what was left.
+        """
+
+    @property
+    def otlp_credential_key(self) -> str | None:
+        """Where the collector's credential is kept: a reference like that of a route."""
+
+    @property
     def audit_file(self) -> Path | None:
         """The file that records are written to."""
 
@@ -1113,6 +1137,8 @@ class NetworkAuditEvent(TypedDict):
     client: str | None
     rule: str | None
     request_id: str | None
+    # What the client named as the parent of its request; only where spans are exported.
+    traceparent: str | None
     dropped: int | None
 
 @final
@@ -1181,6 +1207,10 @@ class AuditEvent:
     def rule(self) -> str | None: ...
     @property
     def request_id(self) -> str | None: ...
+    @property
+    def traceparent(self) -> str | None:
+        """What the client named as the parent of its request; only where spans are exported."""
+
     @property
     def dropped(self) -> int | None: ...
     def to_dict(self) -> NetworkAuditEvent:

@@ -1,0 +1,185 @@
+//! One request to the collector, and what its answer means (OTLP specification, "OTLP/HTTP").
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::header::{HeaderMap, RETRY_AFTER};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client as HttpClient;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use nono_audit::otlp::{Rejected, Signal, explanation};
+use nono_credentials::{Loaded, Rendered};
+use tokio::time::timeout;
+
+use super::Collector;
+use super::backoff::LONGEST_ASKED;
+
+/// The longest answer that is read; what is beyond is no answer to this.
+const ANSWER_LIMIT: usize = 64 * 1024;
+
+/// How long a connection waits for the next batch: less than servers commonly keep one.
+const POOL_IDLE: Duration = Duration::from_secs(15);
+
+/// What the collector says to a request.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// It has it; but for what it says it does not want.
+    Taken(Option<Rejected>),
+    /// It does not take it, and never will.
+    Refused(StatusCode, Option<String>),
+}
+
+/// The collector does not take a request now.
+#[derive(Debug)]
+pub(super) struct Unavailable {
+    /// Why, in words.
+    pub(super) why: String,
+    /// For how long, if it says so.
+    pub(super) asked: Option<Duration>,
+}
+
+impl Unavailable {
+    fn new(why: String) -> Self {
+        Self { why, asked: None }
+    }
+}
+
+type Asked = Result<Answer, Unavailable>;
+
+/// See the module.
+pub(super) struct Client {
+    collector: Arc<Collector>,
+    http: HttpClient<HttpsConnector<HttpConnector>, Full<Bytes>>,
+}
+
+impl Client {
+    pub(super) fn new(collector: Arc<Collector>) -> Self {
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(collector.tls.clone())
+            .https_or_http()
+            .enable_http1()
+            .build();
+        let http = HttpClient::builder(TokioExecutor::new())
+            .pool_idle_timeout(POOL_IDLE)
+            .pool_timer(TokioTimer::new())
+            .pool_max_idle_per_host(1)
+            .build(connector);
+        Self { collector, http }
+    }
+
+    /// Sends `message`. A credential that the collector refuses is fetched again, once.
+    pub(super) async fn send(&self, signal: Signal, message: &Bytes) -> Asked {
+        let limit = self.collector.timeout;
+        let late = |_| Err(Unavailable::new(format!("it did not answer within {limit:?}")));
+        timeout(limit, self.send_in_time(signal, message)).await.unwrap_or_else(late)
+    }
+
+    async fn send_in_time(&self, signal: Signal, message: &Bytes) -> Asked {
+        let Some(credential) = self.collector.credential() else {
+            return self.ask(signal, message, None).await;
+        };
+        let missing = |error| Unavailable::new(format!("its credential cannot be had: {error}"));
+        let loaded = credential.valid().await.map_err(missing)?;
+        let answer = self.ask(signal, message, Some(&loaded)).await?;
+        if let Answer::Refused(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _) = answer
+            && let Some(other) = credential.replacement(&loaded).await
+        {
+            return self.ask(signal, message, Some(&other)).await;
+        }
+        Ok(answer)
+    }
+
+    async fn ask(&self, signal: Signal, message: &Bytes, loaded: Option<&Loaded>) -> Asked {
+        let mut request = Request::new(Full::new(message.clone()));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.collector.uri(signal).clone();
+        *request.headers_mut() = self.collector.headers().clone();
+        if let Some(loaded) = loaded {
+            put(loaded, request.headers_mut());
+        }
+        match self.http.request(request).await {
+            Ok(response) => judge(signal, response).await,
+            Err(error) => Err(Unavailable::new(innermost(&error))),
+        }
+    }
+}
+
+fn put(loaded: &Loaded, headers: &mut HeaderMap) {
+    if let Rendered::Header(name, value) = loaded.rendered() {
+        headers.insert(name.clone(), value.clone());
+    }
+    for (name, value) in loaded.headers() {
+        headers.insert(name.clone(), value.clone());
+    }
+}
+
+async fn judge(signal: Signal, response: Response<Incoming>) -> Asked {
+    let (head, body) = response.into_parts();
+    // An answer that is cut or too long still has its status, and that is what counts.
+    let body = Limited::new(body, ANSWER_LIMIT).collect().await;
+    let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    match head.status {
+        status if status.is_success() => Ok(Answer::Taken(Rejected::read(signal, &body))),
+        status @ (StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::BAD_GATEWAY
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::GATEWAY_TIMEOUT) => {
+            let why = format!("it answered {status}");
+            Err(Unavailable { why, asked: retry_after(&head.headers) })
+        }
+        status => Ok(Answer::Refused(status, explanation(&body))),
+    }
+}
+
+/// For how long a collector asks to be left alone (RFC 9110 §10.2.3), within reason.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?;
+    let asked = if let Ok(seconds) = text.parse() {
+        Duration::from_secs(seconds)
+    } else {
+        let until = httpdate::parse_http_date(text).ok()?;
+        until.duration_since(SystemTime::now()).unwrap_or_default()
+    };
+    Some(asked.min(LONGEST_ASKED))
+}
+
+/// The last of what caused an error: the one that says something.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use http::HeaderMap;
+    use http::header::RETRY_AFTER;
+
+    use super::{LONGEST_ASKED, retry_after};
+
+    #[test]
+    fn seconds_and_dates_are_understood_within_reason() {
+        let read = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, text.parse().unwrap());
+            retry_after(&headers)
+        };
+        assert_eq!(read("7"), Some(Duration::from_secs(7)));
+        assert_eq!(read("99999999"), Some(LONGEST_ASKED));
+        assert_eq!(read("soon"), None);
+        assert_eq!(read("-1"), None);
+        let soon = httpdate::fmt_http_date(SystemTime::now() + Duration::from_mins(1));
+        assert!(read(&soon).unwrap().as_secs().abs_diff(60) < 5);
+        assert_eq!(read("Thu, 01 Jan 1970 00:00:00 GMT"), Some(Duration::ZERO));
+        assert_eq!(retry_after(&HeaderMap::new()), None);
+    }
+}

@@ -1,0 +1,222 @@
+//! The thread that takes records out of the log and sends them, until the log has ended.
+
+use std::io;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use nono_audit::otlp::{Encoder, Signal};
+use nono_audit::{Batch, Consumer, Record, Session};
+use tokio::net::UnixStream;
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::Collector;
+use super::backoff::Backoff;
+use super::client::{Answer, Client, Unavailable};
+use super::status::Status;
+use crate::prepare::Diagnostic;
+use crate::server::Prepared;
+
+/// From so many records on, none are waited for.
+const MANY: usize = 512;
+
+/// How long records wait for others to go with them.
+const GATHER: Duration = Duration::from_millis(200);
+
+/// A running export.
+#[derive(Debug)]
+pub(crate) struct Export {
+    collector: Arc<Collector>,
+    status: Arc<Status>,
+    /// Cancelled when no more records come, and the time for those that are left begins to run.
+    closing: CancellationToken,
+    /// Cancelled when it has ended.
+    ended: CancellationToken,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Export {
+    /// Begins to send what `consumer` sees, the records of `session`.
+    ///
+    /// # Errors
+    /// The system refuses a thread, a runtime or descriptors.
+    pub(crate) fn begin(
+        collector: &Arc<Collector>,
+        mut consumer: Consumer,
+        session: Session,
+    ) -> io::Result<Self> {
+        let signal = consumer.signal()?;
+        let (service, attributes) = (&collector.service_name, &collector.resource_attributes);
+        let status = Arc::new(Status::default());
+        let closing = CancellationToken::new();
+        let exporter = Exporter {
+            encoder: Encoder::new(service, session, attributes),
+            client: Client::new(Arc::clone(collector)),
+            consumer,
+            status: Arc::clone(&status),
+            closing: closing.clone(),
+        };
+        let ended = CancellationToken::new();
+        let (done, flush) = (ended.clone().drop_guard(), collector.flush);
+        let thread = Prepared::new("nono-otlp".into())?.spawn(async move {
+            exporter.run(signal, flush).await;
+            drop(done);
+        })?;
+        let thread = Mutex::new(Some(thread));
+        Ok(Self { collector: Arc::clone(collector), status, closing, ended, thread })
+    }
+
+    /// Waits, when the log has ended, until the collector has all, or the time for that is over.
+    pub(crate) async fn finish(&self) {
+        self.closing.cancel();
+        self.ended.cancelled().await;
+        self.join();
+    }
+
+    /// As [`Self::finish`], and blocks.
+    pub(crate) fn join(&self) {
+        self.closing.cancel();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // A panic in it has been reported by its hook.
+            let _ = thread.join();
+        }
+    }
+
+    /// What keeps records from the collector, and what was lost.
+    pub(crate) fn diagnostics(&self) -> Vec<Diagnostic> {
+        self.status.diagnostics(&self.collector)
+    }
+}
+
+/// What the thread has.
+struct Exporter {
+    consumer: Consumer,
+    encoder: Encoder,
+    client: Client,
+    status: Arc<Status>,
+    closing: CancellationToken,
+}
+
+impl Exporter {
+    async fn run(mut self, signal: StdUnixStream, flush: Duration) {
+        let closing = self.closing.clone();
+        let time_is_over = async {
+            closing.cancelled().await;
+            sleep_until(Instant::now() + flush).await;
+        };
+        tokio::select! {
+            () = self.export(signal) => {}
+            () = time_is_over => {}
+        }
+        self.status.ended(self.consumer.lag());
+    }
+
+    /// Sends what comes, until nothing more does.
+    async fn export(&mut self, signal: StdUnixStream) {
+        // Refused only without a runtime, or with no descriptors left to watch with.
+        let Ok(signal) = UnixStream::from_std(signal) else { return };
+        while self.has_news(&signal).await {
+            self.gather().await;
+            let batches = self.batches();
+            let records: Vec<&Record> = batches.iter().flat_map(|batch| batch.iter()).collect();
+            for kind in Signal::ALL {
+                self.deliver(kind, &records).await;
+            }
+            drop(records);
+            if let Some(last) = batches.last() {
+                self.consumer.commit(last);
+            }
+        }
+    }
+
+    /// Waits for records; false when none will come.
+    async fn has_news(&mut self, signal: &UnixStream) -> bool {
+        while self.consumer.arm() {
+            // Given only to wake; how often does not matter.
+            let _ = signal.readable().await;
+            let _ = signal.try_read(&mut [0; 64]);
+        }
+        !self.consumer.has_ended()
+    }
+
+    /// Lets some more records come.
+    async fn gather(&self) {
+        if self.consumer.lag() < MANY as u64 {
+            let _ = timeout(GATHER, self.closing.cancelled()).await;
+        }
+    }
+
+    /// The next records: many, if there are many.
+    fn batches(&self) -> Vec<Batch> {
+        let mut batches: Vec<Batch> = Vec::new();
+        let mut count = 0;
+        while count < MANY {
+            let next = match batches.last() {
+                Some(last) => self.consumer.peek_behind(last),
+                None => self.consumer.peek(),
+            };
+            let Some(batch) = next else { break };
+            count += batch.len();
+            batches.push(batch);
+        }
+        batches
+    }
+
+    /// Sends `records` until the collector has taken them or refused them for good; in parts, if
+    /// it does not take all at once.
+    async fn deliver(&self, signal: Signal, records: &[&Record]) {
+        let mut parts = vec![records];
+        while let Some(part) = parts.pop() {
+            let Some(message) = self.encoder.encode(signal, part) else { continue };
+            match self.persist(signal, &message.into()).await {
+                Answer::Taken(None) => {}
+                Answer::Taken(Some(rejected)) => self.status.rejected(signal, rejected),
+                Answer::Refused(StatusCode::PAYLOAD_TOO_LARGE, _) if part.len() > 1 => {
+                    let (first, second) = part.split_at(part.len() / 2);
+                    parts.extend([second, first]);
+                }
+                Answer::Refused(status, why) => {
+                    let count = part.iter().filter(|record| signal.tells_of(record)).count();
+                    self.status.refused(signal, count, status, why);
+                }
+            }
+        }
+    }
+
+    /// Sends `message` until the collector answers.
+    async fn persist(&self, signal: Signal, message: &Bytes) -> Answer {
+        let mut backoff = Backoff::new();
+        loop {
+            match self.client.send(signal, message).await {
+                Ok(answer) => {
+                    self.status.reached();
+                    return answer;
+                }
+                Err(Unavailable { why, asked }) => {
+                    self.status.failed(why);
+                    self.pause(asked, &mut backoff).await;
+                }
+            }
+        }
+    }
+
+    /// Waits before the next attempt. When the time is short, less than usual, but for what the
+    /// collector has asked for.
+    async fn pause(&self, asked: Option<Duration>, backoff: &mut Backoff) {
+        let until = Instant::now() + backoff.pause();
+        match asked {
+            Some(asked) => sleep_until(Instant::now() + asked).await,
+            None if self.closing.is_cancelled() => sleep_until(until).await,
+            None => {
+                if timeout_at(until, self.closing.cancelled()).await.is_ok() {
+                    *backoff = Backoff::new();
+                }
+            }
+        }
+    }
+}

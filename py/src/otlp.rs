@@ -1,0 +1,52 @@
+//! The options of the export to a collector of OpenTelemetry.
+
+use std::path::PathBuf;
+
+use nono_proxy::OtlpConfig;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use crate::arguments::time_limit;
+
+/// All of them but the address, as Python programs give them.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct OtlpOptions {
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) credential_key: Option<String>,
+    pub(crate) tls_ca: Option<PathBuf>,
+    pub(crate) service_name: Option<String>,
+    pub(crate) resource_attributes: Vec<(String, String)>,
+    pub(crate) timeout_secs: Option<f64>,
+    pub(crate) flush_secs: Option<f64>,
+}
+
+/// The export to `endpoint`, if there is one; none of `options` means anything without.
+///
+/// # Errors
+/// `ValueError`: there are options and no address, or a time limit is none.
+pub(crate) fn config(
+    endpoint: Option<String>,
+    options: OtlpOptions,
+) -> PyResult<Option<OtlpConfig>> {
+    let Some(endpoint) = endpoint else {
+        return if options == OtlpOptions::default() {
+            Ok(None)
+        } else {
+            Err(PyValueError::new_err("the otlp_ options need otlp_endpoint beside them"))
+        };
+    };
+    let limit = |field, secs: Option<f64>, default| {
+        secs.map_or(Ok(default), |secs| time_limit(field, secs))
+    };
+    let defaults = OtlpConfig::default();
+    Ok(Some(OtlpConfig {
+        endpoint,
+        headers: options.headers,
+        credential_key: options.credential_key,
+        tls_ca: options.tls_ca,
+        service_name: options.service_name.unwrap_or(defaults.service_name),
+        resource_attributes: options.resource_attributes,
+        timeout: limit("otlp_timeout_secs", options.timeout_secs, defaults.timeout)?,
+        flush: limit("otlp_flush_secs", options.flush_secs, defaults.flush)?,
+    }))
+}
