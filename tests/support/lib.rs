@@ -13,6 +13,7 @@
 
 mod ca;
 mod client;
+mod collector;
 mod isolation;
 mod message;
 mod origin;
@@ -23,6 +24,7 @@ mod wire;
 
 pub use ca::{Authority, Identity};
 pub use client::{Connection, Reply, exchange};
+pub use collector::{Collector, Delivery, answer, attributes};
 pub use isolation::{apart, isolated, isolated_async, isolated_with_hosts};
 pub use message::Message;
 pub use origin::{Origin, Reaction, Seen};
