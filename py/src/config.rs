@@ -1,5 +1,6 @@
 //! `ProxyConfig` and `ExternalProxyConfig`: plain values, judged when made.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -408,6 +409,42 @@ impl PyProxyConfig {
     #[getter]
     fn otlp_credential_key(&self) -> Option<String> {
         self.inner.otlp.as_ref().and_then(|otlp| otlp.credential_key.clone())
+    }
+
+    /// The headers that the collector is sent, the credential's place in them included.
+    #[getter]
+    fn otlp_headers(&self) -> HashMap<String, String> {
+        self.inner.otlp.iter().flat_map(|otlp| otlp.headers.iter().cloned()).collect()
+    }
+
+    /// A PEM file of certificate authorities to trust for the collector.
+    #[getter]
+    fn otlp_tls_ca(&self) -> Option<PathBuf> {
+        self.inner.otlp.as_ref().and_then(|otlp| otlp.tls_ca.clone())
+    }
+
+    /// The name of the service that spans and logs are of.
+    #[getter]
+    fn otlp_service_name(&self) -> Option<String> {
+        self.inner.otlp.as_ref().map(|otlp| otlp.service_name.clone())
+    }
+
+    /// What else is said of the service.
+    #[getter]
+    fn otlp_resource_attributes(&self) -> HashMap<String, String> {
+        self.inner.otlp.iter().flat_map(|otlp| otlp.resource_attributes.iter().cloned()).collect()
+    }
+
+    /// How long the collector may take to answer.
+    #[getter]
+    fn otlp_timeout_secs(&self) -> Option<f64> {
+        self.inner.otlp.as_ref().map(|otlp| otlp.timeout.as_secs_f64())
+    }
+
+    /// How long a shutdown waits for what the collector has not yet taken.
+    #[getter]
+    fn otlp_flush_secs(&self) -> Option<f64> {
+        self.inner.otlp.as_ref().map(|otlp| otlp.flush.as_secs_f64())
     }
 
     /// The file that records are written to.

@@ -1055,9 +1055,33 @@ class ProxyConfig:
         Logs go to `/v1/logs` below it, spans to `/v1/traces`. A value of `otlp_headers` with the
         placeholder `{}` gets the credential that is kept at `otlp_credential_key`. Who names a
         collector trusts it: no rule for hosts applies to it, and no external proxy is used.
-        `otlp_service_name` (`nono`) and `otlp_resource_attributes` say which service it is of.
-        An answer may take `otlp_timeout_secs` (10); a shutdown waits for `otlp_flush_secs` (5)
-        more for what the collector has not yet taken, and `diagnostics()` says what was left.
+        """
+
+    @property
+    def otlp_headers(self) -> dict[str, str]:
+        """The headers that the collector is sent, with `{}` in the credential's place."""
+
+    @property
+    def otlp_tls_ca(self) -> Path | None:
+        """A PEM file of certificate authorities to trust for it, besides the system's."""
+
+    @property
+    def otlp_service_name(self) -> str | None:
+        """The name of the service that spans and logs are of; `nono` by default."""
+
+    @property
+    def otlp_resource_attributes(self) -> dict[str, str]:
+        """What else is said of the service, by the names of the semantic conventions."""
+
+    @property
+    def otlp_timeout_secs(self) -> float | None:
+        """How long the collector may take to answer; 10 by default."""
+
+    @property
+    def otlp_flush_secs(self) -> float | None:
+        """How much longer a shutdown waits for what the collector has not yet taken.
+
+        5 by default. `diagnostics()` says what was left.
         """
 
     @property
