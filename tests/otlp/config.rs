@@ -82,7 +82,7 @@ fn limits_names_and_files_are_judged_too() {
         (OtlpConfig { flush: Duration::MAX, ..near.clone() }, "otlp_flush"),
         (OtlpConfig { service_name: String::new(), ..near.clone() }, "otlp_service_name"),
         (OtlpConfig { resource_attributes: twice, ..near.clone() }, "otlp_resource_attributes"),
-        (OtlpConfig { tls_ca: Some("/ca.pem".into()), ..near.clone() }, "otlp_endpoint"),
+        (OtlpConfig { tls_ca: Some("/ca.pem".into()), ..near }, "otlp_endpoint"),
         (
             OtlpConfig { tls_ca: Some("/no/such/file".into()), ..at("https://localhost") },
             "otlp_tls_ca",

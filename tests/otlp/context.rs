@@ -20,8 +20,12 @@ fn traceparent(seen: &Seen) -> [&str; 4] {
     fields.try_into().unwrap()
 }
 
+fn digit(value: u8) -> char {
+    char::from_digit(value.into(), 16).unwrap()
+}
+
 fn hex(id: &[u8]) -> String {
-    id.iter().map(|byte| format!("{byte:02x}")).collect()
+    id.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(digit).collect()
 }
 
 #[tokio::test]
