@@ -2,9 +2,10 @@
 //! arguments of the call.
 
 use std::ffi::OsString;
+use std::sync::Arc;
 use std::time::Duration;
 
-use nono_sandbox::{CapabilitySet, Command, Limits, Stdio};
+use nono_sandbox::{CapabilitySet, Command, Limits, Observed, Stdio};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -106,21 +107,7 @@ impl PyCommand {
     /// Run the program and wait for its end. What a signal handler raises meanwhile
     /// (`KeyboardInterrupt`, for one) ends it.
     fn run(&self, py: Python<'_>) -> PyResult<PyExecResult> {
-        self.refuse_pipe_to_nobody()?;
-        let mut run =
-            py.detach(|| self.command.start(self.request.caps())).map_err(sandbox_error)?;
-        loop {
-            let step = py.detach(|| run.advance(Some(SIGNAL_INTERVAL)));
-            if let Some(output) = step.map_err(sandbox_error)? {
-                return Ok(PyExecResult::new(py, output, &self.request));
-            }
-            if let Err(raised) = py.check_signals() {
-                run.cancel();
-                // Until everything is gone: whoever catches the exception can rely on that.
-                py.detach(|| while let Ok(None) = run.advance(None) {});
-                return Err(raised);
-            }
-        }
+        self.finish(py, &self.command)
     }
 
     /// Start the program, for its output to be collected by an event loop.
@@ -138,6 +125,34 @@ impl PyCommand {
 }
 
 impl PyCommand {
+    /// Runs the program as `run` does, and notes what it does.
+    pub(crate) fn run_observed(
+        &self,
+        py: Python<'_>,
+        observed: &Arc<Observed>,
+    ) -> PyResult<PyExecResult> {
+        let mut command = self.command.clone();
+        command.observe(Arc::clone(observed));
+        self.finish(py, &command)
+    }
+
+    fn finish(&self, py: Python<'_>, command: &Command) -> PyResult<PyExecResult> {
+        self.refuse_pipe_to_nobody()?;
+        let mut run = py.detach(|| command.start(self.request.caps())).map_err(sandbox_error)?;
+        loop {
+            let step = py.detach(|| run.advance(Some(SIGNAL_INTERVAL)));
+            if let Some(output) = step.map_err(sandbox_error)? {
+                return Ok(PyExecResult::new(py, output, &self.request));
+            }
+            if let Err(raised) = py.check_signals() {
+                run.cancel();
+                // Until everything is gone: whoever catches the exception can rely on that.
+                py.detach(|| while let Ok(None) = run.advance(None) {});
+                return Err(raised);
+            }
+        }
+    }
+
     fn refuse_pipe_to_nobody(&self) -> PyResult<()> {
         if self.command.has_stdin_pipe() {
             let message = "stdin=PIPE has nobody to write to it here: use input, \

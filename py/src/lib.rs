@@ -19,6 +19,7 @@ mod error;
 mod events;
 mod exec;
 mod judge;
+mod observe;
 mod otlp;
 mod policy;
 mod process;
@@ -59,6 +60,8 @@ mod _nono_py {
     use crate::exec::{PyCommand, sandboxed_exec};
     #[pymodule_export]
     use crate::judge::PyJudge;
+    #[pymodule_export]
+    use crate::observe::observe;
     #[pymodule_export]
     use crate::policy::{
         PyPolicy, PyResolvedPolicy, embedded_policy_json, load_embedded_policy, load_policy,

@@ -34,6 +34,11 @@ pub(crate) struct PyPolicy {
 #[pymethods]
 #[expect(clippy::needless_pass_by_value, reason = "extracted from Python arguments")]
 impl PyPolicy {
+    /// The text that this was parsed from.
+    fn to_json(&self) -> &str {
+        &self.text
+    }
+
     /// The names of all groups, sorted.
     fn group_names(&self) -> Vec<String> {
         self.inner.group_names().map(ToOwned::to_owned).collect()

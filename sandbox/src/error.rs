@@ -188,6 +188,9 @@ pub enum Error {
     /// Input is given to a program with a terminal.
     #[error("input cannot be given together with a terminal: write to the terminal instead")]
     InputToTerminal,
+    /// A command is to be observed whose network is limited.
+    #[error("a command can be observed or its network limited, not both")]
+    ObservedNetwork,
     /// No file of this name exists where the program was looked for.
     #[error("program not found: {}", program.display())]
     ProgramNotFound {
@@ -244,6 +247,7 @@ impl Error {
                 | Self::VariableName { .. }
                 | Self::LoaderVariable { .. }
                 | Self::InputToTerminal
+                | Self::ObservedNetwork
                 | Self::ExpectedDirectory { .. }
                 | Self::ExpectedFile { .. }
                 | Self::ExpectedSocket { .. }

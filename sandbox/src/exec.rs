@@ -13,6 +13,7 @@ use crate::enforcement::Enforcement;
 use crate::environ::{self, Environment, Variables};
 use crate::error::Error;
 use crate::limits::{Limits, Mechanism};
+use crate::observe::Observed;
 #[cfg(target_os = "linux")]
 use crate::run::Run;
 #[cfg(target_os = "linux")]
@@ -41,6 +42,7 @@ pub struct Command {
     pub(crate) keeps_background: bool,
     #[cfg(target_os = "linux")]
     pub(crate) probe: Option<Arc<Probe>>,
+    pub(crate) observed: Option<Arc<Observed>>,
     variables: Vec<(OsString, OsString)>,
     is_inheriting: bool,
 }
@@ -65,6 +67,7 @@ impl Command {
             keeps_background: false,
             #[cfg(target_os = "linux")]
             probe: None,
+            observed: None,
             variables: Vec::new(),
             is_inheriting: false,
         }
@@ -188,6 +191,14 @@ impl Command {
     /// with nobody to end them. They are killed otherwise. At a timeout they always are.
     pub fn keep_background(&mut self, keep: bool) -> &mut Self {
         self.keeps_background = keep;
+        self
+    }
+
+    /// Notes what the program and all that it starts do, instead of judging addresses: to learn
+    /// what to grant. A way to look, and no boundary: whatever the set grants is let through, and
+    /// what is noted can be deceived by a program that means to. The set's network must be open.
+    pub fn observe(&mut self, observed: Arc<Observed>) -> &mut Self {
+        self.observed = Some(observed);
         self
     }
 

@@ -15,6 +15,7 @@ use crate::capability::CapabilitySet;
 use crate::error::{Error, Feature};
 use crate::network::Seal;
 use crate::privilege::writes_files;
+use crate::supervisor::observed_calls;
 pub(crate) use closed::FCHMODAT2;
 use layout::{NUMBER, Verdict, give, jump_if, lay_out, load};
 use rule::{Condition, Rule, differs, has_any, is, is_not};
@@ -66,6 +67,16 @@ pub(crate) fn notifying(caps: &CapabilitySet) -> BpfProgram {
     if caps.is_network_blocked() && writes_files(caps) {
         calls.extend(closed::METADATA.iter().copied());
     }
+    waiting(calls)
+}
+
+/// Compiles the filter that lets all calls wait to be looked at of which something can be learned.
+pub(crate) fn observing() -> BpfProgram {
+    waiting(observed_calls())
+}
+
+/// Lets these calls wait, and all others pass.
+fn waiting(calls: impl IntoIterator<Item = i64>) -> BpfProgram {
     let mut program = vec![load(NUMBER)];
     for call in calls {
         program.push(jump_if(libc::BPF_JEQ, small(call), 0, 1));

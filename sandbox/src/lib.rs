@@ -36,6 +36,11 @@
 //! What is asked for and cannot be had is an [`Error`], before anything runs. What the kernel is
 //! too old to judge is in the [`Enforcement`] that every way into the sandbox returns.
 //!
+//! # Learning what to grant
+//!
+//! [`Command::observe`] notes what a program does ([`Act`]), by the same waiting calls, of which none
+//! is refused. It is a way to look and no boundary.
+//!
 //! # What is not covered
 //!
 //! * [`apply()`] has nobody to judge addresses, for whoever did would have to be a process beside
@@ -89,6 +94,7 @@ mod exec;
 mod grants;
 mod limits;
 mod network;
+mod observe;
 pub mod policy;
 mod processes;
 mod query;
@@ -149,6 +155,7 @@ pub use error::{DenyFault, Error, Feature, Step};
 pub use exec::{Command, Output};
 pub use limits::{Limits, Mechanism};
 pub use network::{Network, UnixSocket};
+pub use observe::{Act, Observed};
 pub use processes::{ProcessAction, ProcessAnswer};
 pub use query::{NetworkAnswer, PathAnswer, Query, Suggestion};
 #[cfg(target_os = "linux")]

@@ -9,12 +9,13 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use rustix::fs::{Mode, OFlags};
+use seccompiler::BpfProgram;
 
 use crate::apply::report;
 use crate::capability::{Access, CapabilitySet};
 use crate::child::{Child, Facts};
 use crate::environ::Variables;
-use crate::error::{Error, Step};
+use crate::error::{Error, Feature, Step};
 use crate::exec::{Command, search_path};
 use crate::landlock::{ChildRuleset, Landlock};
 use crate::limits::{enforced, resource_limits};
@@ -42,12 +43,10 @@ pub(crate) fn start(
     let with_terminal = command.terminal.map(|_| terminal_of_its_own(caps)).transpose()?;
     let caps = with_terminal.as_ref().unwrap_or(caps);
     let judge = supervisor::judge(landlock, caps)?;
+    let listening = listening(command, caps, judge)?;
     let ChildRuleset { ruleset, own } = landlock.child_ruleset(caps, judge)?;
     let pipes = |source| Error::Spawn { step: Step::Pipes, path: None, source };
-    let handover = match judge {
-        Judge::Landlock => None,
-        Judge::Supervisor => Some(Handover::new().map_err(pipes)?),
-    };
+    let handover = listening.as_ref().map(|_| Handover::new().map_err(pipes)).transpose()?;
     // The `landlock` crate gives no descriptor only for a kernel without Landlock.
     let ruleset = ruleset.ok_or_else(|| pipes(io::ErrorKind::Unsupported.into()))?;
     let ruleset = beyond_stdio(ruleset).map_err(pipes)?;
@@ -73,7 +72,7 @@ pub(crate) fn start(
         cwd: image.cwd,
         is_terminal: command.terminal.is_some(),
         filter: filter::filter(caps)?,
-        listening: handover.is_some().then(|| filter::notifying(caps)),
+        listening,
         capabilities: kept(caps),
         own_rules: own_rules(&own)?,
         probe: command.probe.clone(),
@@ -95,7 +94,8 @@ pub(crate) fn start(
     ends.close_childs();
     let mut child = Child::new(tree, ends, facts);
     if let Some(handover) = handover {
-        let service = Service { caps, ids, is_lasting: command.keeps_background };
+        let (observed, is_lasting) = (command.observed.as_ref(), command.keeps_background);
+        let service = Service { caps, ids, observed, is_lasting };
         child.supervise(handover.serve(&service).map_err(pipes)?);
     }
     if !own.is_empty() {
@@ -103,6 +103,21 @@ pub(crate) fn start(
         child.hold(hold(&own, child.number()));
     }
     Ok(child)
+}
+
+/// The filter of calls that wait for a thread of ours, if there is to be one.
+fn listening(
+    command: &Command,
+    caps: &CapabilitySet,
+    judge: Judge,
+) -> Result<Option<BpfProgram>, Error> {
+    match (&command.observed, judge) {
+        (None, Judge::Landlock) => Ok(None),
+        (None, Judge::Supervisor) => Ok(Some(filter::notifying(caps))),
+        (Some(_), Judge::Supervisor) => Err(Error::ObservedNetwork),
+        (Some(_), Judge::Landlock) if supervisor::can_supervise() => Ok(Some(filter::observing())),
+        (Some(_), Judge::Landlock) => Err(Error::Unsupported { feature: Feature::Supervisor }),
+    }
 }
 
 /// When the time is up, by the monotonic clock. A time beyond its range never comes.

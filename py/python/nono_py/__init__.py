@@ -71,6 +71,7 @@ from nono_py._nono_py import (
 if TYPE_CHECKING:
     from nono_py._aio import Process, sandboxed_exec_async, sandboxed_spawn
     from nono_py._audit import AuditLogger
+    from nono_py._learn import Learned, learn
     from nono_py._policy import Explanation, RunResult, explain, run
 
 __all__ = [
@@ -91,6 +92,7 @@ __all__ = [
     "ExternalProxyConfig",
     "FsCapability",
     "InjectMode",
+    "Learned",
     "NonoError",
     "OAuth2Config",
     "PathError",
@@ -127,6 +129,7 @@ __all__ = [
     "embedded_policy_json",
     "explain",
     "is_supported",
+    "learn",
     "load_embedded_policy",
     "load_policy",
     "merge_diagnostic_report_json",
@@ -144,9 +147,11 @@ __all__ = [
 _LATE = {
     "AuditLogger": "nono_py._audit",
     "Explanation": "nono_py._policy",
+    "Learned": "nono_py._learn",
     "Process": "nono_py._aio",
     "RunResult": "nono_py._policy",
     "explain": "nono_py._policy",
+    "learn": "nono_py._learn",
     "run": "nono_py._policy",
     "sandboxed_exec_async": "nono_py._aio",
     "sandboxed_spawn": "nono_py._aio",

@@ -1,4 +1,4 @@
-"""`python -m nono_py`: run and explain policies, keep keys, and see what is supported."""
+"""`python -m nono_py`: run, learn and explain policies, keep keys, and see what is supported."""
 
 import argparse
 import sys

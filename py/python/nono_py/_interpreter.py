@@ -6,7 +6,7 @@ import sysconfig
 from pathlib import Path
 
 #: What is shared with all that is not Python's. Never granted, wherever `sys.path` leads.
-_SHARED = (
+SHARED = (
     "/",
     "/home",
     "/root",
@@ -33,6 +33,6 @@ def paths() -> list[str]:
     # Where imports look; the empty entry is whatever the working directory happens to be.
     own += sys.path
     found = {Path(path).resolve() for path in own if path and Path(path).exists()}
-    shared = {Path(path) for path in _SHARED} | {Path.home().resolve()}
+    shared = {Path(path) for path in SHARED} | {Path.home().resolve()}
     found -= shared | {parent for path in shared for parent in path.parents}
     return sorted(str(path) for path in found if not found.intersection(path.parents))

@@ -40,6 +40,7 @@ __all__ = [
     "__version__",
     "_check_credential",
     "_list_credentials",
+    "_observe",
     "_store_credential",
     "_verify_audit",
     "apply",
@@ -639,6 +640,10 @@ class _Command:
     def run(self) -> ExecResult: ...
     def start(self) -> _Run: ...
     def spawn(self) -> _Child: ...
+
+def _observe(
+    command: _Command,
+) -> tuple[ExecResult, list[tuple[str, str | None, tuple[str, int] | None]]]: ...
 
 @final
 class _Run:
@@ -1371,6 +1376,9 @@ def start_proxy(config: ProxyConfig) -> ProxyHandle:
 @final
 class Policy:
     """A parsed policy: named groups of grants, denials and network rules."""
+
+    def to_json(self) -> str:
+        """Return the text that this was parsed from."""
 
     def group_names(self) -> list[str]:
         """Return the names of all groups, sorted."""

@@ -3,7 +3,7 @@
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -14,11 +14,13 @@ use rustix::net::{
 };
 use rustix::pipe::{PipeFlags, pipe_with};
 
+use super::observer::Observer;
 use super::{Granted, Supervisor};
 use crate::capability::CapabilitySet;
 use crate::error::{Error, Feature};
 use crate::landlock::Landlock;
 use crate::network::{Judge, Seal};
+use crate::observe::Observed;
 use crate::privilege::supervising;
 use crate::stdio::beyond_stdio;
 use crate::sys::{Ids, become_user, can_listen, keep_capabilities};
@@ -30,21 +32,26 @@ use crate::sys::{Ids, become_user, can_listen, keep_capabilities};
 /// [`Error::Unsupported`] if it must be a supervisor, and cannot be: a surrounding sandbox has
 /// one, and there is one for all that is in it.
 pub(crate) fn judge(landlock: Landlock, caps: &CapabilitySet) -> Result<Judge, Error> {
-    /// A process does not get out of a sandbox, and gets a listening one around it only when it
-    /// is started.
-    static CAN_LISTEN: OnceLock<bool> = OnceLock::new();
     let judge = landlock.judge(caps);
-    let on_a_thread = || {
-        let trial = thread::Builder::new().name("sandbox-trial".to_owned()).spawn(can_listen);
-        trial.is_ok_and(|trial| trial.join().unwrap_or(false))
-    };
-    if judge == Judge::Landlock || *CAN_LISTEN.get_or_init(on_a_thread) {
+    if judge == Judge::Landlock || can_supervise() {
         return Ok(judge);
     }
     if caps.seal() == Seal::Tcp && !caps.is_accepting_less() {
         return Err(Error::Unsupported { feature: Feature::Supervisor });
     }
     Ok(Judge::Landlock)
+}
+
+/// Whether a child's calls can wait for a thread of ours.
+pub(crate) fn can_supervise() -> bool {
+    /// A process does not get out of a sandbox, and gets a listening one around it only when it
+    /// is started.
+    static CAN_LISTEN: OnceLock<bool> = OnceLock::new();
+    let on_a_thread = || {
+        let trial = thread::Builder::new().name("sandbox-trial".to_owned()).spawn(can_listen);
+        trial.is_ok_and(|trial| trial.join().unwrap_or(false))
+    };
+    *CAN_LISTEN.get_or_init(on_a_thread)
 }
 
 /// The way of the descriptor at which a child's calls wait: from the child, which makes it, to the
@@ -61,6 +68,8 @@ pub(crate) struct Service<'a> {
     pub caps: &'a CapabilitySet,
     /// Whom the child becomes, if not the parent's user.
     pub ids: Option<Ids>,
+    /// Where to note what the child does, if it is to be looked at and not to be judged.
+    pub observed: Option<&'a Arc<Observed>>,
     /// Whether it goes on for processes that the child leaves running.
     pub is_lasting: bool,
 }
@@ -95,9 +104,14 @@ impl Handover {
         let (kept, lasting) =
             if service.is_lasting { (None, Some(stopper)) } else { (Some(stopper), None) };
         let granted = Granted::new(service.caps);
+        let observed = service.observed.cloned();
         let (ids, capabilities) = (service.ids, supervising(service.caps));
         thread::Builder::new().name("nono-supervisor".to_owned()).spawn(move || {
             let Some(listener) = receive(&parent, &stop) else { return };
+            if let Some(observed) = observed {
+                // It acts for nobody.
+                return Observer::new(listener, observed).serve(stop.as_fd());
+            }
             // It acts for the sandboxed process: as its user, with no more than that may have.
             if ids.is_some_and(|ids| become_user(ids).is_err()) {
                 return;

@@ -10,6 +10,7 @@ mod address;
 mod handover;
 mod metadata;
 mod names;
+mod observer;
 mod subject;
 mod unix;
 mod wait;
@@ -27,9 +28,10 @@ use crate::capability::CapabilitySet;
 use crate::rules::Rules;
 use crate::sys::{Answer, Notification, answer, is_waiting, read_memory, receive};
 use address::{Address, parse};
-pub(crate) use handover::{Handover, Service, Supervision, judge};
+pub(crate) use handover::{Handover, Service, Supervision, can_supervise, judge};
 use metadata::Writable;
 use names::Names;
+pub(crate) use observer::observed_calls;
 use subject::Subject;
 use unix::{UnixSockets, is_like_us};
 use wait::{Connecting, Progress, Target};
@@ -88,7 +90,7 @@ impl Supervisor {
     /// end.
     fn serve(&self, stop: BorrowedFd<'_>) {
         thread::scope(|scope| {
-            while self.is_called(stop) {
+            while is_called(&self.listener, stop) {
                 // One that has been given up meanwhile is no error.
                 if let Ok(call) = receive(self.listener.as_fd()) {
                     self.handle(&call, scope);
@@ -96,23 +98,6 @@ impl Supervisor {
             }
             self.is_stopping.store(true, Ordering::Relaxed);
         });
-    }
-
-    /// Waits for a call; none comes if it is false.
-    fn is_called(&self, stop: BorrowedFd<'_>) -> bool {
-        let mut fds = [
-            PollFd::new(&self.listener, PollFlags::IN),
-            PollFd::from_borrowed_fd(stop, PollFlags::IN),
-        ];
-        loop {
-            match poll(&mut fds, None) {
-                Err(Errno::INTR) => {}
-                Err(_) => return false,
-                Ok(_) => break,
-            }
-        }
-        let [listener, stop] = fds;
-        stop.revents().is_empty() && listener.revents().contains(PollFlags::IN)
     }
 
     fn handle<'scope>(&'scope self, call: &Notification, scope: &'scope Scope<'scope, '_>) {
@@ -241,23 +226,44 @@ impl Supervisor {
         Ok(Answer::Done)
     }
 
-    /// The address that a call's second and third argument are about.
+    /// The address that a call is about.
     fn address(&self, call: &Notification) -> Result<Address, Errno> {
-        let [_, pointer, length, ..] = call.arguments;
-        let mut bytes = [0; address::LARGEST];
-        // The kernel takes the low half, and refuses what is negative or too large.
-        let length = usize::try_from(length & u64::from(u32::MAX)).unwrap_or(usize::MAX);
-        let bytes = bytes.get_mut(..length).ok_or(Errno::INVAL)?;
-        let copied = read_memory(call.thread, pointer, bytes).map_err(|error| errno(&error))?;
-        if copied < length {
-            return Err(Errno::FAULT);
-        }
+        let address = read_address(call);
         // The memory was that of another process if its number had been given away.
-        if !self.holds(call) {
+        if address.is_ok() && !self.holds(call) {
             return Err(Errno::INTR);
         }
-        parse(bytes).ok_or(Errno::INVAL)
+        address
     }
+}
+
+/// Waits for a call; none comes if it is false.
+fn is_called(listener: &OwnedFd, stop: BorrowedFd<'_>) -> bool {
+    let mut fds =
+        [PollFd::new(listener, PollFlags::IN), PollFd::from_borrowed_fd(stop, PollFlags::IN)];
+    loop {
+        match poll(&mut fds, None) {
+            Err(Errno::INTR) => {}
+            Err(_) => return false,
+            Ok(_) => break,
+        }
+    }
+    let [listener, stop] = fds;
+    stop.revents().is_empty() && listener.revents().contains(PollFlags::IN)
+}
+
+/// The address that a call's second and third argument are about.
+fn read_address(call: &Notification) -> Result<Address, Errno> {
+    let [_, pointer, length, ..] = call.arguments;
+    let mut bytes = [0; address::LARGEST];
+    // The kernel takes the low half, and refuses what is negative or too large.
+    let length = usize::try_from(length & u64::from(u32::MAX)).unwrap_or(usize::MAX);
+    let bytes = bytes.get_mut(..length).ok_or(Errno::INVAL)?;
+    let copied = read_memory(call.thread, pointer, bytes).map_err(|error| errno(&error))?;
+    if copied < length {
+        return Err(Errno::FAULT);
+    }
+    parse(bytes).ok_or(Errno::INVAL)
 }
 
 fn errno(error: &io::Error) -> Errno {

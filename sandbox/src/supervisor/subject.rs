@@ -87,7 +87,7 @@ pub(super) fn is_bound(socket: BorrowedFd<'_>) -> Result<bool, Errno> {
 }
 
 /// A thread, if the kernel knows how to hold one (Linux 6.9), or else its process.
-fn open_thread(thread: i32) -> Result<OwnedFd, Errno> {
+pub(super) fn open_thread(thread: i32) -> Result<OwnedFd, Errno> {
     const THREAD: PidfdFlags = PidfdFlags::from_bits_retain(libc::O_EXCL.unsigned_abs());
     let pid = Pid::from_raw(thread).ok_or(Errno::SRCH)?;
     match pidfd_open(pid, THREAD) {

@@ -1,0 +1,290 @@
+"""Learning: what a command did becomes a policy that it runs under, and that holds it to that."""
+
+import json
+import pickle
+import shutil
+import socket
+import socketserver
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nono_py import CapabilitySet, Learned, RunResult, explain, learn, load_policy, run
+from origin import Origin
+
+PROGRAM = """
+import json, os, pathlib, sys, tempfile, urllib.request
+data = sorted(pathlib.Path("data").iterdir())
+total = sum(int(path.read_text()) for path in data)
+with tempfile.NamedTemporaryFile() as file:
+    file.write(b"x")
+pathlib.Path("out/result.json").write_text(json.dumps({"total": total}))
+for path in sys.argv[1:]:
+    pathlib.Path(path).read_text()
+if url := os.environ.get("API_BASE_URL"):
+    key = os.environ["API_API_KEY"]
+    request = urllib.request.Request(url + "/v1/models", headers={"Authorization": "Bearer " + key})
+    assert urllib.request.urlopen(request, timeout=30).read() == b"hello"
+print(total)
+"""
+
+
+@pytest.fixture
+def work(place: Path) -> Path:
+    """A project: a program, what it reads, and where it writes."""
+    for name in ("data", "out", "other"):
+        (place / name).mkdir()
+    for number in range(5):
+        (place / f"data/{number}").write_text(str(number))
+    (place / "other/note").write_text("not to be read")
+    (place / "bin").mkdir()
+    (place / "bin/program.py").write_text(PROGRAM)
+    return place
+
+
+def again(learned: Learned, command: list[str], **options: Any) -> RunResult:
+    return run(load_policy(learned.policy), learned.groups, command, **options)
+
+
+def group(learned: Learned) -> Any:
+    return json.loads(learned.policy)["groups"]["learned"]
+
+
+def test_a_program_runs_under_what_was_learned_of_it_and_is_held_to_it(work: Path) -> None:
+    command = [sys.executable, "bin/program.py"]
+    learned = learn(command, cwd=work)
+    assert learned.result.stdout == b"10\n", learned.result.stderr
+    allowed = group(learned)["allow"]
+    assert f"{work}/data/" in allowed["read"]
+    assert allowed["write"] == [f"{work}/out/"]
+    assert group(learned)["network"] == {"block": True}
+    assert {"system_read_linux", "system_write_linux", "learned"} <= set(learned.groups)
+    (work / "out/result.json").unlink()
+    done = again(learned, command, cwd=work)
+    assert (done.exit_code, done.stdout) == (0, b"10\n"), done.stderr
+    assert json.loads((work / "out/result.json").read_text()) == {"total": 10}
+    for outside in (work / "other/note", "/etc/passwd"):
+        done = again(learned, [*command, str(outside)], cwd=work)
+        assert (done.exit_code, b"PermissionError" in done.stderr) == (1, True)
+    write = [sys.executable, "-c", "open('data/0', 'w')"]
+    assert again(learned, write, cwd=work).exit_code == 1
+    connect = "import socket; socket.create_connection(('127.0.0.1', 1))"
+    done = again(learned, [sys.executable, "-c", connect], cwd=work)
+    assert b"PermissionError" in done.stderr
+    assert pickle.loads(pickle.dumps(learned.groups)) == learned.groups
+
+
+def test_git_runs_under_what_was_learned_of_it(place: Path) -> None:
+    if shutil.which("git") is None:
+        pytest.skip("git is not installed")
+    who = {
+        f"GIT_{who}_{what}": "x" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
+    }
+    script = "git init -q r && cd r && echo a > f && git add f && git commit -qm m && git log"
+    learned = learn(["sh", "-c", script], cwd=place, env=who)
+    assert learned.result.exit_code == 0, learned.result.stderr
+    shutil.rmtree(place / "r")
+    done = again(learned, ["sh", "-c", script], cwd=place, env=who)
+    assert done.exit_code == 0, done.stderr
+    done = again(learned, ["sh", "-c", "echo x > ../elsewhere"], cwd=place)
+    assert done.exit_code != 0
+    assert not (place.parent / "elsewhere").exists()
+
+
+def test_secrets_are_listed_and_not_granted(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    (home / ".ssh").mkdir(parents=True)
+    (home / ".ssh/id").write_text("key")
+    (home / "note").write_text("note")
+    monkeypatch.setenv("HOME", str(home))
+    (work / ".env").write_text("KEY=sk-secret")
+    (work / "server.pem").write_text("-----BEGIN PRIVATE KEY-----")
+    (work / "ca.pem").write_text("-----BEGIN CERTIFICATE-----")
+    script = "cat ~/.ssh/id ~/note .env server.pem ca.pem data/0"
+    command = ["sh", "-c", f"{script}; ls"]
+    learned = learn(command, cwd=work)
+    secret = ["~/.ssh/id", f"{work}/.env", f"{work}/server.pem"]
+    assert learned.secrets == sorted(f"read {path}" for path in secret)
+    policy = load_policy(learned.policy)
+    for path, allowed in {
+        home / ".ssh/id": False,
+        home / "note": True,
+        work / ".env": False,
+        work / "server.pem": False,
+        work / "ca.pem": True,
+        work / "data/0": True,
+    }.items():
+        assert explain(policy, learned.groups, path=path).allowed == allowed, path
+    done = again(learned, command, cwd=work)
+    assert b"sk-secret" not in done.stdout
+    assert b"PRIVATE" not in done.stdout
+
+
+def test_what_is_everybodys_is_not_granted_whole(place: Path) -> None:
+    learned = learn(["sh", "-c", "ls / > list"], cwd=place)
+    assert [note for note in learned.notes if note.startswith("listed /:")]
+    assert "/" not in group(learned)["allow"].get("read", [])
+
+
+def test_requests_to_a_route_become_its_endpoint_rules(
+    work: Path, plain_origin: Origin, key: str, tmp_path: Path
+) -> None:
+    api = {"prefix": "/api", "upstream": plain_origin.url, "credential_key": "env://REAL_KEY"}
+    web = {"description": "d", "network": {"custom_credentials": {"api": api}}}
+    file = tmp_path / "policy.json"
+    file.write_text(json.dumps({"groups": {"web": web}}))
+    command = [sys.executable, "bin/program.py"]
+    learned = learn(command, ["web"], policy=file, cwd=work)
+    assert learned.result.exit_code == 0, learned.result.stderr
+    route = group(learned)["network"]["custom_credentials"]["api"]
+    assert route["endpoint_rules"] == [{"method": "GET", "path": "/v1/models"}]
+    assert route["credential_key"] == "env://REAL_KEY"
+    assert key not in learned.policy
+    done = again(learned, command, cwd=work)
+    assert done.exit_code == 0, done.stderr
+    policy = load_policy(learned.policy)
+    assert explain(policy, learned.groups, endpoint=("GET", "/api/v1/models")).allowed
+    said = explain(policy, learned.groups, endpoint=("POST", "/api/v1/models"))
+    assert (said.allowed, said.group) == (False, "learned")
+
+
+class _Outer(socketserver.StreamRequestHandler):
+    """A proxy that leads every tunnel to one place: the internet of a test."""
+
+    leads_to: tuple[str, int]
+
+    def handle(self) -> None:
+        while self.rfile.readline().strip():
+            pass
+        self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        with socket.create_connection(self.leads_to) as upstream:
+            back = threading.Thread(target=self._copy_back, args=(upstream,))
+            back.start()
+            while chunk := self.request.recv(65536):
+                upstream.sendall(chunk)
+            upstream.shutdown(socket.SHUT_WR)
+            back.join()
+
+    def _copy_back(self, upstream: socket.socket) -> None:
+        while chunk := upstream.recv(65536):
+            self.wfile.write(chunk)
+
+
+@pytest.fixture
+def outer(plain_origin: Origin) -> Iterator[int]:
+    """The port of that proxy."""
+    handler = type("_Here", (_Outer,), {"leads_to": ("127.0.0.1", plain_origin.port)})
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+FETCH = """
+import http.client, os, sys, urllib.parse
+proxy = urllib.parse.urlsplit(os.environ["HTTPS_PROXY"])
+login = {"Proxy-Authorization": "Bearer " + os.environ["NONO_PROXY_TOKEN"]}
+connection = http.client.HTTPConnection(proxy.hostname, proxy.port, timeout=30)
+connection.set_tunnel(sys.argv[1], 443, login)
+connection.request("GET", "/")
+print(connection.getresponse().read().decode())
+"""
+
+
+def test_hosts_that_are_reached_through_the_proxy_become_rules(place: Path, outer: int) -> None:
+    web = {"description": "d", "network": {"upstream_proxy": f"127.0.0.1:{outer}"}}
+    policy = load_policy(json.dumps({"groups": {"web": web}}))
+    (place / "fetch.py").write_text(FETCH)
+    command = [sys.executable, "fetch.py"]
+    learned = learn([*command, "api.example.com"], ["web"], policy=policy, cwd=place)
+    assert learned.result.stdout == b"hello\n", learned.result.stderr
+    assert group(learned)["network"] == {"allow_domain": ["api.example.com:443"]}
+    assert again(learned, [*command, "api.example.com"], cwd=place).stdout == b"hello\n"
+    done = again(learned, [*command, "other.example.com"], cwd=place)
+    assert b"403" in done.stderr
+    assert [event["decision"] for event in done.events] == ["deny"]
+
+
+def test_ports_that_are_used_past_the_proxy_become_rules(place: Path, plain_origin: Origin) -> None:
+    source = (
+        "import socket; "
+        f"s = socket.create_connection(('127.0.0.1', {plain_origin.port})); "
+        "u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.connect(('192.0.2.1', 53))"
+    )
+    learned = learn([sys.executable, "-c", source], cwd=place)
+    assert learned.result.exit_code == 0, learned.result.stderr
+    network = group(learned)["network"]
+    assert network == {"localhost_ports": [plain_origin.port], "block": True}
+    assert [note for note in learned.notes if "UDP to 192.0.2.1:53" in note]
+    connect = source.partition("u = ")[0]
+    assert again(learned, [sys.executable, "-c", connect], cwd=place).exit_code == 0
+
+
+def test_another_programs_socket_is_listed(place: Path) -> None:
+    path = place / "door"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+        connect = f"import socket; socket.socket(socket.AF_UNIX).connect({str(path)!r})"
+        learned = learn([sys.executable, "-c", connect], cwd=place)
+    assert learned.result.exit_code == 0, learned.result.stderr
+    assert learned.secrets == [f"connected to the unix socket {path}"]
+    assert "unix_sockets" not in learned.policy
+
+
+def test_the_command_line_prints_a_policy_and_how_to_use_it(work: Path) -> None:
+    learn_it = [sys.executable, "-m", "nono_py", "learn"]
+    done = subprocess.run(
+        [*learn_it, "--", "sh", "-c", "cat data/0; exit 3"],
+        capture_output=True,
+        text=True,
+        cwd=work,
+        timeout=60,
+    )
+    assert done.returncode == 3
+    assert "NO SANDBOX" in done.stderr
+    assert "may be more to learn" in done.stderr
+    assert load_policy(done.stdout).group_description("learned")
+    out = work / "learned.json"
+    command = [*learn_it, "-o", str(out), "--", "cat", "data/0"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=work, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "")
+    # The last line is a command that works as it is.
+    line = done.stderr.splitlines()[-1].partition("then: python ")[2]
+    use = subprocess.run(
+        ["sh", "-c", f"{sys.executable} {line}"], capture_output=True, text=True, cwd=work
+    )
+    assert (use.returncode, use.stdout) == (0, "0"), use.stderr
+
+
+def test_what_cannot_be_learned_is_an_error(place: Path) -> None:
+    with pytest.raises(TypeError, match="one string"):
+        learn(["true"], "web")
+    with pytest.raises(ValueError, match="unknown policy group"):
+        learn(["true"], ["no_such_group"])
+    with pytest.raises(RuntimeError, match="program not found"):
+        learn(["no-such-program"])
+
+
+NESTED = """
+import nono_py, nono_py._nono_py as inner
+caps = nono_py.CapabilitySet()
+caps.allow_path("/usr", nono_py.AccessMode.READ)
+try:
+    inner._observe(inner._Command(caps, ["true"]))
+except nono_py.SandboxError as error:
+    print(error.diagnostic_code, error)
+"""
+
+
+def test_within_a_sandbox_that_judges_addresses_nothing_can_be_learned(caps: CapabilitySet) -> None:
+    done = run(None, ["offline", "system_read_linux"], [sys.executable, "-c", NESTED], caps=caps)
+    said = b"unsupported_platform_feature not supported here: network limits by address"
+    assert done.stdout.startswith(said), done.stderr

@@ -1,0 +1,143 @@
+//! Where the paths of somebody else's calls lead: relative to its directories, and with its own
+//! `/proc/self`.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
+
+use crate::sys::read_memory;
+
+/// Bytes of the longest path, its end included.
+const LONGEST: usize = 4096;
+/// No page of memory is smaller.
+const PAGE: u64 = 4096;
+/// What a script may begin with.
+const SCRIPT: &[u8] = b"#!";
+/// How many interpreters may have interpreters, as the kernel has it.
+const MOST_INTERPRETERS: usize = 5;
+
+/// Copies the path that `address` of a thread's memory points to.
+pub(super) fn read_path(thread: i32, address: u64) -> Option<PathBuf> {
+    let mut bytes = Vec::new();
+    while bytes.len() < LONGEST {
+        let at = address.checked_add(u64::try_from(bytes.len()).ok()?)?;
+        // To the end of the page: the next one may not be there.
+        let mut part = vec![0; usize::try_from(PAGE - at % PAGE).ok()?];
+        let copied = read_memory(thread, at, &mut part).ok()?;
+        let part = part.get(..copied).filter(|part| !part.is_empty())?;
+        if let Some(end) = part.iter().position(|byte| *byte == 0) {
+            bytes.extend(part.iter().take(end));
+            return Some(OsString::from_vec(bytes).into());
+        }
+        bytes.extend(part);
+    }
+    None
+}
+
+/// The absolute path that `path` is for a thread which names it beside a directory: its working
+/// directory, or the one that a descriptor is of.
+pub(super) fn absolute(thread: i32, directory: Option<i32>, path: &Path) -> PathBuf {
+    let own = |place: String| PathBuf::from(format!("/proc/{thread}/{place}"));
+    let start = match directory {
+        None | Some(libc::AT_FDCWD) => own("cwd".to_owned()),
+        Some(number) => own(format!("fd/{number}")),
+    };
+    let joined = if path.as_os_str().is_empty() { start } else { start.join(path) };
+    for (public, place) in [
+        ("/proc/self", ""),
+        ("/proc/thread-self", ""),
+        ("/dev/fd", "fd"),
+        ("/dev/stdin", "fd/0"),
+        ("/dev/stdout", "fd/1"),
+        ("/dev/stderr", "fd/2"),
+    ] {
+        if let Ok(rest) = joined.strip_prefix(public) {
+            return own(place.to_owned()).join(rest);
+        }
+    }
+    joined
+}
+
+/// Where an absolute path leads, links followed.
+pub(super) fn followed(thread: i32, path: &Path) -> io::Result<PathBuf> {
+    Ok(as_own(thread, fs::canonicalize(path)?))
+}
+
+/// Where an absolute path leads, its last part not followed; nothing if there is no directory.
+pub(super) fn beside(thread: i32, path: &Path) -> Option<PathBuf> {
+    let name = path.file_name()?;
+    Some(followed(thread, path.parent()?).ok()?.join(name))
+}
+
+/// What is the thread's own beneath `/proc`, or ours where a link has led us there, is its
+/// `/proc/self`.
+fn as_own(thread: i32, path: PathBuf) -> PathBuf {
+    let Ok(rest) = path.strip_prefix("/proc") else { return path };
+    let mut parts = rest.components();
+    let number = parts.next().and_then(|part| part.as_os_str().to_str()?.parse::<i32>().ok());
+    let is_own = number.is_some_and(|number| {
+        number == thread
+            || i64::from(number) == i64::from(std::process::id())
+            || Some(number) == process_of(thread)
+    });
+    if is_own { Path::new("/proc/self").join(parts.as_path()) } else { path }
+}
+
+fn process_of(thread: i32) -> Option<i32> {
+    let status = fs::read_to_string(format!("/proc/{thread}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?;
+    line.trim().parse().ok()
+}
+
+/// A program, and what the kernel opens to execute it: the interpreter of a script, the loader of
+/// a dynamic program, and theirs.
+pub(super) fn programs(program: &Path) -> Vec<PathBuf> {
+    let mut found = vec![program.to_owned()];
+    while found.len() <= MOST_INTERPRETERS {
+        let next = found.last().and_then(|program| interpreter(program));
+        let Some(next) = next.and_then(|path| fs::canonicalize(path).ok()) else { break };
+        if found.contains(&next) {
+            break;
+        }
+        found.push(next);
+    }
+    found
+}
+
+fn interpreter(program: &Path) -> Option<PathBuf> {
+    let mut head = vec![0; LONGEST];
+    let read = File::open(program).ok()?.read(&mut head).ok()?;
+    let head = head.get(..read)?;
+    if let Some(line) = head.strip_prefix(SCRIPT) {
+        let line = line.split(|byte| *byte == b'\n').next()?.trim_ascii_start();
+        let path = line.split(u8::is_ascii_whitespace).next()?;
+        return Some(OsString::from_vec(path.to_vec()).into());
+    }
+    loader(head)
+}
+
+/// The loader that an ELF program of 64 bits asks for (`PT_INTERP`, `elf(5)`): in what is read of
+/// it, if it stands there, as it does with every usual linker.
+fn loader(head: &[u8]) -> Option<PathBuf> {
+    const INTERPRETER: u32 = 3;
+    let number = |at: usize, size: usize| -> Option<u64> {
+        let bytes = head.get(at..at.checked_add(size)?)?;
+        Some(bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+    };
+    if !head.starts_with(b"\x7fELF\x02\x01") {
+        return None;
+    }
+    let table = usize::try_from(number(32, 8)?).ok()?;
+    let (size, count) = (usize::try_from(number(54, 2)?).ok()?, number(56, 2)?);
+    for index in 0..usize::try_from(count).ok()? {
+        let entry = table.checked_add(size.checked_mul(index)?)?;
+        if number(entry, 4)? == u64::from(INTERPRETER) {
+            let at = usize::try_from(number(entry.checked_add(8)?, 8)?).ok()?;
+            let path = head.get(at..)?.split(|byte| *byte == 0).next()?;
+            return Some(Path::new(std::ffi::OsStr::from_bytes(path)).to_owned());
+        }
+    }
+    None
+}
