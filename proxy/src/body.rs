@@ -11,12 +11,14 @@ use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use nono_audit::{Outcome, Recorder};
 
+use crate::error::Malformed;
 use crate::exchange::Peer;
+use crate::headers::is_of_head;
 use crate::idle::Idle;
 use crate::layers::limit::Place;
 use crate::scrub::Scrubber;
-use crate::server::framing::{BAD_TRAILER, is_of_head};
 use crate::server::gate::Fault;
+use crate::server::http1::{Handover, Intake};
 use crate::upstream::{Cut, Payload};
 
 /// A body on its way. An enum and not a boxed trait object, so that a frame costs no virtual
@@ -28,8 +30,8 @@ pub(crate) struct Body {
     tap: Tap,
     /// The exchange's place among those that may run at once; free when the body ends.
     place: Option<Place>,
-    /// Lets the connection's next request in when the body ends.
-    peer: Option<Waiting>,
+    /// Shows, until the body ends, that the client's connection is in use.
+    peer: Option<Arc<Peer>>,
     /// What the record says when this body ended as it should.
     outcome: Outcome,
 }
@@ -56,8 +58,10 @@ struct Stream {
 /// Who reads it there.
 #[derive(Debug)]
 enum Wire {
-    /// The library: from a client, or over HTTP/2.
+    /// The library: over HTTP/2.
     Library(Incoming),
+    /// From a client over HTTP/1.1.
+    Client(Intake),
     /// From an upstream over HTTP/1.1. Boxed to keep the bodies of requests small.
     Upstream(Box<Payload>),
 }
@@ -70,7 +74,7 @@ enum Tap {
     /// To the client.
     Response(ResponseTap),
     /// To the client, but the exchange goes on after it as a tunnel, which ends the record.
-    Tunnel,
+    Tunnel(Handover),
 }
 
 /// Ends the record of a response whose body is dropped before its end.
@@ -83,28 +87,18 @@ impl Drop for ResponseTap {
     }
 }
 
-/// The connection that waits for a body's end; it goes on however the body ends.
-#[derive(Debug)]
-struct Waiting(Arc<Peer>);
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.0.gate.release();
-    }
-}
-
 /// Why a body ended before its end.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BodyError {
-    /// The client's connection failed, or the upstream's over HTTP/2.
+    /// The connection failed, over HTTP/2.
     #[error(transparent)]
     Library(#[from] hyper::Error),
     /// The upstream's failed.
     #[error(transparent)]
     Upstream(#[from] Cut),
-    /// It ends with a trailer that may not be one; the connection knows.
-    #[error("a trailer may not be one")]
-    Trailer,
+    /// The client left, or what it sent is no body; its gate knows which.
+    #[error("the client did not send it whole")]
+    Client,
     /// Nothing came for too long.
     #[error("nothing came for too long")]
     Idle,
@@ -118,7 +112,7 @@ impl BodyError {
             Self::Upstream(Cut::Request(error)) if matches!(**error, Self::Idle) => {
                 Outcome::Timeout
             }
-            Self::Trailer | Self::Upstream(Cut::Request(_)) => Outcome::ClientAbort,
+            Self::Client | Self::Upstream(Cut::Request(_)) => Outcome::ClientAbort,
             Self::Library(_) | Self::Upstream(_) => Outcome::UpstreamAbort,
         }
     }
@@ -140,6 +134,11 @@ impl Body {
         Self { outcome, ..Self::new(Source::Full(bytes.into())) }
     }
 
+    /// The body of a request over HTTP/1.1.
+    pub(crate) fn intake(intake: Intake) -> Self {
+        Self::of(Wire::Client(intake))
+    }
+
     /// The body of a message that the library reads.
     pub(crate) fn incoming(incoming: Incoming) -> Self {
         Self::of(Wire::Library(incoming))
@@ -154,9 +153,21 @@ impl Body {
         Self::new(Source::Wire(Stream { wire, idle: None, scrubber: None, trailers: None }))
     }
 
-    /// The empty body of the response that opens a tunnel.
-    pub(crate) fn tunnel() -> Self {
-        Self { tap: Tap::Tunnel, ..Self::empty() }
+    /// The empty body of the response that opens a tunnel, to which `handover` gives the client's
+    /// side.
+    pub(crate) fn tunnel(handover: Handover) -> Self {
+        Self { tap: Tap::Tunnel(handover), ..Self::empty() }
+    }
+
+    /// What waits for the client's side, if this is the body of a response that opens a tunnel.
+    pub(crate) fn take_handover(&mut self) -> Option<Handover> {
+        match std::mem::replace(&mut self.tap, Tap::None) {
+            Tap::Tunnel(handover) => Some(handover),
+            tap => {
+                self.tap = tap;
+                None
+            }
+        }
     }
 
     /// As the body of a response to `HEAD`, which has only a length; returns it.
@@ -200,20 +211,16 @@ impl Body {
 
     /// Counts this response body into `recorder` and ends the record with it.
     pub(crate) fn tap_response(&mut self, recorder: Arc<Recorder>) {
-        if !matches!(self.tap, Tap::Tunnel) {
+        if !matches!(self.tap, Tap::Tunnel(_)) {
             self.tap = Tap::Response(ResponseTap(recorder));
             self.settle_if_done();
         }
     }
 
-    /// As the body of the response that the connection of `peer` waits for.
-    pub(crate) fn guarded_by(mut self, peer: Arc<Peer>) -> Self {
-        if matches!(self.tap, Tap::Tunnel) {
-            peer.gate.switch();
-        } else {
-            self.peer = Some(Waiting(peer));
-            self.settle_if_done();
-        }
+    /// As the body of the response that `peer` waits for.
+    pub(crate) fn held_for(mut self, peer: Arc<Peer>) -> Self {
+        self.peer = Some(peer);
+        self.settle_if_done();
         self
     }
 
@@ -221,7 +228,7 @@ impl Body {
         match &self.tap {
             Tap::Request(recorder, _) => recorder.add_bytes_in(bytes),
             Tap::Response(tap) => tap.0.add_bytes_out(bytes),
-            Tap::None | Tap::Tunnel => {}
+            Tap::None | Tap::Tunnel(_) => {}
         }
     }
 
@@ -231,7 +238,7 @@ impl Body {
         let Some(inside) = &peer.inside else { return false };
         let is_bad = trailers.keys().any(|name| is_of_head(name, &inside.shared.key_headers));
         if is_bad {
-            peer.gate.blame(Fault::Malformed(BAD_TRAILER));
+            peer.gate.blame(Fault::Malformed(Malformed::TRAILER));
         }
         is_bad
     }
@@ -249,7 +256,7 @@ impl Body {
         match &self.tap {
             Tap::Response(tap) => tap.0.finish(outcome),
             Tap::Request(_, peer) if outcome == Outcome::Timeout => peer.gate.blame(Fault::Rested),
-            Tap::Request(..) | Tap::None | Tap::Tunnel => {}
+            Tap::Request(..) | Tap::None | Tap::Tunnel(_) => {}
         }
         self.place = None;
         self.peer = None;
@@ -277,7 +284,7 @@ impl http_body::Body for Body {
         if let Poll::Ready(Some(Ok(frame))) = &polled
             && frame.trailers_ref().is_some_and(|trailers| this.refuses(trailers))
         {
-            polled = Poll::Ready(Some(Err(BodyError::Trailer)));
+            polled = Poll::Ready(Some(Err(BodyError::Client)));
         }
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
@@ -318,6 +325,7 @@ impl Wire {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self {
             Self::Library(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::Library),
+            Self::Client(body) => body.poll_frame(cx),
             Self::Upstream(body) => body.poll_frame(cx).map_err(BodyError::Upstream),
         }
     }
@@ -325,6 +333,7 @@ impl Wire {
     fn is_end(&self) -> bool {
         match self {
             Self::Library(body) => body.is_end_stream(),
+            Self::Client(body) => body.is_end(),
             Self::Upstream(body) => body.is_end(),
         }
     }
@@ -332,6 +341,7 @@ impl Wire {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Library(body) => body.size_hint(),
+            Self::Client(body) => body.size_hint(),
             Self::Upstream(body) => body.size_hint(),
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
+use tokio::sync::oneshot;
 
 use crate::body::Body;
 use crate::error::Refusal;
@@ -20,7 +21,7 @@ use crate::upstream::Opened;
 /// # Errors
 /// As of [`crate::upstream::Upstream::dial`].
 pub(crate) async fn open(worker: &Worker, exchange: Exchange<Ready>) -> Answer {
-    let Exchange { mut request, recorder, place, stage: Ready { way, reach }, .. } = exchange;
+    let Exchange { recorder, place, stage: Ready { way, reach }, .. } = exchange;
     // Reserved before anything happens, as the place for the record of its end.
     if !recorder.reserve_opening() {
         return Err(Refusal::LogFull.into());
@@ -28,9 +29,9 @@ pub(crate) async fn open(worker: &Worker, exchange: Exchange<Ready>) -> Answer {
     let io = worker.upstream.dial(way.target(), reach).await?;
     recorder.note(|record| record.upstream_addr = io.peer_addr().ok());
     recorder.opened(StatusCode::OK.as_u16());
-    let client = hyper::upgrade::on(&mut *request);
+    let (handover, client) = oneshot::channel();
     worker.relay(client, Opened { io, early: Bytes::new() }, recorder, place);
-    Ok(Response::new(Body::tunnel()))
+    Ok(Response::new(Body::tunnel(handover)))
 }
 
 /// Ends the tunnel to `target` that `exchange` asks for here. The place among what may run is
@@ -40,9 +41,9 @@ pub(crate) fn intercept(
     exchange: Exchange<Ready>,
     target: Target,
 ) -> Response<Body> {
-    let Exchange { mut request, recorder, peer, .. } = exchange;
+    let Exchange { recorder, peer, .. } = exchange;
     let inside = Inside::new(target, &recorder, Arc::clone(&worker.shared));
-    let client = hyper::upgrade::on(&mut *request);
+    let (handover, client) = oneshot::channel();
     intercept::begin(worker, client, inside, Arc::clone(&peer.address), recorder);
-    Response::new(Body::tunnel())
+    Response::new(Body::tunnel(handover))
 }

@@ -71,6 +71,23 @@ pub(crate) enum Refusal {
     TokenMisplaced,
 }
 
+/// What is wrong with a request as a piece of HTTP, and the status that says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Malformed {
+    pub(crate) status: u16,
+    pub(crate) reason: &'static str,
+}
+
+impl Malformed {
+    /// For trailers that [`crate::headers::is_of_head`].
+    pub(crate) const TRAILER: Self = Self::bad("a trailer is a field that only a head may have");
+
+    /// For what can be read in no way, or in more than one.
+    pub(crate) const fn bad(reason: &'static str) -> Self {
+        Self { status: 400, reason }
+    }
+}
+
 /// What went wrong on the way to the upstream, or there.
 #[derive(Debug)]
 pub(crate) enum Upstream {

@@ -9,11 +9,13 @@ use std::time::Duration;
 use http::header::CONTENT_LENGTH;
 use http::{Response, StatusCode, Version};
 use nono_audit::Recorder;
+use tokio::sync::oneshot;
 
 use crate::body::Body;
 use crate::error::{Error, Refusal, Upstream as Failure};
 use crate::exchange::{Exchange, Peer, Ready};
 use crate::headers::{asks_upgrade, strip_hop_by_hop, strip_switching};
+use crate::http1::fields;
 use crate::idle::{Idle, Timer};
 use crate::layers::Answer;
 use crate::leaf::Worker;
@@ -28,13 +30,13 @@ use crate::upstream::{Answered, Destination};
 /// address that may not be reached.
 pub(crate) async fn send(worker: &Worker, exchange: Exchange<Ready>) -> Answer {
     let Exchange { mut request, recorder, peer, place, stage: Ready { way, reach } } = exchange;
-    let client = asks_upgrade(request.headers()).then(|| hyper::upgrade::on(&mut *request));
-    if client.is_some() && !recorder.reserve_opening() {
+    let asks_upgrade = asks_upgrade(request.headers());
+    if asks_upgrade && !recorder.reserve_opening() {
         return Err(Refusal::LogFull.into());
     }
     let limits = &worker.shared.settings.limits;
     request.body_mut().limit_idle(limits.idle);
-    let destination = Destination::new(way, reach, client.is_some())?;
+    let destination = Destination::new(way, reach, asks_upgrade)?;
     let knows_interim = request.version() == Version::HTTP_11;
     let mut interim = |head: &Response<()>| {
         if knows_interim {
@@ -54,8 +56,8 @@ pub(crate) async fn send(worker: &Worker, exchange: Exchange<Ready>) -> Answer {
         .await
         .inspect(|_| *peer.gate.timer() = patience.idle.into_timer())?
     };
-    match (answered, client) {
-        (Answered::Response(mut response), _) => {
+    match answered {
+        Answered::Response(mut response) => {
             *response.version_mut() = Version::HTTP_11;
             response.body_mut().limit_idle(limits.idle);
             scrub(&destination, &mut response);
@@ -63,15 +65,16 @@ pub(crate) async fn send(worker: &Worker, exchange: Exchange<Ready>) -> Answer {
             response.body_mut().hold_place(place);
             Ok(response)
         }
-        (Answered::Switched(head, server), Some(client)) => {
-            let mut response = head.map(|()| Body::tunnel());
+        Answered::Switched(head, server) if asks_upgrade => {
+            let (handover, client) = oneshot::channel();
+            let mut response = head.map(|()| Body::tunnel(handover));
             scrub(&destination, &mut response);
             strip_switching(response.headers_mut());
             recorder.opened(StatusCode::SWITCHING_PROTOCOLS.as_u16());
             worker.relay(client, server, recorder, place);
             Ok(response)
         }
-        (Answered::Switched(..), None) => {
+        Answered::Switched(..) => {
             Err(Failure::BadResponse("it switched protocols unasked".into()).into())
         }
     }
@@ -102,12 +105,7 @@ fn relay_interim(interim: &Response<()>, peer: &Peer, route: Option<&Arc<Route>>
     // It has no body, whatever it says (RFC 9110 §8.6).
     headers.remove(CONTENT_LENGTH);
     let mut head = format!("HTTP/1.1 {}\r\n", interim.status()).into_bytes();
-    for (name, value) in &headers {
-        head.extend_from_slice(name.as_str().as_bytes());
-        head.extend_from_slice(b": ");
-        head.extend_from_slice(value.as_bytes());
-        head.extend_from_slice(b"\r\n");
-    }
+    fields::put(&mut head, &headers);
     head.extend_from_slice(b"\r\n");
     match route.and_then(|route| route.loaded()) {
         Some(loaded) => peer.gate.interim(&scrub::bytes(&loaded, head)),

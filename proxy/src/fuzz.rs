@@ -4,11 +4,11 @@
 use http::Method;
 
 use crate::allowlist::{HostPattern, HostSet};
-use crate::layers::authenticate::KEY_HEADERS;
 use crate::target::Target;
 use crate::upstream::whole;
-use crate::{path, server::framing};
+use crate::{path, server};
 
+pub use crate::server::http1::whole::WholeRequest;
 pub use crate::upstream::whole::Whole;
 
 /// The canonical `host:port` of an authority.
@@ -29,20 +29,13 @@ pub fn ambiguity(path: &str) -> Option<&'static str> {
     path::ambiguity(path)
 }
 
-/// How many bytes the request at the start of `bytes` has, when its body comes in pieces of
-/// `size`; `None` if it is not whole.
+/// The request at the start of `bytes`, when they come in pieces of `size`; `None` if it is not
+/// whole.
 ///
 /// # Errors
 /// The status with which it is refused.
-pub fn request(bytes: &[u8], size: usize) -> Result<Option<usize>, u16> {
-    let Some(head) = framing::head(bytes).map_err(|malformed| malformed.status)? else {
-        return Ok(None);
-    };
-    let (mut length, mut body) = (head.length, head.body);
-    for piece in bytes.get(length..).unwrap_or_default().chunks(size.max(1)) {
-        length += body.advance(piece, &KEY_HEADERS).map_err(|malformed| malformed.status)?;
-    }
-    Ok((body == framing::Framing::Done).then_some(length))
+pub fn request(bytes: &[u8], size: usize) -> Result<Option<WholeRequest>, u16> {
+    server::http1::whole::read(bytes, size).map_err(|malformed| malformed.status)
 }
 
 /// The response, to `HEAD` or not, at the start of `bytes`, when they come in pieces of `size`;

@@ -2,7 +2,10 @@
 //! are said anew on the next one.
 
 use http::Version;
-use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue, TE, UPGRADE};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE,
+    UPGRADE,
+};
 
 /// Fields that make some servers take a request for one with another method: what endpoint rules
 /// judged would not be what the server does.
@@ -26,6 +29,15 @@ pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
             | "transfer-encoding"
             | "upgrade"
     )
+}
+
+/// Whether a field must not be a trailer (RFC 9110 §6.5.1), because it is of a kind that is judged
+/// in the head, or is one of `key_headers`: some servers would take it from behind the body as well.
+pub(crate) fn is_of_head(name: &HeaderName, key_headers: &[HeaderName]) -> bool {
+    is_hop_by_hop(name)
+        || key_headers.contains(name)
+        || METHOD_OVERRIDES.contains(name)
+        || [HOST, CONTENT_LENGTH, COOKIE, EXPECT].contains(name)
 }
 
 /// Removes the fields of this connection, those that `Connection` names included.

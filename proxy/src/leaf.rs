@@ -7,6 +7,7 @@ use futures_util::future::BoxFuture;
 use http::Response;
 use nono_audit::Recorder;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
@@ -15,6 +16,7 @@ use crate::error::Error;
 use crate::exchange::{Exchange, Ready, Way};
 use crate::layers::Answer;
 use crate::layers::limit::{Limit, Place};
+use crate::server::http1::Socket;
 use crate::stack::Shared;
 use crate::upstream::{Opened, Upstream};
 use crate::{connect, forward, tunnel};
@@ -39,7 +41,7 @@ impl Worker {
     /// that gives the place back and then ends the record.
     pub(crate) fn relay<T>(
         &self,
-        client: hyper::upgrade::OnUpgrade,
+        client: oneshot::Receiver<Opened<Socket>>,
         server: Opened<T>,
         recorder: Arc<Recorder>,
         place: Option<Place>,

@@ -33,6 +33,7 @@ mod stack;
 
 mod body;
 mod exchange;
+mod http1;
 mod idle;
 mod layers;
 

@@ -4,10 +4,8 @@
 //! One acceptor rather than a listener per worker: the load is even also with few connections,
 //! and no other process of the same user can join the port and receive session tokens.
 
-mod departure;
-pub(crate) mod framing;
 pub(crate) mod gate;
-pub(crate) mod guard;
+pub(crate) mod http1;
 pub(crate) mod http2;
 mod overflow;
 
@@ -17,31 +15,23 @@ use std::sync::Arc;
 use std::thread::{Builder as ThreadBuilder, JoinHandle};
 use std::time::Duration;
 
-use http::Request;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use rustix::net::{Shutdown, SocketFlags, acceptfrom_with, shutdown};
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::io::{AsyncRead, AsyncWrite, Interest};
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder as RuntimeBuilder, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::timeout;
 use tokio_util::sync::DropGuard;
 use tokio_util::task::TaskTracker;
-use tower::ServiceExt as _;
 
-use crate::body::Body;
-use crate::exchange::{Arrival, Peer};
+use crate::exchange::Peer;
 use crate::layers::limit::Limit;
 use crate::leaf::{Leaf, Worker};
 use crate::stack::{HttpService, Shared, stack};
 use crate::upstream::Upstream;
 
-use departure::Watch;
-use guard::Guard;
+use http1::Socket;
 
 /// Connections accepted but not yet taken by their worker; more wait in the kernel's queue.
 const BACKLOG: usize = 256;
@@ -195,29 +185,6 @@ async fn serve<S: HttpService>(shared: Arc<Shared>, stack: S, accepted: Accepted
     };
     // Events of a stream must not wait for more bytes; failing costs only latency.
     let _ = stream.set_nodelay(true);
-    serve_http1(shared, stack, stream, Arc::new(Peer::new(peer.to_string().into()))).await;
-}
-
-/// Serves the HTTP/1.1 requests that come from `peer` on `io`.
-pub(crate) async fn serve_http1<S, T>(shared: Arc<Shared>, stack: S, io: T, peer: Arc<Peer>)
-where
-    S: HttpService,
-    T: AsyncRead + AsyncWrite + Watch + Unpin + Send + 'static,
-{
-    let guard = Guard::new(io, Arc::clone(&peer), Arc::clone(&shared));
-    let service = service_fn(|request: Request<Incoming>| {
-        let arrival =
-            Arrival { request: Box::new(request.map(Body::incoming)), peer: Arc::clone(&peer) };
-        let answered = stack.clone().oneshot(arrival);
-        let peer = Arc::clone(&peer);
-        async move { answered.await.map(|response| response.map(|body| body.guarded_by(peer))) }
-    });
-    let connection =
-        http1::Builder::new().serve_connection(TokioIo::new(guard), service).with_upgrades();
-    let mut connection = std::pin::pin!(connection);
-    // How it ended is in the records of its exchanges.
-    if shared.drain.run_until_begun(connection.as_mut()).await.is_none() {
-        connection.as_mut().graceful_shutdown();
-        shared.cut.run_until_cancelled(connection).await;
-    }
+    let peer = Arc::new(Peer::new(peer.to_string().into()));
+    http1::serve(shared, stack, Socket::Plain(stream), peer).await;
 }

@@ -8,14 +8,14 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use nono_audit::{Outcome, Recorder};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::oneshot;
 use tokio_util::io::poll_read_buf;
 use tokio_util::sync::CancellationToken;
 
 use crate::idle::Idle;
+use crate::server::http1::Socket;
 use crate::upstream::Opened;
 
 /// The buffer of one direction at first: most tunnels carry little, and there can be many.
@@ -27,7 +27,7 @@ const LARGE: u64 = LARGE_BUFFER as u64;
 
 /// Runs the tunnel, and says how it ended. It is cut when nothing passes for `idle`.
 pub(crate) async fn run<T>(
-    client: OnUpgrade,
+    client: oneshot::Receiver<Opened<Socket>>,
     server: Opened<T>,
     recorder: &Recorder,
     idle: Duration,
@@ -36,11 +36,12 @@ pub(crate) async fn run<T>(
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    // What the client sent right behind its request is in the upgraded stream's buffer.
-    let Ok(client) = client.await else { return Outcome::ClientAbort };
-    let mut client = TokioIo::new(client);
-    let Opened { io: mut server, early } = server;
-    let (mut up, mut down) = (Flow::new(Bytes::new()), Flow::new(early));
+    // It left before its connection was a tunnel.
+    let Ok(Opened { io: mut client, early: sent }) = client.await else {
+        return Outcome::ClientAbort;
+    };
+    let Opened { io: mut server, early: received } = server;
+    let (mut up, mut down) = (Flow::new(sent), Flow::new(received));
     let mut idle = Idle::new(idle);
     let relayed = poll_fn(|cx| {
         let sent = up.poll(cx, &mut client, &mut server, |n| recorder.add_bytes_in(n));

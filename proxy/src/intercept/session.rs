@@ -4,12 +4,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use bytes::{Bytes, BytesMut};
-use hyper::upgrade::{OnUpgrade, Parts};
-use hyper_util::rt::TokioIo;
 use nono_audit::{AuthMechanism, AuthOutcome, Decision, DenialCategory, Outcome, Recorder};
 use rustls::server::Acceptor;
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -17,10 +15,11 @@ use tokio_rustls::server::TlsStream;
 use super::{Interception, Rewind};
 use crate::exchange::Peer;
 use crate::leaf::{Leaf, Worker};
-use crate::server::guard::Guard;
-use crate::server::{http2, serve_http1};
+use crate::server::http1::{self, Socket};
+use crate::server::http2;
 use crate::stack::{Shared, stack};
 use crate::target::{Target, parse_host};
+use crate::upstream::Opened;
 
 /// What is known of every request inside a tunnel.
 #[derive(Debug)]
@@ -61,7 +60,7 @@ type Secured = TlsStream<Rewind<TcpStream>>;
 /// each request inside has one of its own.
 pub(crate) fn begin(
     worker: &Arc<Worker>,
-    client: OnUpgrade,
+    client: oneshot::Receiver<Opened<Socket>>,
     inside: Inside,
     address: Arc<str>,
     recorder: Arc<Recorder>,
@@ -72,7 +71,7 @@ pub(crate) fn begin(
 
 async fn run(
     worker: Arc<Worker>,
-    client: OnUpgrade,
+    client: oneshot::Receiver<Opened<Socket>>,
     inside: Inside,
     address: Arc<str>,
     recorder: Arc<Recorder>,
@@ -105,7 +104,7 @@ fn refuse(recorder: &Recorder, why: &dyn std::fmt::Display, outcome: Outcome) {
 /// in the handshake is told so once it asks for something, in words.
 async fn accept(
     interception: &Interception,
-    client: OnUpgrade,
+    client: oneshot::Receiver<Opened<Socket>>,
     mut inside: Inside,
 ) -> io::Result<(Secured, Inside)> {
     let stream = plain(client).await?;
@@ -118,15 +117,13 @@ async fn accept(
 }
 
 /// The client's socket, with what came right behind its `CONNECT`.
-async fn plain(client: OnUpgrade) -> io::Result<Rewind<TcpStream>> {
-    let upgraded = client.await.map_err(io::Error::other)?;
-    let Parts { io, read_buf, .. } = upgraded
-        .downcast::<TokioIo<Guard<TcpStream>>>()
-        .map_err(|_| io::Error::other("it came on no plain connection"))?;
-    let (io, held) = io.into_inner().into_parts();
-    let mut early = BytesMut::from(read_buf);
-    early.unsplit(held);
-    Ok(Rewind::new(Bytes::from(early), io))
+async fn plain(client: oneshot::Receiver<Opened<Socket>>) -> io::Result<Rewind<TcpStream>> {
+    match client.await.map_err(io::Error::other)? {
+        Opened { io: Socket::Plain(io), early } => Ok(Rewind::new(early, io)),
+        Opened { io: Socket::Secured(_), .. } => {
+            Err(io::Error::other("it came on no plain connection"))
+        }
+    }
 }
 
 /// Serves the requests inside with the same stack as those outside.
@@ -137,6 +134,7 @@ async fn serve(worker: Arc<Worker>, stream: Secured, inside: Arc<Inside>, addres
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
         http2::serve(shared, stack, stream, inside, address).await;
     } else {
-        serve_http1(shared, stack, stream, Arc::new(Peer::inside(address, inside))).await;
+        let socket = Socket::Secured(Box::new(stream));
+        http1::serve(shared, stack, socket, Arc::new(Peer::inside(address, inside))).await;
     }
 }

@@ -13,7 +13,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
 use http::header::{
     CONTENT_TYPE, HeaderName, HeaderValue, PROXY_AUTHENTICATE, RETRY_AFTER, WWW_AUTHENTICATE,
 };
@@ -24,9 +23,8 @@ use serde_json::json;
 use tower::{Layer, Service};
 
 use crate::body::Body;
-use crate::error::{Error, Refusal};
+use crate::error::{Error, Malformed, Refusal};
 use crate::exchange::{Exchange, Peer, Received};
-use crate::server::framing::Malformed;
 use crate::server::gate::Fault;
 
 use table::Row;
@@ -123,17 +121,17 @@ fn respond(error: &Error, recorder: &Recorder, peer: &Peer) -> Response<Body> {
 }
 
 /// The bytes of the answer to what cannot be understood as a request.
-pub(crate) fn malformed(status: u16, reason: &'static str, recorder: Option<&Recorder>) -> Bytes {
-    last_words(&Row::malformed(status, reason), recorder)
+pub(crate) fn malformed(malformed: Malformed, recorder: Option<&Recorder>) -> Vec<u8> {
+    last_words(&Row::malformed(malformed.status, malformed.reason), recorder)
 }
 
 /// The bytes of the answer to a connection for which there is no place.
-pub(crate) fn no_socket(recorder: Option<&Recorder>) -> Bytes {
+pub(crate) fn no_socket(recorder: Option<&Recorder>) -> Vec<u8> {
     last_words(&Row::no_socket(), recorder)
 }
 
 /// A whole response that ends its connection, with its record.
-fn last_words(row: &Row, recorder: Option<&Recorder>) -> Bytes {
+fn last_words(row: &Row, recorder: Option<&Recorder>) -> Vec<u8> {
     let request_id = recorder.map(|recorder| recorder.id().to_string()).unwrap_or_default();
     let mut head = format!(
         "HTTP/1.1 {}\r\ncontent-type: application/json\r\nconnection: close\r\nproxy-status: {}\r\n",
@@ -150,7 +148,7 @@ fn last_words(row: &Row, recorder: Option<&Recorder>) -> Bytes {
         recorder.note(|record| record.status = Some(row.status.as_u16()));
         recorder.finish(row.outcome);
     }
-    head.into()
+    head.into_bytes()
 }
 
 /// The answer to a request for which no place is left in the audit log, and so no record.

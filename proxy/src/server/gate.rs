@@ -1,28 +1,27 @@
-//! What the guard of a connection and the exchanges on it tell each other.
+//! What a client's connection and the exchange on it tell each other.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Context;
 
 use bytes::BytesMut;
 use futures_util::task::AtomicWaker;
 
-use super::framing::Malformed;
+use crate::error::Malformed;
 use crate::idle::Timer;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
-    phase: AtomicU8,
-    /// Why the body of the request that was passed on has no end.
+    /// Why the body of the running request has no end.
     fault: Mutex<Option<Fault>>,
-    /// Interim responses that wait to be written before the next bytes of the library's.
+    /// Interim responses that wait to be written.
     interim: Mutex<BytesMut>,
-    /// Whether any came for the request that runs.
+    /// Whether there are any; most requests have none.
     has_interim: AtomicBool,
     /// The timer that waits for responses, between two exchanges.
     timer: Mutex<Option<Timer>>,
-    /// The connection's task, which also runs its exchange.
+    /// The task of the connection.
     waker: AtomicWaker,
 }
 
@@ -37,22 +36,7 @@ pub(crate) enum Fault {
     Rested,
 }
 
-/// Between exchanges.
-pub(super) const IDLE: u8 = 0;
-/// A request was passed on; its response has not ended.
-pub(super) const BUSY: u8 = 1;
-/// The connection is a tunnel now.
-pub(super) const SWITCHED: u8 = 2;
-
 impl Gate {
-    /// The response has ended; a request that waits behind it comes next.
-    pub(crate) fn release(&self) {
-        let busy = self.phase.compare_exchange(BUSY, IDLE, Ordering::AcqRel, Ordering::Relaxed);
-        if busy.is_ok() {
-            self.waker.wake();
-        }
-    }
-
     /// Why the body of the running request has no end, if so.
     pub(crate) fn fault(&self) -> Option<Fault> {
         *self.fault.lock().unwrap_or_else(PoisonError::into_inner)
@@ -63,16 +47,21 @@ impl Gate {
         *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
     }
 
-    /// The connection stops being HTTP with this response.
-    pub(crate) fn switch(&self) {
-        self.phase.store(SWITCHED, Ordering::Release);
-    }
-
     /// Writes `head` to the client before the response that is due.
     pub(crate) fn interim(&self, head: &[u8]) {
         self.lock_interim().extend_from_slice(head);
-        self.has_interim.store(true, Ordering::Relaxed);
-        self.waker.wake();
+        self.has_interim.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Takes the interim responses that wait.
+    pub(super) fn take_interim(&self) -> Option<BytesMut> {
+        let has_some = self.has_interim.load(Ordering::Acquire);
+        has_some.then(|| {
+            let mut interim = self.lock_interim();
+            self.has_interim.store(false, Ordering::Release);
+            interim.split()
+        })
     }
 
     /// Where a timer waits for the next exchange.
@@ -80,26 +69,17 @@ impl Gate {
         self.timer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether any came for the request that runs; most requests have none.
-    pub(super) fn has_interim(&self) -> bool {
-        self.has_interim.load(Ordering::Relaxed)
-    }
-
     /// Names the task to wake when something changes.
     pub(super) fn register(&self, cx: &Context<'_>) {
         self.waker.register(cx.waker());
     }
 
-    pub(super) fn occupy(&self) {
-        self.has_interim.store(false, Ordering::Relaxed);
-        self.phase.store(BUSY, Ordering::Release);
+    /// Wakes that task.
+    pub(super) fn wake(&self) {
+        self.waker.wake();
     }
 
-    pub(super) fn phase(&self) -> u8 {
-        self.phase.load(Ordering::Acquire)
-    }
-
-    pub(super) fn lock_interim(&self) -> MutexGuard<'_, BytesMut> {
+    fn lock_interim(&self) -> MutexGuard<'_, BytesMut> {
         // A panic cannot leave it half-written: every change is one call.
         self.interim.lock().unwrap_or_else(PoisonError::into_inner)
     }

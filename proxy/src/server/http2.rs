@@ -65,7 +65,7 @@ pub(crate) async fn serve<S, T>(
         let arrival = Arrival { request: Box::new(request), peer: Arc::clone(&peer) };
         let answered = stack.clone().oneshot(arrival);
         // Held until the body ends, which tells that the request runs.
-        async move { answered.await.map(|response| response.map(|body| body.guarded_by(peer))) }
+        async move { answered.await.map(|response| response.map(|body| body.held_for(peer))) }
     });
     let mut connection = pin!(builder().serve_connection(TokioIo::new(io), service));
     let serving = async {

@@ -7,10 +7,8 @@
 //! readers could end in two ways (RFC 9112 §6.3), and all that the library's own client refuses;
 //! `agreement.rs` compares the two.
 
-mod chunks;
 mod head;
 mod payload;
-mod read;
 mod upload;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod whole;
@@ -31,10 +29,11 @@ use tokio::net::TcpStream;
 use super::{Destination, Opened};
 use crate::body::Body;
 use crate::error::Upstream as Failure;
+use crate::http1::{Stopped, read};
 
 use head::Head;
 pub(crate) use payload::{Cut, Payload};
-use upload::Upload;
+use upload::{Upload, upload};
 
 /// What a connection reads and writes: TCP, or TLS on it.
 pub(crate) type Io = TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>;
@@ -91,7 +90,7 @@ impl Connection {
         let is_safe_to_repeat = request.method().is_idempotent() && is_empty(request.body());
         let mut exchange = Exchange {
             io: self.io,
-            upload: Some(Upload::new(to, request)),
+            upload: Some(upload(to, request)),
             came: BytesMut::new(),
             interims: 0,
             write_error: None,
@@ -168,8 +167,8 @@ impl Exchange {
         match upload.poll(&mut *self.io, cx) {
             Poll::Pending => return Ok(()),
             Poll::Ready(Ok(())) => {}
-            Poll::Ready(Err(upload::Stopped::Body(_))) => return Err(Failure::RequestCut),
-            Poll::Ready(Err(upload::Stopped::Write(error))) => self.write_error = Some(error),
+            Poll::Ready(Err(Stopped::Body(_))) => return Err(Failure::RequestCut),
+            Poll::Ready(Err(Stopped::Write(error))) => self.write_error = Some(error),
         }
         self.upload = None;
         Ok(())

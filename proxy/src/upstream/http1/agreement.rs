@@ -29,10 +29,10 @@ const STRICTER: &[&str] = &[
     "it sent too many interim responses",
     "its response has more than 128 header fields",
     "the head of its response is too long",
-    "the size of a chunk of its response is not a number",
-    "the size of a chunk of its response is too long",
-    "the trailers of its response are not header fields",
-    "the trailers of its response are too long",
+    "the size of a chunk is not a number",
+    "the line of a chunk's size is too long",
+    "its trailers are not header fields",
+    "its trailers are too long",
 ];
 
 fn pieces() -> impl Strategy<Value = Vec<u8>> {

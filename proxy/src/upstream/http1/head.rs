@@ -5,11 +5,8 @@ use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, TRANSFER_E
 use http::{HeaderValue, Method, Response, StatusCode};
 use hyper::ext::ReasonPhrase;
 
-use super::chunks::Chunks;
 use crate::headers::has_token;
-
-/// The longest head that is read.
-const HEAD_LIMIT: usize = 64 * 1024;
+use crate::http1::{Chunks, Framing, HEAD_LIMIT, fields, number};
 
 /// The most fields in a head.
 const FIELD_LIMIT: usize = 128;
@@ -21,16 +18,6 @@ pub(super) struct Head {
     pub(super) body: Framing,
     /// Whether the connection stays open behind the body.
     pub(super) is_persistent: bool,
-}
-
-/// How much of a response's body is still to come.
-#[derive(Debug)]
-pub(super) enum Framing {
-    /// So many bytes.
-    Sized(u64),
-    Chunked(Chunks),
-    /// All until the connection closes.
-    Open,
 }
 
 /// Takes the head of a response to `method` off the start of `bytes`; `None` if it is not whole.
@@ -56,33 +43,14 @@ pub(super) fn parse(bytes: &mut BytesMut, method: &Method) -> Result<Option<Head
     // A copy: values that are kept for long would keep all else that was read with them.
     let text = Bytes::copy_from_slice(&bytes[..length]);
     let mut said = Said { is_http_11: parsed.version == Some(1), ..Said::default() };
-    let headers = headers(bytes, &text, parsed.headers, &mut said)?;
+    let wrong = "a header field of its response is not one";
+    let note = |name: &HeaderName, value: &HeaderValue| said.note(name, value);
+    let headers = fields::collect(parsed.headers, bytes, &text, wrong, note)?;
     let response = response(parsed.code, &text, headers)?;
     let body = said.framing(method, response.status())?;
     let is_persistent = !matches!(body, Framing::Open) && said.is_persistent(response.headers());
     bytes.advance(length);
     Ok(Some(Head { response, body, is_persistent }))
-}
-
-/// The `fields`, parsed from `bytes`, with values that are parts of `text`, its copy.
-fn headers(
-    bytes: &[u8],
-    text: &Bytes,
-    fields: &[httparse::Header<'_>],
-    said: &mut Said,
-) -> Result<HeaderMap, &'static str> {
-    let begin = bytes.as_ptr().addr();
-    let mut headers = HeaderMap::with_capacity(fields.len());
-    for field in fields {
-        let wrong = "a header field of its response is not one";
-        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| wrong)?;
-        let at = field.value.as_ptr().addr() - begin;
-        let value = text.slice(at..at + field.value.len());
-        let value = HeaderValue::from_maybe_shared(value).map_err(|_| wrong)?;
-        said.note(&name, &value)?;
-        headers.append(name, value);
-    }
-    Ok(headers)
 }
 
 fn response(
@@ -147,8 +115,8 @@ impl Said {
             || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         match (self.is_chunked, self.length) {
             (true, Some(_)) => Err("it sent both Content-Length and Transfer-Encoding"),
-            _ if has_none => Ok(Framing::Sized(0)),
-            (true, None) => Ok(Framing::Chunked(Chunks::default())),
+            _ if has_none => Ok(Framing::DONE),
+            (true, None) => Ok(Framing::Chunked(Chunks::padded())),
             (false, Some(length)) => Ok(Framing::Sized(length)),
             (false, None) => Ok(Framing::Open),
         }
@@ -159,13 +127,6 @@ impl Said {
         let asks = |option| self.names_connection && has_token(headers, &CONNECTION, option);
         !asks(b"close".as_slice()) && (self.is_http_11 || asks(b"keep-alive"))
     }
-}
-
-fn number(digits: &[u8]) -> Option<u64> {
-    // Digits alone: `+5` is a number to some parsers. And none that is negative to some.
-    let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-    let number: i64 = std::str::from_utf8(digits).ok().filter(|_| is_number)?.parse().ok()?;
-    number.try_into().ok()
 }
 
 fn explain(error: httparse::Error) -> &'static str {

@@ -10,11 +10,10 @@ use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, ReadBuf, ReadHalf, WriteHalf};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::chunks::Part;
-use super::head::Framing;
-use super::upload::{Stopped, Upload};
-use super::{Connection, Io, read};
+use super::upload::Upload;
+use super::{Connection, Io};
 use crate::body::BodyError;
+use crate::http1::{Framing, Part, Stopped, Wrong, read};
 use crate::upstream::pool::Place;
 
 /// See the module. Dropped before its end, it closes the connection.
@@ -45,6 +44,12 @@ pub(crate) enum Cut {
     /// What came is not in the coding that was announced.
     #[error("{0}")]
     Malformed(&'static str),
+}
+
+impl Cut {
+    fn malformed(wrong: Wrong) -> Self {
+        Self::Malformed(wrong.reason())
+    }
 }
 
 /// The reading side of a connection.
@@ -87,15 +92,12 @@ impl Payload {
 
     /// Whether all was read.
     pub(crate) fn is_end(&self) -> bool {
-        self.reader.is_none() || matches!(self.framing, Framing::Sized(0))
+        self.reader.is_none() || self.framing.is_done()
     }
 
     /// The length, as far as it is known.
     pub(crate) fn size_hint(&self) -> SizeHint {
-        match self.framing {
-            Framing::Sized(left) => SizeHint::with_exact(left),
-            Framing::Chunked(_) | Framing::Open => SizeHint::default(),
-        }
+        self.framing.left().map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 
     /// The next part of the body.
@@ -107,13 +109,12 @@ impl Payload {
             if self.is_end() {
                 return Poll::Ready(None);
             }
-            match self.framing.next(&mut self.came).map_err(Cut::Malformed)? {
+            match self.framing.next(&mut self.came).map_err(Cut::malformed)? {
                 Some(Part::Data(data)) => {
                     self.release_if_done();
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
                 Some(Part::End(trailers)) => {
-                    self.framing = Framing::Sized(0);
                     self.release_if_done();
                     return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
                 }
@@ -164,27 +165,6 @@ impl Payload {
             && self.came.is_empty()
         {
             place.put(Connection { io });
-        }
-    }
-}
-
-impl Framing {
-    /// Takes what is there of the body off the start of `came`.
-    ///
-    /// # Errors
-    /// Why it is not in the coding that was announced.
-    pub(super) fn next(&mut self, came: &mut BytesMut) -> Result<Option<Part>, &'static str> {
-        if came.is_empty() {
-            return Ok(None);
-        }
-        match self {
-            Self::Chunked(chunks) => chunks.next(came),
-            Self::Open => Ok(Some(Part::Data(came.split().freeze()))),
-            Self::Sized(left) => {
-                let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(came.len());
-                *left -= taken as u64;
-                Ok(Some(Part::Data(came.split_to(taken).freeze())))
-            }
         }
     }
 }

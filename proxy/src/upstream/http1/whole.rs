@@ -3,8 +3,8 @@
 use bytes::BytesMut;
 use http::{HeaderMap, Method, StatusCode};
 
-use super::chunks::Part;
-use super::head::{self, Framing};
+use super::head;
+use crate::http1::{Framing, Part, Wrong};
 
 /// A whole response.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,8 +38,8 @@ pub(crate) fn read(
         came.extend_from_slice(piece);
     };
     let (mut body, mut trailers, mut is_ended) = (Vec::new(), None, false);
-    while !is_ended && !matches!(head.body, Framing::Sized(0)) {
-        match head.body.next(&mut came)? {
+    while !is_ended && !head.body.is_done() {
+        match head.body.next(&mut came).map_err(Wrong::reason)? {
             Some(Part::Data(data)) => body.extend_from_slice(&data),
             Some(Part::End(fields)) => (trailers, is_ended) = (fields, true),
             None => match (pieces.next(), &head.body) {

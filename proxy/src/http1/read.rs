@@ -21,7 +21,7 @@ thread_local! {
 }
 
 /// Reads what there is and appends it to `to`; 0 at the end.
-pub(super) fn poll_some<T>(
+pub(crate) fn poll_some<T>(
     io: &mut T,
     cx: &mut Context<'_>,
     to: &mut BytesMut,

@@ -6,28 +6,6 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
-
-use crate::intercept::Rewind;
-
-/// A connection that a client's departure can be watched on.
-pub(crate) trait Watch {
-    /// Watches the socket that it runs on.
-    fn watch(&self) -> io::Result<Departure>;
-}
-
-impl Watch for TcpStream {
-    fn watch(&self) -> io::Result<Departure> {
-        Departure::watch(self)
-    }
-}
-
-impl Watch for TlsStream<Rewind<TcpStream>> {
-    fn watch(&self) -> io::Result<Departure> {
-        self.get_ref().0.inner().watch()
-    }
-}
 
 /// A second registration of a client's socket, whose readiness may be cleared without a read:
 /// what is in the socket's buffer would otherwise hide the end behind it. An end that the client's
@@ -36,7 +14,7 @@ pub(crate) struct Departure(AsyncFd<OwnedFd>);
 
 impl Departure {
     /// Watches `socket`.
-    fn watch(socket: &impl AsFd) -> io::Result<Self> {
+    pub(super) fn watch(socket: &impl AsFd) -> io::Result<Self> {
         let copy = socket.as_fd().try_clone_to_owned()?;
         #[expect(deprecated, reason = "safe code has nothing else; the copy is its own")]
         AsyncFd::with_interest(copy, Interest::READABLE).map(Self)

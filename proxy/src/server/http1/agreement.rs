@@ -1,9 +1,10 @@
-//! Where this module ends a request, the HTTP library ends it too.
+//! What is read here as a request, the HTTP library reads as the same request, and ends where it
+//! is ended here.
 
 use std::convert::Infallible;
 use std::sync::Mutex;
 
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
@@ -13,7 +14,7 @@ use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, prop_oneof};
 use proptest::test_runner::{Config, TestRunner};
 use tokio::io::AsyncWriteExt as _;
 
-use super::{Framing, head};
+use super::whole::{self, WholeRequest};
 
 /// Follows a request; whoever takes it for a part of that, or a part of that for it, is seen.
 const MARKER: &[u8] = b"GET /marker HTTP/1.1\r\nHost: m\r\n\r\n";
@@ -21,6 +22,8 @@ const MARKER: &[u8] = b"GET /marker HTTP/1.1\r\nHost: m\r\n\r\n";
 fn lines() -> impl Strategy<Value = Vec<u8>> {
     let known = [
         "POST / HTTP/1.1\r\n",
+        "DELETE http://h:1/x?y HTTP/1.1\r\n",
+        "GET /caf\u{e9}%2f..;a//[|] HTTP/1.1\r\n",
         "GET /a HTTP/1.0\r\n",
         "PUT /a?b HTTP/1.1\r\n",
         "Host: x\r\n",
@@ -28,6 +31,8 @@ fn lines() -> impl Strategy<Value = Vec<u8>> {
         "Content-Length: 5\r\n",
         "content-length:07 \r\n",
         "X: y\r\n",
+        "x: caf\u{e9}\t\r\n",
+        "Set-Cookie: a=b; c\r\n",
         "Content-Length: 3, 3\r\n",
         "Transfer-Encoding: chunked\r\n",
         "transfer-encoding: CHUNKED\r\n",
@@ -65,21 +70,23 @@ fn requests() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// The length of the request at the start of `bytes`, if it is a whole one.
-fn length(bytes: &[u8]) -> Option<usize> {
-    let found = head(bytes).ok()??;
-    let mut body = found.body;
-    let taken = body.advance(&bytes[found.length..], &[]).ok()?;
-    (body == Framing::Done).then_some(found.length + taken)
-}
-
-/// The paths of the requests that the library finds in `bytes`.
-async fn library(bytes: &[u8]) -> Vec<String> {
+/// The requests that the library finds in `bytes`.
+async fn library(bytes: &[u8]) -> Vec<WholeRequest> {
     let found = Mutex::new(Vec::new());
     let service = service_fn(async |request: Request<Incoming>| {
-        let path = request.uri().path().to_owned();
-        if request.into_body().collect().await.is_ok() {
-            found.lock().unwrap().push(path);
+        let (parts, body) = request.into_parts();
+        if let Ok(body) = body.collect().await {
+            let trailers = body.trailers().cloned();
+            found.lock().unwrap().push(WholeRequest {
+                // It does not say.
+                length: 0,
+                method: parts.method,
+                uri: parts.uri,
+                version: parts.version,
+                fields: parts.headers,
+                body: body.to_bytes().into(),
+                trailers,
+            });
         }
         Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
     });
@@ -94,24 +101,27 @@ async fn library(bytes: &[u8]) -> Vec<String> {
 }
 
 #[test]
-fn the_library_ends_every_request_where_it_is_ended_here() {
+fn the_library_reads_every_request_as_it_is_read_here() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let config = Config { cases: 2000, failure_persistence: None, ..Config::default() };
+    let config = Config { cases: 4000, failure_persistence: None, ..Config::default() };
     let whole = std::cell::Cell::new(0);
-    let ran = TestRunner::new(config).run(&requests(), |bytes| {
-        let Some(length) = length(&bytes) else { return Ok(()) };
+    let ran = TestRunner::new(config).run(&(requests(), 1_usize..50), |(bytes, size)| {
+        let read = whole::read(&bytes, size);
+        prop_assert_eq!(&whole::read(&bytes, usize::MAX), &read, "in pieces of {}", size);
+        let Ok(Some(mut read)) = read else { return Ok(()) };
         whole.set(whole.get() + 1);
-        let followed = [&bytes[..length], MARKER].concat();
-        let found = runtime.block_on(library(&followed));
-        let is_last =
-            found.len() == 1 && bytes[..length].windows(8).any(|part| part == b"HTTP/1.0");
+        let followed = [&bytes[..std::mem::take(&mut read.length)], MARKER].concat();
+        let shown = followed.escape_ascii().to_string();
+        let mut found = runtime.block_on(library(&followed)).into_iter();
+        let is_last = read.version == Version::HTTP_10;
+
+        prop_assert_eq!(found.next(), Some(read), "{}", &shown);
         if !is_last {
-            prop_assert_eq!(found.len(), 2, "{:?}", String::from_utf8_lossy(&followed));
-            prop_assert_eq!(&found[1], "/marker");
+            prop_assert_eq!(found.next().map(|next| next.uri), Some("/marker".parse().unwrap()));
         }
-        prop_assert!(found[0] != "/marker");
+        prop_assert!(found.next().is_none(), "{shown}");
         Ok(())
     });
     ran.unwrap();
-    assert!(whole.get() > 200, "only {} whole requests", whole.get());
+    assert!(whole.get() > 400, "only {} whole requests", whole.get());
 }
