@@ -13,7 +13,9 @@
 //!
 //! Every request passes the same layers, whether it is for a route (`GET /openai/v1/models`), is
 //! to be forwarded (`GET http://host/`), asks for a tunnel (`CONNECT host:443`), or came inside a
-//! tunnel whose TLS ends in the proxy. An exchange carries its stage in its type, so nothing is dialled that was not authenticated and allowed.
+//! tunnel whose TLS ends in the proxy. An exchange carries its stage in its type, so nothing is
+//! dialled that was not authenticated and allowed. HTTP/1.1 is the proxy's own on both sides: bytes
+//! are parsed once, and what was judged is what is sent on. HTTP/2 is the library's.
 //!
 //! # Cancel safety
 //! A client that leaves cancels its exchange wherever it stands: the record is written with

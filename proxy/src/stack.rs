@@ -65,7 +65,7 @@ pub(crate) fn stack(shared: &Arc<Shared>, limit: Limit, leaf: Leaf) -> impl Http
         // Outside everything, so that refusals, failures and abandoned requests are recorded
         // with the status that the client saw.
         .layer(RecordLayer(Arc::clone(shared)))
-        // An error that reached hyper would cut the connection without an answer.
+        // An error that reached the server would cut the connection without an answer.
         .layer(RespondLayer)
         // Before anything that costs work.
         .layer(StepLayer(limit))

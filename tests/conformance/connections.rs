@@ -132,6 +132,47 @@ async fn a_connection_that_asks_to_be_closed_is_closed_behind_the_answer() {
 }
 
 #[tokio::test]
+async fn what_comes_behind_the_last_request_does_not_destroy_its_answer() {
+    let origin = Wire::bind().await.answer(sized(&"x".repeat(200_000)));
+    let proxy = TestProxy::with_route(origin.addr).await;
+    let mut connection = Connection::open(proxy.addr()).await;
+    let last = proxy.begin("GET /api/x") + "Connection: close\r\n\r\n";
+    connection.try_send(last + &"GET /api/more HTTP/1.1\r\n".repeat(5000)).await;
+    let reply = connection.message().await;
+    assert_eq!((reply.status(), reply.body.len()), (200, 200_000));
+    assert!(connection.rest().await.is_empty());
+    assert_eq!(origin.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_refusal_of_a_body_that_has_not_come_says_that_it_is_the_last_answer() {
+    let origin = Wire::bind().await.ok();
+    let proxy = TestProxy::with_route(origin.addr).await;
+    for (fields, part, last) in [
+        ("Content-Length: 5", "hello", false),
+        ("Transfer-Encoding: chunked", "5\r\nhello\r\n0\r\n\r\n", false),
+        ("Content-Length: 5", "hell", true),
+        ("Content-Length: 5\r\nExpect: 100-continue", "", true),
+        ("Content-Length: 9999999", "hello", true),
+        ("Transfer-Encoding: chunked", "5\r\nhello\r\n", true),
+        ("Transfer-Encoding: chunked", "x\r\n", true),
+    ] {
+        let mut connection = Connection::open(proxy.addr()).await;
+        let head = format!("POST /api/x HTTP/1.1\r\nHost: p\r\n{fields}\r\n\r\n{part}");
+        connection.send(head).await;
+        let reply = connection.message().await;
+        let announced = reply.values("connection") == ["close"];
+        assert_eq!((reply.status(), announced), (401, last), "{fields} {part:?}");
+        if last {
+            assert!(connection.rest().await.is_empty(), "{fields} {part:?}");
+        } else {
+            connection.send(proxy.begin("GET /api/x") + "\r\n").await;
+            assert_eq!(connection.message().await.status(), 200, "{fields} {part:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_response_that_is_not_the_last_one_does_not_say_so() {
     let origin = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok";
     let origin = Wire::bind().await.answer(origin);

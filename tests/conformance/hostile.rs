@@ -3,6 +3,8 @@
 
 use nono_audit::Outcome;
 use support::{TestProxy, Wire};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 /// All that a client receives when its upstream sends `answer` and closes, and the outcome.
 async fn outcome_of(answer: &[u8], is_forward: bool) -> (Vec<u8>, Outcome) {
@@ -50,6 +52,27 @@ async fn an_upstream_that_dies_within_a_body_is_seen_to_have_died() {
             let is_part = head.starts_with("HTTP/1.1 200") && part.starts_with(body);
             assert!(is_part || seen.is_empty(), "{answer:?}: {seen}");
         }
+    }
+}
+
+#[tokio::test]
+async fn an_old_client_too_can_tell_a_part_of_a_body_from_the_whole() {
+    for (end, is_whole) in [("0\r\n\r\n", true), ("", false)] {
+        let wire = Wire::bind().await;
+        let proxy = TestProxy::with_route(wire.addr).await;
+        let mut client = TcpStream::connect(proxy.addr()).await.unwrap();
+        let head = format!("GET /api/x HTTP/1.0\r\nx-api-key: {}\r\n\r\n", proxy.token);
+        client.write_all(head.as_bytes()).await.unwrap();
+        let mut upstream = wire.accept().await;
+        upstream.only_head().await;
+        upstream.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\na\nb\r\n").await;
+        upstream.send(end).await;
+        drop(upstream);
+        // Its end is that of the connection, which breaks where the body does.
+        let mut seen = Vec::new();
+        let read = client.read_to_end(&mut seen).await;
+        assert_eq!(read.is_ok(), is_whole, "{read:?}");
+        assert!(!is_whole || seen.ends_with(b"\r\n\r\na\nb"), "{}", seen.escape_ascii());
     }
 }
 

@@ -146,6 +146,9 @@ async fn trailers_of_a_response_arrive_where_the_client_takes_them() {
     assert_eq!(reply.content(), b"hello");
     let body = String::from_utf8(reply.body).unwrap();
     assert!(body.ends_with("0\r\nx-sum: 7\r\n\r\n"), "{body:?}");
+    connection.send(proxy.begin("GET /api/x") + "\r\n").await;
+    let body = String::from_utf8(connection.message().await.body).unwrap();
+    assert!(body.ends_with("\r\n0\r\n\r\n"), "unasked: {body:?}");
 }
 
 #[tokio::test]

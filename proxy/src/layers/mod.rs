@@ -4,7 +4,8 @@
 //! - its future is a named type, never a boxed one: eight boxes a request would cost more than
 //!   the layers' work;
 //! - it never panics, and answers a request that it does not let through with an [`Error`]; only
-//!   [`respond`] makes responses of those, since an error that reaches hyper cuts the connection;
+//!   [`respond`] makes responses of those, since one that reached the server would cut the
+//!   connection;
 //! - it keeps nothing in `poll_ready`, which only passes readiness on.
 //!
 //! Most layers judge a request and pass it on, or not. Those are a [`Step`], and share the one

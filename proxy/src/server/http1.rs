@@ -18,6 +18,7 @@ mod socket;
 #[cfg(any(feature = "fuzzing", test))]
 pub(crate) mod whole;
 
+use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
@@ -177,9 +178,7 @@ impl Connection {
             request: Box::new(request.map(|()| body)),
             peer: Arc::clone(&self.line.peer),
         };
-        if poll_fn(|cx| stack.poll_ready(cx)).await.is_err() {
-            return Next::Gone;
-        }
+        let Ok(()) = poll_fn(|cx| stack.poll_ready(cx)).await;
         let Some(mut response) = self.respond(stack.call(arrival)).await else {
             return Next::Gone;
         };
@@ -203,9 +202,9 @@ impl Connection {
     }
 
     /// Waits for the response, and relays what comes before it; `None` if the client leaves.
-    async fn respond<F, E>(&mut self, response: F) -> Option<Response<Body>>
+    async fn respond<F>(&mut self, response: F) -> Option<Response<Body>>
     where
-        F: Future<Output = Result<Response<Body>, E>>,
+        F: Future<Output = Result<Response<Body>, Infallible>>,
     {
         let mut response = pin!(response);
         self.unless_left(|connection, cx| {
@@ -303,7 +302,7 @@ impl Connection {
             return Next::Linger;
         }
         if !is_persistent {
-            return Next::Close;
+            return if self.line.has_part() { Next::Linger } else { Next::Close };
         }
         self.since = Instant::now();
         self.departure = None;
@@ -351,6 +350,13 @@ impl Connection {
             Poll::Ready(())
         })
         .await;
+    }
+}
+
+impl Drop for Connection {
+    /// Closes the connection although the body of a request may be held elsewhere.
+    fn drop(&mut self) {
+        drop(self.line.take());
     }
 }
 

@@ -82,7 +82,7 @@ impl Row {
         }
     }
 
-    /// The row of bytes that are no request, with a status that the guard chose.
+    /// The row of bytes that are no request, with the status that its reader chose.
     pub(super) fn malformed(status: u16, reason: &'static str) -> Self {
         Self {
             status: StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST),

@@ -121,6 +121,7 @@ fn uri(text: &Bytes, target: &str) -> Result<Uri, Malformed> {
 
 /// What the fields say, as far as the connection needs to know.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a field that is there or not")]
 struct Noted {
     hosts: usize,
     length: Option<u64>,

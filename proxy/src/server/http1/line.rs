@@ -99,10 +99,11 @@ impl Line {
 
     /// The body that `framing` announces, to be read by whoever has it.
     pub(super) fn lend(self: &Arc<Self>, framing: Framing, expects_continue: bool) -> Body {
+        let mut inner = self.lock();
+        inner.tidy();
         if framing.is_done() {
             return Body::empty();
         }
-        let mut inner = self.lock();
         inner.body = framing;
         inner.exchange += 1;
         inner.is_lent = true;
@@ -171,13 +172,7 @@ impl Line {
 
     /// As [`Line::try_end`], at the end of the exchange: whoever still has its body gets no more.
     pub(super) fn end(&self, cx: &mut Context<'_>) -> bool {
-        let mut inner = self.lock();
-        inner.is_lent = false;
-        if inner.came.is_empty() {
-            // Gives the memory back: most connections rest now.
-            inner.came = BytesMut::new();
-        }
-        drop(inner);
+        self.lock().is_lent = false;
         self.try_end(cx).unwrap_or_default()
     }
 
@@ -197,6 +192,7 @@ impl Line {
     /// Lets the task of the connection read again, if it is the body of `exchange` that does.
     fn give_back(&self, inner: &mut Inner, exchange: u64) {
         if inner.exchange == exchange && std::mem::take(&mut inner.is_lent) {
+            inner.tidy();
             self.peer.gate.wake();
         }
     }
@@ -221,6 +217,13 @@ impl Line {
 }
 
 impl Inner {
+    /// Gives memory back that holds nothing: an exchange can take long, and a connection rest.
+    fn tidy(&mut self) {
+        if self.came.is_empty() {
+            self.came = BytesMut::new();
+        }
+    }
+
     /// Reads what there is; 0 at the end.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         match &mut self.socket {
