@@ -5,6 +5,7 @@
 //! |-------------------------------|----------------------------------------------------------|
 //! | `/small`                      | some 120 bytes                                           |
 //! | `/sink`                       | how many bytes the body had, once it has ended           |
+//! | `/v1/logs`, `/v1/traces`      | the same: a collector of OpenTelemetry that keeps nothing |
 //! | `/bulk?bytes=N`               | N bytes                                                  |
 //! | `/events?count=N&every_us=T`  | N events, one every T, each with the time of its sending |
 //! | `/echo`                       | switches to WebSocket, and answers each message with it  |
@@ -111,7 +112,7 @@ async fn respond(
             Payload::events(number("count"), Duration::from_micros(number("every_us").max(1)))
         }
         "/bulk" => Payload::Bulk { left: number("bytes") },
-        "/sink" => match count(request.into_body()).await {
+        "/sink" | "/v1/logs" | "/v1/traces" => match count(request.into_body()).await {
             Ok(bytes) => Payload::whole(format!("{{\"bytes\":{bytes}}}")),
             Err(_) => Payload::whole("{}"),
         },

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! bench-proxy --route api=http://127.0.0.1:8080 --key env://BENCH_KEY --allow 127.0.0.1:8081
+//! bench-proxy --route … --key env://BENCH_KEY --otlp http://127.0.0.1:4318
 //! ```
 
 use std::io::Read as _;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use bench_support::{Arguments, Failure, answer};
 use nono_proxy::bench::Part;
-use nono_proxy::{Limits, ProxyConfig, ProxyHandle, RouteConfig};
+use nono_proxy::{Limits, OtlpConfig, ProxyConfig, ProxyHandle, RouteConfig};
 use serde_json::json;
 
 /// How often the records are taken out, as a program that ships them would.
@@ -64,7 +65,14 @@ fn config(arguments: &Arguments) -> Result<ProxyConfig, Failure> {
     if let Some(workers) = arguments.optional("workers")? {
         limits.workers = workers;
     }
+    let collector = |endpoint| OtlpConfig {
+        endpoint,
+        headers: vec![("Authorization".into(), "Bearer {}".into())],
+        credential_key: arguments.optional("key").ok().flatten(),
+        ..OtlpConfig::default()
+    };
     Ok(ProxyConfig {
+        otlp: arguments.optional("otlp")?.map(collector),
         allowed_hosts: arguments.all("allow").to_vec(),
         routes: arguments.all("route").iter().map(route).collect::<Result<_, _>>()?,
         // The default is below what the widest runs open at once.

@@ -91,9 +91,11 @@ class Site:
 
     def peer(self, name: str) -> Peer:
         """Starts the peer called `name`."""
-        if name in ("nono", "no records", "no scrubbing"):
-            left_out = ["--without", name[3:]] if name != "nono" else []
-            return self.package(name, [str(PROGRAMS / "bench-proxy"), *left_out])
+        if name in ("nono", "no records", "no scrubbing", "with OTLP"):
+            options = ["--without", name[3:]] if name.startswith("no ") else []
+            if name == "with OTLP":
+                options = ["--otlp", f"http://127.0.0.1:{self.stream_port}"]
+            return self.package(name, [str(PROGRAMS / "bench-proxy"), *options])
         if name == "reference":
             return self.package(name, [str(REFERENCE), str(BENCHES / "peers" / "python_proxy.py")])
         port = free_port()

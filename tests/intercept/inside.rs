@@ -1,8 +1,10 @@
 //! Requests inside a tunnel: the same rules, the same credential, the same record.
 
+use std::time::Duration;
+
 use nono_audit::{AuthMechanism, AuthOutcome, Decision, DenialCategory, Mode, Outcome};
 use nono_proxy::{ProxyConfig, RouteConfig};
-use support::{KEY_VARIABLE, REAL_KEY, TestProxy};
+use support::{Collector, KEY_VARIABLE, REAL_KEY, TestProxy, attributes};
 
 use super::Setting;
 
@@ -63,6 +65,28 @@ async fn the_session_token_is_taken_off_wherever_it_is() {
     let request = setting.proxy.records(2).await.remove(1);
     assert_eq!(request.auth_mechanism, Some(AuthMechanism::PhantomHeader));
     assert!(!format!("{request:?}").contains(token.as_str()));
+}
+
+#[tokio::test]
+async fn the_context_of_a_trace_goes_on_from_inside_too() {
+    let collector = Collector::willing().await;
+    let otlp = collector.config();
+    let setting = Setting::with(|config| ProxyConfig { otlp: Some(otlp), ..config }).await;
+    let mut client = setting.proxy.inside(setting.port()).await;
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    client.send(setting.get("/x") + "traceparent: " + parent + "\r\n\r\n").await;
+    assert_eq!(client.reply().await.status, 200);
+    drop(client);
+    collector.until(|it| it.spans().len() == 2).await;
+    let spans = collector.spans();
+    let [tunnel, request] = &spans[..] else { panic!("{spans:#?}") };
+    assert_eq!((&*tunnel.name, &*request.name), ("CONNECT", "GET /api/*"));
+    assert_eq!(request.parent_span_id, 0x00f0_67aa_0ba9_02b7_u64.to_be_bytes());
+    assert_eq!(attributes(&request.attributes)["url.scheme"], "https");
+    let passed = setting.origin.only().header("traceparent").to_owned();
+    let own = u64::from_be_bytes(request.span_id.clone().try_into().unwrap());
+    assert_eq!(passed, format!("{}-{own:016x}-01", &parent[..35]));
+    setting.proxy.shutdown(Duration::from_secs(5)).await;
 }
 
 #[tokio::test]
@@ -212,7 +236,7 @@ async fn a_shutdown_ends_what_rests_inside() {
     let mut client = setting.proxy.inside(setting.port()).await;
     client.send(setting.get("/") + "\r\n").await;
     assert_eq!(client.reply().await.status, 200);
-    setting.proxy.shutdown(std::time::Duration::from_secs(20)).await;
+    setting.proxy.shutdown(Duration::from_secs(20)).await;
     assert!(client.rest().await.is_empty());
 }
 
