@@ -1,6 +1,7 @@
 """A collector of OpenTelemetry: a plain HTTP server that decodes what it is sent."""
 
 import contextlib
+import gzip
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -62,7 +63,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: "_Server"
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
+        body = self._body()
         headers = {name.lower(): value for name, value in self.headers.items()}
         with self.server.lock:
             if self.server.react() == 200:
@@ -70,6 +71,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(self.server.react())
         self.send_header("Content-Length", "0")
         self.end_headers()
+
+    def _body(self) -> bytes:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        return gzip.decompress(body) if self.headers["Content-Encoding"] == "gzip" else body
 
     def log_message(self, *_: object) -> None:
         pass

@@ -1,8 +1,10 @@
 """Records on their way to a collector of OpenTelemetry."""
 
 import http.client
+import importlib.util
 import os
 import socket
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -269,3 +271,41 @@ def test_a_collector_is_reached_whatever_clients_may_reach() -> None:
         with start_proxy(config) as proxy:
             get(proxy, "/none")
     assert taken.sequences() == [0]
+
+
+def agent() -> Path | None:
+    """Find the collector that `pip install rotel` brings, where there is one."""
+    found = importlib.util.find_spec("rotel")
+    return Path(found.origin).with_name("rotel-agent") if found and found.origin else None
+
+
+@pytest.mark.skipif(agent() is None, reason="rotel, a collector, is not installed")
+def test_a_collector_of_others_passes_on_what_it_is_sent(tmp_path: Path) -> None:
+    taken = Taken()
+    ports = []
+    for _ in range(2):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            ports.append(free.getsockname()[1])
+    with collecting(taken) as behind:
+        command = [str(agent()), "start", "--exporter", "otlp", "--otlp-exporter-protocol", "http"]
+        command += ["--otlp-http-endpoint", f"127.0.0.1:{ports[0]}"]
+        command += ["--otlp-grpc-endpoint", f"127.0.0.1:{ports[1]}"]
+        command += ["--otlp-exporter-endpoint", behind]
+        with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL) as process:
+            try:
+                config = ProxyConfig(otlp_endpoint=f"http://127.0.0.1:{ports[0]}")
+                with start_proxy(config) as proxy:
+                    # It takes them as soon as it listens.
+                    traced = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
+                    assert ask(proxy, "/none/0", **traced) == 404
+                    for n in range(1, 700):
+                        assert get(proxy, f"/none/{n}").status == 404
+                    wait_until(lambda: len(taken.logs) >= 700 and len(taken.spans) >= 700)
+                assert proxy.diagnostics() == []
+            finally:
+                process.terminate()
+    assert sorted(taken.sequences()) == list(range(700))
+    (child,) = [span for span in taken.spans if span.parent_span_id]
+    assert (child.trace_id.hex(), child.parent_span_id.hex()) == (TRACE, PARENT)
+    assert attributes(child)["url.path"] == "/none/0"
+    assert {resource["service.name"] for resource in taken.resources} == {"nono"}
