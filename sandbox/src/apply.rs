@@ -40,7 +40,7 @@ pub fn apply(caps: &CapabilitySet) -> Result<Enforcement, Error> {
     let ruleset: Option<OwnedFd> = landlock.ruleset(caps)?.into();
     // The `landlock` crate gives no descriptor only for a kernel without Landlock.
     let ruleset = ruleset.ok_or_else(no_landlock)?;
-    let filter = filter::filter(caps)?;
+    let filter = filter::filter(caps, filter::Asks::Nobody)?;
     let restriction = Restriction {
         ruleset: ruleset.as_fd(),
         capabilities: kept(caps),

@@ -16,7 +16,7 @@ use crate::error::{Error, Step};
 use crate::exec::Output;
 use crate::limits::Mechanism;
 use crate::stdio::{Ends, WindowSize, resize};
-use crate::supervisor::Supervision;
+use crate::supervisor::{Ready, Supervision};
 use crate::sys::{Begun, Cause, Ended, Failure, Report, Tree};
 
 /// The exit code reported when the time was up.
@@ -42,6 +42,8 @@ pub struct Child {
     overdue: Option<Instant>,
     /// To be kept until the end.
     held: Vec<OwnedFd>,
+    /// Starts `supervision` when it is needed.
+    ready: Option<Ready>,
     /// Answers the program's calls while it is kept.
     supervision: Option<Supervision>,
 }
@@ -85,6 +87,7 @@ impl Child {
             number: None,
             overdue,
             held: Vec::new(),
+            ready: None,
             supervision: None,
         }
     }
@@ -182,9 +185,27 @@ impl Child {
         resize(terminal.as_fd(), size)
     }
 
-    /// Has the program's calls answered until the end.
-    pub(crate) fn supervise(&mut self, supervision: Supervision) {
-        self.supervision = Some(supervision);
+    /// Has the program's calls answered until the end, by a supervisor that [`serve`](Self::serve)
+    /// starts when [`called_fd`](Self::called_fd) tells of the first.
+    pub(crate) fn supervise(&mut self, ready: Ready) {
+        self.ready = Some(ready);
+    }
+
+    /// Becomes readable when a call waits for a supervisor that has not been started.
+    pub(crate) fn called_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.ready.as_ref().map(Ready::called)
+    }
+
+    /// Starts the supervisor, unless it is at work or there is none.
+    ///
+    /// # Errors
+    ///
+    /// Those of making a pipe and a thread.
+    pub(crate) fn serve(&mut self) -> io::Result<()> {
+        if let Some(ready) = self.ready.take() {
+            self.supervision = Some(ready.serve()?);
+        }
+        Ok(())
     }
 
     /// Keeps descriptors open until the end.

@@ -17,7 +17,7 @@ use crate::network::Seal;
 use crate::privilege::writes_files;
 use crate::supervisor::observed_calls;
 pub(crate) use closed::FCHMODAT2;
-use layout::{NUMBER, Verdict, give, jump_if, lay_out, load};
+use layout::{Answer, Verdict, lay_out};
 use rule::{Condition, Rule, differs, has_any, is, is_not};
 
 /// Why calls are refused, by their numbers: always, if there is no rule.
@@ -31,22 +31,34 @@ const TCP_FASTOPEN_CONNECT: libc::c_int = 30;
 /// their ordinary numbers only.
 const X32_BIT: u32 = 0x4000_0000;
 
-/// Compiles the filter for a sandbox with this network.
+/// Who is asked what becomes of calls that the rules let pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asks {
+    /// Nobody.
+    Nobody,
+    /// The supervisor, of those whose address it is to judge.
+    Supervisor,
+    /// An observer, of all of which something can be learned.
+    Observer,
+}
+
+/// Compiles the filter for a sandbox of `caps`. If it asks somebody, it is to be installed with a
+/// listening side.
 ///
 /// # Errors
 ///
 /// [`Error::Unsupported`] on a processor that `seccompiler` does not know.
-pub(crate) fn filter(caps: &CapabilitySet) -> Result<BpfProgram, Error> {
-    /// One for each seal, with and without files to be written.
-    static COMPILED: [OnceLock<BpfProgram>; 8] = [const { OnceLock::new() }; 8];
-    let (seal, writes_files) = (caps.seal(), writes_files(caps));
-    let place = COMPILED.get(seal as usize * 2 + usize::from(writes_files));
+pub(crate) fn filter(caps: &CapabilitySet, asks: Asks) -> Result<BpfProgram, Error> {
+    /// One for each outline.
+    static COMPILED: [OnceLock<BpfProgram>; 48] = [const { OnceLock::new() }; 48];
+    let outline = Outline::new(caps, asks);
+    let place = COMPILED.get(outline.number());
     if let Some(compiled) = place.and_then(OnceLock::get) {
         return Ok(compiled.clone());
     }
     let arch = TargetArch::try_from(std::env::consts::ARCH)
         .map_err(|_| Error::Unsupported { feature: Feature::FilterArchitecture })?;
-    let compiled = compile(seal, writes_files, arch);
+    let compiled = compile(outline, arch);
     if let Some(place) = place {
         // Another thread has made the same meanwhile.
         let _ = place.set(compiled.clone());
@@ -54,46 +66,72 @@ pub(crate) fn filter(caps: &CapabilitySet) -> Result<BpfProgram, Error> {
     Ok(compiled)
 }
 
-/// Compiles the filter that lets calls wait for the supervisor. It is installed beside the other,
-/// whose refusals win over it, and which has left only the ordinary interface of the processor.
-pub(crate) fn notifying(caps: &CapabilitySet) -> BpfProgram {
-    let mut calls = vec![libc::SYS_listen];
-    if caps.is_network_blocked() {
-        calls.push(libc::SYS_connect);
-    }
-    if caps.is_network_blocked() && !caps.localhost_ports().is_empty() {
-        calls.push(libc::SYS_bind);
-    }
-    if caps.is_network_blocked() && writes_files(caps) {
-        calls.extend(closed::METADATA.iter().copied());
-    }
-    waiting(calls)
+/// What there is to a set from a filter's point of view.
+#[derive(Clone, Copy, Debug)]
+struct Outline {
+    seal: Seal,
+    writes_files: bool,
+    has_localhost_ports: bool,
+    asks: Asks,
 }
 
-/// Compiles the filter that lets all calls wait to be looked at of which something can be learned.
-pub(crate) fn observing() -> BpfProgram {
-    waiting(observed_calls())
-}
-
-/// Lets these calls wait, and all others pass.
-fn waiting(calls: impl IntoIterator<Item = i64>) -> BpfProgram {
-    let mut program = vec![load(NUMBER)];
-    for call in calls {
-        program.push(jump_if(libc::BPF_JEQ, small(call), 0, 1));
-        program.push(give(libc::SECCOMP_RET_USER_NOTIF));
+impl Outline {
+    fn new(caps: &CapabilitySet, asks: Asks) -> Self {
+        Self {
+            seal: caps.seal(),
+            writes_files: writes_files(caps),
+            has_localhost_ports: !caps.localhost_ports().is_empty(),
+            asks,
+        }
     }
-    program.push(give(libc::SECCOMP_RET_ALLOW));
-    program
+
+    /// A number that no other outline has.
+    fn number(self) -> usize {
+        let bits = [self.writes_files, self.has_localhost_ports];
+        let number = self.seal as usize * 3 + self.asks as usize;
+        bits.into_iter().fold(number, |number, bit| number * 2 + usize::from(bit))
+    }
+
+    /// The calls of which somebody is asked, if the rules let them pass.
+    fn asked(self) -> Vec<i64> {
+        match self.asks {
+            Asks::Nobody => Vec::new(),
+            Asks::Supervisor => self.judged(),
+            Asks::Observer => observed_calls().collect(),
+        }
+    }
+
+    fn judged(self) -> Vec<i64> {
+        let mut calls = vec![libc::SYS_listen];
+        if matches!(self.seal, Seal::Local | Seal::Tcp) {
+            calls.push(libc::SYS_connect);
+            if self.has_localhost_ports {
+                calls.push(libc::SYS_bind);
+            }
+            if self.writes_files {
+                calls.extend(closed::METADATA);
+            }
+        }
+        calls
+    }
 }
 
-fn compile(seal: Seal, writes_files: bool, arch: TargetArch) -> BpfProgram {
-    let judged = rules(seal, writes_files).into_iter().map(|(call, rules)| match *rules {
-        [] => (small(call), Verdict::Refuse(libc::EPERM)),
-        _ => (small(call), Verdict::Judge(rules)),
-    });
+fn compile(outline: Outline, arch: TargetArch) -> BpfProgram {
+    let mut verdicts: BTreeMap<_, _> =
+        outline.asked().into_iter().map(|call| (call, Verdict::Give(Answer::Ask))).collect();
+    for (call, rules) in rules(outline.seal, outline.writes_files) {
+        let verdict = match verdicts.get(&call) {
+            _ if rules.is_empty() => Verdict::Give(Answer::Refuse(libc::EPERM)),
+            Some(Verdict::Give(answer)) => Verdict::Judge(rules, *answer),
+            _ => Verdict::Judge(rules, Answer::Allow),
+        };
+        verdicts.insert(call, verdict);
+    }
     // Those that it could not judge.
-    let unknown = closed::UNKNOWN.map(|call| (small(call), Verdict::Refuse(libc::ENOSYS)));
-    lay_out(&judged.chain(unknown).collect::<Vec<_>>(), arch)
+    let unknown = Verdict::Give(Answer::Refuse(libc::ENOSYS));
+    verdicts.extend(closed::UNKNOWN.map(|call| (call, unknown.clone())));
+    let verdicts = verdicts.into_iter().map(|(call, verdict)| (small(call), verdict));
+    lay_out(&verdicts.collect::<Vec<_>>(), arch)
 }
 
 fn rules(seal: Seal, writes_files: bool) -> Rules {
@@ -118,7 +156,9 @@ fn sockets(rules: &mut Rules, seal: Seal) {
     }
     let mut denied = vec![none_of(&allowed)];
     for family in [libc::AF_INET, libc::AF_INET6] {
-        denied.extend(other_internet_sockets(seal, is(0, family)));
+        if allowed.contains(&family) {
+            denied.extend(other_internet_sockets(seal, is(0, family)));
+        }
     }
     if seal != Seal::Ports {
         denied.push(vec![is(0, libc::AF_NETLINK), is_not(2, libc::NETLINK_ROUTE)]);

@@ -88,8 +88,9 @@ mod linux {
     /// user could not set anyway.
     pub(crate) fn resource_limits(limits: &Limits) -> Vec<ResourceLimit> {
         let limit = |(_, resource, which, value): Row| {
+            let value = value?;
             let most = getrlimit(which).maximum.unwrap_or(u64::MAX);
-            Some(ResourceLimit { resource, value: value?.min(most) })
+            Some(ResourceLimit { resource, value: value.min(most) })
         };
         rows(limits).into_iter().filter_map(limit).collect()
     }

@@ -54,13 +54,14 @@ pub(crate) fn find(
 
 fn by_path(program: &OsStr, base: &Path) -> Result<Program, Error> {
     let seen = base.join(program);
-    if seen.symlink_metadata().is_err() {
-        return Err(Error::ProgramNotFound { program: program.to_owned() });
+    if is_executable(&seen) {
+        return Ok(Program { path: program.into(), argv0: program.to_owned() });
     }
-    if !is_executable(&seen) {
+    // A link that leads nowhere is there, and is no program.
+    if seen.symlink_metadata().is_ok() {
         return Err(Error::ProgramNotExecutable { path: seen });
     }
-    Ok(Program { path: program.into(), argv0: program.to_owned() })
+    Err(Error::ProgramNotFound { program: program.to_owned() })
 }
 
 /// The first executable file of that name in a search path. Files that cannot be executed are

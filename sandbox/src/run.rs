@@ -39,7 +39,8 @@ impl Run {
     /// The descriptors of which one becomes readable when [`advance`](Self::advance) has something
     /// to do. Their number shrinks as streams end; each stays open as long as this lives.
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.child.ended_fd().into_iter().chain(self.streams.iter().filter_map(Stream::fd))
+        let of_child = [self.child.ended_fd(), self.child.called_fd()];
+        of_child.into_iter().flatten().chain(self.streams.iter().filter_map(Stream::fd))
     }
 
     /// Kills the program and all that it has started; [`advance`](Self::advance) then ends with
@@ -71,6 +72,10 @@ impl Run {
         if ready.cancel {
             self.cancel();
         }
+        if ready.called {
+            let failed = |source| Error::Watch { syscall: "clone", source };
+            self.child.serve().map_err(failed)?;
+        }
         for (stream, is_ready) in self.streams.iter_mut().zip(ready.streams) {
             if is_ready {
                 stream.take(&mut self.chunk).map_err(read_error)?;
@@ -83,7 +88,7 @@ impl Run {
         let timeout = wait.and_then(|wait| Timespec::try_from(wait).ok());
         let [stdout, stderr] = self.streams.each_ref().map(Stream::fd);
         let cancel = self.cancel.as_ref().map(|fd| fd.as_fd());
-        let watched = [self.child.ended_fd(), cancel, stdout, stderr];
+        let watched = [self.child.ended_fd(), self.child.called_fd(), cancel, stdout, stderr];
         let mut fds: Vec<_> = watched
             .iter()
             .flatten()
@@ -96,9 +101,9 @@ impl Run {
             Err(error) => return Err(Error::Watch { syscall: "poll", source: error.into() }),
         }
         let mut events = fds.iter().map(|fd| !fd.revents().is_empty());
-        let [ended, cancel, stdout, stderr] =
+        let [ended, called, cancel, stdout, stderr] =
             watched.map(|fd| fd.is_some() && events.next().unwrap_or(false));
-        Ok(Ready { ended, cancel, streams: [stdout, stderr] })
+        Ok(Ready { ended, called, cancel, streams: [stdout, stderr] })
     }
 
     fn finish(&mut self) -> Result<Output, Error> {
@@ -121,6 +126,7 @@ impl Run {
 #[derive(Default)]
 struct Ready {
     ended: bool,
+    called: bool,
     cancel: bool,
     streams: [bool; 2],
 }

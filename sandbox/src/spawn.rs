@@ -9,7 +9,6 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use rustix::fs::{Mode, OFlags};
-use seccompiler::BpfProgram;
 
 use crate::apply::report;
 use crate::capability::{Access, CapabilitySet};
@@ -17,6 +16,7 @@ use crate::child::{Child, Facts};
 use crate::environ::Variables;
 use crate::error::{Error, Feature, Step};
 use crate::exec::{Command, search_path};
+use crate::filter::{self, Asks};
 use crate::landlock::{ChildRuleset, Landlock};
 use crate::limits::{enforced, resource_limits};
 use crate::lookup::{self, Program};
@@ -25,13 +25,14 @@ use crate::own_proc::OwnPath;
 use crate::privilege::kept;
 use crate::stdio::{beyond_stdio, connect};
 use crate::supervisor::{self, Handover, Service};
-use crate::{filter, sys};
+use crate::sys;
 
-/// Starts `command` in a sandbox of `caps`. With `announces`, the child tells when it has begun.
+/// Starts `command` in a sandbox of `caps`. If it is handed over, it tells when it has begun, and
+/// nobody has to look after it; else [`Run`](crate::Run) does.
 pub(crate) fn start(
     command: &Command,
     caps: &CapabilitySet,
-    announces: bool,
+    is_handed_over: bool,
 ) -> Result<Child, Error> {
     let start = Instant::now();
     let landlock = Landlock::detect()?;
@@ -43,10 +44,14 @@ pub(crate) fn start(
     let with_terminal = command.terminal.map(|_| terminal_of_its_own(caps)).transpose()?;
     let caps = with_terminal.as_ref().unwrap_or(caps);
     let judge = supervisor::judge(landlock, caps)?;
-    let listening = listening(command, caps, judge)?;
+    let asks = asks(command, judge)?;
+    let hands_over_at_once =
+        asks == Asks::Observer || command.probe.is_some() || command.keeps_background;
     let ChildRuleset { ruleset, own } = landlock.child_ruleset(caps, judge)?;
     let pipes = |source| Error::Spawn { step: Step::Pipes, path: None, source };
-    let handover = listening.as_ref().map(|_| Handover::new().map_err(pipes)).transpose()?;
+    let handover = (asks != Asks::Nobody)
+        .then(|| Handover::new(command.keeps_background).map_err(pipes))
+        .transpose()?;
     // The `landlock` crate gives no descriptor only for a kernel without Landlock.
     let ruleset = ruleset.ok_or_else(|| pipes(io::ErrorKind::Unsupported.into()))?;
     let ruleset = beyond_stdio(ruleset).map_err(pipes)?;
@@ -71,8 +76,8 @@ pub(crate) fn start(
         envp: image.envp,
         cwd: image.cwd,
         is_terminal: command.terminal.is_some(),
-        filter: filter::filter(caps)?,
-        listening,
+        filter: filter::filter(caps, asks)?,
+        hands_over_at_once,
         capabilities: kept(caps),
         own_rules: own_rules(&own)?,
         probe: command.probe.clone(),
@@ -82,7 +87,7 @@ pub(crate) fn start(
             can_scope: landlock.scopes_signals(),
             deadline: deadline(command),
             keeps_background: command.keeps_background,
-            announces: announces || !own.is_empty(),
+            announces: is_handed_over || !own.is_empty(),
         },
     };
     let fds = sys::Descriptors {
@@ -94,9 +99,12 @@ pub(crate) fn start(
     ends.close_childs();
     let mut child = Child::new(tree, ends, facts);
     if let Some(handover) = handover {
-        let (observed, is_lasting) = (command.observed.as_ref(), command.keeps_background);
-        let service = Service { caps, ids, observed, is_lasting };
-        child.supervise(handover.serve(&service).map_err(pipes)?);
+        let (observed, is_lasting) = (command.observed.clone(), command.keeps_background);
+        child.supervise(handover.ready(Service { caps: caps.clone(), ids, observed, is_lasting }));
+        if is_handed_over || hands_over_at_once {
+            // Nobody else would notice the first call.
+            child.serve().map_err(pipes)?;
+        }
     }
     if !own.is_empty() {
         child.wait_begun()?;
@@ -105,17 +113,13 @@ pub(crate) fn start(
     Ok(child)
 }
 
-/// The filter of calls that wait for a thread of ours, if there is to be one.
-fn listening(
-    command: &Command,
-    caps: &CapabilitySet,
-    judge: Judge,
-) -> Result<Option<BpfProgram>, Error> {
+/// Who is asked of the child's calls.
+fn asks(command: &Command, judge: Judge) -> Result<Asks, Error> {
     match (&command.observed, judge) {
-        (None, Judge::Landlock) => Ok(None),
-        (None, Judge::Supervisor) => Ok(Some(filter::notifying(caps))),
+        (None, Judge::Landlock) => Ok(Asks::Nobody),
+        (None, Judge::Supervisor) => Ok(Asks::Supervisor),
         (Some(_), Judge::Supervisor) => Err(Error::ObservedNetwork),
-        (Some(_), Judge::Landlock) if supervisor::can_supervise() => Ok(Some(filter::observing())),
+        (Some(_), Judge::Landlock) if supervisor::can_supervise() => Ok(Asks::Observer),
         (Some(_), Judge::Landlock) => Err(Error::Unsupported { feature: Feature::Supervisor }),
     }
 }

@@ -1,22 +1,22 @@
 //! What a call's arguments must be like for the call to be refused, and the statements that find
 //! that out.
 
-use seccompiler::{BpfProgram, sock_filter};
+use seccompiler::sock_filter;
 
-use super::layout::{give, jump_if, load, mask};
+use super::layout::{Answer, Place, Writer};
 
 /// Refuses a call that meets all of its conditions.
 pub(super) type Rule = Vec<Condition>;
 
 /// Something about one argument.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Condition {
     argument: u8,
     test: Test,
 }
 
 /// All but the last are about the low 32 bits: all the kernel looks at where it takes an `int`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Test {
     Is(u32),
     IsNot(u32),
@@ -48,55 +48,54 @@ pub(super) fn is_there(argument: u8) -> Condition {
     Condition { argument, test: Test::IsThere }
 }
 
-/// Gives `refusal` if one of the rules is met, and lets the call pass otherwise.
-pub(super) fn compile(rules: &[Rule], refusal: u32) -> BpfProgram {
-    let mut program = Vec::new();
-    for rule in rules {
-        program.extend(one(rule, refusal));
-    }
-    program.push(give(libc::SECCOMP_RET_ALLOW));
-    program
-}
-
-/// Where a jump goes that leaves the rule; its length is known when the rule is.
-const OUT: u8 = u8::MAX;
-
-fn one(rule: &Rule, refusal: u32) -> BpfProgram {
-    let mut program = Vec::new();
-    let mut loaded = None;
-    for Condition { argument, test } in rule {
-        if loaded != Some(argument) {
-            program.push(load(low(*argument)));
+impl Writer {
+    /// Refuses a call that meets one of the rules.
+    pub(super) fn judge(&mut self, rules: &[Rule], otherwise: Answer) -> Place {
+        let refuse = self.give(Answer::Refuse(libc::EPERM));
+        let mut next = self.give(otherwise);
+        for rule in rules.iter().rev() {
+            next = self.rule(rule, refuse, next);
         }
-        loaded = Some(argument);
-        match *test {
-            Test::Is(value) => program.push(jump_if(libc::BPF_JEQ, value, 0, OUT)),
-            Test::IsNot(value) => program.push(jump_if(libc::BPF_JEQ, value, OUT, 0)),
-            Test::HasAny(bits) => program.push(jump_if(libc::BPF_JSET, bits, 0, OUT)),
+        next
+    }
+
+    fn rule(&mut self, rule: &Rule, met: Place, unmet: Place) -> Place {
+        let mut next = met;
+        for (at, Condition { argument, test }) in rule.iter().enumerate().rev() {
+            next = self.test(*argument, *test, next, unmet);
+            let before = at.checked_sub(1).and_then(|before| rule.get(before));
+            let is_loaded =
+                before.is_some_and(|it| it.argument == *argument && it.test.keeps_what_is_loaded());
+            if !is_loaded {
+                next = self.load(low(*argument), next);
+            }
+        }
+        next
+    }
+
+    fn test(&mut self, argument: u8, test: Test, met: Place, unmet: Place) -> Place {
+        match test {
+            Test::Is(value) => self.jump_if(libc::BPF_JEQ, value, met, unmet),
+            Test::IsNot(value) => self.jump_if(libc::BPF_JEQ, value, unmet, met),
+            Test::HasAny(bits) => self.jump_if(libc::BPF_JSET, bits, met, unmet),
             Test::Differs(bits, value) => {
-                program.extend([mask(bits), jump_if(libc::BPF_JEQ, value, OUT, 0)]);
-                loaded = None;
+                let compared = self.jump_if(libc::BPF_JEQ, value, unmet, met);
+                self.mask(bits, compared)
             }
             Test::IsThere => {
-                program.push(jump_if(libc::BPF_JEQ, 0, 0, 2));
-                program.push(load(low(*argument) + 4));
-                program.push(jump_if(libc::BPF_JEQ, 0, OUT, 0));
-                loaded = None;
+                let high = self.jump_if(libc::BPF_JEQ, 0, unmet, met);
+                let high = self.load(low(argument) + 4, high);
+                self.jump_if(libc::BPF_JEQ, 0, high, met)
             }
         }
     }
-    program.push(give(refusal));
-    let end = program.len();
-    for (at, statement) in program.iter_mut().enumerate() {
-        // Rules have a few conditions.
-        let out = u8::try_from(end - at - 1).unwrap_or(OUT);
-        for way in [&mut statement.jt, &mut statement.jf] {
-            if *way == OUT {
-                *way = out;
-            }
-        }
+}
+
+impl Test {
+    /// Whether what was loaded for it is still there afterwards.
+    fn keeps_what_is_loaded(self) -> bool {
+        !matches!(self, Self::Differs(..) | Self::IsThere)
     }
-    program
 }
 
 /// Where the low half of an argument is in what a filter sees. All processors that are known here

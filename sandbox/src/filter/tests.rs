@@ -10,6 +10,26 @@ use super::*;
 const X86_64: u32 = 0xC000_003E;
 const I386: u32 = 0x4000_0003;
 
+/// An outline without a supervisor.
+fn plain(seal: Seal, writes_files: bool) -> Outline {
+    Outline { seal, writes_files, has_localhost_ports: false, asks: Asks::Nobody }
+}
+
+/// Every outline that there is.
+fn outlines() -> Vec<Outline> {
+    let mut all = Vec::new();
+    for seal in [Seal::Open, Seal::Ports, Seal::Local, Seal::Tcp] {
+        for [writes_files, has_localhost_ports] in
+            [[false, false], [false, true], [true, false], [true, true]]
+        {
+            for asks in [Asks::Nobody, Asks::Supervisor, Asks::Observer] {
+                all.push(Outline { seal, writes_files, has_localhost_ports, asks });
+            }
+        }
+    }
+    all
+}
+
 /// What the filter answers to a call: the kernel's machine, as far as filters use it.
 fn answer(program: &[sock_filter], arch: u32, call: u32, arguments: [u32; 6]) -> u32 {
     run(program, arch, call, arguments.map(u64::from))
@@ -52,7 +72,7 @@ fn errno(number: libc::c_int) -> u32 {
 #[test]
 fn other_interfaces_of_the_processor_are_closed() {
     for seal in [Seal::Open, Seal::Ports, Seal::Local, Seal::Tcp] {
-        let program = compile(seal, true, TargetArch::x86_64);
+        let program = compile(plain(seal, true), TargetArch::x86_64);
         let answer = |arch, call| answer(&program, arch, call, [0; 6]);
         let getpid = 39;
         assert_eq!(answer(X86_64, getpid), libc::SECCOMP_RET_ALLOW);
@@ -65,7 +85,7 @@ fn other_interfaces_of_the_processor_are_closed() {
 
 #[test]
 fn every_type_of_socket_but_streams_is_refused() {
-    let program = compile(Seal::Tcp, true, TargetArch::x86_64);
+    let program = compile(plain(Seal::Tcp, true), TargetArch::x86_64);
     let socket = 41;
     for kind in 0..16 {
         for flags in [0, libc::SOCK_CLOEXEC.unsigned_abs()] {
@@ -82,7 +102,7 @@ fn every_type_of_socket_but_streams_is_refused() {
 
 #[test]
 fn ports_alone_leave_datagrams_and_close_other_streams() {
-    let program = compile(Seal::Ports, true, TargetArch::x86_64);
+    let program = compile(plain(Seal::Ports, true), TargetArch::x86_64);
     let socket = 41;
     let said = |kind, protocol| answer(&program, X86_64, socket, [2, kind, protocol, 0, 0, 0]);
     for kind in 0..16 {
@@ -101,7 +121,7 @@ fn ports_alone_leave_datagrams_and_close_other_streams() {
 #[test]
 fn calls_are_closed_by_what_they_do() {
     const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
-    let program = compile(Seal::Open, true, TargetArch::x86_64);
+    let program = compile(plain(Seal::Open, true), TargetArch::x86_64);
     let answer =
         |call: i64, arguments| answer(&program, X86_64, u32::try_from(call).unwrap(), arguments);
     let (create, temporary) = (0o100, 0o20_200_000);
@@ -178,7 +198,7 @@ fn calls_are_closed_by_what_they_do() {
 #[test]
 fn metadata_is_closed_where_nothing_is_written() {
     for writes_files in [false, true] {
-        let program = compile(Seal::Open, writes_files, TargetArch::x86_64);
+        let program = compile(plain(Seal::Open, writes_files), TargetArch::x86_64);
         for call in [
             libc::SYS_chmod,
             libc::SYS_fchmod,
@@ -204,9 +224,9 @@ fn a_filter_says_what_its_rules_say() {
         [*value, others[0], others[1], others[2], others[3], others[4]]
     });
     let sets: Vec<_> = sets.chain([[0; 6], [16, 2, 0, 0, 0, 0], [10, 1, 262, 0, 0, 0]]).collect();
-    for (seal, writes_files) in [(Seal::Open, true), (Seal::Tcp, false), (Seal::Ports, false)] {
-        let program = compile(seal, writes_files, TargetArch::x86_64);
-        let rules = rules(seal, writes_files);
+    for outline in outlines() {
+        let program = compile(outline, TargetArch::x86_64);
+        let (rules, asked) = (rules(outline.seal, outline.writes_files), outline.asked());
         for call in (0..1024).chain([X32_BIT - 1, X32_BIT, X32_BIT + 16, u32::MAX]) {
             for set in &sets {
                 let is_met = |rule: &Rule| rule.iter().all(|condition| condition.is_met(*set));
@@ -216,6 +236,8 @@ fn a_filter_says_what_its_rules_say() {
                     errno(libc::ENOSYS)
                 } else if rules.get(&number).is_some_and(is_refused) {
                     errno(libc::EPERM)
+                } else if asked.contains(&number) {
+                    libc::SECCOMP_RET_USER_NOTIF
                 } else {
                     libc::SECCOMP_RET_ALLOW
                 };
@@ -223,5 +245,36 @@ fn a_filter_says_what_its_rules_say() {
             }
             assert_eq!(answer(&program, I386, call, [1; 6]), libc::SECCOMP_RET_KILL_PROCESS);
         }
+    }
+}
+
+#[test]
+fn every_outline_has_a_filter_of_its_own() {
+    let mut numbers: Vec<_> = outlines().into_iter().map(Outline::number).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..48).collect::<Vec<_>>());
+}
+
+/// Their length is paid for at every start of a program.
+#[test]
+fn filters_are_short() {
+    for outline in outlines() {
+        let program = compile(outline, TargetArch::x86_64);
+        assert!(program.len() < 210, "{} statements for {outline:?}", program.len());
+    }
+}
+
+/// Jumps over more than a jump can say.
+#[test]
+fn long_filters_are_right_too() {
+    let verdicts: Vec<_> = (0..900_u32)
+        .map(|call| (2 * call, Verdict::Give(Answer::Refuse(1 + (call % 7).cast_signed()))))
+        .collect();
+    let program = lay_out(&verdicts, TargetArch::x86_64);
+    for (call, _) in &verdicts {
+        let expected = errno(1 + (call / 2 % 7).cast_signed());
+        assert_eq!(answer(&program, X86_64, *call, [0; 6]), expected, "{call}");
+        let next = answer(&program, X86_64, call + 1, [0; 6]);
+        assert_eq!(next, libc::SECCOMP_RET_ALLOW, "{call}");
     }
 }

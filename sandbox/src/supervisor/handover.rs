@@ -54,8 +54,8 @@ pub(crate) fn can_supervise() -> bool {
     *CAN_LISTEN.get_or_init(on_a_thread)
 }
 
-/// The way of the descriptor at which a child's calls wait: from the child, which makes it, to the
-/// parent.
+/// The way of the descriptor at which a child's calls wait: from the shim, which sends it when the
+/// first call does, to the parent.
 #[derive(Debug)]
 pub(crate) struct Handover {
     parent: OwnedFd,
@@ -63,27 +63,38 @@ pub(crate) struct Handover {
 }
 
 /// What a supervisor is told of its sandbox.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Service<'a> {
-    pub caps: &'a CapabilitySet,
+#[derive(Clone, Debug)]
+pub(crate) struct Service {
+    pub caps: CapabilitySet,
     /// Whom the child becomes, if not the parent's user.
     pub ids: Option<Ids>,
     /// Where to note what the child does, if it is to be looked at and not to be judged.
-    pub observed: Option<&'a Arc<Observed>>,
+    pub observed: Option<Arc<Observed>>,
     /// Whether it goes on for processes that the child leaves running.
     pub is_lasting: bool,
+}
+
+/// A supervisor that has not been needed yet.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    line: Arc<OwnedFd>,
+    service: Service,
 }
 
 /// A supervisor at work. Dropped, it ends, and calls that wait or come later fail.
 #[derive(Debug)]
 pub(crate) struct Supervision {
     _stopper: Option<OwnedFd>,
+    /// Somebody may still have it in a set to watch.
+    _line: Arc<OwnedFd>,
 }
 
 impl Handover {
-    pub(crate) fn new() -> io::Result<Self> {
-        let (family, kind) = (AddressFamily::UNIX, SocketType::STREAM);
-        let (parent, child) = socketpair(family, kind, SocketFlags::CLOEXEC, None)?;
+    pub(crate) fn new(is_lasting: bool) -> io::Result<Self> {
+        // A stream tells the supervisor when nobody is left who could send. With a stopper it need
+        // not know, and of datagrams nobody is told: that would wake the parent at every end.
+        let kind = if is_lasting { SocketType::STREAM } else { SocketType::DGRAM };
+        let (parent, child) = socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
         Ok(Self { parent, child: beyond_stdio(child)? })
     }
 
@@ -92,20 +103,32 @@ impl Handover {
         self.child.as_fd()
     }
 
-    /// Starts the supervisor of a child that has its end already.
+    /// Prepares the supervisor of a child that has its end already.
+    pub(crate) fn ready(self, service: Service) -> Ready {
+        Ready { line: Arc::new(self.parent), service }
+    }
+}
+
+impl Ready {
+    /// Becomes readable when a call waits.
+    pub(crate) fn called(&self) -> BorrowedFd<'_> {
+        self.line.as_fd()
+    }
+
+    /// Starts the supervisor.
     ///
     /// # Errors
     ///
     /// Those of making a pipe and a thread.
-    pub(crate) fn serve(self, service: &Service<'_>) -> io::Result<Supervision> {
-        let Self { parent, child } = self;
-        drop(child);
+    pub(crate) fn serve(self) -> io::Result<Supervision> {
+        let Self { line, service } = self;
+        let parent = Arc::clone(&line);
         let (stop, stopper) = pipe_with(PipeFlags::CLOEXEC)?;
         let (kept, lasting) =
             if service.is_lasting { (None, Some(stopper)) } else { (Some(stopper), None) };
-        let granted = Granted::new(service.caps);
-        let observed = service.observed.cloned();
-        let (ids, capabilities) = (service.ids, supervising(service.caps));
+        let granted = Granted::new(&service.caps);
+        let observed = service.observed;
+        let (ids, capabilities) = (service.ids, supervising(&service.caps));
         thread::Builder::new().name("nono-supervisor".to_owned()).spawn(move || {
             let Some(listener) = receive(&parent, &stop) else { return };
             if let Some(observed) = observed {
@@ -121,7 +144,7 @@ impl Handover {
             Supervisor::new(listener, granted).serve(stop.as_fd());
             drop(lasting);
         })?;
-        Ok(Supervision { _stopper: kept })
+        Ok(Supervision { _stopper: kept, _line: line })
     }
 }
 

@@ -28,7 +28,7 @@ use crate::capability::CapabilitySet;
 use crate::rules::Rules;
 use crate::sys::{Answer, Notification, answer, is_waiting, read_memory, receive};
 use address::{Address, parse};
-pub(crate) use handover::{Handover, Service, Supervision, can_supervise, judge};
+pub(crate) use handover::{Handover, Ready, Service, Supervision, can_supervise, judge};
 use metadata::Writable;
 use names::Names;
 pub(crate) use observer::observed_calls;

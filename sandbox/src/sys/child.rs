@@ -13,15 +13,11 @@
 
 use std::convert::Infallible;
 use std::ffi::{CString, c_char, c_int, c_ulong, c_void};
-use std::io::IoSlice;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
-use rustix::io::Errno;
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use seccompiler::{BpfProgram, sock_filter};
 
 use super::probe::Probe;
@@ -30,12 +26,15 @@ use super::raw::call;
 use super::scope::grant;
 use super::shim::Ending;
 use super::signal::set_signal_mask;
-use super::stack::Stack;
+use super::stack::Stacks;
 use super::tree::Failure;
 use crate::error::Step;
 
 /// `TIOCSCTTY` of `asm-generic/ioctls.h`.
 const TAKE_TERMINAL: usize = 0x540E;
+
+/// The number of no descriptor.
+pub(super) const NONE: c_int = -1;
 
 /// One resource limit, soft and hard alike.
 #[derive(Clone, Copy, Debug)]
@@ -77,10 +76,11 @@ pub(crate) struct Plan {
     pub cwd: Option<CString>,
     /// Whether standard input becomes the terminal of the child's session.
     pub is_terminal: bool,
-    /// The system call filter.
+    /// The system call filter. If there is a line to hand its listening side over, it has one.
     pub filter: BpfProgram,
-    /// The filter by which calls wait to be answered, if any are to.
-    pub listening: Option<BpfProgram>,
+    /// Whether the child itself hands over the descriptor at which its calls wait: for calls that
+    /// it makes while the shim stands still, and for those that come when the shim has ended.
+    pub hands_over_at_once: bool,
     /// The bits of the capabilities to keep; a program gets no others back.
     pub capabilities: u64,
     /// Rules that only the child can add.
@@ -115,7 +115,8 @@ pub(crate) struct Descriptors<'a> {
     pub stdio: [BorrowedFd<'a>; 3],
     /// The Landlock ruleset.
     pub ruleset: BorrowedFd<'a>,
-    /// A unix socket through which the descriptor is sent at which calls wait.
+    /// A unix socket through which the descriptor is sent at which calls wait, when one does or at
+    /// once.
     pub handover: Option<BorrowedFd<'a>>,
 }
 
@@ -154,10 +155,11 @@ pub(super) struct Launch {
     pub plan: Plan,
     pub fds: Numbers,
     pub ending: Ending,
-    pub shim_stack: Stack,
-    pub child_stack: Stack,
+    pub stacks: Stacks,
     /// The shim's number, as its child sees it.
     pub shim: AtomicI32,
+    /// The number of the descriptor at which calls wait, in the shim's table; `NONE` if none do.
+    pub listener: AtomicI32,
     argv: Vec<*const c_char>,
     envp: Vec<*const c_char>,
     failed_step: AtomicU32,
@@ -175,18 +177,17 @@ impl Launch {
     ///
     /// # Errors
     ///
-    /// That of `mmap`.
+    /// That of making a stack.
     pub(super) fn new(plan: Plan, fds: Numbers) -> Result<Box<Self>, Failure> {
-        let stack = || Stack::new().map_err(at(Step::Stack));
         Ok(Box::new(Self {
-            shim_stack: stack()?,
-            child_stack: stack()?,
+            stacks: Stacks::take().map_err(at(Step::Stack))?,
             argv: pointers(&plan.argv),
             envp: pointers(&plan.envp),
             plan,
             fds,
             ending: Ending::default(),
             shim: AtomicI32::new(0),
+            listener: AtomicI32::new(NONE),
             failed_step: AtomicU32::new(0),
             errno: AtomicI32::new(0),
         }))
@@ -211,7 +212,6 @@ impl Launch {
         new_session().map_err(at(Step::Session))?;
         self.take_terminal().map_err(at(Step::Terminal))?;
         self.change_directory().map_err(at(Step::WorkingDirectory))?;
-        close_on_exec().map_err(at(Step::Descriptors))?;
         self.limit_resources().map_err(at(Step::ResourceLimits))?;
         // After all that the rules could deny, and as the parent's user.
         self.add_own_rules().map_err(at(Step::OwnProc))?;
@@ -220,8 +220,12 @@ impl Launch {
         // Not before: a change of the user takes it back.
         self.follow_shim().map_err(at(Step::ParentDeath))?;
         self.restrict().map_err(at(Step::Landlock))?;
-        self.filter().map_err(at(Step::Filter))?;
-        self.listen().map_err(at(Step::Listener))?;
+        self.filter()?;
+        if self.plan.hands_over_at_once {
+            self.hand_over();
+        }
+        // Until here the shim's descriptors are the child's too: the filter's stays with it.
+        part_on_exec().map_err(at(Step::Descriptors))?;
         // The program starts with no signal blocked, whatever the calling thread had blocked:
         // it must be possible to end it by one.
         set_signal_mask(0).map_err(at(Step::SignalMask))?;
@@ -282,20 +286,18 @@ impl Launch {
         unsafe { call(libc::SYS_landlock_restrict_self, [ruleset, 0, 0, 0]) }.map(drop)
     }
 
-    fn filter(&self) -> Result<(), c_int> {
-        install(&self.plan.filter, 0).map(drop)
-    }
-
-    /// Lets calls wait, and sends the parent what it needs to answer them.
-    fn listen(&self) -> Result<(), c_int> {
-        let (Some(filter), Some(handover)) = (&self.plan.listening, self.fds.handover) else {
-            return Ok(());
-        };
+    /// Installs the filter. The side at which its calls are answered, if there is one to be handed
+    /// over, stays with the shim.
+    fn filter(&self) -> Result<(), Failure> {
+        if self.fds.handover.is_none() {
+            return install(&self.plan.filter, 0).map(drop).map_err(at(Step::Filter));
+        }
         // A signal must not take a call back that the parent is making already.
         let flags =
             libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
-        let listener = c_int::try_from(install(filter, flags)?).map_err(|_| libc::EBADF)?;
-        send_descriptor(handover, listener)
+        let listener = install(&self.plan.filter, flags).map_err(at(Step::Listener))?;
+        self.listener.store(c_int::try_from(listener).unwrap_or(NONE), Ordering::Relaxed);
+        Ok(())
     }
 
     fn execute(&self) -> Result<Infallible, c_int> {
@@ -343,27 +345,13 @@ fn install(filter: &[sock_filter], flags: c_ulong) -> Result<usize, c_int> {
     unsafe { call(libc::SYS_seccomp, [mode, flags, ptr::from_ref(&program) as usize]) }
 }
 
-/// Sends a descriptor through a unix socket, by the kernel's own call.
-fn send_descriptor(socket: c_int, fd: c_int) -> Result<(), c_int> {
-    // SAFETY: both are open: neither this process nor another closes them before `execve` does.
-    let socket = unsafe { BorrowedFd::borrow_raw(socket) };
-    // SAFETY: as above.
-    let fds = [unsafe { BorrowedFd::borrow_raw(fd) }];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    if !control.push(SendAncillaryMessage::ScmRights(&fds)) {
-        return Err(libc::ENOBUFS);
-    }
-    sendmsg(socket, &[IoSlice::new(&[0])], &mut control, SendFlags::NOSIGNAL)
-        .map(drop)
-        .map_err(Errno::raw_os_error)
-}
-
-/// Lets `execve` close all but the standard streams; the ruleset is needed until then.
-fn close_on_exec() -> Result<(), c_int> {
+/// Gives the child a table of descriptors of its own, of which `execve` closes all but the
+/// standard streams; the ruleset is needed until then.
+fn part_on_exec() -> Result<(), c_int> {
+    const UNSHARE: usize = 2;
     const CLOEXEC: usize = 4;
     // SAFETY: takes numbers only. Nothing is closed before `execve`, and then only the child's.
-    unsafe { call(libc::SYS_close_range, [3, u32::MAX as usize, CLOEXEC, 0]) }.map(drop)
+    unsafe { call(libc::SYS_close_range, [3, u32::MAX as usize, UNSHARE | CLOEXEC, 0]) }.map(drop)
 }
 
 /// C strings as C has them: pointers, with a null at the end.

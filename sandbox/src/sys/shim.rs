@@ -14,11 +14,17 @@
 //!
 //! What a process may do in memory that is not its own is said in `child.rs`.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::{c_int, c_short, c_void};
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::os::fd::BorrowedFd;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 
-use super::child::{Launch, Numbers, at, child_main};
+use rustix::io::Errno;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+
+use super::child::{Launch, NONE, Numbers, at, child_main};
 use super::process::{exit, monotonic, new_group, no_new_privileges, own_number};
 use super::raw::{call, clone_onto};
 use super::scope::enter_signal_scope;
@@ -154,9 +160,9 @@ impl Launch {
 
     /// Makes the program's process, and stands still until it has left this memory.
     fn clone_child(&self) -> Result<c_int, c_int> {
-        const FLAGS: c_int = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+        const FLAGS: c_int = libc::CLONE_VM | libc::CLONE_FILES | libc::CLONE_VFORK | libc::SIGCHLD;
         let argument = ptr::from_ref(self).cast_mut().cast::<c_void>();
-        let top = self.child_stack.top();
+        let [_, top] = self.stacks.tops();
         // SAFETY: the stack is for this child alone and, like the launch, stays until it has left
         // this memory. `child_main` keeps to the rules of `child.rs`.
         unsafe { clone_onto(FLAGS, top, ptr::null_mut(), child_main, argument) }
@@ -166,9 +172,6 @@ impl Launch {
     fn let_go(&self) {
         let _ = close(0, 2);
         let _ = close(self.fds.ruleset, self.fds.ruleset);
-        if let Some(handover) = self.fds.handover {
-            let _ = close(handover, handover);
-        }
         if self.plan.watch.announces {
             let message = [STARTED];
             let flags = (libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT).unsigned_abs() as usize;
@@ -176,6 +179,16 @@ impl Launch {
             let channel = self.fds.channel.unsigned_abs() as usize;
             // SAFETY: `message` is of the length given, and lives through the call.
             let _ = unsafe { call(libc::SYS_sendto, [channel, pointer, 1, flags, 0, 0]) };
+        }
+    }
+
+    /// Sends the caller what it needs to answer calls. If it is gone, they fail.
+    pub(super) fn hand_over(&self) {
+        let listener = self.listener.swap(NONE, Ordering::Relaxed);
+        if let (Some(line), 0..) = (self.fds.handover, listener) {
+            let _ = send_descriptor(line, listener);
+            let _ = close(listener, listener);
+            let _ = close(line, line);
         }
     }
 
@@ -187,15 +200,24 @@ impl Launch {
             if left == Some(0) {
                 return Cause::Deadline;
             }
-            let [ended, told, orphaned] = poll([signals, self.fds.channel, self.fds.caller], left);
-            if ended {
+            let listener = self.listener.load(Ordering::Relaxed);
+            let fds = [signals, self.fds.channel, self.fds.caller, listener];
+            let [ended, told, orphaned, called] = poll(fds, left);
+            if called & libc::POLLIN != 0 {
+                self.hand_over();
+            } else if called != 0 {
+                // Nobody is left who could make a call.
+                let _ = close(listener, listener);
+                self.listener.store(NONE, Ordering::Relaxed);
+            }
+            if ended != 0 {
                 drain(signals);
                 self.reap(child);
                 if self.ending.has_status.load(Ordering::Relaxed) {
                     return Cause::Exit;
                 }
             }
-            if orphaned || (told && !self.obey(child)) {
+            if orphaned != 0 || (told != 0 && !self.obey(child)) {
                 return Cause::Killed;
             }
         }
@@ -238,7 +260,8 @@ impl Launch {
             if monotonic() >= until {
                 return;
             }
-            if let [true] = poll([signals], Some(LOOK)) {
+            let [ended] = poll([signals], Some(LOOK));
+            if ended != 0 {
                 drain(signals);
             }
         }
@@ -338,18 +361,19 @@ fn drain(signals: c_int) {
     let _ = unsafe { call(libc::SYS_read, arguments) };
 }
 
-/// Waits for descriptors to have something to say, at most `nanoseconds`.
-fn poll<const N: usize>(fds: [c_int; N], nanoseconds: Option<u64>) -> [bool; N] {
-    const NONE: usize = 0;
+/// Waits for descriptors to have something to say, at most `nanoseconds`, and gives what that is
+/// for each. `NONE` never has.
+fn poll<const N: usize>(fds: [c_int; N], nanoseconds: Option<u64>) -> [c_short; N] {
+    const NOWHERE: usize = 0;
     let mut polled = fds.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
     let limit = nanoseconds.map(|nanos| [nanos / 1_000_000_000, nanos % 1_000_000_000]);
-    let limit_at = limit.as_ref().map_or(NONE, |limit| ptr::from_ref(limit) as usize);
-    let arguments = [polled.as_mut_ptr() as usize, N, limit_at, NONE, size_of::<SignalSet>()];
+    let limit_at = limit.as_ref().map_or(NOWHERE, |limit| ptr::from_ref(limit) as usize);
+    let arguments = [polled.as_mut_ptr() as usize, N, limit_at, NOWHERE, size_of::<SignalSet>()];
     // SAFETY: the first points to as many entries as the second says, the third to a `timespec`
     // of 64 bits each or nowhere; no signal mask is given.
     match unsafe { call(libc::SYS_ppoll, arguments) } {
-        Ok(_) => polled.map(|fd| fd.revents != 0),
-        Err(_) => [false; N],
+        Ok(_) => polled.map(|fd| fd.revents),
+        Err(_) => [0; N],
     }
 }
 
@@ -363,6 +387,22 @@ fn close(first: c_int, last: c_int) -> Result<(), c_int> {
     let arguments = [first.unsigned_abs() as usize, last.unsigned_abs() as usize, 0];
     // SAFETY: takes numbers; the descriptors are this process's own copies, with no owner in Rust.
     unsafe { call(libc::SYS_close_range, arguments) }.map(drop)
+}
+
+/// Sends a descriptor through a unix socket, by the kernel's own call.
+fn send_descriptor(socket: c_int, fd: c_int) -> Result<(), c_int> {
+    // SAFETY: both are open: nothing of this process closes them meanwhile.
+    let socket = unsafe { BorrowedFd::borrow_raw(socket) };
+    // SAFETY: as above.
+    let fds = [unsafe { BorrowedFd::borrow_raw(fd) }];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !control.push(SendAncillaryMessage::ScmRights(&fds)) {
+        return Err(libc::ENOBUFS);
+    }
+    sendmsg(socket, &[IoSlice::new(&[0])], &mut control, SendFlags::NOSIGNAL)
+        .map(drop)
+        .map_err(Errno::raw_os_error)
 }
 
 fn set(option: c_int, value: usize) -> Result<(), c_int> {

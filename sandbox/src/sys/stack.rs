@@ -1,46 +1,98 @@
-//! Memory for a child to run on.
+//! Memory for a shim and its child to run on.
 
 use std::ffi::{c_int, c_void};
 use std::ptr;
+use std::sync::Mutex;
 
 use super::last_errno;
 
-/// Bytes of the child's stack. It is a few call frames deep.
+/// Bytes of a stack. What runs on it is a few call frames deep.
 const STACK: usize = 64 << 10;
-/// Bytes below the stack that fault; a multiple of every page size in use.
+/// Bytes below a stack that fault; a multiple of every page size in use.
 const GUARD: usize = 64 << 10;
+/// Bytes of a stack with its guard.
+const BOTH: usize = GUARD + STACK;
+/// How many pairs are kept for the next to come. Making one takes longer than all else that is
+/// made for a program.
+const MOST_KEPT: usize = 16;
 
-/// Memory for the child to run on, with a guard below it.
+/// Pairs that nobody runs on.
+static KEPT: Mutex<Vec<Mapping>> = Mutex::new(Vec::new());
+
+/// Two stacks, with a guard below each. To be dropped when nobody runs on them any more.
 #[derive(Debug)]
-pub(super) struct Stack {
+pub(super) struct Stacks {
+    /// None while it is dropped.
+    mapping: Option<Mapping>,
+}
+
+impl Stacks {
+    /// Takes a pair that nobody runs on.
+    ///
+    /// # Errors
+    ///
+    /// That of `mmap` or `mprotect`.
+    pub(super) fn take() -> Result<Self, c_int> {
+        // Somebody else is at it, or was when this process was copied from another by `fork`.
+        let kept = KEPT.try_lock().ok().and_then(|mut kept| kept.pop());
+        let mapping = kept.map_or_else(Mapping::new, Ok)?;
+        Ok(Self { mapping: Some(mapping) })
+    }
+
+    /// The ends of the two: stacks grow down.
+    pub(super) fn tops(&self) -> [*mut c_void; 2] {
+        self.mapping.as_ref().map_or([ptr::null_mut(); 2], Mapping::tops)
+    }
+}
+
+impl Drop for Stacks {
+    fn drop(&mut self) {
+        if let (Some(mapping), Ok(mut kept)) = (self.mapping.take(), KEPT.try_lock())
+            && kept.len() < MOST_KEPT
+        {
+            kept.push(mapping);
+        }
+    }
+}
+
+/// The memory of two stacks.
+#[derive(Debug)]
+struct Mapping {
     base: *mut c_void,
 }
 
-impl Stack {
-    pub(super) fn new() -> Result<Self, c_int> {
+// SAFETY: memory belongs to no thread.
+unsafe impl Send for Mapping {}
+
+impl Mapping {
+    fn new() -> Result<Self, c_int> {
         const FLAGS: c_int = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK;
         // SAFETY: a new mapping at an address of the kernel's choice touches no other.
-        let base =
-            unsafe { libc::mmap(ptr::null_mut(), GUARD + STACK, libc::PROT_NONE, FLAGS, -1, 0) };
+        let base = unsafe { libc::mmap(ptr::null_mut(), 2 * BOTH, libc::PROT_NONE, FLAGS, -1, 0) };
         if base == libc::MAP_FAILED {
             return Err(last_errno());
         }
-        let stack = Self { base };
-        let usable = base.wrapping_byte_add(GUARD);
-        // SAFETY: the range is the upper part of the mapping made above, which nobody uses yet.
-        let status = unsafe { libc::mprotect(usable, STACK, libc::PROT_READ | libc::PROT_WRITE) };
-        if status == 0 { Ok(stack) } else { Err(last_errno()) }
+        let mapping = Self { base };
+        for top in mapping.tops() {
+            let usable = top.wrapping_byte_sub(STACK);
+            // SAFETY: the range is a part of the mapping made above, which nobody uses yet.
+            let status =
+                unsafe { libc::mprotect(usable, STACK, libc::PROT_READ | libc::PROT_WRITE) };
+            if status != 0 {
+                return Err(last_errno());
+            }
+        }
+        Ok(mapping)
     }
 
-    /// The end of the memory: stacks grow down.
-    pub(super) fn top(&self) -> *mut c_void {
-        self.base.wrapping_byte_add(GUARD + STACK)
+    fn tops(&self) -> [*mut c_void; 2] {
+        [BOTH, 2 * BOTH].map(|end| self.base.wrapping_byte_add(end))
     }
 }
 
-impl Drop for Stack {
+impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: the mapping is this object's own, and the child has left it by now.
-        let _ = unsafe { libc::munmap(self.base, GUARD + STACK) };
+        // SAFETY: the mapping is this object's own, and nobody runs on it.
+        let _ = unsafe { libc::munmap(self.base, 2 * BOTH) };
     }
 }

@@ -242,7 +242,7 @@ fn clone_shim(launch: &Launch) -> Result<OwnedFd, c_int> {
     const FLAGS: c_int = libc::CLONE_VM | libc::CLONE_PIDFD;
     let mut pidfd: c_int = -1;
     let argument = ptr::from_ref(launch).cast_mut().cast::<c_void>();
-    let top = launch.shim_stack.top();
+    let [top, _] = launch.stacks.tops();
     // No handler of ours may run in the shim.
     let before = set_signal_mask(SignalSet::MAX)?;
     // SAFETY: the stack is for the shim alone; it and the launch stay where they are, in a box,
