@@ -2,8 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
 use nono_audit::{Decision, DenialCategory, Mode, Outcome, Phase};
-use nono_proxy::ProxyConfig;
+use nono_proxy::{Limits, ProxyConfig};
 use support::{Connection, Origin, Reply, TestProxy, exchange, isolated_async, route};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 fn head(target: &str, fields: &str) -> String {
     format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{fields}\r\n")
@@ -208,4 +209,68 @@ async fn a_refused_client_may_try_again_on_its_connection() {
     assert_eq!(connection.reply().await.status, 407);
     connection.send(head(&echo.to_string(), &proxy.proxy_authorization())).await;
     assert!(connection.head().await.starts_with("http/1.1 200"));
+}
+
+/// More than is left to the kernel at once, on more tunnels than that may be.
+#[tokio::test]
+async fn bulk_comes_through_whole_also_on_many_tunnels_and_after_one_side_has_closed() {
+    const LENGTH: usize = 2_000_000;
+    let echo = Origin::echo().await;
+    let limits = Limits { workers: 1, ..Limits::default() };
+    let allowed_hosts = vec!["127.0.0.1".into()];
+    let config = ProxyConfig { allowed_hosts, limits, ..ProxyConfig::default() };
+    let proxy = TestProxy::start(config).await;
+    let head = head(&echo.to_string(), &proxy.proxy_authorization());
+    let tunnels = (0..12_u8).map(|number| {
+        let (head, addr) = (head.clone(), proxy.addr());
+        tokio::spawn(async move {
+            // Of a period that no buffer's size is a multiple of.
+            let sent: Vec<u8> = (0..251).map(|n: u8| n ^ number).cycle().take(LENGTH).collect();
+            let mut stream = tokio::net::TcpStream::connect(addr).await.unwrap();
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let (mut from, mut to) = stream.split();
+            let writing = async {
+                to.write_all(&sent).await.unwrap();
+                to.shutdown().await.unwrap();
+            };
+            let mut came = Vec::new();
+            let (_, read) = tokio::join!(writing, from.read_to_end(&mut came));
+            read.unwrap();
+            let body = came.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap() + 4;
+            assert!(came[body..] == sent, "{} bytes came back", came.len() - body);
+        })
+    });
+    for tunnel in futures_util::future::join_all(tunnels).await {
+        tunnel.unwrap();
+    }
+    proxy.shutdown(std::time::Duration::from_secs(5)).await;
+    let ended = proxy.drain_audit();
+    let ended: Vec<_> = ended.iter().filter(|record| record.phase == Phase::End).collect();
+    assert_eq!(ended.len(), 12);
+    for record in ended {
+        assert_eq!((record.bytes_in, record.bytes_out), (LENGTH as u64, LENGTH as u64));
+        assert_eq!(record.outcome, Outcome::Complete);
+    }
+}
+
+/// What the kernel holds for a client that reads slowly reaches it, and nothing is lost when the
+/// server leaves first.
+#[tokio::test]
+async fn bulk_waits_for_a_slow_reader() {
+    const LENGTH: usize = 15_000_000;
+    let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = TestProxy::with_hosts(&["127.0.0.1"]).await;
+    let target = server.local_addr().unwrap().to_string();
+    let mut tunnel = Connection::open(proxy.addr()).await;
+    tunnel.send(head(&target, &proxy.proxy_authorization())).await;
+    let (mut upstream, _) = server.accept().await.unwrap();
+    tunnel.head().await;
+    let sending = tokio::spawn(async move {
+        let sent: Vec<u8> = (0..251_u8).cycle().take(LENGTH).collect();
+        upstream.write_all(&sent).await.unwrap();
+    });
+    let came = tunnel.exactly(1_000_000).await;
+    let whole = [came, tunnel.rest().await].concat();
+    assert!(whole.iter().copied().eq((0..251_u8).cycle().take(LENGTH)));
+    sending.await.unwrap();
 }

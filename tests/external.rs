@@ -26,6 +26,7 @@ fn config(outer: &Wire) -> ProxyConfig {
             address: outer.addr.to_string(),
             bypass_hosts: vec!["127.0.0.1".into()],
             credential_key: Some(format!("file://{}", FILE.path().display())),
+            ..ExternalProxyConfig::default()
         }),
         ..ProxyConfig::default()
     }
@@ -49,8 +50,7 @@ async fn a_tunnel_goes_through_it_and_the_bytes_behind_its_answer_are_kept() {
     let asked = upstream.message().await;
     assert!(asked.line().starts_with("CONNECT far.example:443 HTTP/1.1"), "{}", asked.line());
     assert_eq!(asked.values("host"), ["far.example:443"]);
-    let basic = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, LOGIN);
-    assert_eq!(asked.values("proxy-authorization"), [format!("Basic {basic}")]);
+    assert_eq!(asked.values("proxy-authorization"), [login()]);
     upstream.send("HTTP/1.1 200 OK\r\nVia: outer\r\n\r\nEARLY").await;
     assert!(client.head().await.starts_with("http/1.1 200"));
     assert_eq!(client.exactly(5).await, b"EARLY");
@@ -135,15 +135,66 @@ async fn a_host_that_bypasses_it_and_a_plain_route_are_reached_directly() {
     assert!(outer.is_quiet().await);
 }
 
-#[tokio::test]
-async fn a_forwarded_request_goes_through_it() {
-    let outer = Wire::bind().await;
-    let proxy = TestProxy::start(config(&outer)).await;
+/// The value of `Proxy-Authorization` that it is shown.
+fn login() -> String {
+    format!("Basic {}", base64::Engine::encode(&base64::prelude::BASE64_STANDARD, LOGIN))
+}
+
+/// A client that asks for a forwarded request to `far.example`, whose answer is still due.
+async fn forward(proxy: &TestProxy, path: &str, fields: &str) -> Connection {
     let token = proxy.proxy_authorization();
     let mut client = Connection::open(proxy.addr()).await;
+    let head = format!("GET http://far.example{path} HTTP/1.1\r\nHost: far.example\r\n{token}");
+    client.send(format!("{head}{fields}\r\n")).await;
     client
-        .send(format!("GET http://far.example/x HTTP/1.1\r\nHost: far.example\r\n{token}\r\n"))
-        .await;
+}
+
+/// Many such proxies open tunnels to port 443 alone.
+#[tokio::test]
+async fn a_forwarded_request_is_given_to_it_in_absolute_form() {
+    let outer = Wire::bind().await;
+    let limits = Limits { workers: 1, ..Limits::default() };
+    let proxy = TestProxy::start(ProxyConfig { limits, ..config(&outer) }).await;
+    let mut client = forward(&proxy, "/x?y=1", "TE: trailers\r\nX-Own: 1\r\n").await;
+    let mut upstream = outer.accept().await;
+    for _ in 0..2 {
+        let asked = upstream.message().await;
+        assert_eq!(asked.line(), "GET http://far.example/x?y=1 HTTP/1.1");
+        assert_eq!(asked.values("host"), ["far.example"]);
+        assert_eq!(asked.values("proxy-authorization"), [login()]);
+        assert_eq!(asked.values("x-own"), ["1"]);
+        let token = &proxy.token;
+        assert!(!asked.fields().concat().contains(token.as_str()), "the session token went on");
+        upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+        assert_eq!(client.reply().await.text(), "ok");
+        // The next one goes the same way, on the same connection.
+        client = forward(&proxy, "/x?y=1", "X-Own: 1\r\n").await;
+    }
+}
+
+#[tokio::test]
+async fn its_challenge_to_a_forwarded_request_is_not_the_clients() {
+    let outer = Wire::bind().await;
+    let proxy = TestProxy::start(config(&outer)).await;
+    let mut client = forward(&proxy, "/x", "").await;
+    let mut upstream = outer.accept().await;
+    upstream.message().await;
+    let challenge = "HTTP/1.1 407 No\r\nProxy-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n";
+    upstream.send(challenge).await;
+    let reply = client.reply().await;
+    assert_eq!((reply.status, reply.code()), (502, "external_proxy_rejected".into()));
+    assert!(reply.text().contains("407"), "{}", reply.text());
+    let record = proxy.only_record();
+    assert_eq!(record.denial_category, Some(DenialCategory::ExternalProxyRejected));
+}
+
+/// What is said in it is none of the proxy's business, and few of them know of it.
+#[tokio::test]
+async fn a_websocket_over_plain_http_goes_through_a_tunnel() {
+    let outer = Wire::bind().await;
+    let proxy = TestProxy::start(config(&outer)).await;
+    let asks = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
+    let mut client = forward(&proxy, "/x", asks).await;
     let mut upstream = outer.accept().await;
     assert!(upstream.message().await.line().starts_with("CONNECT far.example:80 "));
     upstream.send("HTTP/1.1 200 OK\r\n\r\n").await;
@@ -151,8 +202,76 @@ async fn a_forwarded_request_goes_through_it() {
     assert!(inner.line().starts_with("GET /x "), "{}", inner.line());
     // What the outer proxy is shown goes no further.
     assert!(inner.values("proxy-authorization").is_empty());
+    let switch = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\n";
+    upstream.send(format!("{switch}Upgrade: websocket\r\n\r\nhello")).await;
+    assert_eq!(client.message().await.status(), 101);
+    assert_eq!(client.exactly(5).await, b"hello");
+}
+
+/// Tunnels and forwarded requests, and a key inside a tunnel inside TLS.
+#[tokio::test]
+async fn it_may_be_reached_over_tls() {
+    let (outer, authority) = (Wire::bind().await, Authority::new());
+    let identity = || authority.identity(&["localhost"]);
+    let mut config = config(&outer);
+    let external = config.external_proxy.as_mut().unwrap();
+    external.address = format!("https://localhost:{}", outer.addr.port());
+    external.tls_ca = Some(authority.pem_file());
+    let proxy = TestProxy::start(config).await;
+
+    let mut client = ask(&proxy, "far.example:443").await;
+    let mut upstream = outer.accept_secured(identity()).await;
+    let asked = upstream.message().await;
+    assert!(asked.line().starts_with("CONNECT far.example:443 HTTP/1.1"), "{}", asked.line());
+    assert_eq!(asked.values("proxy-authorization"), [login()]);
+    upstream.send("HTTP/1.1 200 OK\r\n\r\nEARLY").await;
+    assert!(client.head().await.starts_with("http/1.1 200"));
+    assert_eq!(client.exactly(5).await, b"EARLY");
+    // More than is held anywhere.
+    let bulk = vec![7; 3_000_000];
+    let (_, came) = tokio::join!(client.send(&bulk[..]), upstream.exactly(bulk.len()));
+    assert!(came == bulk);
+    client.finish().await;
+    assert!(upstream.rest().await.is_empty());
+    upstream.send("LATE").await;
+    assert_eq!(client.exactly(4).await, b"LATE");
+
+    let mut client = forward(&proxy, "/x", "").await;
+    let mut upstream = outer.accept_secured(identity()).await;
+    assert_eq!(upstream.message().await.line(), "GET http://far.example/x HTTP/1.1");
     upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
     assert_eq!(client.reply().await.text(), "ok");
+}
+
+#[tokio::test]
+async fn one_that_shows_another_certificate_is_told_nothing() {
+    let (outer, authority, other) = (Wire::bind().await, Authority::new(), Authority::new());
+    let mut config = config(&outer);
+    let external = config.external_proxy.as_mut().unwrap();
+    external.address = format!("https://localhost:{}", outer.addr.port());
+    external.tls_ca = Some(authority.pem_file());
+    let proxy = TestProxy::start(config).await;
+    let mut client = ask(&proxy, "far.example:443").await;
+    let shaking = tokio::spawn(async move {
+        let (stream, _) = outer.into_listener().accept().await.unwrap();
+        let config = std::sync::Arc::new(other.identity(&["localhost"]).server_config());
+        tokio_rustls::TlsAcceptor::from(config).accept(stream).await.is_err()
+    });
+    let reply = client.reply().await;
+    assert_eq!((reply.status, reply.code()), (502, "external_proxy_rejected".into()));
+    assert!(reply.text().contains("certificate"), "{}", reply.text());
+    assert!(shaking.await.unwrap());
+}
+
+#[tokio::test]
+async fn one_that_is_not_there_is_named_as_such() {
+    let outer = Wire::bind().await;
+    let config = config(&outer);
+    drop(outer);
+    let proxy = TestProxy::start(config).await;
+    let reply = ask(&proxy, "far.example:443").await.reply().await;
+    assert_eq!((reply.status, reply.code()), (502, "external_proxy_rejected".into()));
+    assert!(reply.text().contains("cannot be reached"), "{}", reply.text());
 }
 
 /// Both the requests of a route and those inside an intercepted tunnel.
@@ -207,7 +326,7 @@ fn mistakes_are_found_before_anything_starts() {
         ProxyConfig { external_proxy: Some(external), ..ProxyConfig::default() }.check()
     };
     for good in
-        ["proxy.example:3128", "http://proxy.example:80", "http://[::1]:8080/", "1.2.3.4:80"]
+        ["proxy.example:3128", "http://proxy.example:80", "https://[::1]:443/", "1.2.3.4:80"]
     {
         assert_eq!(check(good), Ok(()), "{good}");
     }
@@ -218,5 +337,17 @@ fn mistakes_are_found_before_anything_starts() {
     }
     let told = check("http://user:secret@proxy.example:1").unwrap_err().to_string();
     assert!(!told.contains("secret"), "{told}");
-    assert!(check("https://proxy.example:443").unwrap_err().is_unsupported());
+    for (address, reason) in
+        [("proxy.example:1", "https URL"), ("https://proxy.example:1", "cannot be read as PEM")]
+    {
+        let external = ExternalProxyConfig {
+            address: address.into(),
+            tls_ca: Some("/nonexistent/ca.pem".into()),
+            ..Default::default()
+        };
+        let config = ProxyConfig { external_proxy: Some(external), ..ProxyConfig::default() };
+        let mistake = config.check().unwrap_err();
+        assert_eq!(mistake.field(), "external_proxy.tls_ca");
+        assert!(mistake.to_string().contains(reason), "{mistake}");
+    }
 }

@@ -86,14 +86,20 @@ impl ProxyConfig {
 
 /// A proxy between this one and the world: tunnels, forwarded requests, and those of routes over
 /// TLS go through it. Plain http routes lead to this machine or its network, and do not.
+///
+/// Forwarded requests, which are plain http, are given to it in absolute-form; all else goes
+/// through tunnels that it opens.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ExternalProxyConfig {
-    /// Where it listens: `host:port` or an `http` URL.
+    /// Where it listens: `host:port` or an `http` URL; or an `https` URL, to speak TLS to it.
     pub address: String,
     /// Hosts that are reached without it; the grammar is that of `allowed_hosts`.
     pub bypass_hosts: Vec<String>,
     /// Where its credentials are kept, as `user:password`: a reference like that of a route.
     pub credential_key: Option<String>,
+    /// A PEM file of certificate authorities to trust for it, besides the system's; needs an
+    /// `https` URL.
+    pub tls_ca: Option<PathBuf>,
 }
 
 /// The interception of TLS: `CONNECT` to the upstream of a route, or to a host in `hosts`, ends in
@@ -104,6 +110,12 @@ pub struct InterceptConfig {
     /// The directory for the files of certificates that clients trust the proxy by; they are
     /// removed when it stops. It must be the user's own, and writable by nobody else.
     pub ca_dir: PathBuf,
+    /// A PEM file of the authority that vouches for the proxy, instead of one that it makes for
+    /// itself; behind it those of the authorities above it, if it is no root. Whoever trusts it
+    /// trusts whoever has its key, and in this mode the key is in a file.
+    pub ca_cert: Option<PathBuf>,
+    /// A PEM file of that authority's private key, which nobody else may read.
+    pub ca_key: Option<PathBuf>,
     /// Certificates, as PEM, that clients and proxy trust besides those of the system.
     pub parent_ca_pems: Vec<u8>,
     /// Hosts that are intercepted besides those of routes; the grammar is that of

@@ -27,7 +27,7 @@ pub(crate) async fn open(worker: &Worker, exchange: Exchange<Ready>) -> Answer {
         return Err(Refusal::LogFull.into());
     }
     let io = worker.upstream.dial(way.target(), reach).await?;
-    recorder.note(|record| record.upstream_addr = io.peer_addr().ok());
+    recorder.note(|record| record.upstream_addr = io.peer());
     recorder.opened(StatusCode::OK.as_u16());
     let (handover, client) = oneshot::channel();
     worker.relay(client, Opened { io, early: Bytes::new() }, recorder, place);

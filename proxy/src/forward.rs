@@ -36,7 +36,7 @@ pub(crate) async fn send(worker: &Worker, exchange: Exchange<Ready>) -> Answer {
     }
     let limits = &worker.shared.settings.limits;
     request.body_mut().limit_idle(limits.idle);
-    let destination = Destination::new(way, reach, asks_upgrade)?;
+    let destination = worker.upstream.destination(way, reach, asks_upgrade)?;
     let knows_interim = request.version() == Version::HTTP_11;
     let mut interim = |head: &Response<()>| {
         if knows_interim {

@@ -83,10 +83,11 @@ impl ProxyHandle {
         let ended = CancellationToken::new();
         let done = Arc::new(ended.clone().drop_guard());
         let control = Prepared::new("nono-control".into())?;
-        let (queues, mut threads) = server::spawn_workers(&shared, &done).inspect_err(|_| {
+        let mut workers = server::spawn_workers(&shared, &done).inspect_err(|_| {
             shared.drain.begin();
         })?;
         drop(done);
+        let mut threads = std::mem::take(&mut workers.threads);
         let (ready, prepared) = oneshot::channel();
         let task = {
             let (shared, ended) = (Arc::clone(&shared), ended.clone());
@@ -96,7 +97,7 @@ impl ProxyHandle {
                     let preparing = prepare(&shared);
                     let Some(found) = shared.drain.run_until_begun(preparing).await else { return };
                     let _ = ready.send(found);
-                    server::accept(listener, queues, &shared).await;
+                    workers.accept(listener, Arc::clone(&shared)).await;
                     drain(&shared, until, &ended).await;
                 };
                 tokio::select! {

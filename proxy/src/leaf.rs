@@ -6,7 +6,6 @@ use std::task::{Context, Poll};
 use futures_util::future::BoxFuture;
 use http::Response;
 use nono_audit::Recorder;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 use tower::Service;
@@ -18,6 +17,7 @@ use crate::layers::Answer;
 use crate::layers::limit::{Limit, Place};
 use crate::server::http1::Socket;
 use crate::stack::Shared;
+use crate::tunnel::Side;
 use crate::upstream::{Opened, Upstream};
 use crate::{connect, forward, tunnel};
 
@@ -46,7 +46,7 @@ impl Worker {
         recorder: Arc<Recorder>,
         place: Option<Place>,
     ) where
-        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        T: Side + 'static,
     {
         let cut = self.shared.cut.clone();
         let idle = self.shared.settings.limits.idle;

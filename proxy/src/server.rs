@@ -1,8 +1,9 @@
-//! Threads, sockets and their end: one thread accepts and deals the connections round-robin to
-//! workers, each with a runtime, stack and upstream pool of its own.
+//! Threads, sockets and their end: workers, each with a runtime, stack and upstream pool of its
+//! own, of which the first accepts and deals the connections to those that have the fewest.
 //!
 //! One acceptor rather than a listener per worker: the load is even also with few connections,
-//! and no other process of the same user can join the port and receive session tokens.
+//! and no other process of the same user can join the port and receive session tokens. No thread
+//! of its own, since a connection then changes threads before its first byte is read.
 
 pub(crate) mod gate;
 pub(crate) mod http1;
@@ -19,7 +20,7 @@ use rustix::net::{Shutdown, SocketFlags, acceptfrom_with, shutdown};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::TcpStream;
-use tokio::runtime::{Builder as RuntimeBuilder, Runtime};
+use tokio::runtime::{Builder as RuntimeBuilder, Handle, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::timeout;
 use tokio_util::sync::DropGuard;
@@ -48,10 +49,24 @@ pub(crate) struct Accepted {
     peer: SocketAddr,
     /// Its place among the connections that may be open.
     socket: OwnedSemaphorePermit,
+    /// Its share in the worker's load.
+    load: Arc<()>,
 }
 
-/// The acceptor's side of the workers, and their threads.
-type Workers = (Vec<mpsc::Sender<Accepted>>, Vec<JoinHandle<()>>);
+/// The workers of a proxy, running.
+pub(crate) struct Workers {
+    pub(crate) threads: Vec<JoinHandle<()>>,
+    queues: Vec<Queue>,
+    /// The runtime of the first.
+    first: Option<Handle>,
+}
+
+/// The acceptor's side of a worker.
+struct Queue {
+    sender: mpsc::Sender<Accepted>,
+    /// Held by each connection that the worker has.
+    load: Arc<()>,
+}
 
 /// A thread with its runtime, not yet running.
 pub(crate) struct Prepared {
@@ -82,44 +97,60 @@ impl Prepared {
 /// Spawns the workers of a proxy. `done` is dropped by each when it has ended.
 pub(crate) fn spawn_workers(shared: &Arc<Shared>, done: &Arc<DropGuard>) -> io::Result<Workers> {
     let limit = Limit::new(shared.settings.max_connections);
-    let mut queues = Vec::new();
-    let mut threads = Vec::new();
+    let mut workers = Workers { threads: Vec::new(), queues: Vec::new(), first: None };
     for n in 0..shared.settings.limits.workers {
-        let (queue, accepted) = mpsc::channel(BACKLOG);
+        let (sender, accepted) = mpsc::channel(BACKLOG);
         let (shared, limit, done) = (Arc::clone(shared), limit.clone(), Arc::clone(done));
         let task = async move {
             work(shared, limit, accepted).await;
             drop(done);
         };
-        threads.push(Prepared::new(format!("nono-worker-{n}"))?.spawn(task)?);
-        queues.push(queue);
+        let thread = Prepared::new(format!("nono-worker-{n}"))?;
+        workers.first.get_or_insert_with(|| thread.runtime.handle().clone());
+        workers.threads.push(thread.spawn(task)?);
+        workers.queues.push(Queue { sender, load: Arc::default() });
     }
-    Ok((queues, threads))
+    Ok(workers)
 }
 
-/// Accepts until the proxy drains.
-pub(crate) async fn accept(
-    listener: std::net::TcpListener,
-    queues: Vec<mpsc::Sender<Accepted>>,
-    shared: &Arc<Shared>,
-) {
-    let mut next = queues.iter().cycle();
+impl Workers {
+    /// Has the first of them accept until the proxy drains.
+    pub(crate) async fn accept(self, listener: std::net::TcpListener, shared: Arc<Shared>) {
+        let Self { queues, first, .. } = self;
+        if let Some(first) = first {
+            // Fails only when the worker is ending.
+            let _ = first.spawn(accept(listener, queues, shared)).await;
+        }
+    }
+}
+
+/// The listener, which is closed also where a forked child has a copy of its descriptor.
+struct Listening(AsyncFd<std::net::TcpListener>);
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        let _ = shutdown(&self.0, Shutdown::Both);
+    }
+}
+
+async fn accept(listener: std::net::TcpListener, queues: Vec<Queue>, shared: Arc<Shared>) {
     // The runtime's own listener would register each connection here before its worker does.
     #[expect(deprecated, reason = "safe code has nothing else; a listener's descriptor is its own")]
     let Ok(listener) = AsyncFd::with_interest(listener, Interest::READABLE) else { return };
-    while let Some(accepted) = shared.drain.run_until_begun(accept_one(&listener)).await {
-        match (accepted, next.next()) {
+    let listener = Listening(listener);
+    while let Some(accepted) = shared.drain.run_until_begun(accept_one(&listener.0)).await {
+        // Of those with the fewest the first, which is this one: it need not be woken.
+        let queue = queues.iter().min_by_key(|queue| Arc::strong_count(&queue.load));
+        match (accepted, queue) {
             (Ok((stream, peer)), Some(queue)) => {
                 match Arc::clone(&shared.sockets).try_acquire_owned() {
                     Ok(socket) => deal(queue, stream, peer, socket).await,
-                    Err(_) => overflow::turn_away(stream, peer, shared),
+                    Err(_) => overflow::turn_away(stream, peer, &shared),
                 }
             }
             _ => drop(timeout(ACCEPT_PAUSE, shared.drain.begun()).await),
         }
     }
-    // A forked child has a copy of the descriptor, which would keep the port open.
-    let _ = shutdown(&listener, Shutdown::Both);
 }
 
 async fn accept_one(
@@ -138,13 +169,14 @@ async fn accept_one(
 }
 
 async fn deal(
-    queue: &mpsc::Sender<Accepted>,
+    queue: &Queue,
     stream: std::net::TcpStream,
     peer: SocketAddr,
     socket: OwnedSemaphorePermit,
 ) {
     // Fails only when the worker is ending.
-    let _ = queue.send(Accepted { stream, peer, socket }).await;
+    let load = Arc::clone(&queue.load);
+    let _ = queue.sender.send(Accepted { stream, peer, socket, load }).await;
 }
 
 /// The life of a worker.
@@ -179,7 +211,7 @@ async fn work(shared: Arc<Shared>, limit: Limit, mut accepted: mpsc::Receiver<Ac
 
 /// Serves the requests of one connection.
 async fn serve<S: HttpService>(shared: Arc<Shared>, stack: S, accepted: Accepted) {
-    let Accepted { stream, peer, socket: _socket } = accepted;
+    let Accepted { stream, peer, socket: _socket, load: _load } = accepted;
     let Ok(stream) = TcpStream::from_std(stream) else {
         return;
     };

@@ -9,7 +9,7 @@ use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::config::{ConfigError, RouteConfig};
+use crate::config::{ConfigError, ExternalProxyConfig, RouteConfig};
 use crate::route::show;
 use crate::target::Scheme;
 
@@ -116,6 +116,27 @@ pub(crate) fn trusting_file(file: Option<&Path>, field: &str) -> Result<ClientCo
     Ok(builder.with_no_client_auth())
 }
 
+/// How to speak TLS to the proxy of `config`, if its URL has this `scheme`.
+pub(crate) fn to_proxy(
+    config: &ExternalProxyConfig,
+    scheme: Scheme,
+) -> Result<Option<Arc<ClientConfig>>, ConfigError> {
+    const FIELD: &str = "external_proxy.tls_ca";
+    match (scheme, &config.tls_ca) {
+        (Scheme::Http, None) => Ok(None),
+        (Scheme::Http, Some(file)) => {
+            let reason = "it needs an https URL as the proxy's address";
+            Err(ConfigError::new(FIELD, show(file), reason))
+        }
+        (Scheme::Https, file) => {
+            let mut client = trusting_file(file.as_deref(), FIELD)?;
+            // Nothing else is spoken to it.
+            client.alpn_protocols = vec![b"http/1.1".to_vec()];
+            Ok(Some(Arc::new(client)))
+        }
+    }
+}
+
 /// How to speak TLS to hosts that are no route's: they are trusted by the system's roots and by
 /// `others`, which come from `field`.
 pub(crate) fn with_roots(
@@ -145,7 +166,11 @@ fn trusting(
         .with_root_certificates(roots))
 }
 
-fn certificates(field: &str, file: &Path) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
+/// The certificates in `file`, at least one.
+pub(crate) fn certificates(
+    field: &str,
+    file: &Path,
+) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
     let wrong = |reason: String| ConfigError::new(field, show(file), reason);
     let found = CertificateDer::pem_file_iter(file)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)

@@ -1,5 +1,8 @@
 //! Relays bytes both ways until both sides have closed; a side that closes early leaves the
-//! other one open.
+//! other one open. A direction that carries much between two sockets is left to the kernel.
+
+mod pipe;
+mod side;
 
 use std::future::poll_fn;
 use std::io;
@@ -9,7 +12,7 @@ use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use nono_audit::{Outcome, Recorder};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio_util::io::poll_read_buf;
 use tokio_util::sync::CancellationToken;
@@ -18,12 +21,18 @@ use crate::idle::Idle;
 use crate::server::http1::Socket;
 use crate::upstream::Opened;
 
+use pipe::Pipe;
+pub(crate) use side::Side;
+
 /// The buffer of one direction at first: most tunnels carry little, and there can be many.
 const SMALL_BUFFER: usize = 16 * 1024;
 
 /// Its size once so many bytes have passed: bulk transfers need fewer, larger calls.
 const LARGE_BUFFER: usize = 256 * 1024;
 const LARGE: u64 = LARGE_BUFFER as u64;
+
+/// How much a direction moves before others have their turn.
+const TURN: u64 = 1024 * 1024;
 
 /// Runs the tunnel, and says how it ended. It is cut when nothing passes for `idle`.
 pub(crate) async fn run<T>(
@@ -34,7 +43,7 @@ pub(crate) async fn run<T>(
     cut: &CancellationToken,
 ) -> Outcome
 where
-    T: AsyncRead + AsyncWrite + Unpin,
+    T: Side,
 {
     // It left before its connection was a tunnel.
     let Ok(Opened { io: mut client, early: sent }) = client.await else {
@@ -74,7 +83,11 @@ enum Failed {
 struct Flow {
     /// What was read and is not yet written.
     buffer: BytesMut,
+    /// The same, where the kernel moves the bytes; without one while nothing is in it.
+    pipe: Option<Pipe>,
     passed: u64,
+    /// Whether the kernel cannot move them.
+    must_copy: bool,
     has_progressed: bool,
     needs_flush: bool,
     state: State,
@@ -93,7 +106,9 @@ impl Flow {
     fn new(early: Bytes) -> Self {
         Self {
             buffer: early.into(),
+            pipe: None,
             passed: 0,
+            must_copy: false,
             has_progressed: false,
             needs_flush: false,
             state: State::Open,
@@ -113,19 +128,22 @@ impl Flow {
         count: impl Fn(u64),
     ) -> Poll<Result<(), Failed>>
     where
-        R: AsyncRead + Unpin,
-        W: AsyncWrite + Unpin,
+        R: Side,
+        W: Side,
     {
+        let end_of_turn = self.passed + TURN;
         while self.state == State::Open {
-            while !self.buffer.is_empty() {
-                let written = match ready!(Pin::new(&mut *to).poll_write(cx, &self.buffer)) {
-                    Ok(written) if written > 0 => written,
-                    _ => return Poll::Ready(Err(Failed::Writing)),
-                };
-                self.buffer.advance(written);
-                self.note(written, &count);
+            if self.passed >= end_of_turn {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
             }
-            let Poll::Ready(read) = self.poll_fill(cx, from) else {
+            while let Some(written) = self.poll_write(cx, to) {
+                match ready!(written) {
+                    Ok(written) if written > 0 => self.note(written, &count),
+                    _ => return Poll::Ready(Err(Failed::Writing)),
+                }
+            }
+            let Poll::Ready(read) = self.poll_fill(cx, from, to) else {
                 if std::mem::take(&mut self.needs_flush) {
                     let flushed = ready!(Pin::new(&mut *to).poll_flush(cx));
                     flushed.map_err(|_| Failed::Writing)?;
@@ -143,14 +161,65 @@ impl Flow {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_fill<R>(&mut self, cx: &mut Context<'_>, from: &mut R) -> Poll<io::Result<usize>>
-    where
-        R: AsyncRead + Unpin,
-    {
+    /// Writes some of what was read; `None` when there is nothing.
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &mut impl Side,
+    ) -> Option<Poll<io::Result<usize>>> {
+        if !self.buffer.is_empty() {
+            let written = Pin::new(to).poll_write(cx, &self.buffer);
+            if let Poll::Ready(Ok(written)) = written {
+                self.buffer.advance(written);
+            }
+            return Some(written);
+        }
+        let pipe = self.pipe.as_mut()?;
+        // It was filled, so both sides are sockets.
+        let written = to.plain().map(|to| pipe.poll_drain(cx, to));
+        self.pipe.take_if(|pipe| pipe.is_empty());
+        written
+    }
+
+    /// Reads more, when all that was read before is written; 0 at the end.
+    fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut impl Side,
+        to: &impl Side,
+    ) -> Poll<io::Result<usize>> {
+        if self.passed > LARGE
+            && !self.must_copy
+            && let (Some(from), Some(_)) = (from.plain(), to.plain())
+            && let Some(filled) = self.poll_splice(cx, from)
+        {
+            return filled;
+        }
         // The buffer is empty, so this takes its memory again, or more.
         self.buffer.clear();
         self.buffer.reserve(if self.passed > LARGE { LARGE_BUFFER } else { SMALL_BUFFER });
         poll_read_buf(Pin::new(from), cx, &mut self.buffer)
+    }
+
+    /// Reads into a pipe; `None` where that cannot be done.
+    fn poll_splice(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &TcpStream,
+    ) -> Option<Poll<io::Result<usize>>> {
+        let mut pipe = Pipe::take()?;
+        self.buffer = BytesMut::new();
+        match pipe.poll_fill(cx, from) {
+            // Not every kernel can do it for every socket.
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::InvalidInput => {
+                self.must_copy = true;
+                None
+            }
+            filled => {
+                self.pipe = Some(pipe).filter(|pipe| !pipe.is_empty());
+                Some(filled)
+            }
+        }
     }
 
     fn note(&mut self, written: usize, count: &impl Fn(u64)) {

@@ -16,7 +16,7 @@ use crate::route::PyRouteConfig;
 use crate::value::{Reduced, hash_of, reduce};
 
 /// What the constructor takes.
-const FIELDS: [&str; 37] = [
+const FIELDS: [&str; 39] = [
     "allowed_hosts",
     "routes",
     "external_proxy",
@@ -46,6 +46,8 @@ const FIELDS: [&str; 37] = [
     "intercept_hosts",
     "intercept_exclude",
     "intercept_name_constraints",
+    "intercept_ca_cert",
+    "intercept_ca_key",
     "otlp_endpoint",
     "otlp_headers",
     "otlp_credential_key",
@@ -62,18 +64,20 @@ const AUDIT_FILE_MAX_BYTES: u64 = 67_108_864;
 #[pyclass(name = "ExternalProxyConfig", module = "nono_py", frozen, weakref, get_all, eq)]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct PyExternalProxyConfig {
-    /// Where it listens: `host:port`.
+    /// Where it listens: `host:port`, or a URL: `https` to speak TLS to it.
     address: String,
     /// Hosts that are reached without it.
     bypass_hosts: Vec<String>,
     /// Where its credentials are kept, as `user:password`.
     credential_key: Option<String>,
+    /// Certificate authorities to trust for it besides the system's, as a PEM file.
+    tls_ca: Option<PathBuf>,
 }
 
 impl From<ExternalProxyConfig> for PyExternalProxyConfig {
     fn from(config: ExternalProxyConfig) -> Self {
-        let ExternalProxyConfig { address, bypass_hosts, credential_key } = config;
-        Self { address, bypass_hosts, credential_key }
+        let ExternalProxyConfig { address, bypass_hosts, credential_key, tls_ca } = config;
+        Self { address, bypass_hosts, credential_key, tls_ca }
     }
 }
 
@@ -83,6 +87,7 @@ impl PyExternalProxyConfig {
             address: self.address.clone(),
             bypass_hosts: self.bypass_hosts.clone(),
             credential_key: self.credential_key.clone(),
+            tls_ca: self.tls_ca.clone(),
         }
     }
 }
@@ -90,9 +95,14 @@ impl PyExternalProxyConfig {
 #[pymethods]
 impl PyExternalProxyConfig {
     #[new]
-    #[pyo3(signature = (address, bypass_hosts=Vec::new(), credential_key=None))]
-    fn new(address: String, bypass_hosts: Vec<String>, credential_key: Option<String>) -> Self {
-        Self { address, bypass_hosts, credential_key }
+    #[pyo3(signature = (address, bypass_hosts=Vec::new(), credential_key=None, tls_ca=None))]
+    fn new(
+        address: String,
+        bypass_hosts: Vec<String>,
+        credential_key: Option<String>,
+        tls_ca: Option<PathBuf>,
+    ) -> Self {
+        Self { address, bypass_hosts, credential_key, tls_ca }
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
@@ -112,7 +122,7 @@ impl PyExternalProxyConfig {
     }
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Reduced<'py>> {
-        reduce(slf, &["address", "bypass_hosts", "credential_key"])
+        reduce(slf, &["address", "bypass_hosts", "credential_key", "tls_ca"])
     }
 }
 
@@ -152,7 +162,8 @@ impl PyProxyConfig {
         audit_disk_bytes=1_073_741_824, audit_overflow="refuse",
         audit_file=None, audit_file_max_bytes=67_108_864, audit_file_keep=0, metrics_addr=None,
         intercept_hosts=Vec::new(), intercept_exclude=Vec::new(),
-        intercept_name_constraints=false, otlp_endpoint=None,
+        intercept_name_constraints=false, intercept_ca_cert=None, intercept_ca_key=None,
+        otlp_endpoint=None,
         otlp_headers=PairsArgument::default(), otlp_credential_key=None, otlp_tls_ca=None,
         otlp_service_name=None, otlp_resource_attributes=PairsArgument::default(),
         otlp_timeout_secs=None, otlp_flush_secs=None,
@@ -188,6 +199,8 @@ impl PyProxyConfig {
         intercept_hosts: Vec<String>,
         intercept_exclude: Vec<String>,
         intercept_name_constraints: bool,
+        intercept_ca_cert: Option<PathBuf>,
+        intercept_ca_key: Option<PathBuf>,
         otlp_endpoint: Option<String>,
         otlp_headers: PairsArgument,
         otlp_credential_key: Option<String>,
@@ -205,6 +218,8 @@ impl PyProxyConfig {
                 hosts: intercept_hosts,
                 exclude: intercept_exclude,
                 name_constraints: intercept_name_constraints,
+                ca_cert: intercept_ca_cert,
+                ca_key: intercept_ca_key,
                 ..InterceptConfig::default()
             },
         )?;
@@ -330,6 +345,18 @@ impl PyProxyConfig {
     #[getter]
     fn intercept_name_constraints(&self) -> bool {
         self.inner.intercept.as_ref().is_some_and(|intercept| intercept.name_constraints)
+    }
+
+    /// The certificate of the authority that vouches for the proxy, if it makes none itself.
+    #[getter]
+    fn intercept_ca_cert(&self) -> Option<PathBuf> {
+        self.inner.intercept.as_ref().and_then(|intercept| intercept.ca_cert.clone())
+    }
+
+    /// The file of that authority's private key.
+    #[getter]
+    fn intercept_ca_key(&self) -> Option<PathBuf> {
+        self.inner.intercept.as_ref().and_then(|intercept| intercept.ca_key.clone())
     }
 
     /// Whether clients must show the session token. `False` is for tests, or where another layer
@@ -526,8 +553,8 @@ fn intercept(ca_dir: Option<PathBuf>, rest: InterceptConfig) -> PyResult<Option<
         Some(ca_dir) => Ok(Some(InterceptConfig { ca_dir, ..rest })),
         None if rest == InterceptConfig::default() => Ok(None),
         None => Err(argument_error(
-            "intercept_parent_ca_pems, intercept_hosts, intercept_exclude and \
-             intercept_name_constraints need intercept_ca_dir beside them",
+            "intercept_parent_ca_pems, intercept_hosts, intercept_exclude, intercept_ca_cert, \
+             intercept_ca_key and intercept_name_constraints need intercept_ca_dir beside them",
         )),
     }
 }

@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::FutureExt as _;
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
-use crate::{Connection, Message, TestProxy};
+use crate::{Connection, Identity, Message, TestProxy};
 
 /// A TCP listener whose connections a test handles itself.
 pub struct Wire {
@@ -28,6 +29,18 @@ impl Wire {
     /// The next connection.
     pub async fn accept(&self) -> Connection {
         self.listener.accept().await.unwrap().0.into()
+    }
+
+    /// The listener itself.
+    pub fn into_listener(self) -> TcpListener {
+        self.listener
+    }
+
+    /// The next connection, over TLS.
+    pub async fn accept_secured(&self, identity: Identity) -> Connection {
+        let (stream, _) = self.listener.accept().await.unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(identity.server_config()));
+        Connection::over(acceptor.accept(stream).await.unwrap())
     }
 
     /// Sends `request` to `proxy`, and waits until it has arrived here: the client's connection

@@ -1,17 +1,19 @@
-//! The certificate authority of one proxy. Its key lives and dies in this process.
+//! The certificate authority of one proxy. The key of one that is made here lives and dies in this
+//! process.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, CidrSubnet, DnType, Error,
-    ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, KeyPair, KeyUsagePurpose, NameConstraints,
-    SanType,
+    BasicConstraints, CertificateParams, CidrSubnet, DnType, Error, ExtendedKeyUsagePurpose,
+    GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, SanType,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use time::OffsetDateTime;
 use url::Host;
+
+use super::preloaded::is_root;
 
 /// How long the authority is valid: longer than any proxy runs, since its clients read it once.
 const LIFETIME: Duration = Duration::from_hours(24 * 365 * 5);
@@ -24,13 +26,16 @@ const LONGEST_NAME: usize = 64;
 
 /// See the module.
 pub(super) struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
+    issuer: Issuer<'static, KeyPair>,
+    /// Its certificate, and those of the authorities above it.
+    certificates: Vec<CertificateDer<'static>>,
     expires: SystemTime,
 }
 
 /// A server's certificate with its private key.
 pub(super) struct Minted {
-    pub(super) certificate: CertificateDer<'static>,
+    /// The certificate, and those that lead from it to a root.
+    pub(super) chain: Vec<CertificateDer<'static>>,
     pub(super) key: PrivateKeyDer<'static>,
     pub(super) expires: SystemTime,
 }
@@ -51,17 +56,22 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         params.use_authority_key_identifier_extension = true;
         params.name_constraints = hosts.map(constraints);
-        Ok(Self { issuer: CertifiedIssuer::self_signed(params, key)?, expires })
+        let certificates = vec![params.self_signed(&key)?.der().clone()];
+        Ok(Self { issuer: Issuer::new(params, key), certificates, expires })
     }
 
-    /// Its certificate, as PEM.
-    pub(super) fn pem(&self) -> String {
-        self.issuer.pem()
+    /// An authority that was made elsewhere; the first of `certificates` is its own.
+    pub(super) fn preloaded(
+        issuer: Issuer<'static, KeyPair>,
+        certificates: Vec<CertificateDer<'static>>,
+        expires: SystemTime,
+    ) -> Self {
+        Self { issuer, certificates, expires }
     }
 
-    /// Its certificate.
-    pub(super) fn certificate(&self) -> &CertificateDer<'static> {
-        self.issuer.der()
+    /// What clients are to trust: its certificate, and those of the authorities above it.
+    pub(super) fn certificates(&self) -> &[CertificateDer<'static>] {
+        &self.certificates
     }
 
     /// Makes a certificate for `host` that is valid for `lifetime`, and not longer than its issuer.
@@ -92,8 +102,9 @@ impl Authority {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
         let certificate = params.signed_by(&key, &self.issuer)?;
+        let above = self.certificates.iter().filter(|above| !is_root(above));
         Ok(Minted {
-            certificate: certificate.der().clone(),
+            chain: [certificate.der()].into_iter().chain(above).cloned().collect(),
             key: PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
             expires,
         })

@@ -16,7 +16,7 @@ use crate::tls::provider;
 /// How long a certificate is valid, and how long before its end it is made anew: longer than
 /// clients keep a connection, and longer than clocks differ.
 const LIFETIME: Duration = Duration::from_hours(24 * 7);
-const RENEWED: Duration = Duration::from_hours(24);
+pub(super) const RENEWED: Duration = Duration::from_hours(24);
 
 /// How many hosts' certificates are kept. Which hosts there can be is for the configuration to
 /// say, but a wildcard in it stands for any number.
@@ -80,11 +80,11 @@ impl Leaves {
     }
 
     fn mint(&self, host: &Host<String>, now: SystemTime) -> Result<Leaf, MintError> {
-        let Minted { certificate, key, expires } = self.authority.mint(host, now, LIFETIME)?;
+        let Minted { chain, key, expires } = self.authority.mint(host, now, LIFETIME)?;
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
-            .with_single_cert(vec![certificate], key)?;
+            .with_single_cert(chain, key)?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         config.ticketer = Arc::clone(&self.tickets);
         config.session_storage = Arc::new(NoServerSessionStorage {});

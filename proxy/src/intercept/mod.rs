@@ -7,12 +7,13 @@
 //! ```
 //!
 //! The authority's key is in this process alone: whoever trusts the authority trusts this proxy,
-//! for as long as it runs.
+//! for as long as it runs. Or the user brings an authority of their own, from files.
 
 mod authority;
 mod bundle;
 mod keystore;
 mod leaves;
+mod preloaded;
 mod rewind;
 mod session;
 
@@ -48,6 +49,8 @@ pub(crate) struct Plan {
     hosts: HostSet,
     exclude: HostSet,
     is_constrained: bool,
+    /// The files of the user's own authority: its certificate and its key.
+    authority: Option<(PathBuf, PathBuf)>,
     /// How to speak TLS to hosts that are no route's.
     tls: Arc<Tls>,
 }
@@ -56,7 +59,13 @@ impl Plan {
     /// Parses `config`. The directory is judged when the proxy starts.
     pub(crate) fn parse(config: &InterceptConfig) -> Result<Self, ConfigError> {
         let parents = parents(&config.parent_ca_pems)?;
+        let authority = authority(config)?;
+        if let Some((certificate, key)) = &authority {
+            // Read again when the proxy starts, so that a configuration holds no key.
+            preloaded::load(certificate, key, SystemTime::now())?;
+        }
         Ok(Self {
+            authority,
             tls: Arc::new(tls::with_roots(&parents, "intercept_parent_ca_pems")?),
             dir: config.ca_dir.clone(),
             hosts: HostSet::new(config::patterns("intercept_hosts", &config.hosts)?),
@@ -73,9 +82,41 @@ impl Plan {
         is_wanted && !self.exclude.contains(target)
     }
 
+    /// An authority of this proxy alone, limited to what can be intercepted if it is to be.
+    fn make_authority(&self, routes: &RouteTable) -> Result<Authority, rcgen::Error> {
+        let constraints = self.is_constrained.then(|| {
+            let routes = routes.iter().filter(|route| route.tls.is_some());
+            let mut hosts: Vec<_> = routes.map(|route| route.target.host().clone()).collect();
+            hosts.extend(self.hosts.subtrees());
+            hosts
+        });
+        Authority::new(SystemTime::now(), constraints.as_deref())
+    }
+
     /// How to speak TLS to hosts that are no route's.
     pub(crate) fn tls(&self) -> &Arc<Tls> {
         &self.tls
+    }
+}
+
+/// The files of the user's own authority.
+fn authority(config: &InterceptConfig) -> Result<Option<(PathBuf, PathBuf)>, ConfigError> {
+    match (&config.ca_cert, &config.ca_key) {
+        (None, None) => Ok(None),
+        (Some(certificate), Some(_)) if config.name_constraints => {
+            let reason = "its certificate is made already; `intercept_name_constraints` cannot \
+                          change it";
+            Err(ConfigError::new("intercept_ca_cert", show(certificate), reason))
+        }
+        (Some(certificate), Some(key)) => Ok(Some((certificate.clone(), key.clone()))),
+        (Some(file), None) => {
+            let reason = "it needs `intercept_ca_key` beside it";
+            Err(ConfigError::new("intercept_ca_cert", show(file), reason))
+        }
+        (None, Some(file)) => {
+            let reason = "it needs `intercept_ca_cert` beside it";
+            Err(ConfigError::new("intercept_ca_key", show(file), reason))
+        }
     }
 }
 
@@ -98,23 +139,20 @@ pub(crate) struct Interception {
 }
 
 impl Interception {
-    /// Makes the authority, and writes the files that clients trust it by.
+    /// Makes the authority, or reads it, and writes the files that clients trust it by.
     ///
     /// # Errors
-    /// The directory for the files cannot be trusted or written to.
+    /// The directory for the files cannot be trusted or written to; or the user's own authority
+    /// is not what it was when the configuration was judged.
     pub(crate) fn new(plan: &Plan, routes: &RouteTable) -> Result<Self, StartError> {
-        let constraints = plan.is_constrained.then(|| {
-            let routes = routes.iter().filter(|route| route.tls.is_some());
-            let mut hosts: Vec<_> = routes.map(|route| route.target.host().clone()).collect();
-            hosts.extend(plan.hosts.subtrees());
-            hosts
-        });
-        let failed = |error: rcgen::Error| StartError::System(std::io::Error::other(error));
-        let authority =
-            Authority::new(SystemTime::now(), constraints.as_deref()).map_err(failed)?;
-        let own = authority.certificate();
-        let all = || tls::native_roots().iter().chain(&plan.parents).chain([own]);
-        let (alone, whole) = (authority.pem(), all().map(pem).collect::<String>());
+        let authority = match &plan.authority {
+            Some((certificate, key)) => preloaded::load(certificate, key, SystemTime::now())?,
+            None => plan.make_authority(routes).map_err(std::io::Error::other)?,
+        };
+        let own = authority.certificates();
+        let all = || tls::native_roots().iter().chain(&plan.parents).chain(own);
+        let (alone, whole): (String, String) =
+            (own.iter().map(pem).collect(), all().map(pem).collect());
         let store = keystore::encode(all());
         let mark = getrandom::u64().map_err(std::io::Error::other)?;
         let contents = [alone.as_bytes(), whole.as_bytes(), &store];

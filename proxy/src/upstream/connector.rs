@@ -3,23 +3,17 @@
 use std::error::Error as StdError;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::TryFutureExt as _;
-use futures_util::future::BoxFuture;
 use http::Uri;
 use hyper::client::conn::http2;
-use hyper::rt::{Read, Write};
-use hyper_rustls::{FixedServerNameResolver, HttpsConnector, MaybeHttpsStream};
-use hyper_util::client::legacy::connect::{Connection as _, HttpConnector};
+use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use rustls::ClientConfig;
-use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tower::Service;
+use tower::Service as _;
 
+use super::line::Line;
 use super::outer::{Outer, OuterError};
 use super::resolver::{ResolveError, Resolver};
 use super::sender::Sender;
@@ -54,148 +48,121 @@ impl Connector {
         Self { limit: limits.connect, own, outer }
     }
 
-    /// Opens a plain TCP connection to `target`.
-    pub(super) async fn dial(&self, target: &Target, reach: Reach) -> Result<TcpStream, Error> {
-        let uri = uri(target, Scheme::Http)?;
-        let mut tcp = self.tcp(target, reach)?;
-        match timeout(self.limit, tcp.call(uri)).await {
-            Ok(Ok(stream)) => Ok(stream.into_inner()),
-            Ok(Err(error)) => Err(explain(&*error)),
-            Err(_) => Err(Failure::ConnectTimeout.into()),
-        }
+    /// The proxy on the way to `target`, if there is one.
+    pub(super) fn outer(&self, target: &Target, reach: Reach) -> Option<&Arc<Outer>> {
+        // What may only be nearby is not looked for elsewhere.
+        let is_near = reach == Reach::PrivateOnly;
+        self.outer.as_ref().filter(|outer| !is_near && outer.covers(target))
+    }
+
+    /// Opens a connection to `target`, for whatever a tunnel carries.
+    pub(super) async fn dial(&self, target: &Target, reach: Reach) -> Result<Line, Error> {
+        self.within_limit(self.line(target, reach)).await
     }
 
     /// Opens a connection that speaks HTTP to the end of `to`.
     pub(super) async fn connect(&self, to: &Destination) -> Result<Sender, Error> {
-        match timeout(self.limit, self.handshake(to)).await {
-            Ok(connected) => connected,
-            Err(_) => Err(Failure::ConnectTimeout.into()),
-        }
+        self.within_limit(self.handshake(to)).await
+    }
+
+    async fn within_limit<T>(
+        &self,
+        connecting: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let late = |_| Err(Failure::ConnectTimeout.into());
+        timeout(self.limit, connecting).await.unwrap_or_else(late)
     }
 
     async fn handshake(&self, to: &Destination) -> Result<Sender, Error> {
-        let mut tcp = self.tcp(to.target(), to.reach())?;
-        let uri = to.uri().clone();
+        if let Some(outer) = to.forwarder() {
+            return Ok(speak_http1(self.line_to(outer).await?));
+        }
+        let line = self.line(to.target(), to.reach()).await?;
         match to.tls() {
-            None => {
-                let stream = tcp.call(uri).await.map_err(|error| explain(&*error))?;
-                Ok(speak_http1(MaybeHttpsStream::Http(stream)))
-            }
+            None => Ok(speak_http1(line)),
             Some(tls) => {
-                let mut https = over_tls(tcp, to.target(), tls)?;
-                let stream = https.call(uri).await.map_err(|error| explain(&*error))?;
-                if stream.connected().is_negotiated_h2() {
-                    let peer = peer(&stream);
-                    speak_http2(stream, peer).await
-                } else {
-                    Ok(speak_http1(stream))
-                }
+                let line = line.secure(to.target(), tls).await.map_err(|error| explain(&error))?;
+                if line.speaks_http2() { speak_http2(line).await } else { Ok(speak_http1(line)) }
             }
         }
     }
 
-    /// A connector that dials only addresses within `reach`; those of a host behind the outer
-    /// proxy are for that one to judge.
-    fn tcp(&self, target: &Target, reach: Reach) -> Result<Dialer, Refusal> {
-        // What may only be nearby is not looked for elsewhere.
-        let is_near = reach == Reach::PrivateOnly;
-        let outer = self.outer.as_ref().filter(|outer| !is_near && outer.covers(target));
-        let Some(outer) = outer else {
-            return Ok(Dialer { tcp: self.direct(target, reach)?, through: None });
-        };
-        let through = (Arc::clone(outer), target.clone(), uri(&outer.target, Scheme::Http)?);
-        let tcp = self.direct(&outer.target, Reach::Named)?;
-        Ok(Dialer { tcp, through: Some(Box::new(through)) })
+    /// A connection to `target`, through the outer proxy if that is on the way; addresses behind
+    /// it are for that one to judge.
+    async fn line(&self, target: &Target, reach: Reach) -> Result<Line, Error> {
+        match self.outer(target, reach) {
+            None => self.tcp(target, reach).await.map(Line::Tcp),
+            Some(outer) => {
+                let line = self.line_to(outer).await?;
+                outer.open(line, target).await.map_err(|error| explain(&error))
+            }
+        }
     }
 
-    fn direct(&self, target: &Target, reach: Reach) -> Result<HttpConnector<Resolver>, Refusal> {
-        // A literal address never meets the resolver.
-        if let Some(ip) = target.ip() {
-            reach.check(classify(ip)).map_err(Refusal::Address)?;
-        }
-        let mut tcp = HttpConnector::new_with_resolver(Resolver {
-            reach,
-            port: target.port(),
-            own: self.own,
-        });
+    /// A connection to the outer proxy itself.
+    async fn line_to(&self, outer: &Outer) -> Result<Line, Error> {
+        let connected = async {
+            let line = Line::Tcp(self.tcp(&outer.target, Reach::Named).await?);
+            match &outer.tls {
+                None => Ok(line),
+                Some(tls) => line.secure(&outer.target, tls).await.map_err(|error| explain(&error)),
+            }
+        };
+        connected.await.map_err(|error| match error {
+            Error::Upstream(Failure::Unreachable(reason)) => {
+                Failure::Outer(format!("it cannot be reached: {reason}")).into()
+            }
+            Error::Upstream(Failure::Unresolved) => {
+                Failure::Outer("its name does not resolve".into()).into()
+            }
+            other => other,
+        })
+    }
+
+    /// A TCP connection to `target`, at an address within `reach`.
+    async fn tcp(&self, target: &Target, reach: Reach) -> Result<TcpStream, Error> {
+        let failed = |error: &(dyn StdError + 'static)| explain(error);
+        let stream = match target.ip() {
+            // A literal address never meets the resolver.
+            Some(ip) => {
+                reach.check(classify(ip)).map_err(Refusal::Address)?;
+                let connecting = TcpStream::connect((ip, target.port()));
+                connecting.await.map_err(|error| failed(&error))?
+            }
+            None => {
+                let mut named = self.named(target.port(), reach);
+                named.call(uri(target)?).await.map_err(|error| failed(&error))?.into_inner()
+            }
+        };
+        // Failing costs only latency.
+        let _ = stream.set_nodelay(true);
+        Ok(stream)
+    }
+
+    /// Connects to names: resolves them, judges their addresses, and tries these.
+    fn named(&self, port: u16, reach: Reach) -> HttpConnector<Resolver> {
+        let mut tcp = HttpConnector::new_with_resolver(Resolver { reach, port, own: self.own });
         tcp.enforce_http(false);
-        tcp.set_nodelay(true);
+        // Divided among the addresses.
         tcp.set_connect_timeout(Some(self.limit));
         tcp.set_happy_eyeballs_timeout(Some(HEAD_START));
-        Ok(tcp)
+        tcp
     }
 }
 
-/// Connects to a host, through the outer proxy if there is one.
-#[derive(Clone)]
-struct Dialer {
-    tcp: HttpConnector<Resolver>,
-    /// The outer proxy, what it leads to, and where it is.
-    through: Option<Box<(Arc<Outer>, Target, Uri)>>,
+fn speak_http1(line: Line) -> Sender {
+    let peer = line.peer();
+    Sender::Http1(http1::Connection::new(line), peer)
 }
 
-impl Service<Uri> for Dialer {
-    type Response = TokioIo<TcpStream>;
-    type Error = Box<dyn StdError + Send + Sync>;
-    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.tcp.poll_ready(cx).map_err(Into::into)
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        match self.through.take() {
-            None => Box::pin(self.tcp.call(uri).map_err(Into::into)),
-            Some(through) => {
-                let (outer, target, at) = *through;
-                let connecting = self.tcp.call(at);
-                Box::pin(async move {
-                    let stream = connecting.await?.into_inner();
-                    Ok(TokioIo::new(outer.open(stream, &target).await?))
-                })
-            }
-        }
-    }
-}
-
-/// `tcp` with TLS on it, for the name or address that `target` has.
-fn over_tls(
-    tcp: Dialer,
-    target: &Target,
-    tls: &Arc<ClientConfig>,
-) -> Result<HttpsConnector<Dialer>, Error> {
-    let name = match target.ip() {
-        Some(ip) => ServerName::from(ip),
-        None => ServerName::try_from(target.host().to_string())
-            .map_err(|_| Failure::Unreachable("its name cannot stand in a certificate".into()))?,
-    };
-    let resolver = Arc::new(FixedServerNameResolver::new(name));
-    Ok(HttpsConnector::new(tcp, Arc::clone(tls), true, resolver))
-}
-
-fn speak_http1(io: MaybeHttpsStream<TokioIo<TcpStream>>) -> Sender {
-    let peer = peer(&io);
-    Sender::Http1(http1::Connection::new(io), peer)
-}
-
-fn peer(io: &MaybeHttpsStream<TokioIo<TcpStream>>) -> Option<SocketAddr> {
-    let tcp = match io {
-        MaybeHttpsStream::Http(tcp) => tcp.inner(),
-        MaybeHttpsStream::Https(tls) => tls.inner().get_ref().0.inner().inner(),
-    };
-    tcp.peer_addr().ok()
-}
-
-async fn speak_http2<T>(io: T, peer: Option<SocketAddr>) -> Result<Sender, Error>
-where
-    T: Read + Write + Unpin + Send + 'static,
-{
+async fn speak_http2(line: Line) -> Result<Sender, Error> {
+    let peer = line.peer();
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(HEADER_LIST_LIMIT)
-        .handshake(io)
+        .handshake(TokioIo::new(line))
         .await
         .map_err(no_http)?;
     tokio::spawn(connection);
@@ -207,8 +174,8 @@ fn no_http(error: hyper::Error) -> Error {
     Failure::BadResponse(error.to_string()).into()
 }
 
-fn uri(target: &Target, scheme: Scheme) -> Result<Uri, Refusal> {
-    target.to_uri(scheme).ok_or(Refusal::Malformed("its host cannot stand in a URL"))
+fn uri(target: &Target) -> Result<Uri, Refusal> {
+    target.to_uri(Scheme::Http).ok_or(Refusal::Malformed("its host cannot stand in a URL"))
 }
 
 /// Finds in a connector's error what the layers can tell a client of.

@@ -1,5 +1,6 @@
 //! Where a request is sent, with what connecting and addressing need.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::{HeaderValue, Uri};
@@ -11,6 +12,8 @@ use crate::exchange::Way;
 use crate::route::Route;
 use crate::target::{Scheme, Target};
 use crate::tls::Tls;
+
+use super::Outer;
 
 /// See the module.
 #[derive(Debug)]
@@ -28,6 +31,8 @@ pub(crate) enum Destination {
         reach: Reach,
         /// Boxed, since most requests go to routes and need none of their own.
         end: Box<End>,
+        /// The proxy that sends the requests on.
+        forwarder: Option<Arc<Outer>>,
     },
     /// A host that the client named, over TLS that the proxy speaks for it.
     Secure { target: Target, reach: Reach, end: Box<End>, tls: Arc<Tls>, needs_http1: bool },
@@ -65,9 +70,39 @@ impl Destination {
             }
             Way::Tunnel(target) | Way::Intercept(target) | Way::Forward(target) => {
                 let end = End::new(Scheme::Http, &target).map_err(Refusal::Malformed)?;
-                Self::Open { target, reach, end: Box::new(end) }
+                Self::Open { target, reach, end: Box::new(end), forwarder: None }
             }
         })
+    }
+
+    /// The same, reached by giving requests to the proxy `outer` (RFC 9112 §3.2.2); routes without
+    /// TLS lead to places near this one, not to what is behind another.
+    pub(super) fn forwarded_by(mut self, outer: Option<Arc<Outer>>) -> Self {
+        if let Self::Open { forwarder, .. } = &mut self {
+            *forwarder = outer;
+        }
+        self
+    }
+
+    /// The proxy that requests are given to, to be sent on.
+    pub(super) fn forwarder(&self) -> Option<&Arc<Outer>> {
+        match self {
+            Self::Open { forwarder, .. } => forwarder.as_ref(),
+            Self::Route { .. } | Self::Secure { .. } => None,
+        }
+    }
+
+    /// Whether TLS is spoken there.
+    pub(super) fn is_secure(&self) -> bool {
+        self.tls().is_some()
+    }
+
+    /// What stands before the path in a request: nothing, or scheme and host for a proxy.
+    pub(super) fn base(&self) -> Cow<'static, str> {
+        match self.forwarder() {
+            None => Cow::Borrowed(""),
+            Some(_) => Cow::Owned(format!("http://{}", self.target().host_field(Scheme::Http))),
+        }
     }
 
     /// The route that leads here.

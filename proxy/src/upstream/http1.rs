@@ -21,11 +21,9 @@ use std::task::{Context, Poll, ready};
 use bytes::BytesMut;
 use futures_util::FutureExt as _;
 use http::{Method, Request, Response, StatusCode};
-use hyper_rustls::MaybeHttpsStream;
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead as _, ReadBuf};
-use tokio::net::TcpStream;
 
+use super::line::Line;
 use super::{Destination, Opened};
 use crate::body::Body;
 use crate::error::Upstream as Failure;
@@ -35,16 +33,13 @@ use head::Head;
 pub(crate) use payload::{Cut, Payload};
 use upload::{Upload, upload};
 
-/// What a connection reads and writes: TCP, or TLS on it.
-pub(crate) type Io = TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>;
-
 /// The most interim responses to one request.
 const INTERIM_LIMIT: u32 = 32;
 
 /// A connection between two exchanges, or before its first.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    io: Box<Io>,
+    io: Box<Line>,
 }
 
 /// What came of a request.
@@ -52,7 +47,7 @@ pub(super) enum Reply {
     /// A response, with its body still to be read.
     Response(Response<Payload>),
     /// The upstream speaks another protocol from here on; some of it may have come already.
-    Switched(Response<()>, Opened<Box<Io>>),
+    Switched(Response<()>, Opened<Box<Line>>),
 }
 
 /// Why no response came.
@@ -64,8 +59,8 @@ pub(super) struct Lost {
 }
 
 impl Connection {
-    pub(super) fn new(io: MaybeHttpsStream<TokioIo<TcpStream>>) -> Self {
-        Self { io: Box::new(TokioIo::new(io)) }
+    pub(super) fn new(line: Line) -> Self {
+        Self { io: Box::new(line) }
     }
 
     /// Whether it is open and silent, as it must be between two exchanges. Costs no system call
@@ -127,7 +122,7 @@ enum End {
 
 /// A request on its way, until the head of its response is there.
 struct Exchange {
-    io: Box<Io>,
+    io: Box<Line>,
     /// Empty when all is sent.
     upload: Option<Upload>,
     /// Read, not yet understood.

@@ -6,6 +6,7 @@
 mod connector;
 mod destination;
 mod http1;
+mod line;
 mod outer;
 mod pool;
 mod resolver;
@@ -18,12 +19,12 @@ use bytes::Bytes;
 use http::{Request, Response};
 use hyper::client::conn::http2::SendRequest;
 use nono_audit::Recorder;
-use tokio::net::TcpStream;
 
 use crate::address::Reach;
 use crate::body::Body;
 use crate::config::Limits;
-use crate::error::{Error, Upstream as Failure};
+use crate::error::{Error, Refusal, Upstream as Failure};
+use crate::exchange::Way;
 use crate::target::Target;
 
 use connector::Connector;
@@ -31,8 +32,10 @@ pub(crate) use destination::{Destination, End};
 #[cfg(feature = "fuzzing")]
 pub(crate) use http1::whole;
 pub(crate) use http1::{Cut, Payload};
-use http1::{Io, Lost, Reply};
+use http1::{Lost, Reply};
+pub(crate) use line::Line;
 pub(crate) use outer::Outer;
+use outer::OuterError;
 use pool::{Place, Pool};
 use sender::{Sender, address_http2};
 
@@ -47,7 +50,7 @@ pub(crate) struct Upstream {
 pub(crate) enum Answered {
     Response(Response<Body>),
     /// It switched protocols, with this head.
-    Switched(Response<()>, Opened<Box<Io>>),
+    Switched(Response<()>, Opened<Box<Line>>),
 }
 
 /// A connection that bytes are relayed to.
@@ -69,11 +72,31 @@ impl Upstream {
         Arc::clone(&self.pool)
     }
 
+    /// How the end of `way` is reached, within `reach`; `needs_http1` if the request asks for an
+    /// upgrade.
+    ///
+    /// # Errors
+    /// The host cannot stand in a URL.
+    pub(crate) fn destination(
+        &self,
+        way: Way,
+        reach: Reach,
+        needs_http1: bool,
+    ) -> Result<Destination, Refusal> {
+        let destination = Destination::new(way, reach, needs_http1)?;
+        // A request that is to become a tunnel goes through one: few proxies send it on.
+        if needs_http1 || destination.is_secure() {
+            return Ok(destination);
+        }
+        let outer = self.connector.outer(destination.target(), destination.reach()).cloned();
+        Ok(destination.forwarded_by(outer))
+    }
+
     /// Opens a connection of its own to `target`, for a tunnel.
     ///
     /// # Errors
     /// [`Error::Upstream`], or [`Error::Refused`] for an address outside `reach`.
-    pub(crate) async fn dial(&self, target: &Target, reach: Reach) -> Result<TcpStream, Error> {
+    pub(crate) async fn dial(&self, target: &Target, reach: Reach) -> Result<Line, Error> {
         Box::pin(self.connector.dial(target, reach)).await
     }
 
@@ -90,6 +113,9 @@ impl Upstream {
         recorder: &Recorder,
         interim: &mut (dyn FnMut(&Response<()>) + Send),
     ) -> Result<Answered, Error> {
+        if let Some(outer) = to.forwarder() {
+            outer.authorize(request.headers_mut()).await.map_err(Failure::from)?;
+        }
         let mut place = self.pool.place(to);
         let mut waiting = place.take(to.needs_http1());
         loop {
@@ -104,7 +130,7 @@ impl Upstream {
             match sender {
                 Sender::Http1(connection, _) => {
                     match connection.exchange(to, &mut request, interim).await {
-                        Ok(reply) => return Ok(answered(reply, place)),
+                        Ok(reply) => return answered(reply, to, place),
                         // It closed while the request was on its way there (RFC 9112 §9.3.1).
                         Err(Lost { is_repeatable: true, .. }) if is_reused => {}
                         Err(lost) => return Err(lost.failure.into()),
@@ -130,12 +156,16 @@ impl Upstream {
     }
 }
 
-fn answered(reply: Reply, place: Place) -> Answered {
+fn answered(reply: Reply, to: &Destination, place: Place) -> Result<Answered, Error> {
     match reply {
-        Reply::Switched(head, switched) => Answered::Switched(head, switched),
+        Reply::Switched(head, switched) => Ok(Answered::Switched(head, switched)),
         Reply::Response(mut response) => {
+            // Not a challenge to the client, which has nothing to answer it with.
+            if to.forwarder().is_some() {
+                Outer::judge(response.status()).map_err(Failure::from)?;
+            }
             response.body_mut().return_to(place);
-            Answered::Response(response.map(Body::payload))
+            Ok(Answered::Response(response.map(Body::payload)))
         }
     }
 }
@@ -168,6 +198,12 @@ fn explain(error: &hyper::Error) -> Failure {
         cause = error.source();
     }
     Failure::BadResponse(reason)
+}
+
+impl From<OuterError> for Failure {
+    fn from(error: OuterError) -> Self {
+        Self::Outer(error.to_string())
+    }
 }
 
 impl From<Failure> for Error {

@@ -1,25 +1,39 @@
-//! A proxy between this one and the world: everything to a host that does not bypass it goes
-//! through a tunnel that it opens (RFC 9110 §9.3.6). It looks the host's name up, so the host is
-//! judged by its name alone.
+//! A proxy between this one and the world: what goes to a host that does not bypass it goes
+//! through a tunnel that it opens (RFC 9110 §9.3.6), and requests over plain http are given to it
+//! to be sent on (RFC 9112 §3.2.2), since most such proxies open tunnels to port 443 alone. It
+//! looks the host's name up, so the host is judged by its name alone.
+
+use std::io;
+use std::sync::Arc;
 
 use http::header::PROXY_AUTHORIZATION;
+use http::{HeaderMap, HeaderValue, StatusCode};
 use nono_credentials::{Credential, Injection, Locator, Rendered, SecretBuf};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use rustls::ClientConfig;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use url::Url;
 
 use crate::allowlist::HostSet;
 use crate::config::{self, ConfigError, ExternalProxyConfig};
-use crate::target::{Target, parse_host};
+use crate::target::{Scheme, Target, parse_host};
+use crate::tls;
+
+use super::Line;
 
 /// The longest head of its answer.
 const HEAD_LIMIT: usize = 16 * 1024;
+
+/// Where it ends.
+const END: &[u8] = b"\r\n\r\n";
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Outer {
     /// Where it listens.
     pub(super) target: Target,
+    /// How to speak TLS to it, if it is to be.
+    pub(super) tls: Option<Arc<ClientConfig>>,
     bypass: HostSet,
     /// What it is shown, as Basic credentials.
     pub(crate) credential: Option<Credential>,
@@ -39,7 +53,13 @@ pub(super) enum OuterError {
     NoAnswer(&'static str),
     /// The connection to it failed.
     #[error("its connection failed: {0}")]
-    Lost(#[from] std::io::Error),
+    Lost(#[from] io::Error),
+}
+
+impl OuterError {
+    fn unauthorized() -> Self {
+        Self::Refused("407: it wants other credentials".into())
+    }
 }
 
 impl Outer {
@@ -52,9 +72,11 @@ impl Outer {
             Locator::parse(key).map_err(wrong)
         };
         let locator = config.credential_key.as_ref().map(locator).transpose()?;
+        let (scheme, target) = parse_address(&config.address)?;
         let injection = || Injection::BasicAuth { name: PROXY_AUTHORIZATION };
         Ok(Self {
-            target: parse_address(&config.address)?,
+            target,
+            tls: tls::to_proxy(config, scheme)?,
             bypass: HostSet::new(config::patterns("bypass_hosts", &config.bypass_hosts)?),
             credential: locator.map(|locator| Credential::new(locator, injection())),
         })
@@ -65,35 +87,59 @@ impl Outer {
         !self.bypass.contains(target)
     }
 
-    /// Makes `stream`, a connection to this proxy, one to `target`. What comes behind the proxy's
-    /// answer stays in the socket.
-    pub(super) async fn open(
-        &self,
-        mut stream: TcpStream,
-        target: &Target,
-    ) -> Result<TcpStream, OuterError> {
-        let line = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n");
-        let mut head = SecretBuf::from(line.as_bytes());
-        if let Some(credential) = &self.credential {
-            let loaded = credential.valid().await.map_err(OuterError::Credential)?;
-            if let Rendered::Header(name, value) = loaded.rendered() {
-                for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
-                    head.extend_from_slice(part);
-                }
+    /// Makes `line`, which leads to this proxy, one to `target`. What comes behind the proxy's
+    /// answer stays to be read.
+    pub(super) async fn open(&self, mut line: Line, target: &Target) -> Result<Line, OuterError> {
+        let first = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n");
+        let mut head = SecretBuf::from(first.as_bytes());
+        if let Some(value) = self.login().await? {
+            let name = PROXY_AUTHORIZATION;
+            for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                head.extend_from_slice(part);
             }
         }
         head.extend_from_slice(b"\r\n");
-        stream.write_all(&head).await?;
+        line.write_all(&head).await?;
         // What is awaited next may take long.
         drop(head);
-        judge(&read_head(&mut stream).await?)?;
-        Ok(stream)
+        line.flush().await?;
+        let answer = match &mut line {
+            Line::Tcp(tcp) => read_head(tcp).await?,
+            Line::Tls(tls) => read_head_bytewise(tls).await?,
+        };
+        judge_head(&answer)?;
+        Ok(line)
+    }
+
+    /// Shows the proxy its credentials, on a request that it is to send on.
+    pub(super) async fn authorize(&self, headers: &mut HeaderMap) -> Result<(), OuterError> {
+        if let Some(value) = self.login().await? {
+            headers.insert(PROXY_AUTHORIZATION, value);
+        }
+        Ok(())
+    }
+
+    /// Whether an answer to a request that it was to send on is its refusal. Only one tells: all others may be those of the host.
+    pub(super) fn judge(status: StatusCode) -> Result<(), OuterError> {
+        if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+            return Err(OuterError::unauthorized());
+        }
+        Ok(())
+    }
+
+    /// The value of `Proxy-Authorization`.
+    async fn login(&self) -> Result<Option<HeaderValue>, OuterError> {
+        let Some(credential) = &self.credential else { return Ok(None) };
+        let loaded = credential.valid().await.map_err(OuterError::Credential)?;
+        Ok(match loaded.rendered() {
+            Rendered::Header(_, value) => Some(value.clone()),
+            _ => None,
+        })
     }
 }
 
 /// Reads the head of an answer, and nothing of what follows it.
 async fn read_head(stream: &mut TcpStream) -> Result<Vec<u8>, OuterError> {
-    const END: &[u8] = b"\r\n\r\n";
     let mut head = Vec::new();
     let mut ahead = [0; 4096];
     loop {
@@ -117,7 +163,25 @@ async fn read_head(stream: &mut TcpStream) -> Result<Vec<u8>, OuterError> {
     }
 }
 
-fn judge(head: &[u8]) -> Result<(), OuterError> {
+/// The same where nothing can be looked at before it is taken, and bytes cost no system call.
+async fn read_head_bytewise(stream: &mut (impl AsyncRead + Unpin)) -> Result<Vec<u8>, OuterError> {
+    let mut head = Vec::new();
+    while !head.ends_with(END) {
+        if head.len() > HEAD_LIMIT {
+            return Err(OuterError::NoAnswer("the head of its answer is too long"));
+        }
+        match stream.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                return Err(OuterError::NoAnswer("it closed the connection"));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(head)
+}
+
+fn judge_head(head: &[u8]) -> Result<(), OuterError> {
     let mut fields = [httparse::EMPTY_HEADER; 64];
     let mut answer = httparse::Response::new(&mut fields);
     let no_http = OuterError::NoAnswer("it does not speak HTTP");
@@ -126,14 +190,14 @@ fn judge(head: &[u8]) -> Result<(), OuterError> {
     }
     match answer.code {
         Some(200..=299) => Ok(()),
-        Some(407) => Err(OuterError::Refused("407: it wants other credentials".into())),
+        Some(407) => Err(OuterError::unauthorized()),
         Some(code) => Err(OuterError::Refused(code.to_string())),
         None => Err(no_http),
     }
 }
 
-/// `host:port`, or the same as an http URL.
-fn parse_address(text: &str) -> Result<Target, ConfigError> {
+/// `host:port`, or the same as a URL.
+fn parse_address(text: &str) -> Result<(Scheme, Target), ConfigError> {
     let wrong = |reason: &str| ConfigError::new("external_proxy.address", text, reason);
     let whole = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
     let url = Url::parse(&whole).map_err(|_| wrong("it is neither `host:port` nor a URL"))?;
@@ -143,21 +207,21 @@ fn parse_address(text: &str) -> Result<Target, ConfigError> {
         let host = url.host_str().unwrap_or_default();
         return Err(ConfigError::new("external_proxy.address", host, reason));
     }
-    match url.scheme() {
-        "http" => {}
-        "https" => return Err(wrong("a proxy that is reached over TLS is not built").unsupported()),
-        _ => return Err(wrong("it must be `host:port` or an http URL")),
-    }
+    let scheme = match url.scheme() {
+        "http" => Scheme::Http,
+        "https" => Scheme::Https,
+        _ => return Err(wrong("it must be `host:port`, or an http or https URL")),
+    };
     if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
         return Err(wrong("it has more than a host and a port"));
     }
-    // An http URL leaves out port 80, so it is there also where `url` has none.
+    // A URL leaves out the scheme's own port, so it is there also where `url` has none.
     let names_port = whole.trim_end_matches('/').rsplit_once(':').is_some_and(|(_, port)| {
         !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit())
     });
     let host = url.host_str().and_then(parse_host).ok_or_else(|| wrong("it has no host"))?;
     match url.port_or_known_default() {
-        Some(port) if names_port && port != 0 => Ok(Target::new(host, port)),
+        Some(port) if names_port && port != 0 => Ok((scheme, Target::new(host, port))),
         _ => Err(wrong("it has no port")),
     }
 }

@@ -23,16 +23,23 @@ use crate::target::{Scheme, Target};
 enum Key {
     /// By the route's number.
     Route(usize),
-    /// A host that clients named, over TLS or not.
-    Open((Scheme, Target)),
+    /// A host that clients named.
+    Open(Host),
 }
+
+/// How, and whether by a proxy that sends requests on: what such a one is told is not for others.
+type Host = (Scheme, Target, bool);
 
 impl Key {
     fn of(to: &Destination) -> Self {
         match to {
             Destination::Route { route, .. } => Self::Route(route.number),
-            Destination::Open { target, .. } => Self::Open((Scheme::Http, target.clone())),
-            Destination::Secure { target, .. } => Self::Open((Scheme::Https, target.clone())),
+            Destination::Open { target, forwarder, .. } => {
+                Self::Open((Scheme::Http, target.clone(), forwarder.is_some()))
+            }
+            Destination::Secure { target, .. } => {
+                Self::Open((Scheme::Https, target.clone(), false))
+            }
         }
     }
 }
@@ -61,7 +68,7 @@ pub(crate) struct Pool {
 #[derive(Default)]
 struct All {
     routes: Vec<Connections>,
-    open: HashMap<(Scheme, Target), Connections>,
+    open: HashMap<Host, Connections>,
 }
 
 impl All {

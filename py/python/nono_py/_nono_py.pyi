@@ -895,9 +895,14 @@ class ExternalProxyConfig:
         address: str,
         bypass_hosts: Sequence[str] = ...,
         credential_key: str | None = None,
+        tls_ca: _Path | None = None,
     ) -> ExternalProxyConfig: ...
     @property
-    def address(self) -> str: ...
+    def address(self) -> str:
+        """Where it listens: `host:port`, or a URL: `https` to speak TLS to it."""
+    @property
+    def tls_ca(self) -> Path | None:
+        """Certificate authorities to trust for it besides the system's, as a PEM file."""
     @property
     def bypass_hosts(self) -> list[str]: ...
     @property
@@ -944,6 +949,8 @@ class ProxyConfig:
         intercept_hosts: Sequence[str] = ...,
         intercept_exclude: Sequence[str] = ...,
         intercept_name_constraints: bool = False,
+        intercept_ca_cert: _Path | None = None,
+        intercept_ca_key: _Path | None = None,
         otlp_endpoint: str | None = None,
         otlp_headers: Mapping[str, str] | Iterable[tuple[str, str]] = ...,
         otlp_credential_key: str | None = None,
@@ -1006,6 +1013,17 @@ class ProxyConfig:
     @property
     def intercept_name_constraints(self) -> bool:
         """Whether the authority is limited to the hosts that can be intercepted."""
+
+    @property
+    def intercept_ca_cert(self) -> Path | None:
+        """The certificate of the authority that vouches for the proxy, if it makes none itself.
+
+        A PEM file; behind it those of the authorities above it, if it is no root.
+        """
+
+    @property
+    def intercept_ca_key(self) -> Path | None:
+        """The file of that authority's private key, as PEM, which nobody else may read."""
 
     @property
     def denied_hosts(self) -> list[str]:

@@ -61,8 +61,8 @@ fn openssl(authority: &Authority, host: &Host<String>, name: &str) -> Option<Str
     let dir = tempfile::tempdir().unwrap();
     let minted = authority.mint(host, SystemTime::now(), LIFETIME).unwrap();
     let [ca, leaf] = ["ca.pem", "leaf.pem"].map(|name| dir.path().join(name));
-    std::fs::write(&ca, authority.pem()).unwrap();
-    std::fs::write(&leaf, pem(&minted.certificate)).unwrap();
+    std::fs::write(&ca, pem(&authority.certificates()[0])).unwrap();
+    std::fs::write(&leaf, pem(&minted.chain[0])).unwrap();
     let flag = if matches!(host, Host::Domain(_)) { "-verify_hostname" } else { "-verify_ip" };
     let mut openssl = Command::new("openssl");
     openssl.args(["verify", "-x509_strict", "-purpose", "sslserver", flag, name, "-CAfile"]);
@@ -113,6 +113,6 @@ fn a_constrained_authority_vouches_for_its_hosts_alone() {
 #[test]
 fn two_authorities_have_two_names() {
     let [a, b] = [(); 2].map(|()| Authority::new(SystemTime::now(), None).unwrap());
-    assert_ne!(a.certificate(), b.certificate());
+    assert_ne!(a.certificates(), b.certificates());
     assert!(!format!("{a:?}").contains("KeyPair"));
 }

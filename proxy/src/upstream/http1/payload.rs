@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, ReadBuf, ReadHalf, WriteHalf};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::upload::Upload;
-use super::{Connection, Io};
+use super::{Connection, Line};
 use crate::body::BodyError;
 use crate::http1::{Framing, Part, Stopped, Wrong, read};
 use crate::upstream::pool::Place;
@@ -55,20 +55,20 @@ impl Cut {
 /// The reading side of a connection.
 #[derive(Debug)]
 enum Reader {
-    Whole(Box<Io>),
+    Whole(Box<Line>),
     /// The upstream answers while the request is still on its way, and the client may read only
     /// when it has written all: so sending must not wait for this body to be asked for.
-    Half(ReadHalf<Io>, Sending),
+    Half(ReadHalf<Line>, Sending),
     /// The upstream takes no more of the request.
-    Last(ReadHalf<Io>),
+    Last(ReadHalf<Line>),
 }
 
 /// Sends the rest of a request; returns the writing side if it can take another one.
-type Sending = AbortOnDropHandle<Result<WriteHalf<Io>, Stopped>>;
+type Sending = AbortOnDropHandle<Result<WriteHalf<Line>, Stopped>>;
 
 impl Payload {
     pub(super) fn new(
-        io: Box<Io>,
+        io: Box<Line>,
         upload: Option<Upload>,
         came: BytesMut,
         framing: Framing,
@@ -169,7 +169,7 @@ impl Payload {
     }
 }
 
-async fn send(mut upload: Upload, mut io: WriteHalf<Io>) -> Result<WriteHalf<Io>, Stopped> {
+async fn send(mut upload: Upload, mut io: WriteHalf<Line>) -> Result<WriteHalf<Line>, Stopped> {
     std::future::poll_fn(|cx| upload.poll(&mut io, cx)).await?;
     Ok(io)
 }

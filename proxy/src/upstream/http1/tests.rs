@@ -2,14 +2,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, Request, Response};
-use hyper_rustls::MaybeHttpsStream;
-use hyper_util::rt::TokioIo;
 use nono_audit::Outcome;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::coop;
 
-use super::{Connection, Destination, INTERIM_LIMIT, Lost, Payload, Reply};
+use super::{Connection, Destination, INTERIM_LIMIT, Line, Lost, Payload, Reply};
 use crate::address::Reach;
 use crate::body::Body;
 use crate::exchange::Way;
@@ -21,7 +19,7 @@ pub(super) async fn pair() -> (Connection, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (far, _) = listener.accept().await.unwrap();
-    (Connection::new(MaybeHttpsStream::Http(TokioIo::new(near))), far)
+    (Connection::new(Line::Tcp(near)), far)
 }
 
 pub(super) fn destination() -> Destination {

@@ -21,8 +21,8 @@ pub(super) fn upload(to: &Destination, request: &mut Request<Body>) -> Upload {
     if is_chunked { upload.chunked(true) } else { upload }
 }
 
-/// The request line and the fields. The target is in origin-form; `Host` is the host that was
-/// judged, whatever the client's said.
+/// The request line and the fields. The target is in origin-form, or absolute-form for a proxy;
+/// the host is the one that was judged, whatever the client's `Host` said.
 fn head(to: &Destination, request: &Request<Body>, has_body: bool) -> SecretBuf {
     let headers = request.headers();
     let target = request.uri().path_and_query().map_or("", http::uri::PathAndQuery::as_str);
@@ -30,9 +30,11 @@ fn head(to: &Destination, request: &Request<Body>, has_body: bool) -> SecretBuf 
     let slash = if target.starts_with('/') { "" } else { "/" };
     let method = request.method().as_str();
     // Sized at once, with room for what is written below and the head of a first chunk.
-    let size = fields::size(headers) + method.len() + target.len() + to.host().len() + 128;
+    let base = to.base();
+    let size =
+        fields::size(headers) + method.len() + base.len() + target.len() + to.host().len() + 128;
     let mut head = SecretBuf::with_capacity(size);
-    for part in [method, " ", slash, target, " HTTP/1.1\r\nhost: "] {
+    for part in [method, " ", &*base, slash, target, " HTTP/1.1\r\nhost: "] {
         head.extend_from_slice(part.as_bytes());
     }
     head.extend_from_slice(to.host().as_bytes());
