@@ -234,7 +234,7 @@ async fn bulk_comes_through_whole_also_on_many_tunnels_and_after_one_side_has_cl
                 to.shutdown().await.unwrap();
             };
             let mut came = Vec::new();
-            let (_, read) = tokio::join!(writing, from.read_to_end(&mut came));
+            let ((), read) = tokio::join!(writing, from.read_to_end(&mut came));
             read.unwrap();
             let body = came.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap() + 4;
             assert!(came[body..] == sent, "{} bytes came back", came.len() - body);

@@ -229,7 +229,7 @@ async fn it_may_be_reached_over_tls() {
     assert_eq!(client.exactly(5).await, b"EARLY");
     // More than is held anywhere.
     let bulk = vec![7; 3_000_000];
-    let (_, came) = tokio::join!(client.send(&bulk[..]), upstream.exactly(bulk.len()));
+    let ((), came) = tokio::join!(client.send(&bulk[..]), upstream.exactly(bulk.len()));
     assert!(came == bulk);
     client.finish().await;
     assert!(upstream.rest().await.is_empty());

@@ -12,6 +12,8 @@ mod bundle;
 mod http2;
 #[path = "intercept/inside.rs"]
 mod inside;
+#[path = "intercept/preloaded.rs"]
+mod preloaded;
 #[path = "intercept/tunnels.rs"]
 mod tunnels;
 

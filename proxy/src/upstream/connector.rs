@@ -121,18 +121,13 @@ impl Connector {
 
     /// A TCP connection to `target`, at an address within `reach`.
     async fn tcp(&self, target: &Target, reach: Reach) -> Result<TcpStream, Error> {
-        let failed = |error: &(dyn StdError + 'static)| explain(error);
-        let stream = match target.ip() {
+        let stream = if let Some(ip) = target.ip() {
             // A literal address never meets the resolver.
-            Some(ip) => {
-                reach.check(classify(ip)).map_err(Refusal::Address)?;
-                let connecting = TcpStream::connect((ip, target.port()));
-                connecting.await.map_err(|error| failed(&error))?
-            }
-            None => {
-                let mut named = self.named(target.port(), reach);
-                named.call(uri(target)?).await.map_err(|error| failed(&error))?.into_inner()
-            }
+            reach.check(classify(ip)).map_err(Refusal::Address)?;
+            TcpStream::connect((ip, target.port())).await.map_err(|error| explain(&error))?
+        } else {
+            let mut named = self.named(target.port(), reach);
+            named.call(uri(target)?).await.map_err(|error| explain(&error))?.into_inner()
         };
         // Failing costs only latency.
         let _ = stream.set_nodelay(true);

@@ -1,0 +1,160 @@
+//! An authority that the user brings.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use nono_proxy::{ConfigError, InterceptConfig, ProxyConfig};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
+use tempfile::TempDir;
+use time::{Duration, OffsetDateTime};
+
+use super::{Setting, intercept};
+
+/// The files of an authority, and where they are.
+struct Brought {
+    cert: PathBuf,
+    key: PathBuf,
+    _dir: TempDir,
+}
+
+impl Brought {
+    fn new(certificates: &str, key: &KeyPair) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let [cert, key_file] = ["ca.pem", "ca.key"].map(|name| dir.path().join(name));
+        fs::write(&cert, certificates).unwrap();
+        fs::write(&key_file, key.serialize_pem()).unwrap();
+        fs::set_permissions(&key_file, Permissions::from_mode(0o600)).unwrap();
+        Self { cert, key: key_file, _dir: dir }
+    }
+
+    /// One that vouches for itself, with `edit`ed properties.
+    fn root(edit: impl FnOnce(&mut CertificateParams)) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = authority("brought");
+        edit(&mut params);
+        let certificate = params.self_signed(&key).unwrap();
+        Self::new(&certificate.pem(), &key)
+    }
+
+    fn config(&self) -> InterceptConfig {
+        InterceptConfig {
+            ca_dir: "/unused".into(),
+            ca_cert: Some(self.cert.clone()),
+            ca_key: Some(self.key.clone()),
+            ..InterceptConfig::default()
+        }
+    }
+}
+
+fn authority(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    params
+}
+
+fn mistake(config: InterceptConfig) -> ConfigError {
+    let config = ProxyConfig { intercept: Some(config), ..ProxyConfig::default() };
+    config.check().unwrap_err()
+}
+
+/// A client inside gets an answer, by trusting the bundle alone.
+async fn is_served(setting: &Setting) {
+    let mut client = setting.proxy.inside(setting.port()).await;
+    client.send(setting.get("/") + "\r\n").await;
+    assert_eq!(client.reply().await.status, 200);
+}
+
+fn contents(dir: &Path) -> Vec<Vec<u8>> {
+    fs::read_dir(dir).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn its_certificate_is_what_clients_trust_and_its_key_goes_nowhere() {
+    let brought = Brought::root(|_| {});
+    let setting = Setting::with(intercept(|it| {
+        it.ca_cert = Some(brought.cert.clone());
+        it.ca_key = Some(brought.key.clone());
+    }))
+    .await;
+    is_served(&setting).await;
+    let own = fs::read_to_string(&brought.cert).unwrap().replace('\r', "");
+    let alone = fs::read_to_string(setting.proxy.file("NODE_EXTRA_CA_CERTS")).unwrap();
+    assert_eq!(alone, own);
+    let pair = KeyPair::from_pem(&fs::read_to_string(&brought.key).unwrap()).unwrap();
+    let der = pair.serialize_der();
+    // Its number, which the public key behind it is not (RFC 5915 §3).
+    let before = b"\x02\x01\x01\x04\x20";
+    let at = der.windows(before.len()).position(|window| window == before).unwrap();
+    let private = &der[at + before.len()..][..32];
+    for content in contents(setting.dir.path()) {
+        assert!(!String::from_utf8_lossy(&content).contains("PRIVATE"));
+        assert!(!content.windows(private.len()).any(|window| window == private));
+    }
+}
+
+#[tokio::test]
+async fn one_that_another_vouches_for_is_shown_with_its_chain() {
+    let root = CertifiedIssuer::self_signed(authority("root"), KeyPair::generate().unwrap());
+    let (root, key) = (root.unwrap(), KeyPair::generate().unwrap());
+    let issuer: &Issuer<'_, KeyPair> = &root;
+    let middle = authority("middle").signed_by(&key, issuer).unwrap();
+    let brought = Brought::new(&(middle.pem() + &root.pem()), &key);
+    let setting = Setting::with(intercept(|it| {
+        it.ca_cert = Some(brought.cert.clone());
+        it.ca_key = Some(brought.key.clone());
+    }))
+    .await;
+    is_served(&setting).await;
+}
+
+#[test]
+fn what_clients_would_not_believe_is_a_mistake_of_the_configuration() {
+    let now = OffsetDateTime::now_utc();
+    for (brought, reason) in [
+        (Brought::root(|params| params.is_ca = IsCa::ExplicitNoCa), "CA:TRUE"),
+        (Brought::root(|params| params.is_ca = IsCa::NoCa), "CA:TRUE"),
+        (
+            Brought::root(|params| params.key_usages = vec![KeyUsagePurpose::CrlSign]),
+            "no keyCertSign",
+        ),
+        (Brought::root(|params| params.not_after = now - Duration::hours(1)), "it expired at"),
+        (Brought::root(|params| params.not_after = now + Duration::hours(20)), "within a day"),
+        (Brought::root(|params| params.not_before = now + Duration::hours(1)), "not valid before"),
+    ] {
+        let told = mistake(brought.config());
+        assert_eq!(told.field(), "intercept_ca_cert", "{reason}");
+        assert!(told.to_string().contains(reason), "{told}");
+    }
+    let brought = Brought::root(|_| {});
+    let constrained = InterceptConfig { name_constraints: true, ..brought.config() };
+    assert!(mistake(constrained).to_string().contains("intercept_name_constraints"));
+    let alone = InterceptConfig { ca_key: None, ..brought.config() };
+    assert!(mistake(alone).to_string().contains("needs `intercept_ca_key`"));
+    let alone = InterceptConfig { ca_cert: None, ..brought.config() };
+    assert!(mistake(alone).to_string().contains("needs `intercept_ca_cert`"));
+}
+
+#[test]
+fn a_key_that_is_not_its_own_or_not_kept_is_a_mistake_of_the_configuration() {
+    let (brought, other) = (Brought::root(|_| {}), Brought::root(|_| {}));
+    let key = |file: &Path| InterceptConfig { ca_key: Some(file.into()), ..brought.config() };
+    assert!(mistake(key(&other.key)).to_string().contains("not the key of the certificate"));
+    assert!(mistake(key(&brought.cert)).to_string().contains("others may access it"));
+    assert!(mistake(key(Path::new("/nonexistent"))).to_string().contains("cannot be read"));
+    for mode in [0o640, 0o604, 0o620] {
+        fs::set_permissions(&brought.key, Permissions::from_mode(mode)).unwrap();
+        let told = mistake(brought.config());
+        assert_eq!(told.field(), "intercept_ca_key");
+        assert!(told.to_string().contains("chmod 600"), "{told}");
+    }
+    fs::set_permissions(&brought.key, Permissions::from_mode(0o600)).unwrap();
+    fs::write(&brought.key, "nonsense").unwrap();
+    let told = mistake(brought.config()).to_string();
+    assert!(told.contains("no private key in PEM") && !told.contains("nonsense"), "{told}");
+}
