@@ -9,7 +9,7 @@ TARGETS := x86_64-pc-windows-gnu x86_64-apple-darwin aarch64-unknown-linux-gnu
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup check-format check-lint check-targets test-rust test-doc check-doc test-python \
+.PHONY: help demo test setup check-format check-lint check-targets test-rust test-doc check-doc test-python docs \
 	check-instructions renew-instructions develop fuzz bench bench-quick bench-parts bench-readme bench-instructions \
 	bench-setup fmt clean
 
@@ -59,6 +59,10 @@ test-python: develop ## Python: lints, types, stub and tests
 	cd py && $(BIN)/python -m mypy.stubtest nono_py
 	cd py && $(BIN)/python -m pytest
 
+docs: develop ## Python: the documentation site, into target/docs
+	cd py && $(BIN)/python docs/refusals.py
+	cd py && NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
 check-instructions: ## instructions per request: not more than benches/instructions.json, give or take
 	cargo build --quiet --profile counted -p nono-benches --bins
 	@BENCH_PROFILE=counted $(PYTHON) benches/instructions.py --check
@@ -68,7 +72,7 @@ renew-instructions: ## write benches/instructions.json, for a change that is wor
 	@BENCH_PROFILE=counted $(PYTHON) benches/instructions.py --renew
 
 develop: $(VENV)/.maturin ## build the package with the tests' profile and install it into .venv
-	@cd py && VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --quiet --extras test >/dev/null
+	@cd py && VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --quiet --extras test,docs >/dev/null
 
 fuzz: ## feed the parsers random input, 10 seconds each (with cargo-fuzz: see tests/fuzz)
 	@for target in target host_rule path head response policy; do \

@@ -74,6 +74,7 @@ pub use config::{
 pub use error::StartError;
 pub use handle::ProxyHandle;
 pub use judge::{Judge, Verdict};
+pub use layers::respond::{Listed, refusals};
 pub use nono_credentials::{OAuth2Config, Provided, VaultConfig};
 pub use otlp::OtlpConfig;
 pub use prepare::Diagnostic;

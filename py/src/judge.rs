@@ -9,6 +9,17 @@ use crate::error::{argument_error, config_error};
 /// The code that a request would be refused with, the rule that decides, and the route.
 type Answer = (Option<&'static str>, Option<String>, Option<String>);
 
+/// Status, code, error type of `Proxy-Status`, what is said, and what to do about it.
+type Refused = (u16, &'static str, &'static str, String, Option<String>);
+
+/// All that a client can be refused or failed with, in words about an example.
+#[pyfunction]
+#[pyo3(name = "_refusals")]
+pub(crate) fn refusals() -> Vec<Refused> {
+    let all = nono_proxy::refusals().into_iter();
+    all.map(|it| (it.status, it.code, it.proxy_status, it.message, it.hint)).collect()
+}
+
 /// Answers by the rules of a `ProxyConfig`, without a proxy.
 #[pyclass(name = "_Judge", module = "nono_py", frozen)]
 #[derive(Debug)]

@@ -59,7 +59,7 @@ mod _nono_py {
     #[pymodule_export]
     use crate::exec::{PyCommand, sandboxed_exec};
     #[pymodule_export]
-    use crate::judge::PyJudge;
+    use crate::judge::{PyJudge, refusals};
     #[pymodule_export]
     use crate::observe::observe;
     #[pymodule_export]

@@ -4,7 +4,10 @@
 //! `Proxy-Status` field (RFC 9209). Neither says anything of the upstream's or the policy's
 //! insides to a client that has not shown the session token.
 
+mod listed;
 mod table;
+
+pub use listed::{Listed, refusals};
 
 use std::convert::Infallible;
 use std::fmt::Write as _;

@@ -41,6 +41,7 @@ __all__ = [
     "_check_credential",
     "_list_credentials",
     "_observe",
+    "_refusals",
     "_store_credential",
     "_verify_audit",
     "apply",
@@ -1503,6 +1504,8 @@ def validate_deny_overlaps(deny_paths: Sequence[_Path], caps: CapabilitySet) -> 
     From above, at the path itself, or beneath it; through links and `..`, whoever granted it. A
     path that `caps` itself denies is kept out of grants to read above it, and passes there.
     """
+
+def _refusals() -> list[tuple[int, str, str, str, str | None]]: ...
 
 @final
 class _Judge:

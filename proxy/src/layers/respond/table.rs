@@ -29,7 +29,7 @@ pub(super) struct Row {
 
 /// What the record knows of the request, for messages and hints.
 #[derive(Default)]
-struct Asked {
+pub(super) struct Asked {
     host: Arc<str>,
     port: u16,
     route: Arc<str>,
@@ -37,6 +37,20 @@ struct Asked {
     /// Without what may not be recorded, and not longer than is recorded.
     path: String,
     is_inside: bool,
+}
+
+impl Asked {
+    /// An example, for documentation.
+    pub(super) fn example() -> Self {
+        Self {
+            host: "HOST".into(),
+            port: 443,
+            route: "ROUTE".into(),
+            method: "GET".into(),
+            path: "/ROUTE/path".to_owned(),
+            is_inside: false,
+        }
+    }
 }
 
 impl Row {
@@ -162,7 +176,7 @@ fn kind(refusal: Refusal) -> (StatusCode, &'static str, Category) {
 
 /// The wording of each refusal, and what to do about it.
 #[rustfmt::skip]
-fn refused(refusal: Refusal, asked: &Asked) -> Row {
+pub(super) fn refused(refusal: Refusal, asked: &Asked) -> Row {
     let Asked { host, port, route, .. } = asked;
     let (message, hint) = match refusal {
         Refusal::OverLimit => ("as many requests run as `max_connections` allows".into(),
@@ -224,7 +238,7 @@ fn endpoint_rule(Asked { route, method, path, is_inside, .. }: &Asked) -> String
     }
 }
 
-fn credential(error: &nono_credentials::Error, Asked { route, .. }: &Asked) -> Row {
+pub(super) fn credential(error: &nono_credentials::Error, Asked { route, .. }: &Asked) -> Row {
     Row {
         status: StatusCode::SERVICE_UNAVAILABLE,
         code: error.code(),
@@ -236,7 +250,7 @@ fn credential(error: &nono_credentials::Error, Asked { route, .. }: &Asked) -> R
 }
 
 #[rustfmt::skip]
-fn upstream(failure: &Upstream, Asked { host, port, .. }: &Asked) -> Row {
+pub(super) fn upstream(failure: &Upstream, Asked { host, port, .. }: &Asked) -> Row {
     use StatusCode as S;
     let (status, code, category, outcome, message) = match failure {
         Upstream::Unresolved => (S::BAD_GATEWAY, "dns_error", Category::UpstreamConnectFailed, Outcome::Refused,
