@@ -39,7 +39,7 @@ with api.running() as upstream:
     route = RouteConfig("/model", upstream)
     with start_proxy(ProxyConfig(routes=[route])) as proxy:
         token = {"Authorization": "Bearer " + proxy.env_vars()["NONO_PROXY_TOKEN"]}
-        ways = {
+        ways: dict[str, tuple[str, str, dict[str, str]]] = {
             "direct": (urlsplit(upstream).netloc, "/v1", {}),
             "through the proxy": (proxy.address, "/model/v1", token),
         }

@@ -190,7 +190,9 @@ def test_directories_that_are_to_be_written_are_made_for_a_run(tmp_path: Path) -
     groups = {"g": group, "system": {"description": "d", "allow": system}}
     loaded = load_policy(json.dumps({"groups": groups}))
     assert loaded.resolve_groups(["g"], CapabilitySet()).skipped_paths[:1] == [f"{tmp_path}/b/"]
-    explain(loaded, ["g"], path="/etc")
+    said = explain(loaded, ["g"], path=tmp_path / "a/cache/note")
+    rule = f"allow.readwrite {tmp_path}/a/cache/, which is not there"
+    assert (said.allowed, said.group, said.rule) == (False, "g", rule)
     assert sorted(item.name for item in tmp_path.iterdir()) == ["file", "link"]
     script = f"echo x > {tmp_path}/a/cache/note"
     done = run(loaded, ["g", "system"], ["sh", "-c", script])

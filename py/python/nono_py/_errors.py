@@ -62,7 +62,11 @@ class UnsupportedError(NonoError, NotImplementedError):
     """What could be meant, but cannot be done: by this version, or on this machine."""
 
 
-# Where they are found by users, and by `pickle`.
-for _class in [item for item in globals().values() if isinstance(item, type)]:
-    _class.__module__ = "nono_py"
-del _class
+def _place() -> None:
+    """Let them be found where users find them, and `pickle` too."""
+    for item in list(globals().values()):
+        if isinstance(item, type):
+            item.__module__ = "nono_py"
+
+
+_place()

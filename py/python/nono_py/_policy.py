@@ -238,6 +238,8 @@ def _explain_path(
     group, rule = found[0] if found else (None, None)
     if rule is None and decisive is not None:
         rule = decisive
+    if said["reason"] == "path_not_granted":
+        group, rule = _missing(prepared.resolved, path)
     return Explanation(
         question=f"{mode} {os.fspath(path)}",
         allowed=said["status"] == "allowed",
@@ -246,6 +248,17 @@ def _explain_path(
         rule=rule,
         suggestion=query.suggest_path(path, mode),
     )
+
+
+def _missing(
+    resolved: ResolvedPolicy, path: "str | os.PathLike[str]"
+) -> tuple[str | None, str | None]:
+    """Return the group and rule that would grant a path if what the rule names were there."""
+    skipped = set(resolved.skipped_paths)
+    for group, field, written, named in resolved._rules:
+        if named in skipped and Path(path).is_relative_to(named):
+            return group, f"{field} {written}, which is not there"
+    return None, None
 
 
 def _explain_host(policy: Policy, prepared: _Prepared, host: str, port: int) -> Explanation:
