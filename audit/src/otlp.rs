@@ -8,17 +8,11 @@ mod answer;
 mod attributes;
 mod log;
 mod span;
-
-use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
-use opentelemetry_proto::tonic::logs::v1::{ResourceLogs, ScopeLogs};
-use opentelemetry_proto::tonic::resource::v1::Resource;
-use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans};
-use prost::Message as _;
+mod wire;
 
 use crate::{Phase, Record, Session};
 use attributes::Attributes;
+use wire::Message;
 
 pub use answer::{Rejected, explanation};
 
@@ -52,11 +46,27 @@ impl Signal {
     }
 }
 
+/// The numbers of the fields of an export's request, and of what is in it: for logs the same as
+/// for spans.
+mod field {
+    pub(super) const OF_RESOURCES: u64 = 1;
+    pub(super) const RESOURCE: u64 = 1;
+    pub(super) const OF_SCOPES: u64 = 2;
+    pub(super) const SCOPE: u64 = 1;
+    pub(super) const ITEMS: u64 = 2;
+    pub(super) const SCHEMA_URL: u64 = 3;
+    /// Those of `Resource` and `InstrumentationScope`.
+    pub(super) const ATTRIBUTES: u64 = 1;
+    pub(super) const NAME: u64 = 1;
+    pub(super) const VERSION: u64 = 2;
+}
+
 /// Makes messages of one proxy's records.
 #[derive(Debug)]
 pub struct Encoder {
-    resource: Resource,
-    scope: InstrumentationScope,
+    /// Both as messages that are written.
+    resource: Vec<u8>,
+    scope: Vec<u8>,
 }
 
 impl Encoder {
@@ -64,8 +74,11 @@ impl Encoder {
     /// more of it; they win over those that are known here.
     pub fn new(service: &str, session: Session, attributes: &[(String, String)]) -> Self {
         let version = env!("CARGO_PKG_VERSION");
-        let mut about = Attributes::default();
-        let (instance, process) = (session.to_string(), i64::from(std::process::id()));
+        let (mut resource, mut scope) = (Message::default(), Message::default());
+        scope.text(field::NAME, "nono");
+        scope.text(field::VERSION, version);
+        let mut about = Attributes::new(&mut resource, field::ATTRIBUTES);
+        let (instance, process) = (session.to_string(), std::process::id());
         let is_given = |name: &str| attributes.iter().any(|(given, _)| given == name);
         for (name, value) in [
             ("service.name", service),
@@ -78,53 +91,30 @@ impl Encoder {
         for (name, value) in attributes {
             about.text(name, Some(value));
         }
-        Self {
-            resource: Resource { attributes: about.into_vec(), ..Resource::default() },
-            scope: InstrumentationScope {
-                name: "nono".into(),
-                version: version.into(),
-                ..InstrumentationScope::default()
-            },
-        }
+        Self { resource: resource.into_bytes(), scope: scope.into_bytes() }
     }
 
     /// The request that hands `records` over; `None` when there is nothing to hand over.
     pub fn encode(&self, signal: Signal, records: &[&Record]) -> Option<Vec<u8>> {
         let told = records.iter().copied().filter(|record| signal.tells_of(record));
-        let mut records = told.peekable();
-        records.peek()?;
-        Some(match signal {
-            Signal::Logs => self.logs(records),
-            Signal::Spans => self.spans(records),
-        })
-    }
-
-    fn logs<'a>(&self, records: impl Iterator<Item = &'a Record>) -> Vec<u8> {
-        let scope_logs = ScopeLogs {
-            scope: Some(self.scope.clone()),
-            log_records: records.map(log::log).collect(),
-            schema_url: SCHEMA.into(),
-        };
-        let resource_logs = ResourceLogs {
-            resource: Some(self.resource.clone()),
-            scope_logs: vec![scope_logs],
-            schema_url: SCHEMA.into(),
-        };
-        ExportLogsServiceRequest { resource_logs: vec![resource_logs] }.encode_to_vec()
-    }
-
-    fn spans<'a>(&self, ends: impl Iterator<Item = &'a Record>) -> Vec<u8> {
-        let scope_spans = ScopeSpans {
-            scope: Some(self.scope.clone()),
-            spans: ends.map(span::span).collect(),
-            schema_url: SCHEMA.into(),
-        };
-        let resource_spans = ResourceSpans {
-            resource: Some(self.resource.clone()),
-            scope_spans: vec![scope_spans],
-            schema_url: SCHEMA.into(),
-        };
-        ExportTraceServiceRequest { resource_spans: vec![resource_spans] }.encode_to_vec()
+        let mut told = told.peekable();
+        told.peek()?;
+        let mut request = Message::default();
+        request.nested(field::OF_RESOURCES, |of_resource| {
+            of_resource.bytes(field::RESOURCE, &self.resource);
+            of_resource.nested(field::OF_SCOPES, |of_scope| {
+                of_scope.bytes(field::SCOPE, &self.scope);
+                for record in told {
+                    of_scope.nested(field::ITEMS, |item| match signal {
+                        Signal::Logs => log::write(item, record),
+                        Signal::Spans => span::write(item, record),
+                    });
+                }
+                of_scope.text(field::SCHEMA_URL, SCHEMA);
+            });
+            of_resource.text(field::SCHEMA_URL, SCHEMA);
+        });
+        Some(request.into_bytes())
     }
 }
 

@@ -1,10 +1,6 @@
 //! What a collector says to what it was sent.
 
-use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceResponse;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message as _;
-
-use super::Signal;
 
 /// The longest explanation that is passed on, in bytes.
 const LONGEST: usize = 200;
@@ -20,19 +16,10 @@ pub struct Rejected {
 
 impl Rejected {
     /// What an answer of success says to have rejected; `None` when that is nothing.
-    pub fn read(signal: Signal, answer: &[u8]) -> Option<Self> {
-        let (count, reason) = match signal {
-            Signal::Logs => {
-                let partial = ExportLogsServiceResponse::decode(answer).ok()?.partial_success?;
-                (partial.rejected_log_records, partial.error_message)
-            }
-            Signal::Spans => {
-                let partial = ExportTraceServiceResponse::decode(answer).ok()?.partial_success?;
-                (partial.rejected_spans, partial.error_message)
-            }
-        };
-        let count = u64::try_from(count).ok()?;
-        (count > 0).then(|| Self { count, reason: shown(&reason) })
+    pub fn read(answer: &[u8]) -> Option<Self> {
+        let partial = Response::decode(answer).ok()?.partial_success?;
+        let count = u64::try_from(partial.rejected).ok()?;
+        (count > 0).then(|| Self { count, reason: shown(&partial.error_message) })
     }
 }
 
@@ -41,6 +28,21 @@ pub fn explanation(answer: &[u8]) -> Option<String> {
     let status = Status::decode(answer).ok()?;
     let text = shown(&status.message);
     (!text.is_empty()).then_some(text)
+}
+
+/// `ExportLogsServiceResponse`, and `ExportTraceServiceResponse`, which is the same.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Response {
+    #[prost(message, optional, tag = "1")]
+    partial_success: Option<PartialSuccess>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct PartialSuccess {
+    #[prost(int64, tag = "1")]
+    rejected: i64,
+    #[prost(string, tag = "2")]
+    error_message: String,
 }
 
 /// `google.rpc.Status`, of which the message is of interest.

@@ -2,9 +2,7 @@
 
 use std::net::SocketAddr;
 
-use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
-
+use super::wire::Message;
 use crate::{
     AuthMechanism, AuthOutcome, DenialCategory, InjectionMode, Mode, Outcome, Phase, Protocol,
     Record,
@@ -17,59 +15,66 @@ const METHODS: [&str; 10] =
 /// The status of an answer with which a connection becomes a tunnel.
 const SWITCHING_PROTOCOLS: u16 = 101;
 
-/// Attributes on their way into a message. What there is nothing to say of is left out.
-#[derive(Debug, Default)]
-pub(super) struct Attributes(Vec<KeyValue>);
+/// The numbers of the fields of `KeyValue`, and of `AnyValue`.
+const KEY: u64 = 1;
+const VALUE: u64 = 2;
+pub(super) const STRING_VALUE: u64 = 1;
+const BOOL_VALUE: u64 = 2;
+const INT_VALUE: u64 = 3;
+const DOUBLE_VALUE: u64 = 4;
 
-impl Attributes {
-    pub(super) fn text(&mut self, name: &str, value: Option<&str>) {
-        self.put(name, value.map(|text| Value::StringValue(text.to_owned())));
+/// The attributes of a message, each a `field` of it. What there is nothing to say of is left out.
+#[derive(Debug)]
+pub(super) struct Attributes<'m> {
+    message: &'m mut Message,
+    field: u64,
+}
+
+impl<'m> Attributes<'m> {
+    pub(super) fn new(message: &'m mut Message, field: u64) -> Self {
+        Self { message, field }
     }
 
-    pub(super) fn number(&mut self, name: &str, value: Option<impl TryInto<i64>>) {
-        let value = value.map(|number| number.try_into().unwrap_or(i64::MAX));
-        self.put(name, value.map(Value::IntValue));
+    pub(super) fn text(&mut self, name: &str, value: Option<&str>) {
+        self.put(name, value, |any, text| any.text(STRING_VALUE, text));
+    }
+
+    pub(super) fn number(&mut self, name: &str, value: Option<impl Into<u64>>) {
+        self.put(name, value, |any, number| any.varint(INT_VALUE, number.into()));
     }
 
     fn fraction(&mut self, name: &str, value: Option<f64>) {
-        self.put(name, value.map(Value::DoubleValue));
+        self.put(name, value, |any, fraction| any.double(DOUBLE_VALUE, fraction));
     }
 
     fn flag(&mut self, name: &str, value: Option<bool>) {
-        self.put(name, value.map(Value::BoolValue));
+        self.put(name, value, |any, flag| any.varint(BOOL_VALUE, flag.into()));
     }
 
-    fn put(&mut self, name: &str, value: Option<Value>) {
-        if value.is_some() {
-            let value = Some(AnyValue { value });
-            self.0.push(KeyValue { key: name.to_owned(), value, ..KeyValue::default() });
-        }
-    }
-
-    pub(super) fn into_vec(self) -> Vec<KeyValue> {
-        self.0
+    fn put<T>(&mut self, name: &str, value: Option<T>, write: impl FnOnce(&mut Message, T)) {
+        let Some(value) = value else { return };
+        self.message.nested(self.field, |pair| {
+            pair.text(KEY, name);
+            pair.nested(VALUE, |any| write(any, value));
+        });
     }
 
     /// What a span has: the conventions' attributes of a server's span, and what tells of ours
     /// which exchange it is and how it was decided.
-    pub(super) fn of_span(record: &Record) -> Self {
-        let mut attributes = Self(Vec::with_capacity(32));
-        attributes.request(record);
-        attributes.response(record);
-        attributes.decision(record);
-        attributes
+    pub(super) fn of_span(&mut self, record: &Record) {
+        self.request(record);
+        self.response(record);
+        self.decision(record);
     }
 
     /// What a log record has: that, and all the rest of the record.
-    pub(super) fn of_log(record: &Record) -> Self {
-        let mut attributes = Self(Vec::with_capacity(48));
+    pub(super) fn of_log(&mut self, record: &Record) {
         if record.phase != Phase::Gap {
-            attributes.request(record);
-            attributes.response(record);
+            self.request(record);
+            self.response(record);
         }
-        attributes.decision(record);
-        attributes.rest(record);
-        attributes
+        self.decision(record);
+        self.rest(record);
     }
 
     fn request(&mut self, record: &Record) {

@@ -2,40 +2,50 @@
 
 use std::borrow::Cow;
 
-use opentelemetry_proto::tonic::common::v1::AnyValue;
-use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::logs::v1::{LogRecord, SeverityNumber};
-
-use super::attributes::{Attributes, failure};
+use super::attributes::{Attributes, STRING_VALUE, failure};
 use super::span::{end, nanoseconds};
+use super::wire::Message;
 use crate::recorder::unix_ms;
 use crate::{Decision, Phase, Record, SpanContext};
 
-/// The log record of `record`, in the trace that its exchange is in.
-pub(super) fn log(record: &Record) -> LogRecord {
-    let (trace_id, span_id) = match record.phase {
-        Phase::Gap => (Vec::new(), Vec::new()),
-        Phase::Open | Phase::End => {
-            let own = SpanContext::of(record);
-            (own.trace.get().to_be_bytes().to_vec(), own.span.get().to_be_bytes().to_vec())
-        }
-    };
+/// The numbers of the fields of `LogRecord`.
+mod field {
+    pub(super) const TIME: u64 = 1;
+    pub(super) const SEVERITY_NUMBER: u64 = 2;
+    pub(super) const SEVERITY_TEXT: u64 = 3;
+    pub(super) const BODY: u64 = 5;
+    pub(super) const ATTRIBUTES: u64 = 6;
+    pub(super) const FLAGS: u64 = 8;
+    pub(super) const TRACE_ID: u64 = 9;
+    pub(super) const SPAN_ID: u64 = 10;
+    pub(super) const OBSERVED_TIME: u64 = 11;
+    pub(super) const EVENT_NAME: u64 = 12;
+}
+
+/// `SEVERITY_NUMBER_INFO` and `SEVERITY_NUMBER_WARN`.
+const INFO: u64 = 9;
+const WARN: u64 = 13;
+
+/// That the span that the log record is in is recorded.
+const SAMPLED: u32 = 1;
+
+/// Writes the log record of `record`, in the trace that its exchange is in.
+pub(super) fn write(log: &mut Message, record: &Record) {
     let is_warning = record.decision == Decision::Deny || failure(record).is_some();
-    let (severity, severity_text) =
-        if is_warning { (SeverityNumber::Warn, "WARN") } else { (SeverityNumber::Info, "INFO") };
-    LogRecord {
-        time_unix_nano: end(record),
-        observed_time_unix_nano: nanoseconds(unix_ms()),
-        severity_number: severity.into(),
-        severity_text: severity_text.into(),
-        body: Some(AnyValue { value: Some(Value::StringValue(sentence(record))) }),
-        attributes: Attributes::of_log(record).into_vec(),
-        flags: u32::from(!trace_id.is_empty()),
-        trace_id,
-        span_id,
-        event_name: event(record.phase).into(),
-        ..LogRecord::default()
+    let (number, text) = if is_warning { (WARN, "WARN") } else { (INFO, "INFO") };
+    log.fixed64(field::TIME, end(record));
+    log.fixed64(field::OBSERVED_TIME, nanoseconds(unix_ms()));
+    log.varint(field::SEVERITY_NUMBER, number);
+    log.text(field::SEVERITY_TEXT, text);
+    log.nested(field::BODY, |body| body.text(STRING_VALUE, &sentence(record)));
+    Attributes::new(log, field::ATTRIBUTES).of_log(record);
+    if record.phase != Phase::Gap {
+        let own = SpanContext::of(record);
+        log.fixed32(field::FLAGS, SAMPLED);
+        log.bytes(field::TRACE_ID, &own.trace.get().to_be_bytes());
+        log.bytes(field::SPAN_ID, &own.span.get().to_be_bytes());
     }
+    log.text(field::EVENT_NAME, event(record.phase));
 }
 
 fn event(phase: Phase) -> &'static str {

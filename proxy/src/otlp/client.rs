@@ -103,7 +103,7 @@ impl Client {
             put(loaded, request.headers_mut());
         }
         match self.http.request(request).await {
-            Ok(response) => judge(signal, response).await,
+            Ok(response) => judge(response).await,
             Err(error) => Err(Unavailable::new(innermost(&error))),
         }
     }
@@ -118,13 +118,13 @@ fn put(loaded: &Loaded, headers: &mut HeaderMap) {
     }
 }
 
-async fn judge(signal: Signal, response: Response<Incoming>) -> Asked {
+async fn judge(response: Response<Incoming>) -> Asked {
     let (head, body) = response.into_parts();
     // An answer that is cut or too long still has its status, and that is what counts.
     let body = Limited::new(body, ANSWER_LIMIT).collect().await;
     let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     match head.status {
-        status if status.is_success() => Ok(Answer::Taken(Rejected::read(signal, &body))),
+        status if status.is_success() => Ok(Answer::Taken(Rejected::read(&body))),
         status @ (StatusCode::TOO_MANY_REQUESTS
         | StatusCode::BAD_GATEWAY
         | StatusCode::SERVICE_UNAVAILABLE
