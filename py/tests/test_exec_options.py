@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import socket
 import subprocess
 import sys
 import time
@@ -84,6 +85,48 @@ class TestDiagnostics:
         loud = sandboxed_exec(caps, ["/bin/echo", "x" * 99], max_output_bytes=9)
         assert [v["code"] for v in loud.session_diagnostics()["violations"]] == ["output_limit"]
         assert json.loads(loud.session_diagnostics_json()) == loud.session_diagnostics()
+
+    def test_tell_what_the_supervisor_has_refused(self, caps: CapabilitySet, place: Path) -> None:
+        with socket.socket() as other, socket.socket(socket.AF_UNIX) as unix:
+            other.bind(("127.0.0.1", 0))
+            other.listen()
+            unix.bind(str(place / "other.sock"))
+            unix.listen()
+            port = other.getsockname()[1]
+            caps.block_network()
+            caps.allow_localhost_port(1 if port != 1 else 2)
+            tries = f"""
+import socket
+for family, address in [
+    (socket.AF_INET, ("127.0.0.1", {port})),
+    (socket.AF_INET, ("127.0.0.1", {port})),
+    (socket.AF_UNIX, {str(place / "other.sock")!r}),
+    (socket.AF_UNIX, "\\0nobody"),
+]:
+    try:
+        socket.socket(family).connect(address)
+    except PermissionError:
+        print("refused")
+"""
+            result = sandboxed_exec(caps, python(tries))
+        assert result.text == "refused\n" * 4
+        report = result.session_diagnostics()
+        (host,) = report["denials"]
+        assert host == {
+            "code": "sandbox_denied_network",
+            "severity": "warning",
+            "message": f"to connect to 127.0.0.1:{port} was refused",
+            "address": f"127.0.0.1:{port}",
+            "grant": f"allow_localhost_port({port})",
+            "detail": {"kind": "supervisor_denial", "observation_kind": "connect"},
+        }
+        path, name = report["ipc_denials"]
+        assert path["path"] == str(place / "other.sock")
+        assert path["grant"] == f'allow_unix_socket("{place}/other.sock")'
+        assert "@nobody" in name["message"]
+        assert "grant" not in name
+        # What the program says of itself is among none of these.
+        assert report["diagnostics"] == [host, path, name]
 
     def test_survive_any_bytes(self, caps: CapabilitySet) -> None:
         odd = "import sys; sys.stderr.buffer.write(b'x' * 65535 + b'\\xc3\\xa9'); sys.exit(1)"

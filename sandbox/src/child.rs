@@ -6,11 +6,13 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::ExitStatus;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::retry_on_intr;
 
+use crate::denial::Denials;
 use crate::enforcement::Enforcement;
 use crate::error::{Error, Step};
 use crate::exec::Output;
@@ -42,6 +44,8 @@ pub struct Child {
     overdue: Option<Instant>,
     /// To be kept until the end.
     held: Vec<OwnedFd>,
+    /// What has been refused.
+    denials: Arc<Denials>,
     /// Starts `supervision` when it is needed.
     ready: Option<Ready>,
     /// Answers the program's calls while it is kept.
@@ -87,6 +91,7 @@ impl Child {
             number: None,
             overdue,
             held: Vec::new(),
+            denials: Arc::default(),
             ready: None,
             supervision: None,
         }
@@ -188,6 +193,7 @@ impl Child {
     /// Has the program's calls answered until the end, by a supervisor that [`serve`](Self::serve)
     /// starts when [`called_fd`](Self::called_fd) tells of the first.
     pub(crate) fn supervise(&mut self, ready: Ready) {
+        self.denials = ready.denials();
         self.ready = Some(ready);
     }
 
@@ -244,6 +250,7 @@ impl Child {
             duration: facts.start.elapsed(),
             cpu_time: report.cpu_time,
             max_rss: report.max_rss,
+            denials: self.denials.take(),
             left_running: !report.is_clear && !keeps_some,
             enforcement,
             limits: facts.limits,

@@ -10,6 +10,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::capability::{Access, CapabilitySet};
+use crate::denial::{Action, Denial, Target};
 use crate::exec::Output;
 use crate::query::{PathAnswer, Query};
 
@@ -26,9 +27,10 @@ const ADVICE: &str = "said by the program itself, not by the kernel: grant nothi
 pub struct Report {
     /// The exit code of [`Output`].
     pub exit_code: i32,
-    /// Refusals of files that the kernel reported: it reports none to an unprivileged caller.
+    /// What the supervisor has refused of hosts and files. The kernel reports none of its own
+    /// refusals to an unprivileged caller.
     pub denials: Vec<Diagnostic>,
-    /// Refusals of signals and sockets that the kernel reported, likewise.
+    /// What the supervisor has refused of unix sockets.
     pub ipc_denials: Vec<Diagnostic>,
     /// Limits that the command has run into.
     pub violations: Vec<Diagnostic>,
@@ -55,7 +57,15 @@ pub struct Diagnostic {
     /// The path that the program names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// Where it is from: [`Detail`] of kind `stderr_observation` for a hint, else none.
+    /// The host and port that were refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// The smallest grant that would have let a refused call pass. It is for people to think
+    /// about: a program can make a call so that it is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grant: Option<String>,
+    /// Where it is from: [`Detail`] of kind `stderr_observation` for a hint, `supervisor_denial`
+    /// for a refusal, else none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<Detail>,
 }
@@ -70,9 +80,9 @@ pub struct Kind {
 /// Where a hint is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Detail {
-    /// `stderr_observation`.
+    /// `stderr_observation` or `supervisor_denial`.
     pub kind: &'static str,
-    /// What the line looked like.
+    /// What the line looked like, or what was refused.
     pub observation_kind: &'static str,
 }
 
@@ -80,13 +90,16 @@ impl Report {
     /// Looks at how a command in a sandbox of `caps` has ended.
     pub fn new(output: &Output, caps: &CapabilitySet) -> Self {
         let violations = violations(output);
+        let (ipc_denials, denials) =
+            output.denials.iter().map(denied).partition::<Vec<_>, _>(|it| it.code == UNIX_DENIED);
         let mut diagnostics = violations.clone();
+        diagnostics.extend(denials.iter().chain(&ipc_denials).cloned());
         let ended = Self::of_exit_code(output.exit_code);
         if output.exit_code != 0 {
             diagnostics.extend(hints(&output.stderr, caps));
         }
         diagnostics.extend(ended.diagnostics);
-        Self { violations, diagnostics, ..ended }
+        Self { denials, ipc_denials, violations, diagnostics, ..ended }
     }
 
     /// What can be said if nothing but the exit code is known.
@@ -98,6 +111,33 @@ impl Report {
         }
         let [denials, ipc_denials, violations] = [const { Vec::new() }; 3];
         Self { exit_code, denials, ipc_denials, violations, diagnostics }
+    }
+}
+
+/// The code of a refused unix socket.
+const UNIX_DENIED: &str = "sandbox_denied_unix_socket";
+
+/// What the supervisor has refused.
+fn denied(denial: &Denial) -> Diagnostic {
+    let (code, path, address) = match &denial.target {
+        Target::Address(address) => ("sandbox_denied_network", None, Some(address.to_string())),
+        Target::Path(path) => (UNIX_DENIED, Some(path.display().to_string()), None),
+        Target::Name(_) => (UNIX_DENIED, None, None),
+        Target::Other if denial.action == Action::Change => ("sandbox_denied_metadata", None, None),
+        Target::Other => ("sandbox_denied_network", None, None),
+    };
+    let observation_kind = match denial.action {
+        Action::Connect => "connect",
+        Action::Bind => "bind",
+        Action::Listen => "listen",
+        Action::Change => "change",
+    };
+    Diagnostic {
+        path,
+        address,
+        grant: denial.smallest_grant(),
+        detail: Some(Detail { kind: "supervisor_denial", observation_kind }),
+        ..diagnostic(code, "warning", denial.to_string())
     }
 }
 
@@ -186,5 +226,15 @@ fn follow_up(code: &'static str, kind: &'static str) -> Diagnostic {
 }
 
 fn diagnostic(code: &'static str, severity: &'static str, message: String) -> Diagnostic {
-    Diagnostic { code, severity, message, hint: None, remediation: None, path: None, detail: None }
+    Diagnostic {
+        code,
+        severity,
+        message,
+        hint: None,
+        remediation: None,
+        path: None,
+        address: None,
+        grant: None,
+        detail: None,
+    }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::capability::CapabilitySet;
 #[cfg(target_os = "linux")]
 use crate::child::Child;
+use crate::denial::Denial;
 use crate::enforcement::Enforcement;
 use crate::environ::{self, Environment, Variables};
 use crate::error::Error;
@@ -291,6 +292,8 @@ pub struct Output {
     /// Whether a process that was killed had not ended yet when the run was over. Only one that
     /// the kernel itself cannot end, or one that [`Command::keep_background`] let go on.
     pub left_running: bool,
+    /// What a supervisor has refused it, in the order of the first time.
+    pub denials: Vec<Denial>,
     /// What was enforced on it.
     pub enforcement: Enforcement,
     /// By what each limit was enforced, by the name of its field in [`Limits`].

@@ -86,6 +86,7 @@
 mod capability;
 #[cfg(target_os = "linux")]
 mod child;
+mod denial;
 mod diagnose;
 mod enforcement;
 mod environ;
@@ -148,6 +149,7 @@ pub use asynchronous::Process;
 pub use capability::{Access, CapabilitySet, DeniedPath, FsCapability, Grant};
 #[cfg(target_os = "linux")]
 pub use child::Child;
+pub use denial::{Action, Denial, Target};
 pub use diagnose::{Detail, Diagnostic, Kind, Report};
 pub use enforcement::{Enforcement, Support};
 pub use environ::is_loader_variable;

@@ -480,7 +480,12 @@ def support_info() -> SupportInfo:
 
 @type_check_only
 class SessionDiagnostic(TypedDict, total=False):
-    """One thing known of a program's end, or said by it; the last four may be absent."""
+    """One thing known of a program's end, or said by it; all from `hint` on may be absent.
+
+    `detail["kind"]` says where it is from: "supervisor_denial" is of a call that was refused,
+    "stderr_observation" is what the program says itself. `grant` is the smallest grant that would
+    have let a refused call pass: a program can make one to be refused it, so think.
+    """
 
     code: str
     severity: Literal["info", "warning"]
@@ -488,6 +493,8 @@ class SessionDiagnostic(TypedDict, total=False):
     hint: str
     remediation: dict[str, str]
     path: str
+    address: str
+    grant: str
     detail: dict[str, str]
 
 @type_check_only
@@ -536,7 +543,11 @@ class ExecResult:
 
     @property
     def max_rss(self) -> int | None:
-        """Bytes of memory of the largest process; None if it was smaller than this one."""
+        """Bytes of memory of the largest process; None if it was smaller than this one.
+
+        The kernel counts what a program and its caller had in common when it began as the
+        program's own: below that it cannot tell.
+        """
 
     @property
     def enforcement(self) -> Enforcement:

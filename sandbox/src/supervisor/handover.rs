@@ -17,6 +17,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use super::observer::Observer;
 use super::{Granted, Supervisor};
 use crate::capability::CapabilitySet;
+use crate::denial::Denials;
 use crate::error::{Error, Feature};
 use crate::landlock::Landlock;
 use crate::network::{Judge, Seal};
@@ -78,6 +79,7 @@ pub(crate) struct Service {
 #[derive(Debug)]
 pub(crate) struct Ready {
     line: Arc<OwnedFd>,
+    denials: Arc<Denials>,
     service: Service,
 }
 
@@ -105,7 +107,7 @@ impl Handover {
 
     /// Prepares the supervisor of a child that has its end already.
     pub(crate) fn ready(self, service: Service) -> Ready {
-        Ready { line: Arc::new(self.parent), service }
+        Ready { line: Arc::new(self.parent), denials: Arc::default(), service }
     }
 }
 
@@ -115,13 +117,18 @@ impl Ready {
         self.line.as_fd()
     }
 
+    /// Where the supervisor will note what it refuses.
+    pub(crate) fn denials(&self) -> Arc<Denials> {
+        Arc::clone(&self.denials)
+    }
+
     /// Starts the supervisor.
     ///
     /// # Errors
     ///
     /// Those of making a pipe and a thread.
     pub(crate) fn serve(self) -> io::Result<Supervision> {
-        let Self { line, service } = self;
+        let Self { line, denials, service } = self;
         let parent = Arc::clone(&line);
         let (stop, stopper) = pipe_with(PipeFlags::CLOEXEC)?;
         let (kept, lasting) =
@@ -141,7 +148,7 @@ impl Ready {
             }
             // What cannot be given up is not needed to be safe.
             let _ = keep_capabilities(capabilities);
-            Supervisor::new(listener, granted).serve(stop.as_fd());
+            Supervisor::new(listener, granted, denials).serve(stop.as_fd());
             drop(lasting);
         })?;
         Ok(Supervision { _stopper: kept, _line: line })

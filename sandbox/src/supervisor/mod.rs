@@ -17,6 +17,7 @@ mod wait;
 
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, Scope};
 
@@ -25,6 +26,7 @@ use rustix::io::Errno;
 use rustix::net;
 
 use crate::capability::CapabilitySet;
+use crate::denial::{self, Action, Denial, Denials};
 use crate::rules::Rules;
 use crate::sys::{Answer, Notification, answer, is_waiting, read_memory, receive};
 use address::{Address, parse};
@@ -50,6 +52,7 @@ struct Supervisor {
     sockets: UnixSockets,
     names: Names,
     writable: Writable,
+    denials: Arc<Denials>,
     is_stopping: AtomicBool,
     waiting: AtomicUsize,
 }
@@ -73,7 +76,7 @@ impl Granted {
 }
 
 impl Supervisor {
-    fn new(listener: OwnedFd, granted: Granted) -> Self {
+    fn new(listener: OwnedFd, granted: Granted, denials: Arc<Denials>) -> Self {
         let Granted { rules, sockets, writable } = granted;
         Self {
             listener,
@@ -81,6 +84,7 @@ impl Supervisor {
             sockets,
             names: Names::default(),
             writable,
+            denials,
             is_stopping: AtomicBool::new(false),
             waiting: AtomicUsize::new(0),
         }
@@ -111,7 +115,29 @@ impl Supervisor {
             libc::SYS_listen => self.listen(call),
             _ => self.change(call),
         };
+        if matches!(done, Err(Errno::ACCESS)) {
+            self.denials.note(self.denial(call));
+        }
         self.reply(call, done);
+    }
+
+    /// What a call is about that is refused.
+    fn denial(&self, call: &Notification) -> Denial {
+        let action = match call.number {
+            libc::SYS_connect => Action::Connect,
+            libc::SYS_bind => Action::Bind,
+            libc::SYS_listen => {
+                return Denial { action: Action::Listen, target: denial::Target::Other };
+            }
+            _ => return Denial { action: Action::Change, target: denial::Target::Other },
+        };
+        let target = match self.address(call) {
+            Ok(Address::Internet(address)) => denial::Target::Address(address),
+            Ok(Address::Path(path)) => denial::Target::Path(path),
+            Ok(Address::Abstract(name)) => denial::Target::Name(name),
+            _ => denial::Target::Other,
+        };
+        Denial { action, target }
     }
 
     fn reply(&self, call: &Notification, done: Result<Answer, Errno>) {

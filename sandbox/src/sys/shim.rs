@@ -79,8 +79,9 @@ pub(super) struct Ending {
     pub cpu: AtomicU64,
     /// Kilobytes of the largest process of the tree.
     pub max_rss: AtomicU64,
-    /// The same of the caller when the program began: the kernel counts the memory that they
-    /// shared until then as the program's own.
+    /// The same of the caller when the program began: `execve` notes the peak of the memory that a
+    /// process leaves as that process's own, and a child made without a copy leaves the caller's.
+    /// When its end is told, its own memory is gone.
     pub shared_rss: AtomicU64,
 }
 
