@@ -199,9 +199,9 @@ def test_two_routes_cannot_have_one_prefix() -> None:
         ProxyConfig(routes=[route(), route()])
 
 
-def test_an_external_proxy_that_is_reached_over_tls_is_not_built() -> None:
-    with pytest.raises(NotImplementedError, match=r"external_proxy\.address"):
-        ProxyConfig(external_proxy=ExternalProxyConfig("https://proxy.example:443"))
+def test_an_external_proxy_may_be_reached_over_tls() -> None:
+    config = ProxyConfig(external_proxy=ExternalProxyConfig("https://proxy.example:443"))
+    assert config.external_proxy == ExternalProxyConfig("https://proxy.example:443")
 
 
 @pytest.mark.parametrize("address", ["proxy.example", "socks5://a.example:1", "a.example:1/x"])

@@ -6,8 +6,6 @@ program needs: it lets through what its `ProxyConfig` allows, puts credentials o
 the program never holds them, and records every request.
 """
 
-from typing import TYPE_CHECKING
-
 from nono_py._enums import AccessMode, InjectMode
 from nono_py._errors import (
     ConfigurationError,
@@ -67,6 +65,9 @@ from nono_py._nono_py import (
     support_info,
     validate_deny_overlaps,
 )
+
+#: Type checkers know it by its name; `typing` takes longer to import than all of this package.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from nono_py._aio import Process, sandboxed_exec_async, sandboxed_spawn
