@@ -49,8 +49,9 @@ def test_an_example_says_what_it_shows(name: str, tmp_path: Path) -> None:
     assert "could read" not in done.stdout
 
 
-def test_the_first_program_of_the_readme_is_the_example() -> None:
-    programs = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+@pytest.mark.parametrize("readme", ["README.md", "py/README.md"])
+def test_the_first_program_of_a_readme_is_the_example(readme: str) -> None:
+    programs = re.findall(r"```python\n(.*?)```", (ROOT / readme).read_text(), re.DOTALL)
     assert programs[0] == (EXAMPLES / "first.py").read_text().partition("\n\n")[2]
 
 
