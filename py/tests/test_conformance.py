@@ -96,6 +96,10 @@ def test_every_public_name_is_there_or_listed(reference: Any, ours: Any) -> None
     assert sorted(set(reference["names"]) - set(ours["names"])) == sorted(LATER)
 
 
+def test_every_group_of_the_embedded_policy_is_there(reference: Any, ours: Any) -> None:
+    assert set(reference["groups"]) <= set(ours["groups"])
+
+
 def test_every_outcome_is_equal_or_listed(reference: Any, ours: Any) -> None:
     assert set(reference["outcomes"]) == set(ours["outcomes"])
     differing = {
