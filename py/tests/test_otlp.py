@@ -167,9 +167,9 @@ def test_a_collector_that_is_stopped_gets_everything_when_it_is_back() -> None:
             for thread in threads:
                 thread.start()
             wait_until(lambda: len(taken.logs) > 100)
-        away = len(taken.logs)
         gone = time.monotonic()
         wait_until(lambda: "otlp_unavailable" in codes(proxy))
+        away = len(taken.logs)
         # The load goes on meanwhile.
         stop.wait(max(0.0, OUTAGE - (time.monotonic() - gone)))
         assert len(taken.logs) == away
