@@ -42,6 +42,9 @@ pub(crate) fn is_of_head(name: &HeaderName, key_headers: &[HeaderName]) -> bool 
 
 /// Removes the fields of this connection, those that `Connection` names included.
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if !headers.keys().any(is_hop_by_hop) {
+        return;
+    }
     if headers.contains_key(CONNECTION) {
         let named: Vec<HeaderName> =
             tokens(headers, &CONNECTION).filter_map(|name| name.try_into().ok()).collect();
@@ -60,6 +63,9 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
 /// trailers, and that it asks for a WebSocket. Other upgrades are ignored, as a server may
 /// (RFC 9110 §7.8), and must in HTTP/1.0.
 pub(crate) fn strip_request(headers: &mut HeaderMap, version: Version) {
+    if !headers.keys().any(is_hop_by_hop) {
+        return;
+    }
     let takes_trailers = has_token(headers, &TE, b"trailers");
     let asks_websocket = version == Version::HTTP_11
         && has_token(headers, &CONNECTION, b"upgrade")

@@ -21,6 +21,9 @@ use nono_credentials::Loaded;
 
 const MASK: u8 = b'*';
 
+/// From this length on a text is searched by a prepared search.
+const WORTH_PREPARING: usize = 2 * 1024;
+
 /// Takes the secrets of one route out of one body: the one in use when the response began, and
 /// those that it had replaced a while before.
 pub(crate) struct Scrubber {
@@ -99,7 +102,7 @@ pub(crate) fn bytes(loaded: &Loaded, text: Vec<u8>) -> Bytes {
 pub(crate) fn headers(loaded: &Loaded, headers: &mut HeaderMap) {
     for needle in loaded.needles() {
         for value in headers.values_mut() {
-            if value.len() >= needle.len() && memmem::find(value.as_bytes(), needle).is_some() {
+            if value.len() >= needle.len() && find(value.as_bytes(), needle).is_some() {
                 let masked = mask(Bytes::copy_from_slice(value.as_bytes()), needle);
                 // Asterisks are allowed in every value, so this does not fail.
                 *value = HeaderValue::from_maybe_shared(masked)
@@ -112,21 +115,31 @@ pub(crate) fn headers(loaded: &Loaded, headers: &mut HeaderMap) {
 /// Drops a reason phrase that holds a secret; nothing depends on it.
 pub(crate) fn reason<B>(loaded: &Loaded, response: &mut Response<B>) {
     let phrase = response.extensions().get::<ReasonPhrase>();
-    let has_secret = |needle| phrase.is_some_and(|p| memmem::find(p.as_bytes(), needle).is_some());
+    let has_secret = |needle| phrase.is_some_and(|p| find(p.as_bytes(), needle).is_some());
     if loaded.needles().any(has_secret) {
         response.extensions_mut().remove::<ReasonPhrase>();
     }
 }
 
+/// Where `needle` is in `text`. To prepare a search takes longer than to search what is short.
+fn find(text: &[u8], needle: &[u8]) -> Option<usize> {
+    if text.len() >= WORTH_PREPARING {
+        return memmem::find(text, needle);
+    }
+    let last = text.len().checked_sub(needle.len())?;
+    let first = needle.first()?;
+    memchr::memchr_iter(*first, &text[..=last]).find(|at| text[*at..].starts_with(needle))
+}
+
 /// Overwrites every occurrence of `needle`; copies only if there is one.
 fn mask(text: Bytes, needle: &[u8]) -> Bytes {
-    let Some(first) = memmem::find(&text, needle) else { return text };
+    let Some(first) = find(&text, needle) else { return text };
     let mut masked = BytesMut::from(&*text);
     let mut at = Some(first);
     while let Some(begin) = at {
         let end = begin + needle.len();
         masked[begin..end].fill(MASK);
-        at = memmem::find(&text[end..], needle).map(|next| end + next);
+        at = find(&text[end..], needle).map(|next| end + next);
     }
     masked.freeze()
 }

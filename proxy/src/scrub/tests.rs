@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use nono_credentials::{Loaded, Store};
 
-use super::{Scrubber, headers};
+use super::{Scrubber, WORTH_PREPARING, find, headers};
 use crate::config::RouteConfig;
 use crate::route::Route;
 
@@ -86,4 +86,19 @@ async fn headers_are_masked_and_encoded_bodies_left_alone() {
     assert_eq!(map["x-other"], "kept");
     map.insert("content-encoding", "gzip".parse().unwrap());
     assert!(Scrubber::new(loaded, &map).is_none());
+}
+
+#[test]
+fn short_texts_and_long_ones_are_searched_alike() {
+    for length in [0, 1, 3, 4, 7, 200, WORTH_PREPARING, WORTH_PREPARING + 1] {
+        let mut text = b"abab".repeat(length / 4 + 1);
+        text.truncate(length);
+        assert_eq!(find(&text, b"abac"), None, "{length}");
+        let places = [0, length / 2, length.saturating_sub(5), length.saturating_sub(4)];
+        for at in places.into_iter().filter(|at| at + 4 <= length) {
+            let mut text = text.clone();
+            text[at..at + 4].copy_from_slice(b"abac");
+            assert_eq!(find(&text, b"abac"), Some(at), "{length}");
+        }
+    }
 }

@@ -74,7 +74,7 @@ fn response(
 
 /// The reason phrase, as it is: the parser knows only those of ASCII.
 fn reason(text: &[u8]) -> &[u8] {
-    let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let line = text.get(..memchr::memchr(b'\n', text).unwrap_or(text.len())).unwrap_or_default();
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     // Behind `HTTP/1.1 200 `.
     line.get(13..).unwrap_or_default()
