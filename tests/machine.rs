@@ -70,7 +70,7 @@ fn ten_thousand_connections_can_wait() {
                 clients.push(client);
             }
             let each = (resident() - before) / most;
-            assert!(each < 15_000, "{each} bytes for each of {most}");
+            assert!(each < 6_000, "{each} bytes for each of {most}");
             for client in clients.iter_mut().step_by(100) {
                 ask(client, &request);
             }
