@@ -16,6 +16,8 @@ mod inside;
 mod preloaded;
 #[path = "intercept/tunnels.rs"]
 mod tunnels;
+#[path = "intercept/websocket.rs"]
+mod websocket;
 
 use http::{HeaderMap, Response};
 use http_body::Frame;

@@ -21,6 +21,7 @@ use crate::layers::Answer;
 use crate::leaf::Worker;
 use crate::route::Route;
 use crate::scrub::{self, Scrubber};
+use crate::server::websocket::Challenge;
 use crate::upstream::{Answered, Destination};
 
 /// Sends `exchange` upstream.
@@ -34,6 +35,7 @@ pub(crate) async fn send(worker: &Worker, exchange: Exchange<Ready>) -> Answer {
     if asks_upgrade && !recorder.reserve_opening() {
         return Err(Refusal::LogFull.into());
     }
+    let challenge = request.extensions_mut().remove::<Challenge>();
     let limits = &worker.shared.settings.limits;
     request.body_mut().limit_idle(limits.idle);
     let destination = worker.upstream.destination(way, reach, asks_upgrade)?;
@@ -56,6 +58,7 @@ pub(crate) async fn send(worker: &Worker, exchange: Exchange<Ready>) -> Answer {
         .await
         .inspect(|_| *peer.gate.timer() = patience.idle.into_timer())?
     };
+    check(&answered, challenge.as_ref())?;
     match answered {
         Answered::Response(mut response) => {
             *response.version_mut() = Version::HTTP_11;
@@ -78,6 +81,21 @@ pub(crate) async fn send(worker: &Worker, exchange: Exchange<Ready>) -> Answer {
             Err(Failure::BadResponse("it switched protocols unasked".into()).into())
         }
     }
+}
+
+/// Sees that the answer to a WebSocket's opening is one, where the client cannot: over HTTP/2, any
+/// success would tell it that its WebSocket is open.
+fn check(answered: &Answered, challenge: Option<&Challenge>) -> Result<(), Failure> {
+    let reason = match (answered, challenge) {
+        (Answered::Switched(head, _), Some(challenge)) if !challenge.is_met_by(head.headers()) => {
+            "its Sec-WebSocket-Accept is not the answer to the key"
+        }
+        (Answered::Response(response), Some(_)) if response.status().is_success() => {
+            "it did not switch to WebSocket"
+        }
+        _ => return Ok(()),
+    };
+    Err(Failure::BadResponse(reason.into()))
 }
 
 /// Takes the route's secret out of a response that echoes it.

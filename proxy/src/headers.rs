@@ -67,7 +67,7 @@ pub(crate) fn strip_request(headers: &mut HeaderMap, version: Version) {
         return;
     }
     let takes_trailers = has_token(headers, &TE, b"trailers");
-    let asks_websocket = version == Version::HTTP_11
+    let asks_websocket = version != Version::HTTP_10
         && has_token(headers, &CONNECTION, b"upgrade")
         && has_token(headers, &UPGRADE, b"websocket");
     strip_hop_by_hop(headers);

@@ -9,6 +9,7 @@ pub(crate) mod gate;
 pub(crate) mod http1;
 pub(crate) mod http2;
 mod overflow;
+pub(crate) mod websocket;
 
 use std::io;
 use std::net::SocketAddr;

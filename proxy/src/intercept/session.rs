@@ -120,7 +120,7 @@ async fn accept(
 async fn plain(client: oneshot::Receiver<Opened<Socket>>) -> io::Result<Rewind<TcpStream>> {
     match client.await.map_err(io::Error::other)? {
         Opened { io: Socket::Plain(io), early } => Ok(Rewind::new(early, io)),
-        Opened { io: Socket::Secured(_), .. } => {
+        Opened { io: Socket::Secured(_) | Socket::Stream(..), .. } => {
             Err(io::Error::other("it came on no plain connection"))
         }
     }

@@ -21,6 +21,8 @@ use crate::exchange::{Arrival, Peer};
 use crate::intercept::Inside;
 use crate::stack::{HttpService, Shared};
 
+use super::websocket;
+
 /// How many requests may run on a connection at once.
 const STREAMS: u32 = 128;
 
@@ -60,12 +62,20 @@ pub(crate) async fn serve<S, T>(
         // Each has one of its own, since what goes wrong with one concerns no other.
         let peer = Arc::new(Peer::inside(Arc::clone(&address), Arc::clone(&inside)));
         let mut request = request.map(Body::incoming);
+        let client = websocket::translate(&mut request);
         state_length(&mut request);
         join_cookies(request.headers_mut());
         let arrival = Arrival { request: Box::new(request), peer: Arc::clone(&peer) };
         let answered = stack.clone().oneshot(arrival);
         // Held until the body ends, which tells that the request runs.
-        async move { answered.await.map(|response| response.map(|body| body.held_for(peer))) }
+        async move {
+            answered.await.map(|mut response| {
+                if let Some(client) = client {
+                    websocket::answer(&mut response, client, Arc::clone(&peer));
+                }
+                response.map(|body| body.held_for(peer))
+            })
+        }
     });
     let mut connection = pin!(builder().serve_connection(TokioIo::new(io), service));
     let serving = async {
@@ -87,6 +97,7 @@ fn builder() -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
+        .enable_connect_protocol()
         .max_concurrent_streams(STREAMS)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)

@@ -2,13 +2,17 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use super::departure::Departure;
+use crate::exchange::Peer;
 use crate::intercept::Rewind;
 
 /// See the module.
@@ -17,25 +21,33 @@ pub(crate) enum Socket {
     Plain(TcpStream),
     /// The inside of an intercepted tunnel. Boxed, since it is large.
     Secured(Box<TlsStream<Rewind<TcpStream>>>),
+    /// One stream of an HTTP/2 connection, which is a tunnel now, and the client that it shows to
+    /// be there.
+    Stream(
+        Box<TokioIo<Upgraded>>,
+        #[expect(dead_code, reason = "held, which says that the connection is in use")] Arc<Peer>,
+    ),
 }
 
 impl Socket {
-    fn tcp(&self) -> &TcpStream {
+    /// The socket, where it is one connection's alone.
+    fn tcp(&self) -> Option<&TcpStream> {
         match self {
-            Self::Plain(tcp) => tcp,
-            Self::Secured(tls) => tls.get_ref().0.inner(),
+            Self::Plain(tcp) => Some(tcp),
+            Self::Secured(tls) => Some(tls.get_ref().0.inner()),
+            Self::Stream(..) => None,
         }
     }
 
     /// Watches whether the client leaves.
     pub(super) fn watch(&self) -> io::Result<Departure> {
-        Departure::watch(self.tcp())
+        Departure::watch(self.tcp().ok_or(io::ErrorKind::Unsupported)?)
     }
 
     /// Has the connection end in a way that cannot be taken for the end of what was sent on it.
     pub(super) fn reset_when_dropped(&self) {
         // Fails only when the client has left.
-        let _ = self.tcp().set_zero_linger();
+        let _ = self.tcp().map(TcpStream::set_zero_linger);
     }
 }
 
@@ -48,6 +60,7 @@ impl AsyncRead for Socket {
         match &mut *self {
             Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, out),
             Self::Secured(tls) => Pin::new(tls).poll_read(cx, out),
+            Self::Stream(stream, _) => Pin::new(stream).poll_read(cx, out),
         }
     }
 }
@@ -61,6 +74,7 @@ impl AsyncWrite for Socket {
         match &mut *self {
             Self::Plain(tcp) => Pin::new(tcp).poll_write(cx, bytes),
             Self::Secured(tls) => Pin::new(tls).poll_write(cx, bytes),
+            Self::Stream(stream, _) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
@@ -72,6 +86,7 @@ impl AsyncWrite for Socket {
         match &mut *self {
             Self::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, parts),
             Self::Secured(tls) => Pin::new(tls).poll_write_vectored(cx, parts),
+            Self::Stream(stream, _) => Pin::new(stream).poll_write_vectored(cx, parts),
         }
     }
 
@@ -79,6 +94,7 @@ impl AsyncWrite for Socket {
         match self {
             Self::Plain(tcp) => tcp.is_write_vectored(),
             Self::Secured(tls) => tls.is_write_vectored(),
+            Self::Stream(stream, _) => stream.is_write_vectored(),
         }
     }
 
@@ -86,6 +102,7 @@ impl AsyncWrite for Socket {
         match &mut *self {
             Self::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
             Self::Secured(tls) => Pin::new(tls).poll_flush(cx),
+            Self::Stream(stream, _) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -93,6 +110,7 @@ impl AsyncWrite for Socket {
         match &mut *self {
             Self::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
             Self::Secured(tls) => Pin::new(tls).poll_shutdown(cx),
+            Self::Stream(stream, _) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }
