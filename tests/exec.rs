@@ -263,6 +263,16 @@ fn limits_are_set_and_never_above_the_parents() {
     assert_eq!(text(&run(shell("echo started").limits(few))), "started");
 }
 
+/// The steps on the way into the sandbox open more at a time than the loader does.
+#[test]
+fn a_limit_of_descriptors_leaves_room_for_the_start() {
+    let mut caps = with_probe();
+    caps.block_network();
+    let mut command = Command::new("/bin/echo");
+    command.arg("x").limits(Limits { max_open_files: Some(4), ..Limits::default() });
+    assert_eq!(command.run(&caps).unwrap().stdout, b"x\n");
+}
+
 #[test]
 fn limits_end_a_process_that_breaks_them() {
     let dir = tempdir().unwrap();

@@ -77,6 +77,23 @@ class TestExec:
         assert descriptors() <= before
         assert threading.active_count() == threads
 
+    async def test_needs_no_thread_where_nobody_asks_for_the_network(
+        self, caps: CapabilitySet
+    ) -> None:
+        def threads() -> int:
+            return len(list(Path("/proc/self/task").iterdir()))
+
+        caps.block_network()
+        before = threads()
+        script = shell("read line; echo $line")
+        runs = [sandboxed_exec_async(caps, script, input="x\n") for _ in range(100)]
+        most, ends = before, asyncio.gather(*runs)
+        while not ends.done():
+            most = max(most, threads())
+            await asyncio.sleep(0)
+        assert [result.text for result in await ends] == ["x\n"] * 100
+        assert most == before
+
     async def test_a_thousand_cancelled(self, caps: CapabilitySet) -> None:
         before = descriptors()
         runs = [

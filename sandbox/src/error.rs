@@ -409,7 +409,6 @@ impl Step {
         Self::Session,
         Self::Terminal,
         Self::WorkingDirectory,
-        Self::ResourceLimits,
         Self::OwnProc,
         Self::Ids,
         Self::Capabilities,
@@ -417,6 +416,7 @@ impl Step {
         Self::Landlock,
         Self::Filter,
         Self::Listener,
+        Self::ResourceLimits,
         Self::SignalMask,
         Self::Execute,
     ];

@@ -212,7 +212,6 @@ impl Launch {
         new_session().map_err(at(Step::Session))?;
         self.take_terminal().map_err(at(Step::Terminal))?;
         self.change_directory().map_err(at(Step::WorkingDirectory))?;
-        self.limit_resources().map_err(at(Step::ResourceLimits))?;
         // After all that the rules could deny, and as the parent's user.
         self.add_own_rules().map_err(at(Step::OwnProc))?;
         self.change_ids().map_err(at(Step::Ids))?;
@@ -226,6 +225,8 @@ impl Launch {
         }
         // Until here the shim's descriptors are the child's too: the filter's stays with it.
         part_on_exec().map_err(at(Step::Descriptors))?;
+        // Not before: the steps above open descriptors.
+        self.limit_resources().map_err(at(Step::ResourceLimits))?;
         // The program starts with no signal blocked, whatever the calling thread had blocked:
         // it must be possible to end it by one.
         set_signal_mask(0).map_err(at(Step::SignalMask))?;
