@@ -165,6 +165,7 @@ impl PySupportInfo {
 }
 
 /// Confine this process, all its threads and all their later children. There is no way back.
+/// Where the network is limited, a process of its own judges addresses from now on.
 #[pyfunction]
 pub(crate) fn apply(py: Python<'_>, caps: &Bound<'_, PyCapabilitySet>) -> PyResult<PyEnforcement> {
     enforce(py, caps.get().snapshot(py))

@@ -62,30 +62,14 @@ print(denied(), os.spawnl(os.P_WAIT, "/bin/cat", "cat", secret))
 
 def test_what_is_not_judged_is_in_the_report(place: Path, secret: Path) -> None:
     program = """
-import socket
-caps.proxy_only(nono_py.start_proxy(nono_py.ProxyConfig()))
-port = int(caps.summary().rpartition("localhost:")[2].partition(")")[0])
 report = apply(caps)
 assert not report.complete
-
-def connects(host, port):
-    try:
-        socket.create_connection((host, port)).close()
-    except PermissionError:
-        return False
-    except ConnectionRefusedError:
-        pass
-    return True
-
-# The port is judged, and whose it is is not.
-print(connects("127.0.0.1", port), connects("127.0.0.2", port), connects("127.0.0.1", port ^ 1))
-wanted = {"addresses (ports only)", "listening without a port"}
-wanted.add("modes, owners, times and attributes of files")
+wanted = {"modes, owners, times and attributes of files"}
 if report.landlock_abi < 9:
     wanted.add("unix sockets by path")
-print(wanted - {*report.missing}, all(what in str(report) for what in wanted))
+print(wanted == {*report.missing}, all(what in str(report) for what in wanted))
 """
-    assert run(program, place, secret).splitlines() == ["True True False", "set() True"]
+    assert run(program, place, secret) == "True True"
 
 
 def test_every_thread_is_confined_wherever_it_waits(place: Path, secret: Path) -> None:

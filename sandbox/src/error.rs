@@ -323,6 +323,9 @@ pub enum Feature {
     },
     /// Network limits by address need a supervisor, and a surrounding sandbox has one already.
     Supervisor,
+    /// Network limits by address need a supervisor, and the kernel lets no process look into
+    /// another.
+    Inspection,
 }
 
 impl Display for Feature {
@@ -337,6 +340,10 @@ impl Display for Feature {
             Self::Grant { what } => write!(f, "enforcing {what}"),
             Self::Supervisor => f.write_str(
                 "network limits by address (a surrounding sandbox judges addresses already)",
+            ),
+            Self::Inspection => f.write_str(
+                "network limits by address (no process may read another's memory here: see \
+                 `ptrace_scope` of Yama, and `process_vm_readv` in the container's profile)",
             ),
             Self::FilterArchitecture => {
                 write!(f, "system call filter on {}", std::env::consts::ARCH)
@@ -386,6 +393,8 @@ pub enum Step {
     Landlock,
     /// Install the system call filter.
     Filter,
+    /// Start the process that judges addresses.
+    Supervisor,
     /// Let system calls wait for the supervisor.
     Listener,
     /// Unblock the signals.
@@ -397,7 +406,7 @@ pub enum Step {
 #[cfg(target_os = "linux")]
 impl Step {
     /// Every step, in the order in which they are taken.
-    pub(crate) const ALL: [Self; 21] = [
+    pub(crate) const ALL: [Self; 22] = [
         Self::Pipes,
         Self::Stack,
         Self::Clone,
@@ -415,6 +424,7 @@ impl Step {
         Self::ParentDeath,
         Self::Landlock,
         Self::Filter,
+        Self::Supervisor,
         Self::Listener,
         Self::ResourceLimits,
         Self::SignalMask,
@@ -443,6 +453,7 @@ impl Display for Step {
             Self::OwnProc => "grant what is beneath `/proc/self`",
             Self::Landlock => "enter the Landlock domain",
             Self::Filter => "install the system call filter",
+            Self::Supervisor => "start the process that judges addresses",
             Self::Listener => "let system calls wait for the supervisor",
             Self::SignalMask => "unblock signals",
             Self::Execute => "execute the program",

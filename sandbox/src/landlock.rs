@@ -81,7 +81,7 @@ impl Landlock {
         self.abi >= SCOPES
     }
 
-    /// Who is to judge the addresses of a child's connections.
+    /// Who is to judge the addresses of connections, if there is nothing around.
     pub(crate) fn judge(self, caps: &CapabilitySet) -> Judge {
         match caps.seal() {
             Seal::Open => Judge::Landlock,
@@ -106,8 +106,12 @@ impl Landlock {
     ///
     /// [`Error::Unsupported`] if the network is to be limited and the kernel cannot,
     /// [`Error::BuildRuleset`] or [`Error::AddRule`].
-    pub(crate) fn ruleset(self, caps: &CapabilitySet) -> Result<RulesetCreated, Error> {
-        self.build(caps, caps.fs_capabilities(), Judge::Landlock)
+    pub(crate) fn ruleset(
+        self,
+        caps: &CapabilitySet,
+        judge: Judge,
+    ) -> Result<RulesetCreated, Error> {
+        self.build(caps, caps.fs_capabilities(), judge)
     }
 
     /// The same for a child: rules of what is its own under `/proc` are left for it to add.

@@ -5,14 +5,14 @@
 //!
 //! The sandboxed code is taken to be hostile and to know this crate. It runs with the user's own
 //! rights, so the kernel would let it do all the user may do. The sandbox takes away what was not
-//! granted, by the kernel's own means and without a helper process:
+//! granted, by the kernel's own means:
 //!
 //! * **Files**: Landlock. What is not granted can be neither opened, executed nor changed.
 //! * **Network**: a system call filter for all that is not plain TCP (other protocols and
 //!   families, fast open, `io_uring`) and Landlock for TCP ports. Where addresses matter, the
-//!   calls of a [`Command`] that have one wait for a thread of the parent, which judges a copy of
-//!   the address and makes the call itself: there is nothing to be swapped between check and use.
-//!   Only with [`block_network`](CapabilitySet::block_network),
+//!   calls that have one wait for a supervisor, which judges a copy of the address and makes the
+//!   call itself: there is nothing to be swapped between check and use. It is a thread of a
+//!   [`Command`]'s parent; [`apply()`] starts a process. Only with [`block_network`](CapabilitySet::block_network),
 //!   [`proxy_only`](CapabilitySet::proxy_only) or granted ports.
 //! * **Other processes**: no signal reaches one outside the sandbox, nor does an abstract unix
 //!   socket (Landlock ABI 6); their limits, priorities, processors and memory stay as they are.
@@ -43,12 +43,14 @@
 //!
 //! # What is not covered
 //!
-//! * [`apply()`] has nobody to judge addresses, for whoever did would have to be a process beside
-//!   the one that is held. It holds `proxy_only` to TCP connections to the proxy's **port**, of any
-//!   host; granted loopback ports to connecting and binding to the port, at any address; before
-//!   Landlock ABI 9, unix sockets with a path can be connected to, granted or not; and where TCP
-//!   is not closed, `listen` without `bind` opens a port of the kernel's choice, at all addresses.
-//!   So does a [`Command`] within the sandbox of another. Both say so in the [`Enforcement`].
+//! * There is one supervisor for a process. In a sandbox that has one, another that lets as much or
+//!   more pass is judged by it; for one that lets less pass there is nobody to judge its addresses.
+//!   That is an error, unless [less is accepted](CapabilitySet::accept_less).
+//! * The supervisor of [`apply()`] must be let look into other processes. Where Yama lets only
+//!   ancestors do that (`ptrace_scope` 1), and it has no privilege, it can look into the process
+//!   that called and into none that is started later: those can connect to nothing.
+//! * Where a supervisor is killed, what it would have judged fails with `ENOSYS`. Before Landlock
+//!   ABI 6 the sandboxed process can do that.
 //! * With the network open, a unix socket with a path can be connected to before Landlock ABI 9.
 //! * With it limited, an abstract unix socket of the same sandbox can be connected to as long as
 //!   the process that began to listen at it keeps it open under the same number; and whoever is
@@ -57,8 +59,8 @@
 //!   its own, nor listen if it has TCP, and sockets lose the options set before they are connected.
 //! * `stat` works on files that are not granted. `chmod`, `chown`, `utimes` and extended attributes
 //!   work on none where nothing may be written, and on what may be written where a supervisor
-//!   judges; but where there is none (with the network open, after [`apply()`]) and something may
-//!   be written, they work as far as the user's own rights go: Landlock does not judge them.
+//!   judges; but where there is none (with the network open) and something may be written, they
+//!   work as far as the user's own rights go: Landlock does not judge them.
 //! * Executing can be withheld from a grant, but nothing keeps code from being made in memory.
 //! * A process can learn that another exists, and when it ends (`pidfd_open`), and what files are
 //!   changed that it may find by name (`inotify`).
@@ -122,6 +124,8 @@ mod filter;
 mod landlock;
 #[cfg(target_os = "linux")]
 mod lookup;
+#[cfg(target_os = "linux")]
+mod memory;
 #[cfg(target_os = "linux")]
 mod own_proc;
 #[cfg(target_os = "linux")]

@@ -69,8 +69,11 @@ pub(crate) enum Seal {
 pub(crate) enum Judge {
     /// Landlock, which knows ports and, from ABI 9 on, unix sockets by path.
     Landlock,
-    /// A thread of the parent, which sees addresses whole.
+    /// A supervisor, which sees addresses whole: a thread of the parent, or a process beside the
+    /// one that is held.
     Supervisor,
+    /// The supervisor of the sandbox around, which lets nothing pass that is not granted here too.
+    Surrounding,
 }
 
 /// A granted unix socket that has a path, or a directory of them.

@@ -57,4 +57,4 @@ const DAC_OVERRIDE: u64 = 1 << 1;
 const FOWNER: u64 = 1 << 3;
 const FSETID: u64 = 1 << 4;
 const NET_BIND_SERVICE: u64 = 1 << 10;
-const SYS_PTRACE: u64 = 1 << 19;
+pub(crate) const SYS_PTRACE: u64 = 1 << 19;

@@ -107,19 +107,22 @@ impl Display for Suggestion {
 #[derive(Clone, Debug)]
 pub struct Query {
     caps: CapabilitySet,
-    rules: Rules,
     refusal: OnceLock<Option<String>>,
 }
 
 impl Query {
     /// Keeps a set to be asked about.
     pub fn new(caps: CapabilitySet) -> Self {
-        Self { rules: Rules::new(&caps), caps, refusal: OnceLock::new() }
+        Self { caps, refusal: OnceLock::new() }
     }
 
     /// The set.
     pub fn caps(&self) -> &CapabilitySet {
         &self.caps
+    }
+
+    fn rules(&self) -> Rules<'_> {
+        Rules::new(&self.caps)
     }
 
     /// Whether a path may be used this way. One that does not exist is judged as if it were made.
@@ -218,19 +221,19 @@ impl Query {
 
     /// Whether a TCP connection to this address may be made.
     pub fn connect(&self, address: SocketAddr) -> NetworkAnswer {
-        self.answer(self.rules.connects(address))
+        self.answer(self.rules().connects(address))
     }
 
     /// Whether a TCP connection to this port may be made, to a host whose address is not known.
     pub fn connect_port(&self, port: u16) -> NetworkAnswer {
-        self.answer(self.rules.connects_anywhere(port))
+        self.answer(self.rules().connects_anywhere(port))
     }
 
     /// Whether a TCP port may be served at.
     pub fn bind(&self, address: Option<IpAddr>, port: u16) -> NetworkAnswer {
         self.answer(match address {
-            Some(ip) => self.rules.binds(SocketAddr::new(ip, port)),
-            None => self.rules.binds_anywhere(port),
+            Some(ip) => self.rules().binds(SocketAddr::new(ip, port)),
+            None => self.rules().binds_anywhere(port),
         })
     }
 

@@ -7,12 +7,12 @@ use crate::capability::CapabilitySet;
 use crate::network::{Network, Seal};
 
 /// What is granted of the network, by address.
-#[derive(Clone, Debug)]
-pub(crate) struct Rules {
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules<'a> {
     proxy: Option<SocketAddr>,
-    connect: Vec<u16>,
-    bind: Vec<u16>,
-    localhost: Vec<u16>,
+    connect: &'a [u16],
+    bind: &'a [u16],
+    localhost: &'a [u16],
     seal: Seal,
 }
 
@@ -27,19 +27,31 @@ pub(crate) enum By {
     Port,
 }
 
-impl Rules {
-    pub(crate) fn new(caps: &CapabilitySet) -> Self {
+impl<'a> Rules<'a> {
+    pub(crate) fn new(caps: &'a CapabilitySet) -> Self {
         let proxy = match caps.network() {
             Network::ProxyOnly(proxy) => Some(canonical(proxy)),
             _ => None,
         };
         Self {
             proxy,
-            connect: caps.tcp_connect_ports().to_vec(),
-            bind: caps.bind_ports().to_vec(),
-            localhost: caps.localhost_ports().to_vec(),
+            connect: caps.tcp_connect_ports(),
+            bind: caps.bind_ports(),
+            localhost: caps.localhost_ports(),
             seal: caps.seal(),
         }
+    }
+
+    /// The granted ports: to connect to, to serve at, and both of loopback addresses.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn ports(&self) -> [&'a [u16]; 3] {
+        [self.connect, self.bind, self.localhost]
+    }
+
+    /// The same rules with ports that are kept elsewhere.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn with_ports(self, [connect, bind, localhost]: [&[u16]; 3]) -> Rules<'_> {
+        Rules { connect, bind, localhost, ..self }
     }
 
     /// Whether there are no sockets but unix ones.
@@ -60,7 +72,7 @@ impl Rules {
 
     /// By what TCP may connect to this port of any host, if it may.
     pub(crate) fn connects_anywhere(&self, port: u16) -> Option<By> {
-        self.allows(&self.connect, port)
+        self.allows(self.connect, port)
     }
 
     /// By what TCP may be served at this address, if it may.
@@ -72,7 +84,7 @@ impl Rules {
 
     /// By what TCP may be served at this port of every address, if it may.
     pub(crate) fn binds_anywhere(&self, port: u16) -> Option<By> {
-        self.allows(&self.bind, port)
+        self.allows(self.bind, port)
     }
 
     fn allows(&self, granted: &[u16], port: u16) -> Option<By> {

@@ -116,9 +116,9 @@ pub(crate) fn start(
 /// Who is asked of the child's calls.
 fn asks(command: &Command, judge: Judge) -> Result<Asks, Error> {
     match (&command.observed, judge) {
-        (None, Judge::Landlock) => Ok(Asks::Nobody),
+        (None, Judge::Landlock | Judge::Surrounding) => Ok(Asks::Nobody),
         (None, Judge::Supervisor) => Ok(Asks::Supervisor),
-        (Some(_), Judge::Supervisor) => Err(Error::ObservedNetwork),
+        (Some(_), Judge::Supervisor | Judge::Surrounding) => Err(Error::ObservedNetwork),
         (Some(_), Judge::Landlock) if supervisor::can_supervise() => Ok(Asks::Observer),
         (Some(_), Judge::Landlock) => Err(Error::Unsupported { feature: Feature::Supervisor }),
     }

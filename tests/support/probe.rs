@@ -6,6 +6,7 @@
 
 mod reach;
 
+use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -14,12 +15,50 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use nono_sandbox::{Access, CapabilitySet, apply};
 use support::sandboxed::{shell, system, text};
 
 mod threads;
+
+/// Ends a process that takes or gives back memory in another's: a copy of a process must do
+/// neither, as the threads that it was copied without may have held the allocator's lock.
+struct OwnMemory;
+
+#[global_allocator]
+static OWN_MEMORY: OwnMemory = OwnMemory;
+
+/// The process that took memory first.
+static OWNER: AtomicI32 = AtomicI32::new(0);
+
+impl OwnMemory {
+    fn check() {
+        let own = rustix::process::getpid().as_raw_nonzero().get();
+        match OWNER.compare_exchange(0, own, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => {}
+            Err(owner) if owner == own => {}
+            Err(_) => std::process::abort(),
+        }
+    }
+}
+
+#[expect(unsafe_code, reason = "an allocator is")]
+// SAFETY: the system's, in the same process.
+unsafe impl GlobalAlloc for OwnMemory {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        Self::check();
+        // SAFETY: upheld by the caller.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        Self::check();
+        // SAFETY: upheld by the caller.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
 
 /// Number of `MSG_FASTOPEN`.
 const FAST_OPEN: i64 = 0x2000_0000;
@@ -29,7 +68,11 @@ const SEIZE: i64 = 0x4206;
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    match run(&args) {
+    say(run(&args));
+}
+
+fn say(result: io::Result<()>) {
+    match result {
         Ok(()) => println!("ok"),
         Err(error) => match error.raw_os_error() {
             Some(number) => println!("{number}"),
@@ -56,8 +99,9 @@ fn run(args: &[&str]) -> io::Result<()> {
         ["apply", ..] => apply_and(args),
         ["threads", scenario, path] => threads::run(scenario, path),
         [
-            "inside" | "unix-connect" | "unix-own" | "slow-connect" | "quick-connect" | "peer"
-            | "make" | "control" | "change" | "abstract-own" | "abstract-lost",
+            "inside" | "held" | "held-child" | "unix-connect" | "unix-own" | "slow-connect"
+            | "quick-connect" | "peer" | "make" | "control" | "change" | "abstract-own"
+            | "abstract-lost",
             ..,
         ] => reach::run(args),
         [

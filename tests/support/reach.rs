@@ -8,7 +8,7 @@ use std::os::unix::net::{SocketAddr as Name, UnixListener, UnixStream};
 use std::path::Path;
 use std::thread;
 
-use nono_sandbox::{Access, CapabilitySet, Command};
+use nono_sandbox::{Access, CapabilitySet, Command, apply};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
 use support::sandboxed::{allow, system, text};
@@ -16,6 +16,14 @@ use support::sandboxed::{allow, system, text};
 pub(super) fn run(args: &[&str]) -> io::Result<()> {
     match *args {
         ["inside", ref rest @ ..] => inside(rest),
+        ["held", ref rest @ ..] => {
+            held(rest, super::run);
+            Ok(())
+        }
+        ["held-child", ref rest @ ..] => {
+            held(rest, as_child);
+            Ok(())
+        }
         ["unix-connect", path] => {
             let mut stream = UnixStream::connect(path)?;
             stream.write_all(b"x")
@@ -43,19 +51,40 @@ pub(super) fn run(args: &[&str]) -> io::Result<()> {
 
 /// `inside WHAT=VALUE... then PROBE...`: runs a probe in a sandbox of these grants.
 fn inside(args: &[&str]) -> io::Result<()> {
-    let at = args.iter().position(|arg| *arg == "then").unwrap();
-    let own = std::env::current_exe()?;
-    let mut caps = system();
-    allow(&mut caps, &own, Access::Read);
-    for grant in &args[..at] {
-        let (what, value) = grant.split_once('=').unwrap();
-        add(&mut caps, what, value);
-    }
-    match Command::new(own).args(args[at + 1..].iter().copied()).run(&caps) {
+    let (caps, probe) = granted(args);
+    match Command::new(std::env::current_exe()?).args(probe).run(&caps) {
         Ok(output) => println!("{}", text(&output)),
         Err(error) => println!("{error}"),
     }
     Ok(())
+}
+
+/// `held WHAT=VALUE... then PROBE...`: holds this process to these grants and runs a probe in it.
+fn held(args: &[&str], run: impl FnOnce(&[&str]) -> io::Result<()>) {
+    let (caps, probe) = granted(args);
+    match apply(&caps) {
+        Ok(report) if probe == ["report"] => println!("{report}"),
+        Ok(_) => super::say(run(probe)),
+        Err(error) => println!("{error}"),
+    }
+}
+
+/// Runs a probe in a child.
+fn as_child(probe: &[&str]) -> io::Result<()> {
+    let output = std::process::Command::new(std::env::current_exe()?).args(probe).output()?;
+    print!("{}", String::from_utf8_lossy(&output.stdout));
+    Ok(())
+}
+
+fn granted<'a>(args: &'a [&'a str]) -> (CapabilitySet, &'a [&'a str]) {
+    let at = args.iter().position(|arg| *arg == "then").unwrap();
+    let mut caps = system();
+    allow(&mut caps, std::env::current_exe().unwrap(), Access::Read);
+    for grant in &args[..at] {
+        let (what, value) = grant.split_once('=').unwrap();
+        add(&mut caps, what, value);
+    }
+    (caps, &args[at + 1..])
 }
 
 fn add(caps: &mut CapabilitySet, what: &str, value: &str) {

@@ -443,7 +443,9 @@ class Verification:
 def apply(caps: CapabilitySet) -> Enforcement:
     """Confine this process, all its threads and all their later children.
 
-    There is no way back. If a thread cannot be confined, none is, and the call raises.
+    There is no way back. If a thread cannot be confined, none is, and the call raises. Where the
+    network is limited, a process of its own judges addresses from now on; `os.wait()` does not
+    find it. A proxy in this process is confined too: it reaches upstreams at granted ports only.
     """
 
 def apply_auto_with_abi(caps: CapabilitySet, abi: DetectedAbi) -> Enforcement:

@@ -1,13 +1,35 @@
 //! Socket addresses as the kernel takes them, read from bytes that somebody hostile wrote.
 
+use std::ffi::CStr;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::path::PathBuf;
+use std::ops::Deref;
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt as _;
+use arrayvec::ArrayVec;
 
 /// Bytes of the largest address there is (`struct sockaddr_storage`).
 pub(super) const LARGEST: usize = 128;
+
+/// The path or name of a unix socket, without its NUL.
+pub(super) type SocketName = ArrayVec<u8, LARGEST>;
+
+/// A path as the kernel takes it.
+#[derive(Debug)]
+pub(super) struct CPath([u8; LARGEST + 1]);
+
+/// Ends a path with a NUL.
+pub(super) fn c_path(path: &SocketName) -> CPath {
+    let mut bytes = [0; LARGEST + 1];
+    bytes.iter_mut().zip(path).for_each(|(place, byte)| *place = *byte);
+    CPath(bytes)
+}
+
+impl Deref for CPath {
+    type Target = CStr;
+
+    fn deref(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.0).unwrap_or(c"")
+    }
+}
 
 /// To whom a socket is to be connected, or where it is to be bound.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,9 +37,9 @@ pub(super) enum Address {
     /// A host and port.
     Internet(SocketAddr),
     /// A unix socket with a path.
-    Path(PathBuf),
+    Path(SocketName),
     /// A unix socket with a name that is no path.
-    Abstract(Vec<u8>),
+    Abstract(SocketName),
     /// None: the socket's association is to be dissolved.
     Unspecified,
     /// Of a family that has no place here, or a unix socket without a name.
@@ -57,12 +79,16 @@ fn internet6(rest: &[u8]) -> Option<SocketAddrV6> {
 fn unix(bytes: &[u8]) -> Address {
     match bytes.split_first() {
         None => Address::Other,
-        Some((0, name)) => Address::Abstract(name.into()),
+        Some((0, name)) => named(name).map_or(Address::Other, Address::Abstract),
         Some(_) => {
             let path = bytes.split(|byte| *byte == 0).next().unwrap_or(bytes);
-            Address::Path(OsStr::from_bytes(path).into())
+            named(path).map_or(Address::Other, Address::Path)
         }
     }
+}
+
+fn named(bytes: &[u8]) -> Option<SocketName> {
+    SocketName::try_from(bytes).ok()
 }
 
 #[cfg(test)]
@@ -86,9 +112,10 @@ mod tests {
         assert_eq!(parse(&six), Some(Address::Internet("[::1]:443".parse().unwrap())));
         assert_eq!(parse(&six[..27]), None);
 
-        assert_eq!(parse(&bytes(libc::AF_UNIX, b"/a\0b")), Some(Address::Path("/a".into())));
-        assert_eq!(parse(&bytes(libc::AF_UNIX, b"a")), Some(Address::Path("a".into())));
-        let name = |name: &[u8]| Some(Address::Abstract(name.into()));
+        let path = |path: &[u8]| Some(Address::Path(path.try_into().unwrap()));
+        assert_eq!(parse(&bytes(libc::AF_UNIX, b"/a\0b")), path(b"/a"));
+        assert_eq!(parse(&bytes(libc::AF_UNIX, b"a")), path(b"a"));
+        let name = |name: &[u8]| Some(Address::Abstract(name.try_into().unwrap()));
         assert_eq!(parse(&bytes(libc::AF_UNIX, b"\0name")), name(b"name"));
         assert_eq!(parse(&bytes(libc::AF_UNIX, b"\0a\0b\0")), name(b"a\0b\0"));
         assert_eq!(parse(&bytes(libc::AF_UNIX, b"")), Some(Address::Other));

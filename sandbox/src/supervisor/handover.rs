@@ -1,59 +1,28 @@
 //! How a supervisor comes by its listening side, and the thread that it is.
 
-use std::io::{self, IoSliceMut};
+use std::ffi::c_int;
+use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::thread;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketFlags, SocketType,
-    recvmsg, socketpair,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::observer::Observer;
-use super::{Granted, Supervisor};
+use super::{Parts, Supervisor};
 use crate::capability::CapabilitySet;
 use crate::denial::Denials;
-use crate::error::{Error, Feature};
-use crate::landlock::Landlock;
-use crate::network::{Judge, Seal};
 use crate::observe::Observed;
 use crate::privilege::supervising;
 use crate::stdio::beyond_stdio;
-use crate::sys::{Ids, become_user, can_listen, keep_capabilities};
-
-/// Who is to judge the addresses of a child's connections.
-///
-/// # Errors
-///
-/// [`Error::Unsupported`] if it must be a supervisor, and cannot be: a surrounding sandbox has
-/// one, and there is one for all that is in it.
-pub(crate) fn judge(landlock: Landlock, caps: &CapabilitySet) -> Result<Judge, Error> {
-    let judge = landlock.judge(caps);
-    if judge == Judge::Landlock || can_supervise() {
-        return Ok(judge);
-    }
-    if caps.seal() == Seal::Tcp && !caps.is_accepting_less() {
-        return Err(Error::Unsupported { feature: Feature::Supervisor });
-    }
-    Ok(Judge::Landlock)
-}
-
-/// Whether a child's calls can wait for a thread of ours.
-pub(crate) fn can_supervise() -> bool {
-    /// A process does not get out of a sandbox, and gets a listening one around it only when it
-    /// is started.
-    static CAN_LISTEN: OnceLock<bool> = OnceLock::new();
-    let on_a_thread = || {
-        let trial = thread::Builder::new().name("sandbox-trial".to_owned()).spawn(can_listen);
-        trial.is_ok_and(|trial| trial.join().unwrap_or(false))
-    };
-    *CAN_LISTEN.get_or_init(on_a_thread)
-}
+use crate::sys::{Ids, become_user, keep_capabilities};
 
 /// The way of the descriptor at which a child's calls wait: from the shim, which sends it when the
 /// first call does, to the parent.
@@ -133,11 +102,10 @@ impl Ready {
         let (stop, stopper) = pipe_with(PipeFlags::CLOEXEC)?;
         let (kept, lasting) =
             if service.is_lasting { (None, Some(stopper)) } else { (Some(stopper), None) };
-        let granted = Granted::new(&service.caps);
-        let observed = service.observed;
-        let (ids, capabilities) = (service.ids, supervising(&service.caps));
+        let Service { caps, observed, ids, .. } = service;
+        let capabilities = supervising(&caps);
         thread::Builder::new().name("nono-supervisor".to_owned()).spawn(move || {
-            let Some(listener) = receive(&parent, &stop) else { return };
+            let Some(listener) = receive(parent.as_fd(), Some(stop.as_fd())) else { return };
             if let Some(observed) = observed {
                 // It acts for nobody.
                 return Observer::new(listener, observed).serve(stop.as_fd());
@@ -148,7 +116,9 @@ impl Ready {
             }
             // What cannot be given up is not needed to be safe.
             let _ = keep_capabilities(capabilities);
-            Supervisor::new(listener, granted, denials).serve(stop.as_fd());
+            let parts = Parts::new(&caps);
+            let mut supervisor = Supervisor::new(listener, parts.granted(), Some(&denials));
+            supervisor.serve(Some(stop.as_fd()));
             drop(lasting);
         })?;
         Ok(Supervision { _stopper: kept, _line: line })
@@ -156,13 +126,16 @@ impl Ready {
 }
 
 /// Waits for the listening side, until nobody is left to send it or to stop for.
-fn receive(line: &OwnedFd, stop: &OwnedFd) -> Option<OwnedFd> {
-    let mut fds = [PollFd::new(line, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
-    retry_on_intr(|| poll(&mut fds, None)).ok()?;
+pub(super) fn receive(line: BorrowedFd<'_>, stop: Option<BorrowedFd<'_>>) -> Option<OwnedFd> {
+    if let Some(stop) = stop {
+        let mut fds = [line, stop].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+        retry_on_intr(|| poll(&mut fds, None)).ok()?;
+    }
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut byte = [0];
-    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+    let wait = if stop.is_some() { RecvFlags::DONTWAIT } else { RecvFlags::empty() };
+    let flags = RecvFlags::CMSG_CLOEXEC | wait;
     let received: Result<_, Errno> =
         recvmsg(line, &mut [IoSliceMut::new(&mut byte)], &mut control, flags);
     received.ok()?;
@@ -170,4 +143,21 @@ fn receive(line: &OwnedFd, stop: &OwnedFd) -> Option<OwnedFd> {
         RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
         _ => None,
     })
+}
+
+/// Sends a descriptor through a unix socket. Takes no memory and no lock.
+///
+/// # Errors
+///
+/// `EPIPE` if nobody is left to take it.
+pub(crate) fn send_descriptor(socket: BorrowedFd<'_>, fd: BorrowedFd<'_>) -> Result<(), c_int> {
+    let fds = [fd];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !control.push(SendAncillaryMessage::ScmRights(&fds)) {
+        return Err(libc::ENOBUFS);
+    }
+    sendmsg(socket, &[IoSlice::new(&[0])], &mut control, SendFlags::NOSIGNAL)
+        .map(drop)
+        .map_err(Errno::raw_os_error)
 }

@@ -5,154 +5,117 @@
 //!
 //! Everything read from the sandboxed process is hostile. A call that cannot be judged fails, and
 //! when the supervisor ends, every call that waits or comes later fails.
+//!
+//! The supervisor of a [`Command`](crate::Command) is a thread of its parent, that of
+//! [`apply`](crate::apply()) a process: a copy of the calling one, made while its other threads
+//! went on. Any of these may have held any lock, the allocator's as well as others', and in the
+//! copy nobody gives it back. So from [`Supervisor::serve`] on nothing is allocated, no lock is
+//! taken, and no thread is started; what the judging has to remember has room for so many and no
+//! more.
 
 mod address;
+mod granted;
 mod handover;
 mod metadata;
 mod names;
 mod observer;
+mod proc;
+mod process;
 mod subject;
+mod surrounding;
 mod unix;
 mod wait;
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::{self, Scope};
+use std::os::unix::ffi::OsStrExt as _;
 
-use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net;
 
-use crate::capability::CapabilitySet;
 use crate::denial::{self, Action, Denial, Denials};
 use crate::rules::Rules;
 use crate::sys::{Answer, Notification, answer, is_waiting, read_memory, receive};
 use address::{Address, parse};
-pub(crate) use handover::{Handover, Ready, Service, Supervision, can_supervise, judge};
-use metadata::Writable;
+pub(crate) use granted::{Granted, Object, Parts};
+pub(crate) use handover::{Handover, Ready, Service, Supervision, send_descriptor};
 use names::Names;
 pub(crate) use observer::observed_calls;
+use proc::is_like_us;
+pub(crate) use process::Apart;
 use subject::Subject;
-use unix::{UnixSockets, is_like_us};
-use wait::{Connecting, Progress, Target};
+pub(crate) use surrounding::{can_supervise, judge, reaches_descendants, surround};
+use unix::UnixSockets;
+use wait::{Connecting, Progress, Target, Waiting};
 
-/// How many connections of one sandbox may be waited for at a time, besides those that come about
-/// at once.
-const MOST_WAITING: usize = 64;
 /// Ports below this one are the system's.
 const FIRST_UNPRIVILEGED: u16 = 1024;
 
 /// The judge and maker of one sandbox's calls.
 #[derive(Debug)]
-struct Supervisor {
-    listener: OwnedFd,
-    rules: Rules,
-    sockets: UnixSockets,
+struct Supervisor<'a> {
+    calls: Calls,
+    rules: Rules<'a>,
+    sockets: UnixSockets<'a>,
     names: Names,
-    writable: Writable,
-    denials: Arc<Denials>,
-    is_stopping: AtomicBool,
-    waiting: AtomicUsize,
+    writable: &'a [Object<'a>],
+    /// Where to note what is refused, if anybody asks. Noting takes memory.
+    denials: Option<&'a Denials>,
+    waiting: Waiting,
 }
 
-/// What it judges by.
-#[derive(Debug)]
-struct Granted {
-    rules: Rules,
-    sockets: UnixSockets,
-    writable: Writable,
-}
-
-impl Granted {
-    fn new(caps: &CapabilitySet) -> Self {
+impl<'a> Supervisor<'a> {
+    fn new(listener: OwnedFd, granted: Granted<'a>, denials: Option<&'a Denials>) -> Self {
+        let Granted { rules, sockets, denied, writable } = granted;
         Self {
-            rules: Rules::new(caps),
-            sockets: UnixSockets::new(caps),
-            writable: Writable::new(caps),
-        }
-    }
-}
-
-impl Supervisor {
-    fn new(listener: OwnedFd, granted: Granted, denials: Arc<Denials>) -> Self {
-        let Granted { rules, sockets, writable } = granted;
-        Self {
-            listener,
+            calls: Calls { listener },
             rules,
-            sockets,
+            sockets: UnixSockets::new(sockets, denied),
             names: Names::default(),
             writable,
             denials,
-            is_stopping: AtomicBool::new(false),
-            waiting: AtomicUsize::new(0),
+            waiting: Waiting::default(),
         }
     }
 
     /// Serves until nobody is left to be served, or `stop` becomes readable or loses its other
     /// end.
-    fn serve(&self, stop: BorrowedFd<'_>) {
-        thread::scope(|scope| {
-            while is_called(&self.listener, stop) {
-                // One that has been given up meanwhile is no error.
-                if let Ok(call) = receive(self.listener.as_fd()) {
-                    self.handle(&call, scope);
-                }
+    fn serve(&mut self, stop: Option<BorrowedFd<'_>>) {
+        while let Some(is_called) = self.waiting.wait_for_call(&self.names, &self.calls, stop) {
+            // One that has been given up meanwhile is no error.
+            if is_called && let Ok(call) = receive(self.calls.listener()) {
+                self.handle(&call);
             }
-            self.is_stopping.store(true, Ordering::Relaxed);
-        });
+        }
     }
 
-    fn handle<'scope>(&'scope self, call: &Notification, scope: &'scope Scope<'scope, '_>) {
+    fn handle(&mut self, call: &Notification) {
         let done = match call.number {
             libc::SYS_connect => match self.connect(call) {
-                Ok(Progress::Waits(connecting)) => return self.wait(*call, connecting, scope),
+                Ok(Progress::Waits(connecting)) => {
+                    if self.waiting.add(*call, connecting) {
+                        return;
+                    }
+                    Err(Errno::AGAIN)
+                }
                 Ok(Progress::Ended(result)) => result.map(|()| Answer::Done),
                 Err(error) => Err(error),
             },
             libc::SYS_bind => self.bind(call),
             libc::SYS_listen => self.listen(call),
-            _ => self.change(call),
+            _ => metadata::change(&self.calls, call, self.writable),
         };
-        if matches!(done, Err(Errno::ACCESS)) {
-            self.denials.note(self.denial(call));
+        if matches!(done, Err(Errno::ACCESS))
+            && let Some(denials) = self.denials
+        {
+            denials.note(self.calls.denial(call));
         }
-        self.reply(call, done);
-    }
-
-    /// What a call is about that is refused.
-    fn denial(&self, call: &Notification) -> Denial {
-        let action = match call.number {
-            libc::SYS_connect => Action::Connect,
-            libc::SYS_bind => Action::Bind,
-            libc::SYS_listen => {
-                return Denial { action: Action::Listen, target: denial::Target::Other };
-            }
-            _ => return Denial { action: Action::Change, target: denial::Target::Other },
-        };
-        let target = match self.address(call) {
-            Ok(Address::Internet(address)) => denial::Target::Address(address),
-            Ok(Address::Path(path)) => denial::Target::Path(path),
-            Ok(Address::Abstract(name)) => denial::Target::Name(name),
-            _ => denial::Target::Other,
-        };
-        Denial { action, target }
-    }
-
-    fn reply(&self, call: &Notification, done: Result<Answer, Errno>) {
-        let said = done.unwrap_or_else(|error| Answer::Fail(error.raw_os_error()));
-        // Nobody waits any more: the thread has been killed.
-        let _ = answer(self.listener.as_fd(), call.id, said);
-    }
-
-    /// Whether the thread still waits, and what is known of it is still true.
-    fn holds(&self, call: &Notification) -> bool {
-        !self.is_stopping.load(Ordering::Relaxed) && is_waiting(self.listener.as_fd(), call.id)
+        self.calls.reply(call, done);
     }
 
     fn connect(&self, call: &Notification) -> Result<Progress, Errno> {
-        let (family, target) = match self.address(call)? {
+        let (family, target) = match self.calls.address(call)? {
             Address::Internet(to) if self.rules.connects(to).is_some() => {
                 let family =
                     if to.is_ipv4() { net::AddressFamily::INET } else { net::AddressFamily::INET6 };
@@ -166,7 +129,7 @@ impl Supervisor {
                 (net::AddressFamily::UNIX, Target::Named(self.names.hold(&name)?))
             }
             Address::Unspecified => {
-                let subject = Subject::take(self, call, None)?;
+                let subject = Subject::take(&self.calls, call, None)?;
                 return Ok(Progress::Ended(net::connect_unspec(subject.socket())));
             }
             Address::Internet(_) | Address::Other => return Err(Errno::ACCESS),
@@ -175,36 +138,12 @@ impl Supervisor {
             // Whoever listens is told our identity, and our rights to the file count.
             return Err(Errno::ACCESS);
         }
-        let subject = Subject::take(self, call, Some(family))?;
-        Connecting::new(subject, target)?.begin(self, call)
-    }
-
-    /// Goes on with a connection beside the others.
-    fn wait<'scope>(
-        &'scope self,
-        call: Notification,
-        connecting: Connecting,
-        scope: &'scope Scope<'scope, '_>,
-    ) {
-        if self.waiting.fetch_add(1, Ordering::Relaxed) >= MOST_WAITING {
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
-            return self.reply(&call, Err(Errno::AGAIN));
-        }
-        let work = move || {
-            if let Some(result) = connecting.finish(self, &call) {
-                self.reply(&call, result.map(|()| Answer::Done));
-            }
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
-        };
-        if thread::Builder::new().name("nono-connect".to_owned()).spawn_scoped(scope, work).is_err()
-        {
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
-            self.reply(&call, Err(Errno::AGAIN));
-        }
+        let subject = Subject::take(&self.calls, call, Some(family))?;
+        Connecting::new(subject, target)?.begin(&self.calls, call)
     }
 
     fn bind(&self, call: &Notification) -> Result<Answer, Errno> {
-        let at = match self.address(call)? {
+        let at = match self.calls.address(call)? {
             Address::Internet(at) if self.rules.binds(at).is_some() => at,
             Address::Internet(_) | Address::Unspecified => return Err(Errno::ACCESS),
             // Landlock judges the making of a socket's file, and refuses TCP whatever the
@@ -218,20 +157,20 @@ impl Supervisor {
         }
         let family =
             if at.is_ipv4() { net::AddressFamily::INET } else { net::AddressFamily::INET6 };
-        let subject = Subject::take(self, call, Some(family))?;
+        let subject = Subject::take(&self.calls, call, Some(family))?;
         if subject.is_new() {
             // What servers ask for, and what cannot be seen of the socket that is replaced.
             net::sockopt::set_socket_reuseaddr(subject.socket(), true)?;
         }
         net::bind(subject.socket(), &at)?;
-        subject.settle(self, call)?;
+        subject.settle(&self.calls, call)?;
         Ok(Answer::Done)
     }
 
     /// A socket of the internet that was not bound would be bound here, to a port of the kernel's
     /// choice at every address.
-    fn listen(&self, call: &Notification) -> Result<Answer, Errno> {
-        let subject = match Subject::take(self, call, None) {
+    fn listen(&mut self, call: &Notification) -> Result<Answer, Errno> {
+        let subject = match Subject::take(&self.calls, call, None) {
             // Whatever the argument has become by then, it is no socket of the internet.
             Err(Errno::ACCESS) if self.rules.is_local() => return Ok(Answer::Continue),
             subject => subject?,
@@ -251,6 +190,48 @@ impl Supervisor {
         }
         Ok(Answer::Done)
     }
+}
+
+/// Where calls wait.
+#[derive(Debug)]
+struct Calls {
+    listener: OwnedFd,
+}
+
+impl Calls {
+    fn listener(&self) -> BorrowedFd<'_> {
+        self.listener.as_fd()
+    }
+
+    fn reply(&self, call: &Notification, done: Result<Answer, Errno>) {
+        let said = done.unwrap_or_else(|error| Answer::Fail(error.raw_os_error()));
+        // Nobody waits any more: the thread has been killed.
+        let _ = answer(self.listener(), call.id, said);
+    }
+
+    /// What a call is about that is refused.
+    fn denial(&self, call: &Notification) -> Denial {
+        let action = match call.number {
+            libc::SYS_connect => Action::Connect,
+            libc::SYS_bind => Action::Bind,
+            libc::SYS_listen => {
+                return Denial { action: Action::Listen, target: denial::Target::Other };
+            }
+            _ => return Denial { action: Action::Change, target: denial::Target::Other },
+        };
+        let target = match self.address(call) {
+            Ok(Address::Internet(address)) => denial::Target::Address(address),
+            Ok(Address::Path(path)) => denial::Target::Path(OsStr::from_bytes(&path).into()),
+            Ok(Address::Abstract(name)) => denial::Target::Name(name.to_vec()),
+            _ => denial::Target::Other,
+        };
+        Denial { action, target }
+    }
+
+    /// Whether the thread still waits, and what is known of it is still true.
+    fn holds(&self, call: &Notification) -> bool {
+        is_waiting(self.listener(), call.id)
+    }
 
     /// The address that a call is about.
     fn address(&self, call: &Notification) -> Result<Address, Errno> {
@@ -261,21 +242,6 @@ impl Supervisor {
         }
         address
     }
-}
-
-/// Waits for a call; none comes if it is false.
-fn is_called(listener: &OwnedFd, stop: BorrowedFd<'_>) -> bool {
-    let mut fds =
-        [PollFd::new(listener, PollFlags::IN), PollFd::from_borrowed_fd(stop, PollFlags::IN)];
-    loop {
-        match poll(&mut fds, None) {
-            Err(Errno::INTR) => {}
-            Err(_) => return false,
-            Ok(_) => break,
-        }
-    }
-    let [listener, stop] = fds;
-    stop.revents().is_empty() && listener.revents().contains(PollFlags::IN)
 }
 
 /// The address that a call's second and third argument are about.

@@ -6,13 +6,14 @@
 //! process does meanwhile.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::{Mutex, PoisonError};
 
+use arrayvec::ArrayVec;
 use rustix::fs::fstat;
 use rustix::io::Errno;
 use rustix::net::{SocketAddrUnix, getsockname};
 use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
 
+use super::address::SocketName;
 use super::subject::open_process;
 
 /// How many listening sockets of its own a sandbox can connect to by name.
@@ -20,12 +21,12 @@ const MOST: usize = 256;
 
 /// The names at which the sandboxed process has begun to listen.
 #[derive(Debug, Default)]
-pub(super) struct Names(Mutex<Vec<Listener>>);
+pub(super) struct Names(ArrayVec<Listener, MOST>);
 
 /// Where a listening socket is to be found.
 #[derive(Debug)]
 struct Listener {
-    name: Vec<u8>,
+    name: SocketName,
     /// The process that began to listen.
     process: OwnedFd,
     /// Its number for the socket.
@@ -36,22 +37,19 @@ struct Listener {
 
 impl Names {
     /// Remembers a socket at which `thread` has begun to listen, as `number`, if it has a name.
-    pub(super) fn learn(&self, thread: i32, number: i32, listening: BorrowedFd<'_>) {
+    pub(super) fn learn(&mut self, thread: i32, number: i32, listening: BorrowedFd<'_>) {
         let Ok(listener) = Listener::new(thread, number, listening) else { return };
-        let mut listeners = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        listeners.retain(|known| known.socket != listener.socket);
-        if listeners.len() >= MOST {
-            listeners.retain(|known| known.hold().is_ok());
+        self.0.retain(|known| known.socket != listener.socket);
+        if self.0.is_full() {
+            self.0.retain(|known| known.hold().is_ok());
         }
-        if listeners.len() < MOST {
-            listeners.push(listener);
-        }
+        // One that there is no room for cannot be connected to.
+        let _ = self.0.try_push(listener);
     }
 
     /// Takes hold of the socket that has this name, if it is the sandboxed process's own.
     pub(super) fn hold(&self, name: &[u8]) -> Result<OwnedFd, Errno> {
-        let listeners = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut own = listeners.iter().filter(|listener| listener.name == name);
+        let mut own = self.0.iter().filter(|listener| *listener.name == *name);
         own.find_map(|listener| listener.hold().ok()).ok_or(Errno::ACCESS)
     }
 
@@ -75,7 +73,8 @@ impl Listener {
     }
 }
 
-fn name_of(socket: impl std::os::fd::AsFd) -> Result<Vec<u8>, Errno> {
+fn name_of(socket: impl std::os::fd::AsFd) -> Result<SocketName, Errno> {
     let address = SocketAddrUnix::try_from(getsockname(socket)?)?;
-    address.abstract_name().map(<[u8]>::to_vec).ok_or(Errno::NOENT)
+    let name = address.abstract_name().ok_or(Errno::NOENT)?;
+    SocketName::try_from(name).map_err(|_| Errno::NAMETOOLONG)
 }

@@ -1,15 +1,14 @@
 //! The socket that a waiting call is about: the very one, or where the kernel does not let it be
 //! had, a new one that takes its place.
 
-use std::fs;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, getsockname, socket_with};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
-use super::Supervisor;
-use super::errno;
+use super::proc::{Name, Place, line, number as number_in, read_into};
+use super::{Calls, errno};
 use crate::sys::{Notification, replace};
 
 /// A socket to act on.
@@ -24,13 +23,13 @@ impl Subject {
     /// Takes the socket that is the first argument of `call`. Containers may forbid that; a new
     /// socket of `family` is made then, if there can be one.
     pub(super) fn take(
-        supervisor: &Supervisor,
+        calls: &Calls,
         call: &Notification,
         family: Option<AddressFamily>,
     ) -> Result<Self, Errno> {
         let number = number(call);
         let process = open_thread(call.thread)?;
-        if !supervisor.holds(call) {
+        if !calls.holds(call) {
             return Err(Errno::INTR);
         }
         match pidfd_getfd(&process, number.cast_signed(), PidfdGetfdFlags::empty()) {
@@ -41,9 +40,7 @@ impl Subject {
     }
 
     fn new(thread: i32, number: u32, family: AddressFamily) -> Result<Self, Errno> {
-        let link = fs::read_link(format!("/proc/{thread}/fd/{number}"));
-        let link = link.map_err(|error| errno(&error))?;
-        if !link.as_os_str().as_encoded_bytes().starts_with(b"socket:") {
+        if !Place::of(&Name::of_descriptor(thread, number))?.bytes().starts_with(b"socket:") {
             return Err(Errno::NOTSOCK);
         }
         let has = descriptor_flags(thread, number)?;
@@ -63,11 +60,11 @@ impl Subject {
     }
 
     /// Lets the process have a new socket. To be called when what was asked for has been done.
-    pub(super) fn settle(&self, supervisor: &Supervisor, call: &Notification) -> Result<(), Errno> {
+    pub(super) fn settle(&self, calls: &Calls, call: &Notification) -> Result<(), Errno> {
         let Some((number, close_on_exec)) = self.place else {
             return Ok(());
         };
-        replace(supervisor.listener.as_fd(), call.id, self.socket(), number, close_on_exec)
+        replace(calls.listener.as_fd(), call.id, self.socket(), number, close_on_exec)
             .map_err(|error| errno(&error))
     }
 }
@@ -98,16 +95,16 @@ pub(super) fn open_thread(thread: i32) -> Result<OwnedFd, Errno> {
 
 /// The process of a thread.
 pub(super) fn open_process(thread: i32) -> Result<OwnedFd, Errno> {
-    let status = fs::read_to_string(format!("/proc/{thread}/status")).map_err(|e| errno(&e))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
-    let process = line.and_then(|number| Pid::from_raw(number.trim().parse().ok()?));
+    let mut memory = [0; 1024];
+    let status = read_into(&Name::of(thread, "status"), &mut memory)?;
+    let process = number_in(line(status, "Tgid:"), 10)
+        .and_then(|number| Pid::from_raw(number.try_into().ok()?));
     pidfd_open(process.ok_or(Errno::SRCH)?, PidfdFlags::empty())
 }
 
 /// What `fcntl` would tell the process of its descriptor.
 fn descriptor_flags(thread: i32, number: u32) -> Result<u32, Errno> {
-    let told = fs::read_to_string(format!("/proc/{thread}/fdinfo/{number}"));
-    let told = told.map_err(|error| errno(&error))?;
-    let line = told.lines().find_map(|line| line.strip_prefix("flags:"));
-    line.and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok()).ok_or(Errno::ACCESS)
+    let mut memory = [0; 1024];
+    let told = read_into(&Name::of_description(thread, number), &mut memory)?;
+    number_in(line(told, "flags:"), 8).ok_or(Errno::ACCESS)
 }

@@ -332,7 +332,7 @@ pub(super) extern "C" fn child_main(launch: *mut c_void) -> ! {
 }
 
 /// Installs a filter and gives the descriptor that the flags ask for, or zero.
-fn install(filter: &[sock_filter], flags: c_ulong) -> Result<usize, c_int> {
+pub(super) fn install(filter: &[sock_filter], flags: c_ulong) -> Result<usize, c_int> {
     let program = libc::sock_fprog {
         // The compiler of filters keeps them below 4096 instructions.
         len: u16::try_from(filter.len()).unwrap_or(u16::MAX),

@@ -3,6 +3,7 @@
 
 #![expect(unsafe_code, reason = "system calls that no safe interface exists for")]
 
+mod apart;
 mod child;
 mod notify;
 mod probe;
@@ -20,15 +21,18 @@ mod tree;
 use std::ffi::c_int;
 use std::io;
 
+#[cfg(test)]
+pub(crate) use apart::loaded;
+pub(crate) use apart::{Copied, Pages};
 pub(crate) use child::{Descriptors, Ids, OwnRule, Plan, ResourceLimit, Watch};
 pub(crate) use notify::{
-    Answer, Notification, answer, can_listen, is_waiting, read_memory, receive, replace,
+    Answer, Notification, Reach, answer, can_listen, is_waiting, listen, read_memory, receive,
+    replace,
 };
 pub(crate) use probe::{Attempt, Probe};
-use process::no_new_privileges;
 pub(crate) use process::{
     become_user, duplicate, has_capabilities_beside, is_only_thread, keep_capabilities,
-    landlock_abi, monotonic,
+    landlock_abi, monotonic, no_new_privileges, raise_file_limit,
 };
 use raw::call;
 #[cfg(feature = "tokio")]

@@ -3,11 +3,14 @@
 
 use std::ffi::{c_int, c_long};
 use std::io;
-use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::ptr;
 
 use libc::{seccomp_data, seccomp_notif, seccomp_notif_addfd, seccomp_notif_resp};
 
+use seccompiler::sock_filter;
+
+use super::child::install;
 use super::process::no_new_privileges;
 use super::raw::call;
 
@@ -28,6 +31,31 @@ pub(crate) fn can_listen() -> bool {
     // SAFETY: closes what was made above, which nobody else knows.
     let _ = unsafe { call(libc::SYS_close, [listener]) };
     true
+}
+
+/// Lets calls of the calling thread wait by this filter, or those of all threads, and gives where
+/// they wait.
+///
+/// # Errors
+///
+/// `EBUSY` in a sandbox that has such a place, `ESRCH` if a thread has a filter of its own.
+pub(crate) fn listen(filter: &[sock_filter], reach: Reach) -> Result<OwnedFd, c_int> {
+    // A signal must not take a call back that the supervisor is making already.
+    let own = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
+    let all = libc::SECCOMP_FILTER_FLAG_TSYNC | libc::SECCOMP_FILTER_FLAG_TSYNC_ESRCH;
+    let flags = if reach == Reach::AllThreads { own | all } else { own };
+    let listener = c_int::try_from(install(filter, flags)?).map_err(|_| libc::EBADF)?;
+    // SAFETY: the kernel has just made this descriptor for us and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(listener) })
+}
+
+/// Whose calls a filter is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// The calling thread's.
+    ThisThread,
+    /// Those of all threads of the process.
+    AllThreads,
 }
 
 /// A system call that waits for its answer.
@@ -134,9 +162,11 @@ pub(crate) fn read_memory(thread: i32, address: u64, into: &mut [u8]) -> io::Res
     let address = usize::try_from(address).unwrap_or(0);
     let remote =
         libc::iovec { iov_base: ptr::without_provenance_mut(address), iov_len: into.len() };
+    let thread = thread.unsigned_abs() as usize;
+    let vectors = [ptr::from_ref(&local) as usize, 1, ptr::from_ref(&remote) as usize, 1];
+    let [local, one, remote, other] = vectors;
+    let arguments = [thread, local, one, remote, other, 0];
     // SAFETY: `local` describes `into`, which is ours alone; the other address is only used in
     // the other process, by a kernel that checks it.
-    let copied =
-        unsafe { libc::process_vm_readv(thread, &raw const local, 1, &raw const remote, 1, 0) };
-    usize::try_from(copied).map_err(|_| io::Error::last_os_error())
+    unsafe { call(libc::SYS_process_vm_readv, arguments) }.map_err(io::Error::from_raw_os_error)
 }

@@ -31,7 +31,7 @@ pub(crate) fn is_only_thread() -> bool {
 }
 
 /// Lets no program give the calling thread privileges that it has not, for ever.
-pub(super) fn no_new_privileges() -> Result<(), c_int> {
+pub(crate) fn no_new_privileges() -> Result<(), c_int> {
     let request = libc::PR_SET_NO_NEW_PRIVS as usize;
     // SAFETY: takes numbers only.
     unsafe { call(libc::SYS_prctl, [request, 1, 0, 0]) }.map(drop)
@@ -94,6 +94,42 @@ pub(crate) fn has_capabilities_beside(kept: u64) -> bool {
     let [low, high] = [kept, kept >> 32].map(|half| half & u64::from(u32::MAX));
     let masks = [low, low, low, high, high, high];
     sets.iter().zip(masks).any(|(set, mask)| u64::from(*set) & !mask != 0)
+}
+
+/// Waits for a child, by a descriptor of it, and tells whether it has ended. It need not be one
+/// whose end is told by a signal.
+pub(super) fn reap(pidfd: c_int, options: c_int) -> Result<bool, c_int> {
+    let options = (options | libc::__WALL).cast_unsigned() as usize;
+    let mut info = [0_u32; 32];
+    let (kind, info_at) = (libc::P_PIDFD as usize, info.as_mut_ptr() as usize);
+    loop {
+        let arguments = [kind, pidfd.unsigned_abs() as usize, info_at, options, 0];
+        // SAFETY: `info` has the 128 bytes of a `siginfo_t`, which the call writes.
+        match unsafe { call(libc::SYS_waitid, arguments) } {
+            Ok(_) => break,
+            Err(libc::EINTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    // Zero if there is no end to tell of.
+    let [signal, ..] = info;
+    Ok(signal != 0)
+}
+
+/// Lets the calling process have as many files open as it may let itself.
+pub(crate) fn raise_file_limit() {
+    let mut limit = [0_u64; 2];
+    let resource = libc::RLIMIT_NOFILE as usize;
+    let pointer = limit.as_mut_ptr() as usize;
+    // SAFETY: `limit` has the size of a `rlimit64`, which the call writes.
+    let read = unsafe { call(libc::SYS_prlimit64, [0, resource, 0, pointer]) };
+    let [_, most] = limit;
+    if read.is_ok() {
+        limit = [most; 2];
+        let pointer = limit.as_ptr() as usize;
+        // SAFETY: as above; nothing is written.
+        let _ = unsafe { call(libc::SYS_prlimit64, [0, resource, pointer, 0]) };
+    }
 }
 
 /// Nanoseconds of the monotonic clock.

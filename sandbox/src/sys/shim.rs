@@ -15,14 +15,9 @@
 //! What a process may do in memory that is not its own is said in `child.rs`.
 
 use std::ffi::{c_int, c_short, c_void};
-use std::io::IoSlice;
-use std::mem::MaybeUninit;
 use std::os::fd::BorrowedFd;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
-
-use rustix::io::Errno;
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
 use super::child::{Launch, NONE, Numbers, at, child_main};
 use super::process::{exit, monotonic, new_group, no_new_privileges, own_number};
@@ -384,7 +379,7 @@ fn kill(pid: c_int, signal: c_int) {
     let _ = unsafe { call(libc::SYS_kill, arguments) };
 }
 
-fn close(first: c_int, last: c_int) -> Result<(), c_int> {
+pub(super) fn close(first: c_int, last: c_int) -> Result<(), c_int> {
     let arguments = [first.unsigned_abs() as usize, last.unsigned_abs() as usize, 0];
     // SAFETY: takes numbers; the descriptors are this process's own copies, with no owner in Rust.
     unsafe { call(libc::SYS_close_range, arguments) }.map(drop)
@@ -395,18 +390,11 @@ fn send_descriptor(socket: c_int, fd: c_int) -> Result<(), c_int> {
     // SAFETY: both are open: nothing of this process closes them meanwhile.
     let socket = unsafe { BorrowedFd::borrow_raw(socket) };
     // SAFETY: as above.
-    let fds = [unsafe { BorrowedFd::borrow_raw(fd) }];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    if !control.push(SendAncillaryMessage::ScmRights(&fds)) {
-        return Err(libc::ENOBUFS);
-    }
-    sendmsg(socket, &[IoSlice::new(&[0])], &mut control, SendFlags::NOSIGNAL)
-        .map(drop)
-        .map_err(Errno::raw_os_error)
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    crate::supervisor::send_descriptor(socket, fd)
 }
 
-fn set(option: c_int, value: usize) -> Result<(), c_int> {
+pub(super) fn set(option: c_int, value: usize) -> Result<(), c_int> {
     // SAFETY: takes a number, or a C string that lives for ever.
     unsafe { call(libc::SYS_prctl, [option.unsigned_abs() as usize, value, 0, 0, 0]) }.map(drop)
 }

@@ -14,7 +14,8 @@ use rustix::net::{
 use rustix::process::{PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal};
 
 use super::child::{Descriptors, Launch, Numbers, Plan, at};
-use super::raw::{call, clone_onto};
+use super::process::reap;
+use super::raw::clone_onto;
 use super::shim::{Cause, KILL_ALL, STARTED, shim_main};
 use super::signal::{SignalSet, set_signal_mask};
 use crate::error::Step;
@@ -200,21 +201,7 @@ impl Running {
     /// Waits for the shim, and tells whether it has ended. Nobody else can have waited for it:
     /// its end is told by no signal, so it is not among those that "wait for any child" finds.
     fn reap(&self, options: c_int) -> Result<bool, c_int> {
-        let options = (options | libc::__WALL).cast_unsigned() as usize;
-        let mut info = [0_u32; 32];
-        let pidfd = self.pidfd.as_raw_fd().unsigned_abs() as usize;
-        let (kind, info_at) = (libc::P_PIDFD as usize, info.as_mut_ptr() as usize);
-        loop {
-            // SAFETY: `info` has the 128 bytes of a `siginfo_t`, which the call writes.
-            match unsafe { call(libc::SYS_waitid, [kind, pidfd, info_at, options, 0]) } {
-                Ok(_) => break,
-                Err(libc::EINTR) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        // Zero if there is no end to tell of.
-        let [signal, ..] = info;
-        Ok(signal != 0)
+        reap(self.pidfd.as_raw_fd(), options)
     }
 
     fn report(&self) -> Option<Report> {

@@ -4,18 +4,22 @@
 mod calls;
 mod paths;
 
+use std::ffi::OsStr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Access as Right, access};
+use rustix::io::Errno;
 use rustix::net::SocketType;
 use rustix::net::sockopt::socket_type;
 use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
 
-use super::address::Address;
+use super::address::{Address, SocketName};
+use super::read_address;
 use super::subject::{number, open_thread};
-use super::{is_called, read_address};
 use crate::observe::{Act, Observed};
 use crate::sys::{Answer, Notification, answer, read_memory, receive};
 use calls::{Deed, Flags, Place};
@@ -132,16 +136,37 @@ impl Observer {
             (Ok(Address::Internet(address)), Deed::Bind) => self.observed.add(Act::Bind(address)),
             (Ok(Address::Internet(address)), _) => self.observed.add(Act::Connect(address)),
             (Ok(Address::Path(path)), Deed::Bind) => {
-                drop(self.make(call, &absolute(call.thread, None, &path)));
+                drop(self.make(call, &absolute(call.thread, None, as_path(&path))));
             }
             (Ok(Address::Path(path)), _) => {
-                if let Ok(path) = followed(call.thread, &absolute(call.thread, None, &path)) {
+                if let Ok(path) =
+                    followed(call.thread, &absolute(call.thread, None, as_path(&path)))
+                {
                     self.observed.add(Act::UnixSocket(path));
                 }
             }
             _ => {}
         }
     }
+}
+
+/// Waits for a call; none comes if it is false.
+fn is_called(listener: &OwnedFd, stop: BorrowedFd<'_>) -> bool {
+    let mut fds =
+        [PollFd::new(listener, PollFlags::IN), PollFd::from_borrowed_fd(stop, PollFlags::IN)];
+    loop {
+        match poll(&mut fds, None) {
+            Err(Errno::INTR) => {}
+            Err(_) => return false,
+            Ok(_) => break,
+        }
+    }
+    let [listener, stop] = fds;
+    stop.revents().is_empty() && listener.revents().contains(PollFlags::IN)
+}
+
+fn as_path(name: &SocketName) -> &Path {
+    Path::new(OsStr::from_bytes(name))
 }
 
 /// The absolute path in a call; none if it cannot be read, or is none.
