@@ -1,0 +1,53 @@
+//! Snapshots of directories: what was there can be had back, whole.
+//!
+//! A [`SnapshotManager`] keeps the snapshots of one session in a directory of its own: contents
+//! under their SHA-256 in `objects/`, and one manifest for each snapshot in `snapshots/`, whose
+//! root is a Merkle root over paths and contents. Names, layout and JSON are those of the
+//! `nono` tools; what that format has no place for (directories, the targets of symbolic links,
+//! extended attributes, owners, hard links, nanoseconds) stands in fields of its own, which
+//! readers that do not know them leave alone.
+//!
+//! # What a restore gives back
+//!
+//! Contents, modes, owners, modification times and extended attributes of files and directories,
+//! symbolic links, hard links among what is tracked, empty directories; and it removes what was
+//! made since. Before the first change every object that is needed is read and compared with its
+//! hash: if one is missing or damaged, nothing is changed. Each file is written beside its place
+//! and moved there in one step, but for files with a hard link outside of what is tracked, which
+//! are written in place. A restore that was interrupted is completed by the next call.
+//!
+//! # What is left alone
+//!
+//! What the [`ExclusionConfig`] or a `.gitignore` named **at the time of the snapshot**: ignoring
+//! a file later does not keep it from being removed, and no longer ignoring one does not remove
+//! it. Sockets, pipes and devices are never made, nor removed if they were there.
+//!
+//! No symbolic link is followed beneath a tracked directory, nor on the way to it
+//! (`openat2` with `RESOLVE_NO_SYMLINKS`): what is outside is neither read nor changed.
+
+mod attributes;
+mod diff;
+mod error;
+mod exclusion;
+mod hash;
+mod ignored;
+mod key;
+mod manager;
+mod manifest;
+mod place;
+mod progress;
+mod record;
+mod restore;
+mod roots;
+mod store;
+mod tree;
+mod walk;
+
+pub use diff::{Change, ChangeType};
+pub use error::SnapshotError;
+pub use exclusion::ExclusionConfig;
+pub use hash::{ContentHash, NotAHash};
+pub use manager::{Limits, SnapshotManager};
+pub use manifest::{FileState, SnapshotManifest};
+pub use progress::{Phase, Progress};
+pub use walk::{SkipReason, Skipped};

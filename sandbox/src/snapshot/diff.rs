@@ -1,0 +1,126 @@
+//! What is different between two trees.
+
+use std::path::PathBuf;
+
+use super::hash::ContentHash;
+use super::key::Key;
+use super::tree::{Entry, Kind, Tree};
+
+/// One path that is not the same in two snapshots, or in a snapshot and now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The path, beneath the tracked path as it was given.
+    pub path: PathBuf,
+    /// How it differs.
+    pub change_type: ChangeType,
+    /// By how many bytes its content grew; `None` in what a restore tells.
+    pub size_delta: Option<i64>,
+    /// Its content before, if it was a file.
+    pub old_hash: Option<ContentHash>,
+    /// Its content after, if it is a file.
+    pub new_hash: Option<ContentHash>,
+}
+
+/// How a path differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeType {
+    /// It was not there before.
+    Created,
+    /// Its content, the target of its link, or what it is.
+    Modified,
+    /// It is not there any more.
+    Deleted,
+    /// Its mode, owner or extended attributes.
+    PermissionsChanged,
+}
+
+impl ChangeType {
+    /// The name in programs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Modified => "modified",
+            Self::Deleted => "deleted",
+            Self::PermissionsChanged => "permissions_changed",
+        }
+    }
+
+    /// The name in the files of a session.
+    pub(super) fn as_recorded(self) -> &'static str {
+        match self {
+            Self::Created => "Created",
+            Self::Modified => "Modified",
+            Self::Deleted => "Deleted",
+            Self::PermissionsChanged => "PermissionsChanged",
+        }
+    }
+}
+
+/// What has to happen to `old` for it to be `new`, ordered by path. Of directories that come or
+/// go only the empty ones are named: the others show in what is beneath them.
+pub(super) fn changes(old: &Tree, new: &Tree) -> Vec<Change> {
+    let gone = old.iter().filter(|(key, _)| !new.contains_key(*key));
+    let gone = gone.map(|(key, entry)| (key, change(key, Some(entry), None)));
+    let here = new.iter().map(|(key, entry)| (key, change(key, old.get(key), Some(entry))));
+    let mut all: Vec<_> = gone.chain(here).filter_map(|(key, c)| Some((key, c?))).collect();
+    all.sort_unstable_by_key(|(key, _)| *key);
+    let paths: Vec<PathBuf> = all.iter().map(|(_, change)| change.path.clone()).collect();
+    let shows_beneath = |index: usize, change: &Change| {
+        let (tree, key) = match change.change_type {
+            ChangeType::Created => (new, index),
+            ChangeType::Deleted => (old, index),
+            ChangeType::Modified | ChangeType::PermissionsChanged => return false,
+        };
+        let is_directory =
+            all.get(key).and_then(|(key, _)| tree.get(*key)).is_some_and(Entry::is_directory);
+        is_directory && paths.get(index + 1).is_some_and(|next| next.starts_with(&change.path))
+    };
+    let named = all.iter().enumerate().filter(|(index, (_, c))| !shows_beneath(*index, c));
+    named.map(|(_, (_, change))| change.clone()).collect()
+}
+
+fn change(key: &Key, old: Option<&Entry>, new: Option<&Entry>) -> Option<Change> {
+    let change_type = match (old, new) {
+        (None, None) => return None,
+        (None, Some(_)) => ChangeType::Created,
+        (Some(_), None) => ChangeType::Deleted,
+        (Some(old), Some(new)) if !is_same_content(old, new) => ChangeType::Modified,
+        (Some(old), Some(new)) if !are_same_permissions(old, new) => {
+            ChangeType::PermissionsChanged
+        }
+        (Some(_), Some(_)) => return None,
+    };
+    let content = |entry: Option<&Entry>| match entry?.kind {
+        Kind::File { hash, size, .. } => Some((hash, size)),
+        Kind::Directory | Kind::Symlink { .. } => None,
+    };
+    let size = |entry| content(entry).map_or(0, |(_, size)| size.cast_signed());
+    Some(Change {
+        path: key.as_path().to_owned(),
+        change_type,
+        size_delta: Some(size(new) - size(old)),
+        old_hash: content(old).map(|(hash, _)| hash),
+        new_hash: content(new).map(|(hash, _)| hash),
+    })
+}
+
+/// Whether both hold the same; a link whose target is not known is taken to.
+pub(super) fn is_same_content(a: &Entry, b: &Entry) -> bool {
+    match (&a.kind, &b.kind) {
+        (Kind::File { hash: a, .. }, Kind::File { hash: b, .. }) => a == b,
+        (Kind::Symlink { target: a }, Kind::Symlink { target: b }) => {
+            a.as_ref().zip(b.as_ref()).is_none_or(|(a, b)| a == b)
+        }
+        (Kind::Directory, Kind::Directory) => true,
+        _ => false,
+    }
+}
+
+/// Whether mode, owner and extended attributes are the same, as far as both tell.
+pub(super) fn are_same_permissions(a: &Entry, b: &Entry) -> bool {
+    if matches!(a.kind, Kind::Symlink { .. }) {
+        return a.owner.zip(b.owner).is_none_or(|(a, b)| a == b);
+    }
+    let more = || a.owner.zip(b.owner).is_none_or(|(x, y)| x == y && a.attributes == b.attributes);
+    a.permissions() == b.permissions() && more()
+}

@@ -1,0 +1,98 @@
+//! One snapshot: every entry, under a root that commits to all of them.
+
+use std::path::Path;
+
+use super::exclusion::ExclusionConfig;
+use super::hash::ContentHash;
+use super::key::Key;
+use super::tree::{Kind, Tree};
+use super::walk::{Found, Skipped};
+
+/// What was there when a snapshot was made.
+#[derive(Clone, Debug)]
+pub struct SnapshotManifest {
+    /// Its number in the session, from 0.
+    pub number: u32,
+    /// When it was made: seconds since the epoch, in decimal digits.
+    pub timestamp: String,
+    /// The number of the snapshot before; `None` for a baseline.
+    pub parent: Option<u32>,
+    /// The Merkle root over paths and contents of all files.
+    pub merkle_root: ContentHash,
+    /// What is not in it, or not for certain as it was.
+    pub skipped: Vec<Skipped>,
+    /// What was left out; `None` in a snapshot that does not tell.
+    pub exclusion: Option<ExclusionConfig>,
+    pub(super) tree: Tree,
+    /// Whether it tells of directories, links and owners, and not of files alone.
+    pub(super) is_complete: bool,
+}
+
+/// A file in a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileState {
+    /// The SHA-256 of its content.
+    pub hash: ContentHash,
+    /// In bytes.
+    pub size: u64,
+    /// When its content was last changed, in seconds since the epoch.
+    pub mtime: i64,
+    /// `st_mode`, with the type of the file.
+    pub permissions: u32,
+}
+
+impl SnapshotManifest {
+    pub(super) fn new(
+        number: u32,
+        parent: Option<u32>,
+        seconds: i64,
+        exclusion: ExclusionConfig,
+        found: Found,
+    ) -> Self {
+        Self {
+            number,
+            timestamp: seconds.to_string(),
+            parent,
+            merkle_root: merkle_root(&found.tree),
+            skipped: found.skipped,
+            exclusion: Some(exclusion),
+            tree: found.tree,
+            is_complete: true,
+        }
+    }
+
+    /// The files by path, in the order of their components.
+    pub fn files(&self) -> impl Iterator<Item = (&Path, FileState)> {
+        self.tree.iter().filter_map(|(key, entry)| match entry.kind {
+            Kind::File { hash, size, .. } => {
+                let (mtime, permissions) = (entry.mtime.seconds, entry.mode);
+                Some((key.as_path(), FileState { hash, size, mtime, permissions }))
+            }
+            Kind::Directory | Kind::Symlink { .. } => None,
+        })
+    }
+}
+
+/// The root over all files whose names are text, which are those that the format has a place for.
+pub(super) fn merkle_root(tree: &Tree) -> ContentHash {
+    let leaf = |key: &Key, hash: &ContentHash| {
+        ContentHash::of(&[&[0], key.as_bytes(), hash.as_bytes()])
+    };
+    let leaves = tree.iter().filter(|(key, _)| key.is_text()).filter_map(|(key, entry)| {
+        match &entry.kind {
+            Kind::File { hash, .. } => Some(leaf(key, hash)),
+            Kind::Directory | Kind::Symlink { .. } => None,
+        }
+    });
+    let mut level: Vec<_> = leaves.collect();
+    while level.len() > 1 {
+        let pair = |pair: &[ContentHash]| match pair {
+            [left, right] => ContentHash::of(&[&[1], left.as_bytes(), right.as_bytes()]),
+            // The odd one goes up as it is.
+            [alone, ..] => *alone,
+            [] => ContentHash::of(&[]),
+        };
+        level = level.chunks(2).map(pair).collect();
+    }
+    level.first().copied().unwrap_or_else(|| ContentHash::of(&[]))
+}

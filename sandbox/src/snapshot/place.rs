@@ -1,0 +1,161 @@
+//! Changing one entry of what is tracked, in a directory that is held open.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{
+    AtFlags, CWD, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid, chmodat, chownat,
+    fstat, ftruncate, ioctl_ficlone, linkat, mkdirat, openat, renameat, symlinkat, unlinkat,
+    utimensat,
+};
+use rustix::io::Errno;
+
+use super::attributes;
+use super::hash::ContentHash;
+use super::roots::{Place, open_beneath};
+use super::store::Store;
+use super::tree::{Entry, Kind};
+
+/// How the files begin that a restore is writing.
+pub(super) const TEMPORARY: &str = ".nono-restore-";
+
+static COUNTER: AtomicU64 = AtomicU64::new(0);
+
+/// A name that nothing in the directory has.
+fn temporary() -> OsString {
+    let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+    format!("{TEMPORARY}{}-{number}", std::process::id()).into()
+}
+
+impl Place {
+    /// Puts a new file here with the content of `hash`, in one step.
+    pub(super) fn write(&self, store: &Store, hash: &ContentHash, entry: &Entry) -> io::Result<()> {
+        let name = temporary();
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let mut file = File::from(openat(&self.parent, &name, flags, Mode::RUSR | Mode::WUSR)?);
+        let written = copy(store, hash, &mut file)
+            .and_then(|()| self.beside(name.clone())?.dress(entry).map_err(Into::into))
+            .and_then(|()| Ok(renameat(&self.parent, &name, &self.parent, &self.name)?));
+        if written.is_err() {
+            self.discard(&name);
+        }
+        written
+    }
+
+    /// Writes into the file that is here, so that names of it which are not tracked stay its own.
+    pub(super) fn overwrite(
+        &self,
+        store: &Store,
+        hash: &ContentHash,
+        entry: &Entry,
+    ) -> io::Result<()> {
+        let mut file = File::from(open_beneath(&self.parent, &self.name, OFlags::WRONLY)?);
+        ftruncate(&file, 0)?;
+        copy(store, hash, &mut file)?;
+        Ok(self.dress(entry)?)
+    }
+
+    /// Makes what is here another name of the file at `leader`, in one step.
+    pub(super) fn link(&self, leader: &Self) -> rustix::io::Result<()> {
+        let name = temporary();
+        linkat(&leader.parent, &leader.name, &self.parent, &name, AtFlags::empty())?;
+        let moved = renameat(&self.parent, &name, &self.parent, &self.name);
+        // Moving a name onto another of the same file does nothing, and leaves it.
+        self.discard(&name);
+        moved
+    }
+
+    /// Puts a symbolic link here, in one step.
+    pub(super) fn symlink(&self, target: &OsString, entry: &Entry) -> rustix::io::Result<()> {
+        let name = temporary();
+        symlinkat(target, &self.parent, &name)?;
+        let moved = self
+            .beside(name.clone())
+            .and_then(|beside| beside.dress(entry))
+            .and_then(|()| renameat(&self.parent, &name, &self.parent, &self.name));
+        if moved.is_err() {
+            self.discard(&name);
+        }
+        moved
+    }
+
+    /// Makes a directory here that is its maker's alone until all is in it.
+    pub(super) fn make_directory(&self) -> rustix::io::Result<()> {
+        match mkdirat(&self.parent, &self.name, Mode::RWXU) {
+            Err(Errno::EXIST) if self.is_directory()? => Ok(()),
+            made => made,
+        }
+    }
+
+    /// Removes what is here. A directory that holds what is not tracked stays.
+    pub(super) fn remove(&self) -> rustix::io::Result<()> {
+        let is_directory = match self.is_directory() {
+            Err(Errno::NOENT) => return Ok(()),
+            is_directory => is_directory?,
+        };
+        let flags = if is_directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+        match unlinkat(&self.parent, &self.name, flags) {
+            Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
+            removed => removed,
+        }
+    }
+
+    /// Gives what is here the owner, attributes, mode and time of `entry`, as far as it tells.
+    pub(super) fn dress(&self, entry: &Entry) -> rustix::io::Result<()> {
+        let handle = open_beneath(&self.parent, &self.name, OFlags::PATH)?;
+        let stat = fstat(&handle)?;
+        if let Some((user, group)) = entry.owner
+            && (user, group) != (stat.st_uid, stat.st_gid)
+        {
+            let (user, group) = (Some(Uid::from_raw(user)), Some(Gid::from_raw(group)));
+            chownat(&self.parent, &self.name, user, group, AtFlags::SYMLINK_NOFOLLOW)?;
+        }
+        if !matches!(entry.kind, Kind::Symlink { .. }) {
+            if entry.owner.is_some() {
+                attributes::write(&handle, &entry.attributes)?;
+            }
+            // Changing the owner takes set-id bits away, so the mode comes after.
+            let mode = Mode::from_raw_mode(entry.permissions());
+            chmodat(CWD, attributes::reopened(&handle), mode, AtFlags::empty())?;
+        }
+        let nanos = entry.mtime.nanos.unwrap_or_default();
+        let times = Timestamps {
+            last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+            last_modification: Timespec { tv_sec: entry.mtime.seconds, tv_nsec: nanos.into() },
+        };
+        utimensat(&self.parent, &self.name, &times, AtFlags::SYMLINK_NOFOLLOW)
+    }
+
+    /// Lets the owner into the directory here; `dress` takes it back.
+    pub(super) fn let_in(&self) -> rustix::io::Result<()> {
+        let handle = open_beneath(&self.parent, &self.name, OFlags::PATH | OFlags::DIRECTORY)?;
+        let mode = Mode::from_raw_mode(fstat(&handle)?.st_mode & 0o7777) | Mode::RWXU;
+        chmodat(CWD, attributes::reopened(&handle), mode, AtFlags::empty())
+    }
+
+    fn is_directory(&self) -> rustix::io::Result<bool> {
+        Ok(rustix::fs::FileType::from_raw_mode(self.stat()?.st_mode)
+            == rustix::fs::FileType::Directory)
+    }
+
+    fn beside(&self, name: OsString) -> rustix::io::Result<Self> {
+        let parent = rustix::io::fcntl_dupfd_cloexec(&self.parent, 0)?;
+        Ok(Self { parent, name })
+    }
+
+    fn discard(&self, name: &OsString) {
+        // The next restore removes what cannot be removed now.
+        let _removed_later = unlinkat(&self.parent, name, AtFlags::empty());
+    }
+}
+
+/// Fills a new file: with the object's own blocks where the file system can share them.
+fn copy(store: &Store, hash: &ContentHash, file: &mut File) -> io::Result<()> {
+    let mut object = store.open(hash)?;
+    if store.can_clone() && ioctl_ficlone(&*file, &object).is_ok() {
+        return Ok(());
+    }
+    io::copy(&mut object, file).map(drop)
+}

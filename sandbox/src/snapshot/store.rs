@@ -1,0 +1,250 @@
+//! Contents, each under its hash.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use rustix::fs::ioctl_ficlone;
+use sha2::{Digest as _, Sha256};
+
+use super::error::SnapshotError;
+use super::hash::ContentHash;
+
+/// What is read at once; files up to this size are stored with one write.
+const CHUNK: usize = 128 * 1024;
+
+/// How the files begin that are being written.
+const TEMPORARY: &str = ".nono-object-";
+
+/// The `objects` directory of a session.
+#[derive(Debug)]
+pub(super) struct Store {
+    root: PathBuf,
+    /// Numbers the files that are being written.
+    counter: AtomicU64,
+    /// Whether files may share their blocks with their copies here, as far as is known.
+    can_clone: AtomicBool,
+}
+
+/// What a file was when it was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Content {
+    pub(super) hash: ContentHash,
+    pub(super) size: u64,
+}
+
+impl Store {
+    pub(super) fn new(root: PathBuf) -> Self {
+        Self { root, counter: AtomicU64::new(0), can_clone: AtomicBool::new(true) }
+    }
+
+    /// Removes what an interrupted call has left.
+    pub(super) fn sweep(&self) -> Result<(), SnapshotError> {
+        let fault = SnapshotError::io("read the directory", &self.root);
+        for entry in fs::read_dir(&self.root).map_err(fault)?.flatten() {
+            if entry.file_name().as_encoded_bytes().starts_with(TEMPORARY.as_bytes()) {
+                let path = entry.path();
+                fs::remove_file(&path).map_err(SnapshotError::io("remove", &path))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the content of `hash` stands, or would.
+    pub(super) fn path(&self, hash: &ContentHash) -> PathBuf {
+        let name = hash.to_string();
+        let (directory, file) = name.split_at(2);
+        self.root.join(directory).join(file)
+    }
+
+    /// Reads all of `file` and keeps what is not kept yet. What is stored is what was hashed,
+    /// also if the file changes meanwhile.
+    pub(super) fn keep(&self, file: &mut File, buffer: &mut Vec<u8>) -> io::Result<Content> {
+        buffer.resize(CHUNK, 0);
+        let length = fill(file, buffer)?;
+        let start = buffer.get(..length).unwrap_or_default();
+        if length < CHUNK {
+            let content = Content { hash: ContentHash::of(&[start]), size: length as u64 };
+            return self.keep_small(content, start).map(|()| content);
+        }
+        let temporary = self.create()?;
+        self.keep_large(file, buffer, temporary)
+    }
+
+    fn keep_small(&self, content: Content, bytes: &[u8]) -> io::Result<()> {
+        if self.has(content) {
+            return Ok(());
+        }
+        let mut temporary = self.create()?;
+        temporary.file.write_all(bytes)?;
+        self.place(temporary, content)
+    }
+
+    /// `buffer` is full of the beginning of `file`.
+    fn keep_large(
+        &self,
+        file: &mut File,
+        buffer: &mut [u8],
+        mut temporary: Temporary,
+    ) -> io::Result<Content> {
+        if self.clone_into(file, &temporary) {
+            // What was cloned cannot change any more, so it is what is hashed.
+            let content = digest(&mut File::open(&temporary.path)?, buffer)?;
+            return self.place(temporary, content).map(|()| content);
+        }
+        let (mut hasher, mut size, mut length) = (Sha256::new(), 0, buffer.len());
+        while length > 0 {
+            let part = buffer.get(..length).unwrap_or_default();
+            hasher.update(part);
+            temporary.file.write_all(part)?;
+            size += length as u64;
+            length = fill(file, buffer)?;
+        }
+        let content = Content { hash: ContentHash::finish(hasher), size };
+        self.place(temporary, content).map(|()| content)
+    }
+
+    /// Whether the new file shares its blocks with `file` now.
+    fn clone_into(&self, file: &File, temporary: &Temporary) -> bool {
+        if !self.can_clone() {
+            return false;
+        }
+        let is_cloned = ioctl_ficlone(&temporary.file, file).is_ok();
+        self.can_clone.store(is_cloned, Ordering::Relaxed);
+        is_cloned
+    }
+
+    fn has(&self, content: Content) -> bool {
+        fs::symlink_metadata(self.path(&content.hash))
+            .is_ok_and(|found| found.is_file() && found.len() == content.size)
+    }
+
+    fn create(&self) -> io::Result<Temporary> {
+        let number = self.counter.fetch_add(1, Ordering::Relaxed);
+        let path = self.root.join(format!("{TEMPORARY}{}-{number}", std::process::id()));
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        Ok(Temporary { file, path, is_placed: false })
+    }
+
+    fn place(&self, mut temporary: Temporary, content: Content) -> io::Result<()> {
+        let path = self.path(&content.hash);
+        let moved = match fs::rename(&temporary.path, &path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let directory = path.parent().unwrap_or(&self.root);
+                fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+                fs::rename(&temporary.path, &path)
+            }
+            moved => moved,
+        };
+        temporary.is_placed = moved.is_ok();
+        moved
+    }
+
+    /// What is wrong with a stored content, if anything is. Reads all of it.
+    pub(super) fn fault(&self, wanted: Content, buffer: &mut Vec<u8>) -> Option<String> {
+        buffer.resize(CHUNK, 0);
+        let read = open_plain(&self.path(&wanted.hash))
+            .and_then(|mut file| digest(&mut file, buffer));
+        match read {
+            Ok(found) if found == wanted => None,
+            Ok(_) => Some("its content is not what its name says".to_owned()),
+            Err(error) => Some(error.to_string()),
+        }
+    }
+
+    /// Whether files may share their blocks with their copies here, as far as is known.
+    pub(super) fn can_clone(&self) -> bool {
+        self.can_clone.load(Ordering::Relaxed)
+    }
+
+    /// Opens a stored content.
+    pub(super) fn open(&self, hash: &ContentHash) -> io::Result<File> {
+        open_plain(&self.path(hash))
+    }
+
+    /// A small content, whole.
+    pub(super) fn read(&self, wanted: Content) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.open(&wanted.hash)?.read_to_end(&mut bytes)?;
+        match ContentHash::of(&[&bytes]) == wanted.hash {
+            true => Ok(bytes),
+            false => Err(io::Error::new(io::ErrorKind::InvalidData, "the object is damaged")),
+        }
+    }
+}
+
+/// A file that is being written. It goes if it is not placed.
+#[derive(Debug)]
+struct Temporary {
+    file: File,
+    path: PathBuf,
+    is_placed: bool,
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if !self.is_placed {
+            // The next call sweeps up what cannot be removed now.
+            let _swept_later = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// What a whole file holds.
+pub(super) fn digest(file: &mut File, buffer: &mut [u8]) -> io::Result<Content> {
+    let (mut hasher, mut size) = (Sha256::new(), 0);
+    loop {
+        let length = fill(file, buffer)?;
+        hasher.update(buffer.get(..length).unwrap_or_default());
+        size += length as u64;
+        if length < buffer.len() {
+            return Ok(Content { hash: ContentHash::finish(hasher), size });
+        }
+    }
+}
+
+/// What a whole file holds, in a buffer of the usual size.
+pub(super) fn digest_in(file: &mut File, buffer: &mut Vec<u8>) -> io::Result<Content> {
+    buffer.resize(CHUNK, 0);
+    digest(file, buffer)
+}
+
+/// Reads until the buffer is full or the file ends.
+fn fill(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut length = 0;
+    while let Some(room) = buffer.get_mut(length..).filter(|room| !room.is_empty()) {
+        match file.read(room) {
+            Ok(0) => break,
+            Ok(read) => length += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(length)
+}
+
+/// Opens a file that is no link.
+fn open_plain(path: &Path) -> io::Result<File> {
+    let nofollow = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+    OpenOptions::new().read(true).custom_flags(nofollow).open(path)
+}
+
+/// Writes a file beside its place and moves it there, so that it is there whole or not at all.
+pub(super) fn write_whole(
+    path: &Path,
+    mode: u32,
+    write: impl FnOnce(&mut io::BufWriter<&File>) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut name = OsString::from(path);
+    name.push(".new");
+    let beside = PathBuf::from(name);
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&beside)?;
+    let mut buffered = io::BufWriter::with_capacity(CHUNK, &file);
+    write(&mut buffered)?;
+    buffered.flush()?;
+    drop(buffered);
+    fs::rename(&beside, path)
+}

@@ -1,0 +1,120 @@
+//! What stands in a directory tree, entry by entry, in memory.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+
+use rustix::fs::Stat;
+
+use super::hash::ContentHash;
+use super::key::Key;
+
+/// All that is tracked, each directory before what is beneath it.
+pub(super) type Tree = BTreeMap<Key, Entry>;
+
+/// Extended attributes by name.
+pub(super) type Attributes = BTreeMap<OsString, Vec<u8>>;
+
+/// A file, directory or symbolic link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) kind: Kind,
+    /// `st_mode`, with the type of the file.
+    pub(super) mode: u32,
+    pub(super) mtime: Mtime,
+    /// User and group; `None` if the snapshot does not say.
+    pub(super) owner: Option<(u32, u32)>,
+    pub(super) attributes: Attributes,
+    /// Where it stood when it was looked at; `None` if that is not known.
+    pub(super) identity: Option<Identity>,
+}
+
+/// What an entry is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Directory,
+    /// Its target is `None` in a snapshot that does not tell.
+    Symlink {
+        target: Option<OsString>,
+    },
+    File {
+        hash: ContentHash,
+        size: u64,
+        /// Files of one number are one file with several names.
+        group: Option<u32>,
+    },
+}
+
+/// When a content was last changed. Nanoseconds are `None` in a snapshot that has only seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mtime {
+    pub(super) seconds: i64,
+    pub(super) nanos: Option<u32>,
+}
+
+impl Mtime {
+    /// Whether both are the same as far as both are known.
+    pub(super) fn agrees(self, other: Self) -> bool {
+        let nanos = self.nanos.zip(other.nanos);
+        self.seconds == other.seconds && nanos.is_none_or(|(a, b)| a == b)
+    }
+}
+
+/// What tells without reading whether a file is the one that was read before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    pub(super) device: u64,
+    pub(super) inode: u64,
+    /// `st_ctime`: changes with whatever changes in the file, and nobody can set it.
+    pub(super) changed: (i64, u32),
+    /// How many names it has, in what is tracked or out of it.
+    pub(super) links: u64,
+    /// Whether it had rested long enough, when it was read, for a later change to show.
+    pub(super) is_settled: bool,
+}
+
+impl Identity {
+    /// Whether nothing can have changed between the two looks.
+    pub(super) fn proves_equal(&self, now: &Self) -> bool {
+        self.is_settled
+            && (self.device, self.inode, self.changed) == (now.device, now.inode, now.changed)
+    }
+
+    pub(super) fn place(&self) -> (u64, u64) {
+        (self.device, self.inode)
+    }
+}
+
+impl Entry {
+    /// An entry as `stat` shows it; `settled_before` is in seconds since the epoch.
+    pub(super) fn from_stat(
+        stat: &Stat,
+        kind: Kind,
+        attributes: Attributes,
+        settled_before: i64,
+    ) -> Self {
+        let nanos = |nanos: u64| u32::try_from(nanos).unwrap_or_default();
+        Self {
+            kind,
+            mode: stat.st_mode,
+            mtime: Mtime { seconds: stat.st_mtime, nanos: Some(nanos(stat.st_mtime_nsec)) },
+            owner: Some((stat.st_uid, stat.st_gid)),
+            attributes,
+            identity: Some(Identity {
+                device: stat.st_dev,
+                inode: stat.st_ino,
+                changed: (stat.st_ctime, nanos(stat.st_ctime_nsec)),
+                links: u64::from(stat.st_nlink as u32),
+                is_settled: stat.st_ctime < settled_before,
+            }),
+        }
+    }
+
+    /// The permission bits, with set-id and sticky.
+    pub(super) fn permissions(&self) -> u32 {
+        self.mode & 0o7777
+    }
+
+    pub(super) fn is_directory(&self) -> bool {
+        matches!(self.kind, Kind::Directory)
+    }
+}

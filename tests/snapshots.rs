@@ -1,0 +1,76 @@
+//! Snapshots of directories: what was there comes back, whole, and nothing else is touched.
+
+#![expect(clippy::unwrap_used, reason = "test helpers fail their test")]
+
+#[path = "snapshots/damage.rs"]
+mod damage;
+#[path = "snapshots/exclusion.rs"]
+mod exclusion;
+#[path = "snapshots/property.rs"]
+mod property;
+#[path = "snapshots/restore.rs"]
+mod restore;
+#[path = "snapshots/tree.rs"]
+mod tree;
+
+use std::path::{Path, PathBuf};
+
+use nono_sandbox::snapshot::{Change, ExclusionConfig, Limits, Progress, SnapshotManager};
+use tempfile::{TempDir, tempdir};
+
+/// A directory that is tracked, and a session beside it.
+struct Session {
+    directory: TempDir,
+    manager: SnapshotManager,
+}
+
+fn keep_going(_: Progress) -> bool {
+    true
+}
+
+impl Session {
+    fn new(fill: impl FnOnce(&Path)) -> Self {
+        Self::with(ExclusionConfig::default(), fill)
+    }
+
+    fn with(exclusion: ExclusionConfig, fill: impl FnOnce(&Path)) -> Self {
+        let directory = tempdir().unwrap();
+        let tracked = directory.path().join("tracked");
+        std::fs::create_dir(&tracked).unwrap();
+        fill(&tracked);
+        let session = directory.path().join("session");
+        let manager =
+            SnapshotManager::new(&session, &[tracked], exclusion, Limits::default()).unwrap();
+        Self { directory, manager }
+    }
+
+    /// The tracked directory, or what is beneath it.
+    fn path(&self, relative: &str) -> PathBuf {
+        self.directory.path().join("tracked").join(relative)
+    }
+
+    fn session(&self, relative: &str) -> PathBuf {
+        self.directory.path().join("session").join(relative)
+    }
+
+    fn baseline(&self) {
+        self.manager.create_baseline(&keep_going).unwrap();
+    }
+
+    fn restore(&self) -> Vec<(String, &'static str)> {
+        self.named(self.manager.restore_to(0, &keep_going).unwrap())
+    }
+
+    fn incremental(&self) -> Vec<(String, &'static str)> {
+        self.named(self.manager.create_incremental(&keep_going).unwrap().1)
+    }
+
+    /// Changes by their paths beneath the tracked directory.
+    fn named(&self, changes: Vec<Change>) -> Vec<(String, &'static str)> {
+        let base = self.path("");
+        let name = |change: &Change| {
+            change.path.strip_prefix(&base).unwrap().to_string_lossy().into_owned()
+        };
+        changes.iter().map(|change| (name(change), change.change_type.as_str())).collect()
+    }
+}

@@ -1,0 +1,111 @@
+//! Sessions that were damaged or forged: said so, before anything is changed.
+
+use std::fs;
+use std::path::PathBuf;
+
+use nono_sandbox::snapshot::SnapshotError;
+
+use crate::tree::describe;
+use crate::{Session, keep_going};
+
+/// Two files and their baseline; both are changed after it.
+fn changed() -> Session {
+    let session = Session::new(|root| {
+        fs::write(root.join("a"), "first").unwrap();
+        fs::write(root.join("b"), "second").unwrap();
+    });
+    session.baseline();
+    fs::write(session.path("a"), "changed").unwrap();
+    fs::write(session.path("b"), "changed").unwrap();
+    session
+}
+
+/// The object that holds `content`.
+fn object(session: &Session, content: &str) -> PathBuf {
+    let directories = fs::read_dir(session.session("objects")).unwrap();
+    let files = directories.flat_map(|entry| fs::read_dir(entry.unwrap().path()).unwrap());
+    let mut paths = files.map(|entry| entry.unwrap().path());
+    paths.find(|path| fs::read_to_string(path).unwrap() == content).unwrap()
+}
+
+fn nothing_is_restored(session: &Session) {
+    let before = describe(&session.path(""));
+    let error = session.manager.restore_to(0, &keep_going).unwrap_err();
+    assert!(matches!(error, SnapshotError::Objects { count: 1, .. }), "{error}");
+    assert_eq!(describe(&session.path("")), before);
+}
+
+#[test]
+fn a_damaged_object_keeps_everything_as_it_is() {
+    let session = changed();
+    fs::write(object(&session, "second"), "forged").unwrap();
+    nothing_is_restored(&session);
+}
+
+#[test]
+fn a_missing_object_keeps_everything_as_it_is() {
+    let session = changed();
+    fs::remove_file(object(&session, "first")).unwrap();
+    nothing_is_restored(&session);
+}
+
+#[test]
+fn an_object_that_is_a_link_is_not_followed() {
+    let session = changed();
+    let path = object(&session, "first");
+    let elsewhere = session.directory.path().join("elsewhere");
+    fs::rename(&path, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
+    nothing_is_restored(&session);
+}
+
+#[test]
+fn a_changed_manifest_is_refused() {
+    let forgeries = [
+        ("\"mtime\": 1", "\"mtime\": 2", "digest"),
+        ("\"permissions\": 33", "\"permissions\": 34", "digest"),
+        ("\"tree\": {", "\"other\": {", "Merkle root"),
+    ];
+    for (from, to, part) in forgeries {
+        let session = changed();
+        let path = session.session("snapshots/000.json");
+        let mut text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{from}");
+        if part == "Merkle root" {
+            // A reader that does not know our fields has the root alone.
+            let hash = text.split("\"hash\": \"").nth(1).unwrap()[..64].to_owned();
+            text = text.replacen(&hash, &"0".repeat(64), 1);
+        }
+        fs::write(&path, text.replacen(from, to, 1)).unwrap();
+        let error = session.manager.restore_to(0, &keep_going).unwrap_err();
+        let is_named = matches!(&error, SnapshotError::ManifestChanged { what, .. } if *what == part);
+        assert!(is_named, "{from}: {error}");
+    }
+}
+
+#[test]
+fn a_manifest_that_reaches_out_is_refused() {
+    for name in ["/etc/passwd", "TRACKED/../outside", "relative"] {
+        let session = changed();
+        let path = session.session("snapshots/000.json");
+        let tracked = session.directory.path().join("tracked").display().to_string();
+        let name = name.replace("TRACKED", &tracked);
+        let manifest = format!(
+            r#"{{"number": 0, "timestamp": "1", "parent": null, "files": {{}},
+                "symlinks": ["{name}"], "merkle_root":
+                "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}}"#
+        );
+        fs::write(&path, manifest).unwrap();
+        let error = session.manager.restore_to(0, &keep_going).unwrap_err();
+        assert!(matches!(error, SnapshotError::Outside { .. }), "{error}");
+    }
+}
+
+#[test]
+fn what_an_interrupted_restore_left_goes_with_the_next() {
+    let session = changed();
+    fs::write(session.path(".nono-restore-1-0"), "half").unwrap();
+    assert!(session.incremental().iter().all(|(name, _)| !name.starts_with('.')));
+    session.restore();
+    assert!(!session.path(".nono-restore-1-0").exists());
+}

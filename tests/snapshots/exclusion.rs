@@ -1,0 +1,110 @@
+//! What is left out of snapshots, and stays left alone.
+
+use std::fs;
+
+use nono_sandbox::snapshot::{ExclusionConfig, SnapshotError, SnapshotManager};
+
+use crate::{Session, keep_going};
+
+fn files(session: &Session) -> Vec<String> {
+    let manifest = session.manager.create_baseline(&keep_going).unwrap();
+    let base = session.path("");
+    let name = |path: &std::path::Path| path.strip_prefix(&base).unwrap().to_owned();
+    manifest.files().map(|(path, _)| name(path).to_string_lossy().into_owned()).collect()
+}
+
+fn fill(root: &std::path::Path, names: &[(&str, &str)]) {
+    for (name, content) in names {
+        fs::create_dir_all(root.join(name).parent().unwrap()).unwrap();
+        fs::write(root.join(name), content).unwrap();
+    }
+}
+
+#[test]
+fn gitignore_counts_at_every_level_and_the_inner_one_decides() {
+    let session = Session::new(|root| {
+        fill(root, &[
+            (".gitignore", "*.log\n/target\n"),
+            ("a.log", ""),
+            ("target/x", ""),
+            ("deep/target/x", ""),
+            ("deep/.gitignore", "!keep.log\ncache/\n"),
+            ("deep/keep.log", ""),
+            ("deep/b.log", ""),
+            ("deep/cache/x", ""),
+        ]);
+    });
+    assert_eq!(files(&session), [
+        ".gitignore",
+        "deep/.gitignore",
+        "deep/keep.log",
+        "deep/target/x"
+    ]);
+}
+
+#[test]
+fn patterns_globs_and_what_is_included_whatever_they_say() {
+    let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
+    let exclusion = ExclusionConfig {
+        use_gitignore: false,
+        exclude_patterns: words(&["node_modules", "build/out"]),
+        exclude_globs: words(&["*.tmp"]),
+        force_include: words(&["node_modules/mine"]),
+    };
+    let session = Session::with(exclusion, |root| {
+        fill(root, &[
+            ("x.tmp", ""),
+            ("node_modules/a/b", ""),
+            ("node_modules/mine/b", ""),
+            ("my_node_modules", ""),
+            ("build/out/x", ""),
+            ("build/in/x", ""),
+        ]);
+    });
+    assert_eq!(files(&session), ["build/in/x", "my_node_modules", "node_modules/mine/b"]);
+}
+
+#[test]
+fn what_was_ignored_stays_though_the_rules_change() {
+    let session = Session::new(|root| {
+        fill(root, &[(".gitignore", "*.log\n"), ("mine.log", "old"), ("file", "x")]);
+    });
+    session.baseline();
+    fs::write(session.path(".gitignore"), "nothing\n").unwrap();
+    fs::write(session.path("mine.log"), "new").unwrap();
+    session.restore();
+    assert_eq!(fs::read_to_string(session.path("mine.log")).unwrap(), "new");
+}
+
+#[test]
+fn ignoring_a_new_file_does_not_keep_it() {
+    let session = Session::new(|root| fill(root, &[("file", "x")]));
+    session.baseline();
+    fs::write(session.path(".gitignore"), "*\n").unwrap();
+    fs::write(session.path("planted"), "x").unwrap();
+    session.restore();
+    assert!(!session.path("planted").exists());
+    assert!(!session.path(".gitignore").exists());
+}
+
+#[test]
+fn a_directory_stays_for_what_is_ignored_in_it() {
+    let session = Session::new(|root| fill(root, &[(".gitignore", "*.log\n")]));
+    session.baseline();
+    fill(&session.path(""), &[("new/a.log", ""), ("new/b", "")]);
+    session.restore();
+    assert!(session.path("new/a.log").exists());
+    assert!(!session.path("new/b").exists());
+}
+
+#[test]
+fn a_glob_that_cannot_be_parsed_is_an_error_at_the_beginning() {
+    let exclusion = ExclusionConfig {
+        exclude_globs: vec!["[".to_owned()],
+        ..ExclusionConfig::default()
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let limits = nono_sandbox::snapshot::Limits::default();
+    let error = SnapshotManager::new(directory.path(), &[], exclusion, limits).unwrap_err();
+    assert!(matches!(error, SnapshotError::Glob { pattern, .. } if pattern == "["));
+}
