@@ -35,6 +35,7 @@ mod record;
 mod recorder;
 pub mod redact;
 mod segment;
+mod session;
 mod trace;
 mod words;
 mod writer;
@@ -46,6 +47,10 @@ pub use log::{Bounds, Overflow, Permit, Sender};
 pub use metrics::{Metrics, Now};
 pub use record::{Record, RecordId, Session};
 pub use recorder::Recorder;
+pub use session::{
+    AuditAttestation, AuditIntegrity, EventDecision, EventMode, ExecutableIdentity, NetworkEvent,
+    SessionMetadata, timestamp,
+};
 pub use trace::SpanContext;
 pub use words::{
     AuthMechanism, AuthOutcome, Decision, DenialCategory, InjectionMode, Mode, Outcome, Phase,

@@ -12,6 +12,7 @@ use nono_credentials::{Fault, ParseError};
 use nono_proxy::StartError;
 use nono_sandbox::Step;
 use nono_sandbox::policy::PolicyError;
+use nono_sandbox::snapshot::SnapshotError;
 use pyo3::call::PyCallArgs;
 use pyo3::prelude::*;
 use pyo3::types::IntoPyDict as _;
@@ -124,6 +125,27 @@ pub(crate) fn sandbox_error(error: nono_sandbox::Error) -> PyErr {
         Error::Unsupported { .. } => Kind::new("SandboxError", UNSUPPORTED).raise(text),
         Error::ProgramNotFound { .. } => Kind::new("SandboxError", "program_not_found").raise(text),
         _ => SANDBOX.raise(text),
+    }
+}
+
+/// A snapshot that could not be made, read or restored.
+#[expect(clippy::needless_pass_by_value, reason = "the shape of `map_err`")]
+pub(crate) fn snapshot_error(error: SnapshotError) -> PyErr {
+    let text = with_sources(&error);
+    let session = |code| Kind::new("SnapshotError", code);
+    match &error {
+        SnapshotError::Glob { .. } | SnapshotError::Root { .. } => CONFIGURATION.raise(text),
+        SnapshotError::Budget { .. } => session("rollback_budget_exceeded")
+            .with_remedy("adjust_rollback_budget")
+            .raise(format!("Snapshot error: {text}")),
+        SnapshotError::NoBaseline => session("no_snapshot").raise(text),
+        SnapshotError::SessionNotFound { .. } => session("session_not_found").raise(text),
+        SnapshotError::NoSuchSnapshot { .. } => session("no_snapshot").raise(text),
+        SnapshotError::Objects { .. } => session("object_damaged").raise(text),
+        SnapshotError::ManifestFormat { .. }
+        | SnapshotError::ManifestChanged { .. }
+        | SnapshotError::Outside { .. } => session("manifest_damaged").raise(text),
+        _ => session("snapshot_failed").raise(format!("Snapshot error: {text}")),
     }
 }
 

@@ -27,6 +27,8 @@ mod proxy;
 mod query;
 mod result;
 mod route;
+mod session;
+mod snapshot;
 mod source;
 mod state;
 mod stdio;
@@ -77,6 +79,13 @@ mod _nono_py {
     use crate::result::PyExecResult;
     #[pymodule_export]
     use crate::route::PyRouteConfig;
+    #[pymodule_export]
+    use crate::session::PySessionMetadata;
+    #[pymodule_export]
+    use crate::snapshot::{
+        PyChange, PyContentHash, PyExclusionConfig, PyFileState, PySnapshotManager,
+        PySnapshotManifest,
+    };
     #[pymodule_export]
     use crate::source::PyCapabilitySource;
     #[pymodule_export]

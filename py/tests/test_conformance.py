@@ -17,13 +17,6 @@ HERE = Path(__file__).parent / "conformance"
 
 #: Public names that are not there yet, with what they belong to.
 LATER = {
-    "Change": "snapshots",
-    "ContentHash": "snapshots",
-    "ExclusionConfig": "snapshots",
-    "FileState": "snapshots",
-    "SnapshotManager": "snapshots",
-    "SnapshotManifest": "snapshots",
-    "SessionMetadata": "session records",
     "audit": "signed audit",
     "limited": "limited runs",
 }

@@ -41,6 +41,7 @@ mod restore;
 mod roots;
 mod store;
 mod tree;
+mod visit;
 mod walk;
 
 pub use diff::{Change, ChangeType};

@@ -78,7 +78,8 @@ fn a_changed_manifest_is_refused() {
         }
         fs::write(&path, text.replacen(from, to, 1)).unwrap();
         let error = session.manager.restore_to(0, &keep_going).unwrap_err();
-        let is_named = matches!(&error, SnapshotError::ManifestChanged { what, .. } if *what == part);
+        let is_named =
+            matches!(&error, SnapshotError::ManifestChanged { what, .. } if *what == part);
         assert!(is_named, "{from}: {error}");
     }
 }

@@ -23,23 +23,24 @@ fn fill(root: &std::path::Path, names: &[(&str, &str)]) {
 #[test]
 fn gitignore_counts_at_every_level_and_the_inner_one_decides() {
     let session = Session::new(|root| {
-        fill(root, &[
-            (".gitignore", "*.log\n/target\n"),
-            ("a.log", ""),
-            ("target/x", ""),
-            ("deep/target/x", ""),
-            ("deep/.gitignore", "!keep.log\ncache/\n"),
-            ("deep/keep.log", ""),
-            ("deep/b.log", ""),
-            ("deep/cache/x", ""),
-        ]);
+        fill(
+            root,
+            &[
+                (".gitignore", "*.log\n/target\n"),
+                ("a.log", ""),
+                ("target/x", ""),
+                ("deep/target/x", ""),
+                ("deep/.gitignore", "!keep.log\ncache/\n"),
+                ("deep/keep.log", ""),
+                ("deep/b.log", ""),
+                ("deep/cache/x", ""),
+            ],
+        );
     });
-    assert_eq!(files(&session), [
-        ".gitignore",
-        "deep/.gitignore",
-        "deep/keep.log",
-        "deep/target/x"
-    ]);
+    assert_eq!(
+        files(&session),
+        [".gitignore", "deep/.gitignore", "deep/keep.log", "deep/target/x"]
+    );
 }
 
 #[test]
@@ -52,14 +53,17 @@ fn patterns_globs_and_what_is_included_whatever_they_say() {
         force_include: words(&["node_modules/mine"]),
     };
     let session = Session::with(exclusion, |root| {
-        fill(root, &[
-            ("x.tmp", ""),
-            ("node_modules/a/b", ""),
-            ("node_modules/mine/b", ""),
-            ("my_node_modules", ""),
-            ("build/out/x", ""),
-            ("build/in/x", ""),
-        ]);
+        fill(
+            root,
+            &[
+                ("x.tmp", ""),
+                ("node_modules/a/b", ""),
+                ("node_modules/mine/b", ""),
+                ("my_node_modules", ""),
+                ("build/out/x", ""),
+                ("build/in/x", ""),
+            ],
+        );
     });
     assert_eq!(files(&session), ["build/in/x", "my_node_modules", "node_modules/mine/b"]);
 }
@@ -99,10 +103,8 @@ fn a_directory_stays_for_what_is_ignored_in_it() {
 
 #[test]
 fn a_glob_that_cannot_be_parsed_is_an_error_at_the_beginning() {
-    let exclusion = ExclusionConfig {
-        exclude_globs: vec!["[".to_owned()],
-        ..ExclusionConfig::default()
-    };
+    let exclusion =
+        ExclusionConfig { exclude_globs: vec!["[".to_owned()], ..ExclusionConfig::default() };
     let directory = tempfile::tempdir().unwrap();
     let limits = nono_sandbox::snapshot::Limits::default();
     let error = SnapshotManager::new(directory.path(), &[], exclusion, limits).unwrap_err();

@@ -24,10 +24,10 @@ fn what_is_only_another_mode_or_time_is_restored() {
     let before = describe(&session.path(""));
     fs::set_permissions(session.path("bin/run"), Permissions::from_mode(0o600)).unwrap();
     fs::set_permissions(session.path("bin"), Permissions::from_mode(0o711)).unwrap();
-    assert_eq!(session.incremental(), [
-        ("bin".to_owned(), "permissions_changed"),
-        ("bin/run".to_owned(), "permissions_changed"),
-    ]);
+    assert_eq!(
+        session.incremental(),
+        [("bin".to_owned(), "permissions_changed"), ("bin/run".to_owned(), "permissions_changed"),]
+    );
     session.restore();
     assert_eq!(describe(&session.path("")), before);
 }
@@ -222,7 +222,8 @@ fn a_callback_sees_the_phases_and_can_stop_them() {
 
 #[test]
 fn a_large_file_comes_back_whole() {
-    let content: Vec<u8> = (0..1_000_003_u32).map(|n| n.to_le_bytes()[0] ^ (n >> 9) as u8).collect();
+    let content: Vec<u8> =
+        (0..1_000_003_u32).map(|n| n.to_le_bytes()[0] ^ (n >> 9) as u8).collect();
     let session = Session::new(|root| fs::write(root.join("large"), &content).unwrap());
     session.baseline();
     fs::write(session.path("large"), "small").unwrap();
@@ -236,8 +237,7 @@ fn paths_are_named_as_the_tracked_path_was_given() {
     let given = PathBuf::from(format!("{}/./", session.path("").display()));
     let directory = session.directory.path().join("other");
     let exclusion = ExclusionConfig::default();
-    let manager =
-        SnapshotManager::new(&directory, &[given], exclusion, Limits::default()).unwrap();
+    let manager = SnapshotManager::new(&directory, &[given], exclusion, Limits::default()).unwrap();
     let manifest = manager.create_baseline(&keep_going).unwrap();
     let names: Vec<_> = manifest.files().map(|(path, _)| path.to_owned()).collect();
     assert_eq!(names, [session.path("file")]);

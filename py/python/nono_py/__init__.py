@@ -19,6 +19,7 @@ from nono_py._errors import (
     PolicyError,
     ProxyError,
     SandboxError,
+    SnapshotError,
     UnsupportedError,
 )
 from nono_py._nono_py import (
@@ -26,11 +27,15 @@ from nono_py._nono_py import (
     AuditEvents,
     CapabilitySet,
     CapabilitySource,
+    Change,
     Check,
+    ContentHash,
     DetectedAbi,
     Enforcement,
+    ExclusionConfig,
     ExecResult,
     ExternalProxyConfig,
+    FileState,
     FsCapability,
     OAuth2Config,
     Policy,
@@ -40,6 +45,9 @@ from nono_py._nono_py import (
     ResolvedPolicy,
     RouteConfig,
     SandboxState,
+    SessionMetadata,
+    SnapshotManager,
+    SnapshotManifest,
     SupportInfo,
     VaultConfig,
     Verification,
@@ -74,6 +82,7 @@ if TYPE_CHECKING:
     from nono_py._audit import AuditLogger
     from nono_py._learn import Learned, learn
     from nono_py._policy import Explanation, RunResult, explain, run
+    from nono_py._snapshot import rollback_on_error
 
 __all__ = [
     "AccessMode",
@@ -82,15 +91,19 @@ __all__ = [
     "AuditLogger",
     "CapabilitySet",
     "CapabilitySource",
+    "Change",
     "Check",
     "ConfigurationError",
+    "ContentHash",
     "CredentialError",
     "CredentialNotFoundError",
     "DetectedAbi",
     "Enforcement",
+    "ExclusionConfig",
     "ExecResult",
     "Explanation",
     "ExternalProxyConfig",
+    "FileState",
     "FsCapability",
     "InjectMode",
     "Learned",
@@ -112,6 +125,10 @@ __all__ = [
     "RunResult",
     "SandboxError",
     "SandboxState",
+    "SessionMetadata",
+    "SnapshotError",
+    "SnapshotManager",
+    "SnapshotManifest",
     "SupportInfo",
     "UnsupportedError",
     "VaultConfig",
@@ -135,6 +152,7 @@ __all__ = [
     "load_policy",
     "merge_diagnostic_report_json",
     "policy_schema_json",
+    "rollback_on_error",
     "run",
     "sandboxed_exec",
     "sandboxed_exec_async",
@@ -154,6 +172,7 @@ _LATE = {
     "explain": "nono_py._policy",
     "learn": "nono_py._learn",
     "run": "nono_py._policy",
+    "rollback_on_error": "nono_py._snapshot",
     "sandboxed_exec_async": "nono_py._aio",
     "sandboxed_spawn": "nono_py._aio",
 }

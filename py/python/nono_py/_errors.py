@@ -46,6 +46,10 @@ class SandboxError(NonoError, RuntimeError):
     """A sandbox that could not be entered or run in, or would not hold."""
 
 
+class SnapshotError(NonoError, RuntimeError):
+    """A snapshot that could not be made, read or restored."""
+
+
 class ProxyError(NonoError, RuntimeError):
     """A proxy that could not start."""
 

@@ -16,11 +16,15 @@ __all__ = [
     "AuditEvents",
     "CapabilitySet",
     "CapabilitySource",
+    "Change",
     "Check",
+    "ContentHash",
     "DetectedAbi",
     "Enforcement",
+    "ExclusionConfig",
     "ExecResult",
     "ExternalProxyConfig",
+    "FileState",
     "FsCapability",
     "OAuth2Config",
     "Policy",
@@ -30,6 +34,9 @@ __all__ = [
     "ResolvedPolicy",
     "RouteConfig",
     "SandboxState",
+    "SessionMetadata",
+    "SnapshotManager",
+    "SnapshotManifest",
     "SupportInfo",
     "VaultConfig",
     "Verification",
@@ -343,6 +350,252 @@ class SandboxState:
     def net_blocked(self) -> bool: ...
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
+    def __reduce__(self) -> tuple[object, tuple[str]]: ...
+
+@final
+class ContentHash:
+    """The SHA-256 of a content, or a root over several."""
+
+    def hex(self) -> str:
+        """Return the 64 hexadecimal digits."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class FileState:
+    """A file in a snapshot.
+
+    `size` is in bytes, `mtime` in seconds since the epoch, `permissions` are `st_mode`.
+    """
+
+    @property
+    def hash(self) -> ContentHash: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def mtime(self) -> int: ...
+    @property
+    def permissions(self) -> int: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class SnapshotManifest:
+    """What was there when a snapshot was made."""
+
+    @property
+    def number(self) -> int:
+        """Its number in the session, from 0."""
+
+    @property
+    def timestamp(self) -> str:
+        """When it was made: seconds since the epoch, in decimal digits."""
+
+    @property
+    def parent(self) -> int | None:
+        """The number of the snapshot before; `None` for a baseline."""
+
+    @property
+    def merkle_root(self) -> ContentHash:
+        """The Merkle root over paths and contents of all files."""
+
+    @property
+    def files(self) -> dict[str, FileState]:
+        """The state of each file, by its path. Made anew each time it is asked for."""
+
+    @property
+    def skipped(self) -> list[tuple[str, _SkipReason]]:
+        """What is not in it, or not for certain as it was: paths, and why."""
+
+_SkipReason: TypeAlias = Literal[
+    "missing", "unreadable", "special", "vanished", "changed_while_read", "too_deep"
+]
+
+@final
+class Change:
+    """One path that is not the same in two snapshots, or in a snapshot and now."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def change_type(self) -> Literal["created", "modified", "deleted", "permissions_changed"]: ...
+    @property
+    def size_delta(self) -> int | None:
+        """By how many bytes its content grew; `None` in what a restore tells."""
+
+    @property
+    def old_hash(self) -> ContentHash | None:
+        """Its content before, if it was a file."""
+
+    @property
+    def new_hash(self) -> ContentHash | None:
+        """Its content after, if it is a file."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+    __hash__: None  # type: ignore[assignment]
+
+@final
+class ExclusionConfig:
+    """What snapshots leave out.
+
+    A pattern without `/` is the name of a file or directory beneath a tracked path, one with `/` a
+    part of the whole path. Globs are for the names of files. What `force_include` names, by
+    patterns as above, is tracked whatever else says not to. `.gitignore` files count at every
+    level of a tracked directory, unless `use_gitignore` is false.
+    """
+
+    def __new__(
+        cls,
+        use_gitignore: bool = True,
+        exclude_patterns: Sequence[str] = ...,
+        exclude_globs: Sequence[str] = ...,
+        force_include: Sequence[str] = ...,
+    ) -> ExclusionConfig: ...
+    @property
+    def use_gitignore(self) -> bool: ...
+    @property
+    def exclude_patterns(self) -> list[str]: ...
+    @property
+    def exclude_globs(self) -> list[str]: ...
+    @property
+    def force_include(self) -> list[str]: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    __hash__: None  # type: ignore[assignment]
+    def __reduce__(self) -> tuple[object, tuple[type[object], dict[str, object]]]: ...
+
+_Progress: TypeAlias = Callable[[Literal["scan", "check", "restore"], int, int | None], object]
+
+@final
+class SnapshotManager:
+    """Makes snapshots of directories and files, and restores them whole.
+
+    They are kept in `session_dir`, which is made if it is not there. Several managers may use one
+    session: they wait for each other. `max_entries` and `max_bytes` bound what is tracked; 0 is no
+    bound.
+
+    What makes or restores takes a `progress`, which is called now and then with what is being
+    done, how many entries are done, and of how many, if that is known. What it raises ends the
+    call; a restore that had begun is completed by calling it again.
+
+    Raises `SnapshotError`; its `diagnostic_code` is `rollback_budget_exceeded`, `no_snapshot`,
+    `session_not_found`, `object_damaged`, `manifest_damaged` or `snapshot_failed`.
+    """
+
+    def __new__(
+        cls,
+        session_dir: _OsText,
+        tracked_paths: Sequence[_OsText],
+        exclusion: ExclusionConfig | None = None,
+        max_entries: int = 300_000,
+        max_bytes: int = 2_147_483_648,
+    ) -> SnapshotManager: ...
+    def create_baseline(self, *, progress: _Progress | None = None) -> SnapshotManifest:
+        """Make a snapshot that stands for itself.
+
+        The first of a session has the number 0; a later one never takes its place.
+        """
+
+    def create_incremental(
+        self, *, progress: _Progress | None = None
+    ) -> tuple[SnapshotManifest, list[Change]]:
+        """Make a snapshot of what has changed since the one before; return it and the changes."""
+
+    def compute_restore_diff(
+        self, snapshot_number: int, *, progress: _Progress | None = None
+    ) -> list[Change]:
+        """Return what restoring a snapshot would change, ordered by path. Change nothing."""
+
+    def restore_to(
+        self, snapshot_number: int, *, progress: _Progress | None = None
+    ) -> list[Change]:
+        """Make what is tracked what it was at a snapshot; return what was changed.
+
+        If an object that is needed is missing or damaged, nothing is changed.
+        """
+
+    def load_manifest(self, number: int) -> SnapshotManifest:
+        """Read a snapshot. One that was changed since it was made is refused."""
+
+    def snapshot_count(self) -> int:
+        """Return how many snapshots the session has."""
+
+    def save_session_metadata(self, meta: SessionMetadata) -> None:
+        """Keep `meta` as the session's."""
+
+    @staticmethod
+    def load_session_metadata(session_dir: _OsText) -> SessionMetadata:
+        """Read what is kept of the session in `session_dir`."""
+
+    def __enter__(self) -> SnapshotManager: ...
+    def __exit__(
+        self,
+        _exception_type: type[BaseException] | None,
+        _exception: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None: ...
+
+@final
+class SessionMetadata:
+    """What ran, when, on what, and how it went. The JSON is that of the `nono` tools."""
+
+    ended: str | None
+    snapshot_count: int
+    exit_code: int | None
+
+    def __new__(
+        cls, session_id: str, command: Sequence[str], tracked_paths: Sequence[_OsText]
+    ) -> SessionMetadata: ...
+    @staticmethod
+    def from_json(json: str) -> SessionMetadata:
+        """Read what `to_json` wrote, or another tool."""
+
+    def to_json(self) -> str:
+        """Return the text of `session.json`."""
+
+    @property
+    def session_id(self) -> str: ...
+    @property
+    def started(self) -> str:
+        """When it began: UTC, as RFC 3339 writes it."""
+
+    @property
+    def command(self) -> list[str]: ...
+    @property
+    def tracked_paths(self) -> list[str]: ...
+    @property
+    def merkle_roots(self) -> list[ContentHash]:
+        """The roots of its snapshots."""
+
+    def add_merkle_root(self, root: ContentHash) -> None:
+        """Note the root of one more snapshot."""
+
+    @property
+    def executable_identity(self) -> dict[str, str] | None:
+        """Which file was executed: its `resolved_path` and `sha256`."""
+
+    @property
+    def audit_event_count(self) -> int: ...
+    @property
+    def audit_integrity(self) -> dict[str, Any] | None:
+        """What the log of the session comes to."""
+
+    @property
+    def audit_attestation(self) -> dict[str, str] | None:
+        """Who signed the log."""
+
+    @property
+    def network_events(self) -> list[dict[str, Any]]:
+        """What was asked of the network: dictionaries of the 15 keys of `drain_audit_events`."""
+
+    def set_network_events(self, events: Iterable[Mapping[str, Any]]) -> None:
+        """Note what was asked of the network: events as `drain_audit_events` returns them.
+
+        Keys besides the 15 are passed over.
+        """
+
+    def __eq__(self, other: object, /) -> bool: ...
+    __hash__: None  # type: ignore[assignment]
     def __reduce__(self) -> tuple[object, tuple[str]]: ...
 
 @final

@@ -85,9 +85,7 @@ fn change(key: &Key, old: Option<&Entry>, new: Option<&Entry>) -> Option<Change>
         (None, Some(_)) => ChangeType::Created,
         (Some(_), None) => ChangeType::Deleted,
         (Some(old), Some(new)) if !is_same_content(old, new) => ChangeType::Modified,
-        (Some(old), Some(new)) if !are_same_permissions(old, new) => {
-            ChangeType::PermissionsChanged
-        }
+        (Some(old), Some(new)) if !are_same_permissions(old, new) => ChangeType::PermissionsChanged,
         (Some(_), Some(_)) => return None,
     };
     let content = |entry: Option<&Entry>| match entry?.kind {

@@ -15,7 +15,9 @@ impl ContentHash {
     /// The hash of `parts`, one after the other.
     pub(super) fn of(parts: &[&[u8]]) -> Self {
         let mut hasher = Sha256::new();
-        parts.iter().for_each(|part| hasher.update(part));
+        for part in parts {
+            hasher.update(part);
+        }
         Self::finish(hasher)
     }
 

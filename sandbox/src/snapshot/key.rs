@@ -84,10 +84,10 @@ impl<'de> Deserialize<'de> for Key {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let Some(digits) = text.strip_prefix(RAW) else {
-            return match text.contains('\0') {
-                true => Err(D::Error::custom("a path has no NUL")),
-                false => Ok(Self(text.into_bytes().into())),
-            };
+            if text.contains('\0') {
+                return Err(D::Error::custom("a path has no NUL"));
+            }
+            return Ok(Self(text.into_bytes().into()));
         };
         let mut bytes = vec![0; digits.len() / 2];
         decode_hex(digits, &mut bytes)

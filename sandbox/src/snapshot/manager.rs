@@ -305,7 +305,8 @@ impl SnapshotManager {
         exclusion: &'a Exclusion,
         progress: Callback<'a>,
     ) -> Result<Walk<'a>, SnapshotError> {
-        let own = fs::metadata(&self.directory).map_err(SnapshotError::io("open", &self.directory))?;
+        let own =
+            fs::metadata(&self.directory).map_err(SnapshotError::io("open", &self.directory))?;
         Ok(Walk {
             roots: &self.roots,
             exclusion,

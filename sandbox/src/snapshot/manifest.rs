@@ -75,15 +75,13 @@ impl SnapshotManifest {
 
 /// The root over all files whose names are text, which are those that the format has a place for.
 pub(super) fn merkle_root(tree: &Tree) -> ContentHash {
-    let leaf = |key: &Key, hash: &ContentHash| {
-        ContentHash::of(&[&[0], key.as_bytes(), hash.as_bytes()])
-    };
-    let leaves = tree.iter().filter(|(key, _)| key.is_text()).filter_map(|(key, entry)| {
-        match &entry.kind {
+    let leaf =
+        |key: &Key, hash: &ContentHash| ContentHash::of(&[&[0], key.as_bytes(), hash.as_bytes()]);
+    let leaves =
+        tree.iter().filter(|(key, _)| key.is_text()).filter_map(|(key, entry)| match &entry.kind {
             Kind::File { hash, .. } => Some(leaf(key, hash)),
             Kind::Directory | Kind::Symlink { .. } => None,
-        }
-    });
+        });
     let mut level: Vec<_> = leaves.collect();
     while level.len() > 1 {
         let pair = |pair: &[ContentHash]| match pair {

@@ -55,7 +55,13 @@ impl<'a> Meter<'a> {
     const STRIDE: u64 = 512;
 
     pub(super) fn new(callback: Callback<'a>, phase: Phase, total: Option<u64>) -> Self {
-        Self { callback, phase, total, done: AtomicU64::new(0), is_cancelled: AtomicBool::new(false) }
+        Self {
+            callback,
+            phase,
+            total,
+            done: AtomicU64::new(0),
+            is_cancelled: AtomicBool::new(false),
+        }
     }
 
     /// One more is done.
@@ -77,9 +83,9 @@ impl<'a> Meter<'a> {
     }
 
     fn check(&self) -> Result<(), SnapshotError> {
-        match self.is_cancelled.load(Ordering::Relaxed) {
-            true => Err(SnapshotError::Cancelled),
-            false => Ok(()),
+        if self.is_cancelled.load(Ordering::Relaxed) {
+            return Err(SnapshotError::Cancelled);
         }
+        Ok(())
     }
 }

@@ -119,10 +119,10 @@ pub(super) fn read(path: &Path) -> Result<SnapshotManifest, SnapshotError> {
         return Err(changed("digest"));
     }
     let manifest = record.manifest().ok_or_else(|| changed("form"))?;
-    match merkle_root(&manifest.tree) == manifest.merkle_root {
-        true => Ok(manifest),
-        false => Err(changed("Merkle root")),
+    if merkle_root(&manifest.tree) != manifest.merkle_root {
+        return Err(changed("Merkle root"));
     }
+    Ok(manifest)
 }
 
 impl Record {
@@ -294,9 +294,8 @@ impl OtherRecord {
 
 impl More {
     fn new(entry: &Entry, usual: (u32, u32)) -> Self {
-        let text = |(name, value): (&OsString, &Vec<u8>)| {
-            (Key::new(Path::new(name)), encode_hex(value))
-        };
+        let text =
+            |(name, value): (&OsString, &Vec<u8>)| (Key::new(Path::new(name)), encode_hex(value));
         Self {
             mtime_nanos: entry.mtime.nanos,
             owner: entry.owner.filter(|owner| *owner != usual),

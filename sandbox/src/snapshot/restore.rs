@@ -65,7 +65,9 @@ impl<'a> Comparison<'a> {
             old_hash: None,
             new_hash: None,
         }));
-        all.iter_mut().for_each(|change| change.size_delta = None);
+        for change in &mut all {
+            change.size_delta = None;
+        }
         all.sort_by_cached_key(|change| Key::new(&change.path));
         all
     }
@@ -89,8 +91,8 @@ impl<'a> Comparison<'a> {
                 Kind::Directory => plan.make.push(key),
                 Kind::Symlink { target } => match (there, target) {
                     (Some(there), _) if is_same_content(there, entry) => {
-                        let is_same = are_same_permissions(there, entry)
-                            && there.mtime.agrees(entry.mtime);
+                        let is_same =
+                            are_same_permissions(there, entry) && there.mtime.agrees(entry.mtime);
                         if target.is_some() && !is_same {
                             plan.dress.push(key);
                         }
@@ -118,8 +120,11 @@ impl<'a> Comparison<'a> {
         let entries = entries.map(|(key, _)| key.clone());
         let strangers = self.strangers().map(|skipped| Key::new(&skipped.path));
         let leftovers = self.found.leftovers.iter().cloned();
-        let mut all: Vec<Key> =
-            entries.filter(|key| kept.is_empty() || !is_kept(key)).chain(strangers).chain(leftovers).collect();
+        let mut all: Vec<Key> = entries
+            .filter(|key| kept.is_empty() || !is_kept(key))
+            .chain(strangers)
+            .chain(leftovers)
+            .collect();
         all.sort_unstable_by(|a, b| b.cmp(a));
         all
     }
@@ -144,10 +149,14 @@ impl<'a> Comparison<'a> {
             }
         }
         let names = names_by_place(&self.found.tree);
-        alone.iter().for_each(|key| self.plan_file(key, &names, plan));
+        for key in &alone {
+            self.plan_file(key, &names, plan);
+        }
         let mut groups: Vec<_> = groups.into_values().collect();
         groups.sort_unstable();
-        groups.iter().for_each(|keys| self.plan_file(keys, &names, plan));
+        for keys in &groups {
+            self.plan_file(keys, &names, plan);
+        }
     }
 
     /// `keys` are all the tracked names of one file.
@@ -246,9 +255,11 @@ impl Restore<'_> {
         plan.write.par_iter().try_for_each(|write| {
             meter.step()?;
             let entry = self.comparison.wanted(write.key);
-            self.at("write", write.key, |place| match write.is_in_place {
-                true => place.overwrite(self.store, &write.content.hash, entry),
-                false => place.write(self.store, &write.content.hash, entry),
+            self.at("write", write.key, |place| {
+                if write.is_in_place {
+                    return place.overwrite(self.store, &write.content.hash, entry);
+                }
+                place.write(self.store, &write.content.hash, entry)
             })
         })?;
         for (key, link) in &plan.symlink {

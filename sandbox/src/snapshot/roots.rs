@@ -11,8 +11,7 @@ use super::error::SnapshotError;
 use super::key::Key;
 
 /// No link is followed on the way, whoever puts one there meanwhile.
-const STRAIGHT: ResolveFlags =
-    ResolveFlags::NO_SYMLINKS.union(ResolveFlags::NO_MAGICLINKS);
+const STRAIGHT: ResolveFlags = ResolveFlags::NO_SYMLINKS.union(ResolveFlags::NO_MAGICLINKS);
 
 /// A tracked path.
 #[derive(Clone, Debug)]
@@ -99,9 +98,9 @@ fn missing(given: &Path) -> Result<PathBuf, SnapshotError> {
 pub(super) fn roots(given: &[PathBuf]) -> Result<Vec<Root>, SnapshotError> {
     let all = given.iter().map(|path| Root::new(path)).collect::<Result<Vec<_>, _>>()?;
     let is_first = |index: usize, root: &Root| {
-        !all.iter().enumerate().any(|(other, outer)| {
-            outer.covers(root) && (other < index || !root.covers(outer))
-        })
+        !all.iter()
+            .enumerate()
+            .any(|(other, outer)| outer.covers(root) && (other < index || !root.covers(outer)))
     };
     let kept = all.iter().enumerate().filter(|(index, root)| is_first(*index, root));
     Ok(kept.map(|(_, root)| root.clone()).collect())

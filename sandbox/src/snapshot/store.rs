@@ -146,8 +146,8 @@ impl Store {
     /// What is wrong with a stored content, if anything is. Reads all of it.
     pub(super) fn fault(&self, wanted: Content, buffer: &mut Vec<u8>) -> Option<String> {
         buffer.resize(CHUNK, 0);
-        let read = open_plain(&self.path(&wanted.hash))
-            .and_then(|mut file| digest(&mut file, buffer));
+        let read =
+            open_plain(&self.path(&wanted.hash)).and_then(|mut file| digest(&mut file, buffer));
         match read {
             Ok(found) if found == wanted => None,
             Ok(_) => Some("its content is not what its name says".to_owned()),
@@ -169,10 +169,10 @@ impl Store {
     pub(super) fn read(&self, wanted: Content) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.open(&wanted.hash)?.read_to_end(&mut bytes)?;
-        match ContentHash::of(&[&bytes]) == wanted.hash {
-            true => Ok(bytes),
-            false => Err(io::Error::new(io::ErrorKind::InvalidData, "the object is damaged")),
+        if ContentHash::of(&[&bytes]) != wanted.hash {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the object is damaged"));
         }
+        Ok(bytes)
     }
 }
 
@@ -241,7 +241,8 @@ pub(super) fn write_whole(
     let mut name = OsString::from(path);
     name.push(".new");
     let beside = PathBuf::from(name);
-    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&beside)?;
+    let file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&beside)?;
     let mut buffered = io::BufWriter::with_capacity(CHUNK, &file);
     write(&mut buffered)?;
     buffered.flush()?;

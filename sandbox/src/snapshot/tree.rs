@@ -84,6 +84,12 @@ impl Identity {
     }
 }
 
+/// The kernel's type for it differs between processors.
+#[allow(clippy::useless_conversion, reason = "a conversion on some")]
+fn nlink(stat: &Stat) -> u64 {
+    stat.st_nlink.into()
+}
+
 impl Entry {
     /// An entry as `stat` shows it; `settled_before` is in seconds since the epoch.
     pub(super) fn from_stat(
@@ -103,7 +109,7 @@ impl Entry {
                 device: stat.st_dev,
                 inode: stat.st_ino,
                 changed: (stat.st_ctime, nanos(stat.st_ctime_nsec)),
-                links: u64::from(stat.st_nlink as u32),
+                links: nlink(stat),
                 is_settled: stat.st_ctime < settled_before,
             }),
         }

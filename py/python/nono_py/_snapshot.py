@@ -1,0 +1,53 @@
+"""Rolling back what a block of code did to some paths."""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from os import PathLike
+from typing import TypeAlias
+
+from nono_py._errors import SnapshotError
+from nono_py._nono_py import ExclusionConfig, SnapshotManager
+
+StrPath: TypeAlias = str | bytes | PathLike[str]
+
+
+@contextmanager
+def rollback_on_error(
+    paths: Sequence[StrPath],
+    *,
+    exclusion: ExclusionConfig | None = None,
+    session_dir: StrPath | None = None,
+    max_entries: int = 300_000,
+    max_bytes: int = 2_147_483_648,
+) -> Iterator[SnapshotManager]:
+    """Restore `paths` to what they are now if the block raises.
+
+    The exception goes on. If the restore fails too, a `SnapshotError` is raised from it, and the
+    session, from which it can be tried again, stays where the error says. The session is kept
+    in `session_dir`, or in a temporary directory that goes with the block.
+    """
+    if session_dir is not None:
+        directory: StrPath = session_dir
+    else:
+        directory = tempfile.mkdtemp(prefix="nono-rollback-")
+    manager = SnapshotManager(directory, paths, exclusion, max_entries, max_bytes)
+    number = manager.create_baseline().number
+    try:
+        yield manager
+    except BaseException as error:
+        try:
+            manager.restore_to(number)
+        except Exception as failure:
+            message = f"the paths are not restored: {failure}; the snapshot is in {directory!r}"
+            raise SnapshotError(message) from error
+        _forget(directory, session_dir)
+        raise
+    _forget(directory, session_dir)
+
+
+def _forget(directory: StrPath, given: StrPath | None) -> None:
+    if given is None:
+        import shutil
+
+        shutil.rmtree(directory, ignore_errors=True)

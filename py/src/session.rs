@@ -1,0 +1,202 @@
+//! `SessionMetadata`: what is kept of a session.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use nono_audit::{NetworkEvent, SessionMetadata};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+
+use crate::arguments::OsArgument;
+use crate::error::argument_error;
+use crate::snapshot::PyContentHash;
+
+/// What ran, when, on what, and how it went. The JSON is that of the `nono` tools.
+#[pyclass(name = "SessionMetadata", module = "nono_py", frozen, weakref)]
+#[derive(Debug)]
+pub(crate) struct PySessionMetadata(Mutex<SessionMetadata>);
+
+impl PySessionMetadata {
+    fn lock(&self) -> MutexGuard<'_, SessionMetadata> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A part of it as Python's own JSON makes it.
+    fn part<'py>(&self, py: Python<'py>, key: &str) -> PyResult<Bound<'py, PyAny>> {
+        let value = py.import("json")?.call_method1("loads", (self.to_json()?,))?;
+        value.get_item(key)
+    }
+}
+
+#[pymethods]
+impl PySessionMetadata {
+    #[new]
+    fn new(session_id: String, command: Vec<String>, tracked_paths: Vec<OsArgument>) -> Self {
+        let tracked: Vec<PathBuf> = tracked_paths.into_iter().map(|path| path.0.into()).collect();
+        Self(Mutex::new(SessionMetadata::new(session_id, command, tracked)))
+    }
+
+    /// Read what `to_json` wrote, or another tool.
+    #[staticmethod]
+    pub(crate) fn from_json(json: &str) -> PyResult<Self> {
+        let fault = |error| argument_error(format!("Invalid JSON: {error}"));
+        Ok(Self(Mutex::new(SessionMetadata::from_json(json).map_err(fault)?)))
+    }
+
+    /// The text of `session.json`.
+    pub(crate) fn to_json(&self) -> PyResult<String> {
+        let fault = |error| argument_error(format!("the session cannot be JSON: {error}"));
+        self.lock().to_json().map_err(fault)
+    }
+
+    #[getter]
+    fn session_id(&self) -> String {
+        self.lock().session_id.clone()
+    }
+
+    /// When it began: UTC, as RFC 3339 writes it.
+    #[getter]
+    fn started(&self) -> String {
+        self.lock().started.clone()
+    }
+
+    /// When it ended, in the same form; `None` while it runs.
+    #[getter]
+    fn ended(&self) -> Option<String> {
+        self.lock().ended.clone()
+    }
+
+    #[setter]
+    fn set_ended(&self, value: Option<String>) {
+        self.lock().ended = value;
+    }
+
+    #[getter]
+    fn command(&self) -> Vec<String> {
+        self.lock().command.clone()
+    }
+
+    #[getter]
+    fn tracked_paths<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        PyList::new(py, self.lock().tracked_paths.iter().map(|path| path.as_os_str()))
+    }
+
+    #[getter]
+    fn snapshot_count(&self) -> u32 {
+        self.lock().snapshot_count
+    }
+
+    #[setter]
+    fn set_snapshot_count(&self, value: u32) {
+        self.lock().snapshot_count = value;
+    }
+
+    #[getter]
+    fn exit_code(&self) -> Option<i32> {
+        self.lock().exit_code
+    }
+
+    #[setter]
+    fn set_exit_code(&self, value: Option<i32>) {
+        self.lock().exit_code = value;
+    }
+
+    /// The roots of its snapshots.
+    #[getter]
+    fn merkle_roots(&self) -> PyResult<Vec<PyContentHash>> {
+        self.lock().merkle_roots.iter().map(|root| PyContentHash::parse(root)).collect()
+    }
+
+    /// Note the root of one more snapshot.
+    fn add_merkle_root(&self, root: &Bound<'_, PyContentHash>) {
+        self.lock().merkle_roots.push(root.get().hex());
+    }
+
+    /// Which file was executed: its `resolved_path` and `sha256`; `None` if that is not known.
+    #[getter]
+    fn executable_identity<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.part(py, "executable_identity")
+    }
+
+    #[getter]
+    fn audit_event_count(&self) -> u64 {
+        self.lock().audit_event_count
+    }
+
+    /// What the log of the session comes to; `None` if it has none.
+    #[getter]
+    fn audit_integrity<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.part(py, "audit_integrity")
+    }
+
+    /// Who signed the log; `None` if nobody did.
+    #[getter]
+    fn audit_attestation<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.part(py, "audit_attestation")
+    }
+
+    /// What was asked of the network: dictionaries of the 15 keys of `drain_audit_events`.
+    #[getter]
+    fn network_events<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        self.lock().network_events.iter().map(|event| network_event(py, event)).collect()
+    }
+
+    /// Note what was asked of the network: events as `drain_audit_events` returns them. Keys
+    /// besides the 15 are passed over.
+    fn set_network_events(&self, events: &Bound<'_, PyAny>) -> PyResult<()> {
+        let dumps = events.py().import("json")?.getattr("dumps")?;
+        let read = |event: PyResult<Bound<'_, PyAny>>| -> PyResult<NetworkEvent> {
+            let text: String = dumps.call1((event?,))?.extract()?;
+            let fault = |error| argument_error(format!("not an event of the network: {error}"));
+            serde_json::from_str(&text).map_err(fault)
+        };
+        let events = events.try_iter()?.map(read).collect::<PyResult<_>>()?;
+        self.lock().network_events = events;
+        Ok(())
+    }
+
+    fn __eq__(&self, other: &Bound<'_, PyAny>) -> bool {
+        other.cast::<Self>().is_ok_and(|other| {
+            let (own, other) = (self.lock().clone(), other.get().lock().clone());
+            own == other
+        })
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (String,))> {
+        Ok((slf.get_type().getattr("from_json")?, (slf.get().to_json()?,)))
+    }
+
+    fn __repr__(&self) -> String {
+        let inner = self.lock();
+        format!("SessionMetadata(id='{}', snapshots={})", inner.session_id, inner.snapshot_count)
+    }
+}
+
+/// All 15 keys of an event; the JSON leaves some out that do not apply.
+fn network_event<'py>(py: Python<'py>, event: &NetworkEvent) -> PyResult<Bound<'py, PyDict>> {
+    let text = serde_json::to_string(event).unwrap_or_default();
+    let given = py.import("json")?.call_method1("loads", (text,))?.cast_into::<PyDict>()?;
+    let all = PyDict::new(py);
+    for key in EVENT_KEYS {
+        all.set_item(key, given.get_item(key)?)?;
+    }
+    Ok(all)
+}
+
+const EVENT_KEYS: [&str; 15] = [
+    "timestamp_unix_ms",
+    "mode",
+    "decision",
+    "target",
+    "port",
+    "method",
+    "path",
+    "status",
+    "reason",
+    "route_id",
+    "auth_mechanism",
+    "auth_outcome",
+    "managed_credential_active",
+    "injection_mode",
+    "denial_category",
+];
