@@ -58,15 +58,15 @@ impl Session {
     }
 
     fn restore(&self) -> Vec<(String, &'static str)> {
-        self.named(self.manager.restore_to(0, &keep_going).unwrap())
+        self.named(&self.manager.restore_to(0, &keep_going).unwrap())
     }
 
     fn incremental(&self) -> Vec<(String, &'static str)> {
-        self.named(self.manager.create_incremental(&keep_going).unwrap().1)
+        self.named(&self.manager.create_incremental(&keep_going).unwrap().1)
     }
 
     /// Changes by their paths beneath the tracked directory.
-    fn named(&self, changes: Vec<Change>) -> Vec<(String, &'static str)> {
+    fn named(&self, changes: &[Change]) -> Vec<(String, &'static str)> {
         let base = self.path("");
         let name = |change: &Change| {
             change.path.strip_prefix(&base).unwrap().to_string_lossy().into_owned()

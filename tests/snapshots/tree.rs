@@ -1,6 +1,7 @@
 //! What stands in a directory, told by means of the standard library's own.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ pub(crate) fn describe(root: &Path) -> BTreeMap<PathBuf, String> {
     collect(root, root, &mut all, &mut names);
     for shared in names.values().filter(|shared| shared.len() > 1) {
         for name in shared {
-            all.get_mut(name).unwrap().push_str(&format!(" names={shared:?}"));
+            write!(all.get_mut(name).unwrap(), " names={shared:?}").unwrap();
         }
     }
     all
@@ -31,14 +32,14 @@ fn collect(
     let name = path.strip_prefix(root).unwrap().to_owned();
     let mut text = format!("mtime={}.{:09}", data.mtime(), data.mtime_nsec());
     if kind.is_symlink() {
-        text.push_str(&format!(" -> {:?}", fs::read_link(path).unwrap()));
+        write!(text, " -> {}", fs::read_link(path).unwrap().display()).unwrap();
     } else {
         let owner = (data.uid(), data.gid());
-        text.push_str(&format!(" mode={:o} owner={owner:?} {}", data.mode(), attributes(path)));
+        write!(text, " mode={:o} owner={owner:?} {}", data.mode(), attributes(path)).unwrap();
     }
     if kind.is_file() {
         let content = fs::read(path).unwrap();
-        text.push_str(&format!(" content={:?}", String::from_utf8_lossy(&content)));
+        write!(text, " content={:?}", String::from_utf8_lossy(&content)).unwrap();
         names.entry(data.ino()).or_default().push(name.clone());
     }
     all.insert(name, text);
