@@ -25,6 +25,7 @@
 #![forbid(unsafe_code)]
 
 mod credential;
+mod environment;
 mod error;
 mod injection;
 mod loaded;
@@ -38,6 +39,7 @@ mod store;
 mod watch;
 
 pub use credential::Credential;
+pub use environment::{HoldStill, hold_environment_by};
 pub use error::{Error, ParseError};
 pub use injection::{EscapedSecret, Header, Injection, Rendered};
 pub use loaded::Loaded;

@@ -145,11 +145,7 @@ impl Locator {
     /// Whether what is there does not change while the process runs: it is never asked again
     /// because an upstream refuses it.
     pub(crate) fn is_fixed(&self) -> bool {
-        match self {
-            Self::Env(_) => true,
-            Self::Provided(provided) => provided.is_value(),
-            _ => false,
-        }
+        matches!(self, Self::Provided(provided) if provided.is_value())
     }
 
     /// The name by which the default environment variable of a route's key is made; only plain

@@ -38,6 +38,8 @@ mod verify;
 /// The extension module; `nono_py/__init__.py` re-exports what is public.
 #[pyo3::pymodule(gil_used = false)]
 mod _nono_py {
+    use pyo3::prelude::*;
+
     #[pymodule_export]
     use crate::apply::{
         PyDetectedAbi, PyEnforcement, PySupportInfo, apply, apply_auto_with_abi, apply_external,
@@ -92,6 +94,14 @@ mod _nono_py {
     use crate::state::PySandboxState;
     #[pymodule_export]
     use crate::verify::{PyCheck, PyVerification};
+
+    /// What changes the environment from Python holds the interpreter's lock.
+    #[pymodule_init]
+    #[expect(clippy::unnecessary_wraps, reason = "the shape that the macro wants")]
+    fn init(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+        nono_credentials::hold_environment_by(|read| Python::try_attach(|_| read()).is_some());
+        Ok(())
+    }
 
     /// The version of the package.
     #[pymodule_export]

@@ -44,6 +44,8 @@ class Origin(ThreadingHTTPServer):
             self.socket = context.wrap_socket(self.socket, server_side=True)
         self.requests: list[Request] = []
         self.tokens = threading.Semaphore(0)
+        #: The keys that it takes; all, if it says none.
+        self.valid: set[str] | None = None
 
     @property
     def port(self) -> int:
@@ -77,7 +79,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, payload: bytes, kind: str, body: bytes = b"") -> None:
         self._note(body)
-        self.send_response(200)
+        valid = self.server.valid
+        key = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        self.send_response(200 if valid is None or key in valid else 401)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(payload)))
         self.end_headers()

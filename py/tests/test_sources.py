@@ -307,3 +307,48 @@ def test_what_a_command_prints(origin: Origin, authority: Authority) -> None:
     with start_proxy(ProxyConfig(routes=[made])) as proxy:
         assert get(proxy, "/api/x").status == 200
     assert keys(origin) == ["printed-token"]
+
+
+def test_a_variable_is_read_again_when_the_upstream_refuses_its_key(
+    origin: Origin, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROTATED_KEY", "the-old-key")
+    made = route(origin, authority, credential_key="env://ROTATED_KEY")
+    with start_proxy(ProxyConfig(routes=[made])) as proxy:
+        assert get(proxy, "/api/x").status == 200
+        monkeypatch.setenv("ROTATED_KEY", "the-new-key")
+        assert get(proxy, "/api/x").status == 200
+        origin.valid = {"the-new-key"}
+        assert get(proxy, "/api/x").status == 200
+    assert keys(origin) == ["the-old-key", "the-old-key", "the-old-key", "the-new-key"]
+
+
+def test_the_environment_can_change_while_it_is_read(
+    origin: Origin, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STEADY_KEY", "the-steady-key")
+    made = [
+        RouteConfig("/v", origin.url, "env://STEADY_KEY", tls_ca=authority.file),
+        RouteConfig("/c", origin.url, "cmd://key", credential_command=["true"]),
+    ]
+    before = set(os.environ)
+    is_over = threading.Event()
+
+    def change() -> None:
+        number = 0
+        while not is_over.is_set():
+            os.environ[f"CHANGING_{number % 5000}"] = str(number)
+            number += 1
+
+    changing = threading.Thread(target=change)
+    with start_proxy(ProxyConfig(routes=made)) as proxy:
+        changing.start()
+        try:
+            for _ in range(50):
+                (found,) = proxy.reload_credentials()
+                assert "printed nothing" in str(found["hint"])
+        finally:
+            is_over.set()
+            changing.join()
+            for name in set(os.environ) - before:
+                del os.environ[name]

@@ -1,22 +1,23 @@
-//! `env://NAME`: a variable of this process's environment.
+//! `env://NAME`: a variable of this process's environment, as it is when it is asked for.
 
 use std::env;
-use std::future::ready;
 
 use super::{Fault, Fetched, Fetching, Inquiry, Source};
 use crate::Secret;
+use crate::environment::with_environment;
 
 /// See the module.
 pub(super) struct Variable(pub(super) String);
 
 impl Source for Variable {
-    fn fetch<'a>(&'a self, _: &'a Inquiry) -> Fetching<'a> {
-        Box::pin(ready(read(&self.0)))
+    fn fetch<'a>(&'a self, inquiry: &'a Inquiry) -> Fetching<'a> {
+        let name = self.0.clone();
+        Box::pin(inquiry.off_thread(move || read(&name)))
     }
 }
 
 fn read(name: &str) -> Result<Fetched, Fault> {
-    match env::var(name) {
+    match with_environment(|| env::var(name))? {
         Ok(value) if !value.is_empty() => Ok(Secret::new(value.into_bytes()).into()),
         Ok(_) | Err(env::VarError::NotPresent) => Err(Fault::Missing(format!(
             "set {name} in the environment of the process that starts the proxy"

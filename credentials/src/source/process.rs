@@ -18,6 +18,7 @@ use nix::unistd::Pid;
 use zeroize::Zeroizing;
 
 use super::Fault;
+use crate::environment::with_environment;
 use crate::{Secret, SecretBuf};
 
 /// More than any key; a bound, so that a wrong program cannot fill memory.
@@ -55,7 +56,7 @@ pub(super) fn run(
     let mut command = Command::new(program);
     command.args(arguments).process_group(0);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let child = command.spawn().map_err(|error| {
+    let child = with_environment(|| command.spawn())?.map_err(|error| {
         let program = Path::new(program).display();
         Fault::Unavailable(format!("`{program}` cannot be run: {error}; is it installed?"))
     })?;

@@ -6,6 +6,7 @@ mod slots;
 
 use std::borrow::Cow;
 use std::future::{Ready as Now, ready};
+use std::mem::replace;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -26,6 +27,7 @@ use crate::layers::target::uri_of;
 use crate::route::Route;
 use crate::stack::Shared;
 
+use renewal::Renewing;
 use slots::Slots;
 
 /// See the module.
@@ -50,12 +52,12 @@ pub(crate) struct Inject<S> {
 impl<S> Service<Exchange<Permitted>> for Inject<S>
 where
     S: Service<Exchange<Ready>, Response = Response<Body>, Error = Error> + Clone + Send + 'static,
-    S::Future: Send,
+    S::Future: Send + Unpin,
 {
     type Response = Response<Body>;
     type Error = Error;
-    // Boxed only where the credential may have to be fetched first, or again.
-    type Future = Either<Either<Now<Answer>, S::Future>, BoxFuture<'static, Answer>>;
+    // Boxed only where the credential has to be fetched first.
+    type Future = Either<Either<Now<Answer>, S::Future>, Either<Renewing<S>, Fetching>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.inner.poll_ready(cx)
@@ -72,11 +74,21 @@ where
                     None => inject(&self.shared, &route, None, exchange),
                     Some(credential) => {
                         let current = credential.current();
-                        match current.as_deref() {
-                            Some(loaded) if credential.is_fixed() && loaded.is_valid() => {
+                        match current.as_ref().filter(|loaded| loaded.is_valid()) {
+                            Some(loaded) if credential.is_fixed() => {
                                 inject(&self.shared, &route, Some(loaded), exchange)
                             }
-                            _ => return Either::Right(self.renewing(route, exchange)),
+                            Some(loaded) => {
+                                let loaded = Arc::clone(loaded);
+                                let (shared, inner) = (&self.shared, &mut self.inner);
+                                match Renewing::send(shared, inner, &route, loaded, exchange) {
+                                    Ok(sent) => return Either::Right(Either::Left(sent)),
+                                    Err(error) => Err(error),
+                                }
+                            }
+                            None => {
+                                return Either::Right(Either::Right(self.fetch(route, exchange)));
+                            }
                         }
                     }
                 }
@@ -85,6 +97,33 @@ where
         Either::Left(match injected {
             Ok(exchange) => Either::Right(self.inner.call(exchange)),
             Err(error) => Either::Left(ready(Err(error))),
+        })
+    }
+}
+
+/// An exchange whose credential is fetched first.
+type Fetching = BoxFuture<'static, Answer>;
+
+impl<S> Inject<S>
+where
+    S: Service<Exchange<Ready>, Response = Response<Body>, Error = Error> + Clone + Send + 'static,
+    S::Future: Send + Unpin,
+{
+    /// Fetches the credential of `route`, and sends the exchange with it.
+    fn fetch(&mut self, route: Arc<Route>, exchange: Exchange<Permitted>) -> Fetching {
+        let shared = Arc::clone(&self.shared);
+        // The service that was made ready goes with the future; a fresh clone stays.
+        let fresh = self.inner.clone();
+        let mut inner = replace(&mut self.inner, fresh);
+        Box::pin(async move {
+            let Some(credential) = &route.credential else {
+                return inner.call(inject(&shared, &route, None, exchange)?).await;
+            };
+            let loaded = credential.valid().await.map_err(Error::Credential)?;
+            if credential.is_fixed() {
+                return inner.call(inject(&shared, &route, Some(&loaded), exchange)?).await;
+            }
+            Renewing::send(&shared, &mut inner, &route, loaded, exchange)?.await
         })
     }
 }

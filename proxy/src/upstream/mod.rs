@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode, request};
 use hyper::client::conn::http2::SendRequest;
 use nono_audit::Recorder;
 
@@ -51,6 +51,23 @@ pub(crate) enum Answered {
     Response(Response<Body>),
     /// It switched protocols, with this head.
     Switched(Response<()>, Opened<Box<Line>>),
+}
+
+/// The head of the request that a response refuses for its credential; an extension of that
+/// response.
+#[derive(Clone)]
+pub(crate) struct Refused(pub(crate) Box<request::Parts>);
+
+impl Refused {
+    /// Whether an upstream says so that it does not take a credential (RFC 9110 §15.5.2,
+    /// §15.5.4).
+    pub(crate) fn is_by(status: StatusCode) -> bool {
+        matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+    }
+
+    fn attach<A, B>(request: Request<A>, response: &mut Response<B>) {
+        response.extensions_mut().insert(Self(Box::new(request.into_parts().0)));
+    }
 }
 
 /// A connection that bytes are relayed to.
@@ -130,7 +147,7 @@ impl Upstream {
             match sender {
                 Sender::Http1(connection, _) => {
                     match connection.exchange(to, &mut request, interim).await {
-                        Ok(reply) => return answered(reply, to, place),
+                        Ok(reply) => return answered(reply, to, place, *request),
                         // It closed while the request was on its way there (RFC 9112 §9.3.1).
                         Err(Lost { is_repeatable: true, .. }) if is_reused => {}
                         Err(lost) => return Err(lost.failure.into()),
@@ -156,7 +173,12 @@ impl Upstream {
     }
 }
 
-fn answered(reply: Reply, to: &Destination, place: Place) -> Result<Answered, Error> {
+fn answered(
+    reply: Reply,
+    to: &Destination,
+    place: Place,
+    request: Request<Body>,
+) -> Result<Answered, Error> {
     match reply {
         Reply::Switched(head, switched) => Ok(Answered::Switched(head, switched)),
         Reply::Response(mut response) => {
@@ -165,6 +187,9 @@ fn answered(reply: Reply, to: &Destination, place: Place) -> Result<Answered, Er
                 Outer::judge(response.status()).map_err(Failure::from)?;
             }
             response.body_mut().return_to(place);
+            if Refused::is_by(response.status()) {
+                Refused::attach(request, &mut response);
+            }
             Ok(Answered::Response(response.map(Body::payload)))
         }
     }
@@ -176,14 +201,32 @@ async fn send_http2(
     to: &Destination,
     mut request: Box<Request<Body>>,
 ) -> Result<Response<Body>, (Failure, Option<Box<Request<Body>>>)> {
+    // The library keeps what it sends, so here it has to be copied.
+    let may_be_refused = to.route().is_some_and(|route| route.credential.is_some());
+    let head = may_be_refused.then(|| head_of(&request));
     address_http2(to, &mut request);
     match sender.try_send_request(*request).await {
-        Ok(response) => Ok(response.map(Body::incoming)),
+        Ok(mut response) => {
+            if let Some(head) = head
+                && Refused::is_by(response.status())
+            {
+                Refused::attach(head, &mut response);
+            }
+            Ok(response.map(Body::incoming))
+        }
         Err(mut failed) => {
             let unsent = failed.take_message().map(Box::new);
             Err((explain(failed.error()), unsent))
         }
     }
+}
+
+fn head_of(request: &Request<Body>) -> Request<()> {
+    let mut head = Request::new(());
+    request.method().clone_into(head.method_mut());
+    request.uri().clone_into(head.uri_mut());
+    request.headers().clone_into(head.headers_mut());
+    head
 }
 
 fn explain(error: &hyper::Error) -> Failure {

@@ -1,89 +1,158 @@
-//! Requests of a route whose credential can change: it is fetched first where there is none, and
-//! again where the upstream refuses it.
+//! What becomes of a request whose credential the upstream does not take: another is fetched, and
+//! where that is safe, the request is sent once more.
+//!
+//! Refusals are rare, so nothing is copied for them: the client side gives the head of a request
+//! back with the response that refuses it ([`Refused`]).
 
-use std::mem::replace;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, Uri, Version};
 use http_body::Body as _;
+use nono_audit::Recorder;
+use nono_credentials::{Loaded, Rendered};
 use tower::{Service, ServiceExt as _};
 
-use super::{Inject, inject};
+use super::inject;
+use crate::address::Reach;
 use crate::body::Body;
 use crate::error::Error;
-use crate::exchange::{Exchange, Permitted, Ready, Way};
+use crate::exchange::{Exchange, Peer, Permitted, Ready, Way};
 use crate::headers::asks_upgrade;
 use crate::layers::Answer;
 use crate::route::Route;
+use crate::stack::Shared;
+use crate::upstream::Refused;
 
-impl<S> Inject<S>
+/// An exchange with a credential that may turn out to be refused.
+pub(crate) enum Renewing<S: Service<Exchange<Ready>>> {
+    /// Sent, with what it takes to send it again.
+    Sent(S::Future, Option<Box<Again<S>>>),
+    /// Being renewed.
+    Again(BoxFuture<'static, Answer>),
+}
+
+/// What it takes to send an exchange again, but for the head of its request.
+pub(crate) struct Again<S> {
+    shared: Arc<Shared>,
+    inner: S,
+    route: Arc<Route>,
+    loaded: Arc<Loaded>,
+    recorder: Arc<Recorder>,
+    peer: Arc<Peer>,
+    reach: Reach,
+    /// As it was before the credential was put on it.
+    uri: Uri,
+    version: Version,
+    is_repeatable: bool,
+}
+
+impl<S> Renewing<S>
+where
+    S: Service<Exchange<Ready>, Response = Response<Body>, Error = Error> + Clone + Send + 'static,
+    S::Future: Send + Unpin,
+{
+    /// Sends `exchange` with `loaded` through `inner`, which is ready.
+    pub(super) fn send(
+        shared: &Arc<Shared>,
+        inner: &mut S,
+        route: &Arc<Route>,
+        loaded: Arc<Loaded>,
+        exchange: Exchange<Permitted>,
+    ) -> Result<Self, Error> {
+        let again = Again {
+            shared: Arc::clone(shared),
+            inner: inner.clone(),
+            route: Arc::clone(route),
+            recorder: Arc::clone(&exchange.recorder),
+            peer: Arc::clone(&exchange.peer),
+            reach: exchange.stage.reach,
+            uri: exchange.request.uri().clone(),
+            version: exchange.request.version(),
+            is_repeatable: is_repeatable(&exchange.request),
+            loaded,
+        };
+        let exchange = inject(shared, route, Some(&again.loaded), exchange)?;
+        Ok(Self::Sent(inner.call(exchange), Some(Box::new(again))))
+    }
+}
+
+impl<S> Future for Renewing<S>
+where
+    S: Service<Exchange<Ready>, Response = Response<Body>, Error = Error> + Clone + Send + 'static,
+    S::Future: Send + Unpin,
+{
+    type Output = Answer;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+        loop {
+            let again = match &mut *self {
+                Self::Again(renewed) => return renewed.as_mut().poll(cx),
+                Self::Sent(sent, again) => match Pin::new(sent).poll(cx) {
+                    Poll::Ready(Ok(response)) if Refused::is_by(response.status()) => {
+                        again.take().map(|again| again.renew(response))
+                    }
+                    answered => return answered,
+                },
+            };
+            match again {
+                Some(renewed) => *self = Self::Again(Box::pin(renewed)),
+                // Not reached: a future that has ended is not asked again.
+                None => return Poll::Pending,
+            }
+        }
+    }
+}
+
+impl<S> Again<S>
 where
     S: Service<Exchange<Ready>, Response = Response<Body>, Error = Error> + Clone + Send + 'static,
     S::Future: Send,
 {
-    /// Sends the exchange with the credential; once more, where that is safe, if the upstream
-    /// refused it and there is another by then. Any other refusal has it fetched again, for the
-    /// requests to come.
-    pub(super) fn renewing(
-        &mut self,
-        route: Arc<Route>,
-        exchange: Exchange<Permitted>,
-    ) -> BoxFuture<'static, Answer> {
-        let shared = Arc::clone(&self.shared);
-        // The service that was made ready goes with the future; a fresh clone stays.
-        let fresh = self.inner.clone();
-        let mut inner = replace(&mut self.inner, fresh);
-        Box::pin(async move {
-            let Some(credential) = &route.credential else {
-                return inner.call(inject(&shared, &route, None, exchange)?).await;
-            };
-            let loaded = credential.valid().await.map_err(Error::Credential)?;
-            let can_change = !credential.is_fixed();
-            let second = if can_change { repeatable(&route, &exchange) } else { None };
-            let first = inner.call(inject(&shared, &route, Some(&loaded), exchange)?).await;
-            let mut response = first?;
-            if !can_change || !is_refusal(response.status()) {
-                return Ok(response);
-            }
-            let Some(mut second) = second else {
-                credential.doubt(&loaded);
-                return Ok(response);
-            };
-            let Some(other) = credential.replacement(&loaded).await else { return Ok(response) };
-            second.place = response.body_mut().take_place();
-            let second = inject(&shared, &route, Some(&other), second)?;
-            inner.ready().await?.call(second).await
-        })
+    /// Sends the request of `response` again if there is another credential by then and it may be
+    /// sent twice. Otherwise the credential is fetched again for the requests to come.
+    async fn renew(mut self: Box<Self>, mut response: Response<Body>) -> Answer {
+        let route = Arc::clone(&self.route);
+        let Some(credential) = &route.credential else { return Ok(response) };
+        let refused = response.extensions_mut().remove::<Refused>();
+        let (Some(Refused(head)), true) = (refused, self.is_repeatable) else {
+            credential.doubt(&self.loaded);
+            return Ok(response);
+        };
+        let Some(other) = credential.replacement(&self.loaded).await else { return Ok(response) };
+        let mut request = Request::from_parts(*head, Body::empty());
+        self.restore(&mut request);
+        let exchange = Exchange {
+            request: Box::new(request),
+            recorder: self.recorder,
+            peer: self.peer,
+            place: response.body_mut().take_place(),
+            stage: Permitted { way: Way::Route(Arc::clone(&route)), reach: self.reach },
+        };
+        let exchange = inject(&self.shared, &route, Some(&other), exchange)?;
+        self.inner.ready().await?.call(exchange).await
+    }
+
+    /// Takes off what was put on.
+    fn restore(&mut self, request: &mut Request<Body>) {
+        *request.uri_mut() = std::mem::take(&mut self.uri);
+        *request.version_mut() = self.version;
+        if let Rendered::Header(name, _) = self.loaded.rendered() {
+            request.headers_mut().remove(name);
+        }
+        for (name, _) in self.loaded.headers() {
+            request.headers_mut().remove(name);
+        }
     }
 }
 
-/// Whether an upstream says so that it does not take the credential (RFC 9110 §15.5.2, §15.5.4).
-fn is_refusal(status: StatusCode) -> bool {
-    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
-}
-
-/// The same exchange again, if it may be sent twice: its method is idempotent (RFC 9110 §9.2.2)
-/// and it has no body.
-fn repeatable(route: &Arc<Route>, exchange: &Exchange<Permitted>) -> Option<Exchange<Permitted>> {
-    let request = &exchange.request;
+/// Whether it may be sent twice: its method is idempotent (RFC 9110 §9.2.2) and it has no body.
+fn is_repeatable(request: &Request<Body>) -> bool {
     let is_idempotent = matches!(
         *request.method(),
         Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE
     );
-    if !is_idempotent || !request.body().is_end_stream() || asks_upgrade(request.headers()) {
-        return None;
-    }
-    let mut again = Request::new(Body::empty());
-    request.method().clone_into(again.method_mut());
-    request.uri().clone_into(again.uri_mut());
-    request.headers().clone_into(again.headers_mut());
-    *again.version_mut() = request.version();
-    Some(Exchange {
-        request: Box::new(again),
-        recorder: Arc::clone(&exchange.recorder),
-        peer: Arc::clone(&exchange.peer),
-        place: None,
-        stage: Permitted { way: Way::Route(Arc::clone(route)), reach: exchange.stage.reach },
-    })
+    is_idempotent && request.body().is_end_stream() && !asks_upgrade(request.headers())
 }
