@@ -46,6 +46,7 @@ check-targets: ## Rust: lints of the sandbox for other platforms, as far as they
 
 test-rust: ## Rust: unit and integration tests
 	cargo nextest run --workspace
+	cargo test --quiet --profile counted -p nono-audit --test volume
 
 test-doc: ## Rust: examples in the documentation
 	cargo test --quiet --doc --workspace

@@ -8,16 +8,18 @@
 //! chain_hash = SHA-256("nono.audit.chain.alpha\n" ‖ previous chain_hash, or 32 zero bytes ‖ leaf_hash)
 //! ```
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
+use std::path::Path;
 use std::str::FromStr;
 
 use aws_lc_rs::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use serde_json::ser::Formatter;
 use serde_json::value::RawValue;
 
 use crate::Record;
+use crate::json::{Out as _, Value as _};
+use crate::record::hexadecimal;
 
 const EVENT_DOMAIN: &[u8] = b"nono.audit.event.alpha\n";
 const CHAIN_DOMAIN: &[u8] = b"nono.audit.chain.alpha\n";
@@ -40,14 +42,9 @@ impl Hash {
 
 impl fmt::Display for Hash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        for byte in self.0 {
-            for digit in [byte >> 4, byte & 15] {
-                let digit = DIGITS.get(usize::from(digit)).copied().unwrap_or_default();
-                fmt::Write::write_char(f, digit.into())?;
-            }
-        }
-        Ok(())
+        let mut digits = [0; 2 * SHA256_OUTPUT_LEN];
+        hexadecimal(&self.0, &mut digits);
+        f.write_str(str::from_utf8(&digits).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -99,6 +96,39 @@ pub(crate) enum Event<'a> {
     },
 }
 
+impl Event<'_> {
+    /// The text that is hashed.
+    fn text(&self) -> io::Result<String> {
+        let text = match self {
+            Self::Network { event } => {
+                let mut text = Vec::with_capacity(1024);
+                text.put(br#"{"type":"network","event":"#);
+                event.put(&mut text);
+                text.put(b"}");
+                String::from_utf8(text).map_err(io::Error::other)?
+            }
+            Self::LogOpened { .. } => serde_json::to_string(self)?,
+        };
+        Ok(if text.is_ascii() { text } else { escaped(&text) })
+    }
+}
+
+/// JSON with all escaped that is not ASCII, which is only ever in strings.
+fn escaped(text: &str) -> String {
+    let mut ascii = String::with_capacity(2 * text.len());
+    for c in text.chars() {
+        if c.is_ascii() {
+            ascii.push(c);
+        } else {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // To a string this cannot fail.
+                let _ = write!(ascii, "\\u{unit:04x}");
+            }
+        }
+    }
+    ascii
+}
+
 /// The end of the file before a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Previous {
@@ -108,6 +138,14 @@ pub(crate) struct Previous {
     pub(crate) records: u64,
     /// The last one's `chain_hash`.
     pub(crate) chain_head: Option<Hash>,
+}
+
+impl Previous {
+    /// The file at `path`, which has this `chain`.
+    pub(crate) fn new(path: &Path, chain: Chain) -> Self {
+        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Self { file, records: chain.lines, chain_head: chain.head }
+    }
 }
 
 /// A line.
@@ -134,9 +172,7 @@ pub(crate) struct Chain {
 impl Chain {
     /// Appends the line of `event` to `out`.
     pub(crate) fn append(&mut self, event: &Event<'_>, out: &mut Vec<u8>) -> io::Result<()> {
-        let mut text = Vec::with_capacity(1024);
-        event.serialize(&mut serde_json::Serializer::with_formatter(&mut text, Ascii))?;
-        let event_json = String::from_utf8(text).map_err(io::Error::other)?;
+        let event_json = event.text()?;
         let (leaf_hash, chain_hash) = self.hashes(&event_json);
         // By hand, since the event is JSON already.
         write!(out, r#"{{"sequence":{},"prev_chain":"#, self.lines)?;
@@ -180,29 +216,5 @@ impl Chain {
         let leaf = Hash::of(&[EVENT_DOMAIN, event_json.as_bytes()]);
         let previous = self.head.unwrap_or(Hash([0; SHA256_OUTPUT_LEN]));
         (leaf, Hash::of(&[CHAIN_DOMAIN, &previous.0, &leaf.0]))
-    }
-}
-
-/// Compact JSON in which all that is not ASCII is escaped.
-struct Ascii;
-
-impl Formatter for Ascii {
-    fn write_string_fragment<W>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()>
-    where
-        W: ?Sized + io::Write,
-    {
-        if fragment.is_ascii() {
-            return writer.write_all(fragment.as_bytes());
-        }
-        for c in fragment.chars() {
-            if c.is_ascii() {
-                write!(writer, "{c}")?;
-            } else {
-                for unit in c.encode_utf16(&mut [0; 2]) {
-                    write!(writer, "\\u{unit:04x}")?;
-                }
-            }
-        }
-        Ok(())
     }
 }

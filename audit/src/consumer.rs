@@ -7,8 +7,9 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::Record;
 use crate::log::{Cursor, Shared, State};
+use crate::segment::{Held, Place};
+use crate::{Record, json};
 
 /// Sees every record once, in order, from the oldest that the log held when it was made. What it
 /// has not yet taken the log holds for it.
@@ -22,6 +23,13 @@ pub struct Consumer {
 pub struct Batch {
     records: Arc<Vec<Record>>,
     end: u64,
+}
+
+/// Records that follow each other, as JSON Lines that are yet to be written.
+#[derive(Debug)]
+pub struct Lines {
+    parts: Vec<Held>,
+    len: usize,
 }
 
 /// What ended a wait.
@@ -57,6 +65,18 @@ impl Consumer {
     }
 
     fn look(&self, at: Option<u64>) -> Option<Batch> {
+        let (records, end) = self.read(at, Place::load, |records| records)?;
+        Some(Batch { records, end })
+    }
+
+    /// Reads the segment that begins at `at`, or the next one, with `read`, of which `gap` makes
+    /// the same when that fails. Returns it with the sequence number behind it.
+    fn read<T>(
+        &self,
+        at: Option<u64>,
+        read: impl FnOnce(Place) -> io::Result<T>,
+        gap: impl FnOnce(Arc<Vec<Record>>) -> T,
+    ) -> Option<(T, u64)> {
         let mut state = self.shared.lock();
         let at = at.unwrap_or_else(|| self.at(&state));
         if !self.shared.has_news(&state, at) {
@@ -66,17 +86,21 @@ impl Consumer {
         let segment = state.segments.get(at)?;
         let (first, end, place) = (segment.first, segment.end(), segment.place.clone());
         drop(state);
-        let records = place.load().unwrap_or_else(|error| {
-            Arc::new(vec![self.shared.unreadable(first, end - first, &error)])
+        let read = read(place).unwrap_or_else(|error| {
+            gap(Arc::new(vec![self.shared.unreadable(first, end - first, &error)]))
         });
-        Some(Batch { records, end })
+        Some((read, end))
     }
 
     /// Goes on behind `batch`, which the log may then let go of.
     pub fn commit(&mut self, batch: &Batch) {
+        self.go_to(batch.end);
+    }
+
+    fn go_to(&mut self, at: u64) {
         let mut state = self.shared.lock();
         if let Some(cursor) = state.cursors.get_mut(self.key) {
-            cursor.at = batch.end;
+            cursor.at = at;
         }
         let _released = self.shared.release(&mut state);
         drop(state);
@@ -91,11 +115,56 @@ impl Consumer {
 
     /// Takes all records that are there.
     pub fn drain(&mut self) -> Vec<Record> {
-        let mut records = self.take().map(Batch::into_vec).unwrap_or_default();
-        while let Some(batch) = self.take() {
-            records.append(&mut batch.into_vec());
+        let mut batches = self.drain_batches();
+        match batches.pop() {
+            Some(only) if batches.is_empty() => only.into_vec(),
+            last => batches.into_iter().chain(last).flat_map(Batch::into_vec).collect(),
         }
-        records
+    }
+
+    /// Takes all records that are there, as they lie in the log: nothing is copied.
+    pub fn drain_batches(&mut self) -> Vec<Batch> {
+        self.drain_each(|this| {
+            let batch = this.peek()?;
+            let end = batch.end;
+            Some((batch, end))
+        })
+    }
+
+    /// Takes all records that are there, as JSON Lines.
+    pub fn drain_lines(&mut self) -> Lines {
+        let parts = self.drain_each(|this| this.read(None, Place::read, Held::Records));
+        let lengths = parts.iter().map(|part| match part {
+            Held::Records(records) => json::length(records),
+            Held::Lines(lines) => lines.len(),
+        });
+        let len = lengths.sum();
+        Lines { parts, len }
+    }
+
+    /// Takes what `next` reads, with the sequence number behind it, up to the last record that is
+    /// there now: what comes meanwhile is for the next time, or there might be no end of it.
+    fn drain_each<T>(&mut self, next: impl Fn(&Self) -> Option<(T, u64)>) -> Vec<T> {
+        let mut all = Vec::new();
+        // Twice, since a gap may have been waiting for the place that the first time makes.
+        for _ in 0..2 {
+            let (mut at, until) = self.span();
+            while at < until
+                && let Some((part, end)) = next(self)
+            {
+                all.push(part);
+                at = end;
+                self.go_to(at);
+            }
+        }
+        all
+    }
+
+    /// The sequence numbers of the next record, and behind the last that is there.
+    fn span(&self) -> (u64, u64) {
+        let mut state = self.shared.lock();
+        self.shared.seal(&mut state);
+        (self.at(&state), state.next)
     }
 
     /// Whether all is taken, and no more comes.
@@ -188,6 +257,35 @@ impl Batch {
     /// The records, shared.
     pub fn into_shared(self) -> Arc<Vec<Record>> {
         self.records
+    }
+}
+
+impl Lines {
+    /// How many bytes they have.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Writes them to `space`, which should have [`Lines::len`] bytes; more are left as they are,
+    /// and with fewer the rest is missing.
+    pub fn write_to(&self, mut space: &mut [u8]) {
+        for part in &self.parts {
+            space = match part {
+                Held::Records(records) => json::fill(records, space),
+                Held::Lines(lines) => {
+                    let Some((here, rest)) = space.split_at_mut_checked(lines.len()) else {
+                        return;
+                    };
+                    here.copy_from_slice(lines);
+                    rest
+                }
+            };
+        }
     }
 }
 

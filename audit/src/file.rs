@@ -4,9 +4,10 @@
 //! is renamed: `audit-events.1.ndjson`, `audit-events.2.ndjson`, … Every file is a chain of its own,
 //! whose first line says with which hash the one before it ended.
 
-use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::chain::{Chain, Event, Hash, Previous};
@@ -32,6 +33,8 @@ pub struct FileSink {
     chain: Chain,
     /// Up to here it is whole.
     len: u64,
+    /// What it became, if it was renamed and the next one could not yet be made.
+    aside: Option<Previous>,
 }
 
 impl FileSink {
@@ -40,17 +43,59 @@ impl FileSink {
     /// # Errors
     /// The file cannot be made.
     pub fn open(options: FileOptions) -> io::Result<Self> {
-        let previous = match fs::metadata(&options.path) {
-            Ok(found) if found.len() > 0 => {
-                let (chain, _) = follow(&options.path, Chain::default(), |_, _| Ok(()))?;
-                Some(chain)
-            }
-            Ok(_) => None,
+        // Kept until it is renamed, so that nobody else writes to it meanwhile.
+        let found = match File::open(&options.path) {
+            Ok(found) => Some(found),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
-        let (file, chain, len) = begin(&options, previous)?;
-        Ok(Self { options, file, chain, len })
+        found.as_ref().map(claim).transpose()?;
+        let is_begun =
+            found.as_ref().map(File::metadata).transpose()?.is_some_and(|is| is.len() > 0);
+        let previous = is_begun
+            .then(|| follow(&options.path, Chain::default(), |_, _| Ok(())))
+            .transpose()?
+            .map(|(chain, _)| set_aside(&options, chain))
+            .transpose()?;
+        let (file, chain, len) = create(&options.path, previous)?;
+        Ok(Self { options, file, chain, len, aside: None })
+    }
+
+    /// Whether the file is where it was made: not removed, and not renamed by somebody.
+    fn is_in_place(&self) -> io::Result<bool> {
+        let ours = self.file.metadata()?;
+        Ok(match fs::metadata(&self.options.path) {
+            Ok(there) => (there.dev(), there.ino()) == (ours.dev(), ours.ino()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(error) => return Err(error),
+        })
+    }
+
+    /// Begins the next file if this one is full, or gone.
+    fn renew(&mut self) -> io::Result<()> {
+        let is_in_place = self.is_in_place()?;
+        if is_in_place && self.len < self.options.max_bytes {
+            return Ok(());
+        }
+        self.file.sync_data()?;
+        if is_in_place {
+            self.aside = Some(set_aside(&self.options, self.chain)?);
+        }
+        let path = &self.options.path;
+        // What was removed or renamed by somebody is named as it was.
+        let previous = self.aside.clone().unwrap_or_else(|| Previous::new(path, self.chain));
+        (self.file, self.chain, self.len) = create(path, Some(previous))?;
+        self.aside = None;
+        Ok(())
+    }
+
+    fn add(&mut self, records: &[Record]) -> io::Result<()> {
+        self.renew()?;
+        let (mut bytes, mut chain) = (Vec::new(), self.chain);
+        for event in records {
+            chain.append(&Event::Network { event }, &mut bytes)?;
+        }
+        self.append(&bytes, chain)
     }
 
     fn append(&mut self, bytes: &[u8], chain: Chain) -> io::Result<()> {
@@ -66,16 +111,14 @@ impl FileSink {
 }
 
 impl Sink for FileSink {
+    fn name(&self) -> &'static str {
+        "audit_file"
+    }
+
     fn write(&mut self, records: &[Record]) -> io::Result<()> {
-        if self.len >= self.options.max_bytes {
-            self.file.sync_data()?;
-            (self.file, self.chain, self.len) = begin(&self.options, Some(self.chain))?;
-        }
-        let (mut bytes, mut chain) = (Vec::new(), self.chain);
-        for event in records {
-            chain.append(&Event::Network { event }, &mut bytes)?;
-        }
-        self.append(&bytes, chain)
+        self.add(records).map_err(|error| {
+            io::Error::new(error.kind(), format!("{}: {error}", self.options.path.display()))
+        })
     }
 
     fn end(&mut self) {
@@ -84,35 +127,50 @@ impl Sink for FileSink {
     }
 }
 
-/// Begins the file that grows; what is there is renamed, and ends with the hash of `previous`.
-fn begin(options: &FileOptions, previous: Option<Chain>) -> io::Result<(File, Chain, u64)> {
+/// Renames the file that grows, which has this `chain`, and removes what is not to be kept.
+fn set_aside(options: &FileOptions, chain: Chain) -> io::Result<Previous> {
     let path = &options.path;
-    let previous = match previous {
-        None => None,
-        Some(chain) => {
-            let numbers = numbers(path)?;
-            let renamed = numbered(path, numbers.last().map_or(1, |last| last + 1));
-            fs::rename(path, &renamed)?;
-            let surplus = (numbers.len() + 1).saturating_sub(options.keep);
-            if options.keep > 0 {
-                for number in numbers.iter().take(surplus) {
-                    fs::remove_file(numbered(path, *number))?;
-                }
-            }
-            let file = renamed.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            Some(Previous { file, records: chain.lines, chain_head: chain.head })
+    let numbers = numbers(path)?;
+    let renamed = numbered(path, numbers.last().map_or(1, |last| last + 1));
+    fs::rename(path, &renamed)?;
+    let surplus = (numbers.len() + 1).saturating_sub(options.keep);
+    if options.keep > 0 {
+        for number in numbers.iter().take(surplus) {
+            // One that cannot be removed is tried again with the next.
+            let _ = fs::remove_file(numbered(path, *number));
         }
-    };
-    let mut options = OpenOptions::new();
-    options.create(true).append(true);
+    }
+    Ok(Previous::new(&renamed, chain))
+}
+
+/// Makes the file at `path`, with the line that opens it.
+fn create(path: &Path, previous: Option<Previous>) -> io::Result<(File, Chain, u64)> {
     // It tells who asked for what: that is its owner's alone.
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
+    let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+    claim(&file)?;
+    if file.metadata()?.len() > 0 {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "another file was put there"));
+    }
     let (mut chain, mut line) = (Chain::default(), Vec::new());
     chain.append(&Event::LogOpened { timestamp_unix_ms: unix_ms(), previous }, &mut line)?;
-    file.write_all(&line)?;
+    file.write_all(&line).inspect_err(|_| {
+        let _ = file.set_len(0);
+    })?;
     Ok((file, chain, line.len() as u64))
+}
+
+/// Sees to it that no other log writes to `file`: two chains in one file would be none.
+fn claim(file: &File) -> io::Result<()> {
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => Err(io::Error::new(
+            io::ErrorKind::ResourceBusy,
+            "another proxy writes its log there; each needs a file of its own",
+        )),
+        // There are file systems without locks.
+        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
 }
 
 /// `audit-events.7.ndjson` for `audit-events.ndjson` and 7.
@@ -132,18 +190,15 @@ fn numbers(path: &Path) -> io::Result<Vec<u64>> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let stem = path.file_stem().unwrap_or_default();
+    let stem = path.file_stem().unwrap_or_default().as_bytes();
     let mut found = Vec::new();
     for entry in fs::read_dir(directory)? {
         let name = entry?.file_name();
-        let number = Path::new(&name).file_stem().and_then(|name| Path::new(name).extension());
-        let number = number.and_then(|number| number.to_str()?.parse().ok());
-        if let Some(number) = number
-            && numbered(path, number).file_name() == Some(&*name)
-            && Path::new(&name).file_stem().map(Path::new).and_then(Path::file_stem) == Some(stem)
-        {
-            found.push(number);
-        }
+        let rest = name.as_bytes().strip_prefix(stem).and_then(|rest| rest.strip_prefix(b"."));
+        let digits = rest.and_then(|rest| rest.split(|byte| *byte == b'.').next());
+        let number = digits.and_then(|digits| str::from_utf8(digits).ok()?.parse().ok());
+        // What else begins so is no file of this log.
+        found.extend(number.filter(|number| numbered(path, *number).file_name() == Some(&*name)));
     }
     found.sort_unstable();
     Ok(found)
@@ -199,12 +254,7 @@ pub fn verify(path: &Path) -> io::Result<Verified> {
             verified.fault = Some(Fault { file, line: fault.line, reason: fault.reason });
             break;
         }
-        let name = file.file_name().map(OsString::from).unwrap_or_default();
-        before = Some(Previous {
-            file: name.to_string_lossy().into_owned(),
-            records: chain.lines,
-            chain_head: chain.head,
-        });
+        before = Some(Previous::new(&file, chain));
     }
     Ok(verified)
 }

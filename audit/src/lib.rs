@@ -28,6 +28,7 @@ mod active;
 mod chain;
 mod consumer;
 mod file;
+mod json;
 mod log;
 mod metrics;
 pub mod otlp;
@@ -41,7 +42,7 @@ mod words;
 mod writer;
 
 pub use chain::Hash;
-pub use consumer::{Batch, Consumer, Waited};
+pub use consumer::{Batch, Consumer, Lines, Waited};
 pub use file::{Fault, FileOptions, FileSink, Verified, verify};
 pub use log::{Bounds, Overflow, Permit, Sender};
 pub use metrics::{Metrics, Now};

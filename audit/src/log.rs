@@ -1,5 +1,6 @@
 //! The log between exchanges and those who read it: bounded, first in memory and then on disk.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -10,6 +11,7 @@ use std::thread::Thread;
 use slab::Slab;
 
 use crate::active::Active;
+use crate::json;
 use crate::recorder::unix_ms;
 use crate::segment::{Place, Ring, Segment, Segments};
 use crate::{Decision, Mode, Outcome, Phase, Record, RecordId, Session};
@@ -43,6 +45,9 @@ pub enum Overflow {
     Count,
 }
 
+/// Why sinks last failed, by their names, until they work again.
+pub(crate) type Faults = Mutex<BTreeMap<&'static str, String>>;
+
 /// What all parts of a log share.
 pub(crate) struct Shared {
     session: Session,
@@ -59,8 +64,7 @@ pub(crate) struct Shared {
     pub(crate) writer: OnceLock<Thread>,
     /// Notified by the writer.
     pub(crate) changed: Condvar,
-    /// Why a sink last failed, until it works again.
-    pub(crate) fault: Mutex<Option<String>>,
+    pub(crate) faults: Faults,
     state: Mutex<State>,
 }
 
@@ -102,7 +106,7 @@ impl Shared {
             woken: AtomicBool::new(false),
             writer: OnceLock::new(),
             changed: Condvar::new(),
-            fault: Mutex::default(),
+            faults: Mutex::default(),
             state: Mutex::new(State {
                 next: 0,
                 fresh: Vec::new(),
@@ -224,8 +228,8 @@ impl Shared {
             self.seal(&mut state);
             let Some((first, records)) = state.segments.oldest_in_memory() else { return };
             drop(state);
-            let Ok(bytes) = serde_json::to_vec(&*records) else { return };
-            let moved = Segments::move_to_disk(|| self.lock(), first, &bytes);
+            let lines = json::lines(&records);
+            let moved = Segments::move_to_disk(|| self.lock(), first, &lines);
             if moved {
                 self.give_back(records.len());
             }

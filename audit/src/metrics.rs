@@ -161,6 +161,10 @@ impl Default for Metrics {
 }
 
 impl Sink for Metrics {
+    fn name(&self) -> &'static str {
+        "metrics"
+    }
+
     fn write(&mut self, records: &[Record]) -> io::Result<()> {
         for record in records {
             self.count(record);

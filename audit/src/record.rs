@@ -137,9 +137,17 @@ impl Record {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Session(pub u64);
 
+impl Session {
+    pub(crate) fn digits(self) -> [u8; 16] {
+        let mut digits = [0; 16];
+        hexadecimal(&self.0.to_be_bytes(), &mut digits);
+        digits
+    }
+}
+
 impl fmt::Display for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
+        f.write_str(str::from_utf8(&self.digits()).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -160,7 +168,10 @@ pub struct RecordId {
 
 impl fmt::Display for RecordId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.session, self.number)
+        // Shown for every record, so without a formatter.
+        self.session.fmt(f)?;
+        f.write_str("-")?;
+        f.write_str(itoa::Buffer::new().format(self.number))
     }
 }
 
@@ -172,6 +183,15 @@ impl FromStr for RecordId {
         let (session, number) = text.split_once('-').ok_or(wrong)?;
         let session = session.parse().map_err(|_| wrong)?;
         Ok(Self { session, number: number.parse().map_err(|_| wrong)? })
+    }
+}
+
+/// Writes `bytes` to `digits`, which are twice as many.
+pub(crate) fn hexadecimal(bytes: &[u8], digits: &mut [u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for (byte, pair) in bytes.iter().zip(digits.chunks_exact_mut(2)) {
+        let [high, low] = [byte >> 4, byte & 15].map(usize::from);
+        pair.copy_from_slice(&[DIGITS[high], DIGITS[low]]);
     }
 }
 

@@ -26,6 +26,13 @@ pub(crate) enum Place {
     Disk(Arc<File>, Extent),
 }
 
+/// What a segment holds: records, or the JSON Lines that the disk has of them.
+#[derive(Debug)]
+pub(crate) enum Held {
+    Records(Arc<Vec<Record>>),
+    Lines(Vec<u8>),
+}
+
 /// A part of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Extent {
@@ -43,15 +50,26 @@ impl Segment {
 impl Place {
     /// The records; reads them if they are on disk.
     pub(crate) fn load(self) -> io::Result<Arc<Vec<Record>>> {
-        match self {
-            Self::Memory(records) => Ok(records),
+        Ok(match self.read()? {
+            Held::Records(records) => records,
+            Held::Lines(lines) => {
+                let records = serde_json::Deserializer::from_slice(&lines).into_iter();
+                Arc::new(records.collect::<Result<_, _>>()?)
+            }
+        })
+    }
+
+    /// The records, in the form in which they are held.
+    pub(crate) fn read(self) -> io::Result<Held> {
+        Ok(match self {
+            Self::Memory(records) => Held::Records(records),
             Self::Disk(file, extent) => {
                 let len = usize::try_from(extent.len).map_err(io::Error::other)?;
-                let mut bytes = vec![0; len];
-                file.read_exact_at(&mut bytes, extent.offset)?;
-                Ok(Arc::new(serde_json::from_slice(&bytes)?))
+                let mut lines = vec![0; len];
+                file.read_exact_at(&mut lines, extent.offset)?;
+                Held::Lines(lines)
             }
-        }
+        })
     }
 }
 
@@ -113,18 +131,18 @@ impl Segments {
         })
     }
 
-    /// Writes `bytes`, which are the records of the segment that begins at `first`, to disk, with
+    /// Writes `lines`, which are the records of the segment that begins at `first`, to disk, with
     /// the lock held only before and after. Says whether the segment left the memory by it.
-    pub(crate) fn move_to_disk<G>(lock: impl Fn() -> G, first: u64, bytes: &[u8]) -> bool
+    pub(crate) fn move_to_disk<G>(lock: impl Fn() -> G, first: u64, lines: &[u8]) -> bool
     where
         G: DerefMut<Target = State>,
     {
         let room = lock().segments.ring.as_mut().and_then(|ring| {
-            let extent = ring.allocate(bytes.len() as u64)?;
+            let extent = ring.allocate(lines.len() as u64)?;
             Some((Arc::clone(&ring.file), extent))
         });
         let Some((file, extent)) = room else { return false };
-        let written = file.write_all_at(bytes, extent.offset);
+        let written = file.write_all_at(lines, extent.offset);
         let mut state = lock();
         let Self { all, ring, in_memory } = &mut state.segments;
         let Some(ring) = ring else { return false };

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::json::{Out, Value, put_quoted};
+
 /// Defines an enum whose variants each have a word, by which they are serialised.
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$about:meta])* $variant:ident = $word:literal,)* }) => {
@@ -28,6 +30,12 @@ macro_rules! words {
                     $($word => Ok(Self::$variant),)*
                     other => Err(de::Error::unknown_variant(other, &[$($word),*])),
                 }
+            }
+        }
+
+        impl Value for $name {
+            fn put(&self, out: &mut impl Out) {
+                put_quoted(self.as_str().as_bytes(), out);
             }
         }
 

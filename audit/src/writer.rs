@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::log::{Bounds, Sender, Shared};
+use crate::log::{Bounds, Faults, Sender, Shared};
 use crate::{Consumer, Record, Session};
 
 /// How long records are gathered before they are handed on.
@@ -22,6 +22,9 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Where records go besides consumers. It is given every record once, in order, on the log's own
 /// thread; after an error the same records come again.
 pub trait Sink: Send {
+    /// What it is, where its failing is told of: `audit_file`.
+    fn name(&self) -> &'static str;
+
     /// Writes the records.
     ///
     /// # Errors
@@ -85,9 +88,11 @@ impl Log {
         running
     }
 
-    /// Why a sink does not take records now; the log holds them meanwhile.
-    pub fn fault(&self) -> Option<String> {
-        self.shared.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The sinks that do not take records now, by name, and why; the log holds for them what
+    /// they have not taken.
+    pub fn faults(&self) -> Vec<(&'static str, String)> {
+        let faults = self.shared.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        faults.iter().map(|(name, why)| (*name, why.clone())).collect()
     }
 
     /// Says that no more records come, and waits until the sinks have all.
@@ -132,19 +137,21 @@ struct Outlet {
 
 impl Outlet {
     /// Gives the sink what it has not yet. After an error it is left alone for a while.
-    fn feed(&mut self, is_last: bool, faults: &Mutex<Option<String>>) {
+    fn feed(&mut self, is_last: bool, faults: &Faults) {
         if !is_last && self.retry.is_some_and(|retry| Instant::now() < retry) {
             return;
         }
         self.retry = None;
         while let Some(batch) = self.consumer.peek() {
             let written = self.sink.write(&batch);
-            *faults.lock().unwrap_or_else(PoisonError::into_inner) =
-                written.as_ref().err().map(ToString::to_string);
-            if written.is_err() {
+            let mut faults = faults.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Err(error) = written {
+                faults.insert(self.sink.name(), error.to_string());
                 self.retry = Instant::now().checked_add(RETRY);
                 return;
             }
+            faults.remove(self.sink.name());
+            drop(faults);
             self.consumer.commit(&batch);
         }
     }
@@ -158,7 +165,7 @@ impl Writer {
             if !has_ended {
                 gather();
             }
-            self.outlets.iter_mut().for_each(|outlet| outlet.feed(has_ended, &self.shared.fault));
+            self.outlets.iter_mut().for_each(|outlet| outlet.feed(has_ended, &self.shared.faults));
             self.shared.spill();
             self.notify();
             if has_ended {

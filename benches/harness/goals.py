@@ -11,7 +11,7 @@ from .measure import Cell, Scenario, is_noisy, median, ratio
 
 LESS = {
     *("CPU s/100k", "CPU us/event", "CPU s/GB", "added ms", "kB each", "us", "ms", "ns", "MB"),
-    *("p50 ms", "p99 ms", "p99.9 ms", "first ms", "allocations"),
+    *("p50 ms", "p99 ms", "p99.9 ms", "first ms", "first us", "allocations"),
 }
 
 

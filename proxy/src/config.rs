@@ -413,6 +413,7 @@ impl Settings {
                 "it allows every host, so `allowed_hosts` must be empty beside it",
             ));
         }
+        config.audit_file.as_ref().map_or(Ok(()), check_audit_file)?;
         let listed = HostSet::new(patterns("allowed_hosts", &config.allowed_hosts)?);
         let routes = config.routes.iter().map(Route::parse).collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
@@ -453,6 +454,19 @@ pub(crate) fn patterns(field: &str, rules: &[String]) -> Result<Vec<HostPattern>
         HostPattern::parse(rule).map_err(|reason| ConfigError::new(field, rule, reason))
     };
     rules.iter().map(parse).collect()
+}
+
+fn check_audit_file(options: &FileOptions) -> Result<(), ConfigError> {
+    let path = &options.path;
+    if path.file_name().is_none() || path.is_dir() {
+        let reason = "it must name a file, in a directory that is there";
+        return Err(ConfigError::new("audit_file", path.display().to_string(), reason));
+    }
+    if options.max_bytes == 0 {
+        let reason = "it must be at least 1; a file of no bytes holds no record";
+        return Err(ConfigError::new("audit_file_max_bytes", "0", reason));
+    }
+    Ok(())
 }
 
 fn checked(limits: &Limits) -> Result<Limits, ConfigError> {

@@ -4,11 +4,11 @@ use std::fmt;
 use std::future::pending;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use nono_audit::{Bounds, Consumer, FileSink, Log, Metrics, Record, Session, Sink};
+use nono_audit::{Batch, Bounds, Consumer, FileSink, Lines, Log, Metrics, Record, Session, Sink};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -153,7 +153,21 @@ impl ProxyHandle {
 
     /// Takes the audit records out, oldest first. Also after the shutdown.
     pub fn drain_audit(&self) -> Vec<Record> {
-        self.records.lock().unwrap_or_else(PoisonError::into_inner).drain()
+        self.consumer().drain()
+    }
+
+    /// Takes the audit records out as they lie in the log, without a copy.
+    pub fn drain_audit_batches(&self) -> Vec<Batch> {
+        self.consumer().drain_batches()
+    }
+
+    /// Takes the audit records out as JSON Lines.
+    pub fn drain_audit_lines(&self) -> Lines {
+        self.consumer().drain_lines()
+    }
+
+    fn consumer(&self) -> MutexGuard<'_, Consumer> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A further consumer of the audit records, which sees all that are still held and all that
@@ -169,9 +183,11 @@ impl ProxyHandle {
 
     /// What fails requests now: routes whose credential could not be fetched when it was last
     /// tried. One that is there by now is found by the next request, or by a reload. And what
-    /// keeps records from the collector; also after the shutdown.
+    /// keeps records from their file or from the collector; also after the shutdown.
     pub fn diagnostics(&self) -> Vec<Diagnostic> {
         let mut found = prepare::diagnostics(&self.shared);
+        let faults = self.log.faults().into_iter();
+        found.extend(faults.map(|(sink, why)| Diagnostic::of_sink(sink, &why)));
         found.extend(self.export.iter().flat_map(Export::diagnostics));
         found
     }

@@ -24,12 +24,13 @@ const LOOKUP: Duration = Duration::from_secs(2);
 /// Something that fails requests, or keeps records from where they are to go.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
-    /// What it is: `credential_not_found` or `credential_unavailable`; of the export of records
-    /// `otlp_unavailable`, `otlp_rejected` or `otlp_undelivered`.
+    /// What it is: `credential_not_found` or `credential_unavailable`; of the audit file
+    /// `audit_unwritable`; of the export of records `otlp_unavailable`, `otlp_rejected` or
+    /// `otlp_undelivered`.
     pub code: &'static str,
     /// How bad it is: `warning`.
     pub severity: &'static str,
-    /// The route concerned, `external_proxy` or `otlp`.
+    /// The route concerned, `external_proxy`, `audit_file` or `otlp`.
     pub route_prefix: String,
     /// Where its credential is kept; empty if it has none.
     pub credential_ref: String,
@@ -37,6 +38,24 @@ pub struct Diagnostic {
     pub message: String,
     /// What to do about it, where that is known.
     pub hint: Option<String>,
+}
+
+impl Diagnostic {
+    /// That the `sink` of audit records does not take them, and `why`.
+    pub(crate) fn of_sink(sink: &str, why: &str) -> Self {
+        Self {
+            code: "audit_unwritable",
+            severity: "warning",
+            route_prefix: sink.to_owned(),
+            credential_ref: String::new(),
+            message: format!("{sink}: records cannot be written: {why}"),
+            hint: Some(
+                "they are held until they can be; make room or give access, or requests will be \
+                 refused or go unrecorded as audit_overflow says"
+                    .to_owned(),
+            ),
+        }
+    }
 }
 
 /// Prepares a proxy for its first request; all of it at once.

@@ -11,9 +11,12 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
 
 /// Records as a list of dictionaries, keys in the order of the record's fields.
-pub(crate) fn events<'py>(py: Python<'py>, records: &[Record]) -> PyResult<Bound<'py, PyList>> {
+pub(crate) fn events<'py, 'a>(
+    py: Python<'py>,
+    records: impl IntoIterator<Item = &'a Record>,
+) -> PyResult<Bound<'py, PyList>> {
     let mut words = Words { py, known: HashMap::new(), _records: PhantomData };
-    let mut events = Vec::<Bound<'py, PyDict>>::with_capacity(records.len());
+    let mut events = Vec::<Bound<'py, PyDict>>::new();
     let mut before = None;
     for record in records {
         // Most of an event is as in the one before it: a copy, and what differs.

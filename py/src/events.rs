@@ -6,11 +6,12 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nono_audit::{
-    AuthMechanism, AuthOutcome, Consumer, DenialCategory, InjectionMode, Protocol, Record, Waited,
+    AuthMechanism, AuthOutcome, Batch, Consumer, DenialCategory, InjectionMode, Protocol, Record,
+    Waited,
 };
 use pyo3::exceptions::{PyOSError, PyStopIteration};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyList};
 
 use crate::audit;
 use crate::blocking::SIGNAL_INTERVAL;
@@ -30,11 +31,36 @@ impl PyAuditEvent {
     }
 }
 
-/// All of `records`, as objects.
-pub(crate) fn objects(records: Vec<Record>) -> Vec<PyAuditEvent> {
-    let batch = Arc::new(records);
-    (0..batch.len()).map(|at| PyAuditEvent { batch: Arc::clone(&batch), at }).collect()
+/// All records of `batches`, as objects.
+pub(crate) fn objects(py: Python<'_>, batches: Vec<Batch>) -> PyResult<Bound<'_, PyList>> {
+    let len = batches.iter().map(|batch| batch.len()).sum();
+    let events = batches.into_iter().map(Batch::into_shared).flat_map(|batch| {
+        (0..batch.len()).map(move |at| PyAuditEvent { batch: Arc::clone(&batch), at })
+    });
+    PyList::new(py, Exactly { items: events, len })
 }
+
+/// An iterator of which it is known how many items it has, as a list wants to know.
+struct Exactly<I> {
+    items: I,
+    len: usize,
+}
+
+impl<I: Iterator> Iterator for Exactly<I> {
+    type Item = I::Item;
+
+    fn next(&mut self) -> Option<I::Item> {
+        let item = self.items.next()?;
+        self.len -= 1;
+        Some(item)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.len, Some(self.len))
+    }
+}
+
+impl<I: Iterator> ExactSizeIterator for Exactly<I> {}
 
 #[pymethods]
 impl PyAuditEvent {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::audit;
 use crate::blocking;
 use crate::config::PyProxyConfig;
 use crate::error::{argument_error, start_error};
-use crate::events::{self, PyAuditEvent, PyAuditEvents};
+use crate::events::{self, PyAuditEvents};
 
 /// Seconds that the end of a `with` block waits: the default of `shutdown`.
 const DEFAULT_SHUTDOWN: f64 = 5.0;
@@ -97,8 +98,8 @@ impl PyProxyHandle {
 
     /// Take the records gathered since the last call, oldest first.
     fn drain_audit_events<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let records = py.detach(|| self.inner.drain_audit());
-        audit::events(py, &records)
+        let batches = py.detach(|| self.inner.drain_audit_batches());
+        audit::events(py, batches.iter().flat_map(Deref::deref))
     }
 
     /// Fetch all credentials again, and return what failed, as `diagnostics()` does. Requests under
@@ -109,22 +110,17 @@ impl PyProxyHandle {
     }
 
     /// Take the records gathered since the last call, as objects.
-    fn drain_audit_objects(&self, py: Python<'_>) -> Vec<PyAuditEvent> {
-        events::objects(py.detach(|| self.inner.drain_audit()))
+    fn drain_audit_objects<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        events::objects(py, py.detach(|| self.inner.drain_audit_batches()))
     }
 
     /// Take the records gathered since the last call, as JSON Lines.
     fn drain_audit_jsonl<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        let lines = py.detach(|| {
-            let mut lines = Vec::new();
-            for record in self.inner.drain_audit() {
-                serde_json::to_writer(&mut lines, &record)?;
-                lines.push(b'\n');
-            }
-            Ok(lines)
-        });
-        lines.map(|lines| PyBytes::new(py, &lines)).map_err(|error: serde_json::Error| {
-            PyRuntimeError::new_err(format!("cannot serialise: {error}"))
+        let lines = py.detach(|| self.inner.drain_audit_lines());
+        // Straight into the object that Python gets.
+        PyBytes::new_with(py, lines.len(), |space| {
+            py.detach(move || lines.write_to(space));
+            Ok(())
         })
     }
 

@@ -13,7 +13,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -144,6 +144,34 @@ def test_a_file_is_a_chain_that_can_be_checked_counted_and_read(tmp_path: Path) 
     assert (done.returncode, "line 9: " in done.stderr) == (1, True)
 
 
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (lambda lines: lines.pop(5), 6),
+        (lambda lines: lines.insert(5, lines.pop(6)), 6),
+        (lambda lines: lines.insert(9, lines[8]), 10),
+        (lambda lines: lines.append(lines.pop()[:-20]), COUNT + 1),
+        (lambda lines: lines.append(lines.pop(3)[:99] + "\n"), 4),
+        (
+            lambda lines: lines.append(lines.pop().replace('"status":404', '"status":200')),
+            COUNT + 1,
+        ),
+    ],
+    ids=["removed", "swapped", "repeated", "cut off", "truncated and moved", "changed"],
+)
+def test_a_line_that_is_not_as_it_was_written_is_named(
+    tmp_path: Path, change: Callable[[list[str]], object], line: int
+) -> None:
+    path = tmp_path / "log"
+    with start_proxy(ProxyConfig(audit_file=path)) as proxy:
+        refuse(proxy)
+    lines = path.read_text("ascii").splitlines(keepends=True)
+    change(lines)
+    path.write_text("".join(lines), "ascii")
+    done = audit("verify", path)
+    assert (done.returncode, f"line {line}: " in done.stderr) == (1, True), done.stderr
+
+
 def test_a_killed_process_leaves_whole_lines_and_the_next_one_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "audit-events.ndjson"
     program = (
@@ -173,6 +201,37 @@ def test_a_killed_process_leaves_whole_lines_and_the_next_one_goes_on(tmp_path: 
 def test_a_file_that_cannot_be_made_is_said_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="cannot begin the audit log"):
         start_proxy(ProxyConfig(audit_file=tmp_path / "none" / "log"))
+
+
+@pytest.mark.parametrize("fault", ["full", "removed"])
+def test_a_file_that_fails_is_told_of_and_none_of_its_records_is_lost(
+    tmp_path: Path, fault: str
+) -> None:
+    program = Path(__file__).with_name("audit_fault.py")
+    command = [sys.executable, str(program), str(tmp_path / "logs"), fault]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
+
+
+def test_two_proxies_do_not_write_one_file(tmp_path: Path) -> None:
+    config = ProxyConfig(audit_file=tmp_path / "log")
+    with start_proxy(config) as proxy:
+        with pytest.raises(RuntimeError, match="another proxy writes its log there"):
+            start_proxy(config)
+        refuse(proxy)
+    assert audit("verify", tmp_path / "log").returncode == 0
+    with start_proxy(config):
+        pass
+
+
+def test_an_audit_file_that_can_be_none_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match='audit_file_max_bytes "0"'):
+        ProxyConfig(audit_file=tmp_path / "log", audit_file_max_bytes=0)
+    for path in (tmp_path, Path("/")):
+        with pytest.raises(ValueError, match="it must name a file"):
+            ProxyConfig(audit_file=path)
+    with pytest.raises(OverflowError):
+        ProxyConfig(audit_file=tmp_path / "log", audit_file_keep=-1)
 
 
 def test_metrics_count_what_the_records_say() -> None:

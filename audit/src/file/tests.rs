@@ -88,6 +88,22 @@ fn files_that_follow_each_other_are_one_log() {
 }
 
 #[test]
+fn a_file_of_any_name_is_numbered() {
+    for name in ["log", "log.1", "log.1.ndjson", ".log", "a.b.c"] {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join(name);
+        for other in ["log.x", "logs.7", "log.07", "log.7.x.y", "b.7"] {
+            fs::write(directory.path().join(other), "theirs").unwrap();
+        }
+        let mut log = sink(&path, 1, 0);
+        (0..5).for_each(|number| log.write(&[record(number)]).unwrap());
+        let verified = verify(&path).unwrap();
+        assert_eq!((verified.files.len(), verified.lines), (6, 11), "{name}: {verified:?}");
+        assert_eq!(verified.fault, None, "{name}");
+    }
+}
+
+#[test]
 fn only_so_many_files_are_kept() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("audit-events.ndjson");
@@ -96,6 +112,56 @@ fn only_so_many_files_are_kept() {
     let verified = verify(&path).unwrap();
     assert_eq!((verified.files.len(), verified.fault.as_ref()), (4, None));
     assert!(verified.files[0].ends_with("audit-events.8.ndjson"), "{verified:?}");
+}
+
+#[test]
+fn a_file_that_is_gone_is_begun_again_and_says_what_it_goes_on_from() {
+    let directory = TempDir::new().unwrap();
+    let (inner, path) = (directory.path().join("logs"), directory.path().join("logs/log"));
+    fs::create_dir(&inner).unwrap();
+    let mut log = sink(&path, u64::MAX, 0);
+    log.write(&[record(0)]).unwrap();
+    fs::remove_dir_all(&inner).unwrap();
+    let error = log.write(&[record(1)]).unwrap_err().to_string();
+    assert!(error.contains("logs/log: No such file"), "{error}");
+    fs::create_dir(&inner).unwrap();
+    log.write(&[record(1)]).unwrap();
+    let text = fs::read_to_string(&path).unwrap();
+    assert_eq!(text.lines().count(), 2);
+    assert!(text.contains(r#""file":"log","records":2,"#), "{text}");
+
+    // A file of somebody else's is not written to.
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, "theirs").unwrap();
+    let error = log.write(&[record(2)]).unwrap_err().to_string();
+    assert!(error.contains("another file was put there"), "{error}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), "theirs");
+}
+
+#[test]
+fn a_file_that_was_renamed_before_the_next_could_be_made_is_gone_on_from() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("log");
+    let mut log = sink(&path, 1, 0);
+    log.write(&[record(0)]).unwrap();
+    // As it is when the disk was full between the two.
+    let previous = super::set_aside(&log.options, log.chain).unwrap();
+    log.aside = Some(previous);
+    log.write(&[record(1)]).unwrap();
+    let verified = verify(&path).unwrap();
+    assert_eq!((verified.files.len(), verified.lines, verified.fault), (3, 5, None));
+}
+
+#[test]
+fn one_file_has_one_log() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("log");
+    let options = FileOptions { path, max_bytes: u64::MAX, keep: 0 };
+    let first = FileSink::open(options.clone()).unwrap();
+    let error = FileSink::open(options.clone()).unwrap_err().to_string();
+    assert!(error.contains("another proxy writes its log there"), "{error}");
+    drop(first);
+    FileSink::open(options).unwrap();
 }
 
 proptest! {

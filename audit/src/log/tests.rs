@@ -43,6 +43,10 @@ fn takes(consumer: &mut Consumer, count: u64) -> bool {
 struct Counter(mpsc::Sender<u64>);
 
 impl Sink for Counter {
+    fn name(&self) -> &'static str {
+        "counter"
+    }
+
     fn write(&mut self, records: &[Record]) -> io::Result<()> {
         records.iter().try_for_each(|record| self.0.send(record.sequence)).map_err(io::Error::other)
     }
@@ -106,6 +110,10 @@ fn an_exchange_that_panics_leaves_one_record() {
 fn a_sink_that_fails_is_given_the_same_records_again() {
     struct Flaky(mpsc::Sender<u64>, bool);
     impl Sink for Flaky {
+        fn name(&self) -> &'static str {
+            "flaky"
+        }
+
         fn write(&mut self, records: &[Record]) -> io::Result<()> {
             if !std::mem::replace(&mut self.1, true) {
                 return Err(io::ErrorKind::Other.into());

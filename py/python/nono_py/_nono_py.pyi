@@ -1621,7 +1621,11 @@ class ProxyHandle:
         """Return the exchanges that run now, as far as they are known."""
 
     def diagnostics(self) -> list[ProxyDiagnostic]:
-        """Return what fails requests now: credentials that could not be had when last tried."""
+        """Return what fails requests now: credentials that could not be had when last tried.
+
+        And an `audit_file` that cannot be written: its records are held until it can be, and when
+        the log is full, requests are refused or go unrecorded as `audit_overflow` says.
+        """
 
     def reload_credentials(self) -> list[ProxyDiagnostic]:
         """Fetch all credentials again, and return what failed, as `diagnostics()` does.
