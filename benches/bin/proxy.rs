@@ -4,13 +4,16 @@
 //! ```text
 //! bench-proxy --route api=http://127.0.0.1:8080 --key env://BENCH_KEY --allow 127.0.0.1:8081
 //! bench-proxy --route … --key env://BENCH_KEY --otlp http://127.0.0.1:4318
+//! bench-proxy --route … --key env://BENCH_KEY --audit-file target/records.jsonl
 //! ```
 
 use std::io::Read as _;
+use std::path::PathBuf;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use bench_support::{Arguments, Failure, answer};
+use nono_audit::FileOptions;
 use nono_proxy::bench::Part;
 use nono_proxy::{Limits, OtlpConfig, ProxyConfig, ProxyHandle, RouteConfig};
 use serde_json::json;
@@ -71,8 +74,10 @@ fn config(arguments: &Arguments) -> Result<ProxyConfig, Failure> {
         credential_key: arguments.optional("key").ok().flatten(),
         ..OtlpConfig::default()
     };
+    let chained = |path: PathBuf| FileOptions { path, max_bytes: 256 << 20, keep: 1 };
     Ok(ProxyConfig {
         otlp: arguments.optional("otlp")?.map(collector),
+        audit_file: arguments.optional("audit-file")?.map(chained),
         allowed_hosts: arguments.all("allow").to_vec(),
         routes: arguments.all("route").iter().map(route).collect::<Result<_, _>>()?,
         // The default is below what the widest runs open at once.

@@ -91,10 +91,12 @@ class Site:
 
     def peer(self, name: str) -> Peer:
         """Starts the peer called `name`."""
-        if name in ("nono", "no records", "no scrubbing", "with OTLP"):
+        if name in ("nono", "no records", "no scrubbing", "with a file", "with OTLP"):
             options = ["--without", name[3:]] if name.startswith("no ") else []
             if name == "with OTLP":
                 options = ["--otlp", f"http://127.0.0.1:{self.stream_port}"]
+            if name == "with a file":
+                options = ["--audit-file", str(self.out / "records.jsonl")]
             return self.package(name, [str(PROGRAMS / "bench-proxy"), *options])
         if name == "reference":
             return self.package(name, [str(REFERENCE), str(BENCHES / "peers" / "python_proxy.py")])

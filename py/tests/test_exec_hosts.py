@@ -148,5 +148,6 @@ def test_ten_thousand_from_fifty_threads_leave_nothing(caps: CapabilitySet) -> N
         before = state()
         list(executor.map(lambda number: run_in_one_of_all_ways(caps, number), range(10_000)))
         after = state()
-    assert after.pop("kilobytes") - before.pop("kilobytes") < 8 << 10
+    # Less than two kilobytes a run: allocators of fifty threads take some for good.
+    assert after.pop("kilobytes") - before.pop("kilobytes") < 16 << 10
     assert after == before

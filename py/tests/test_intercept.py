@@ -137,6 +137,43 @@ def test_a_client_gets_the_key(
     assert event["managed_credential_active"] is True
 
 
+@needs("openssl")
+@needs("curl")
+def test_an_authority_of_the_users_own_vouches_for_the_proxy(
+    route: RouteConfig, directory: Path, origin: Origin, key: str, tmp_path: Path
+) -> None:
+    cert, private = tmp_path / "ca.pem", tmp_path / "ca.key"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30"]
+    command += ["-subj", "/O=Example/CN=Example CA", "-out", str(cert), "-keyout", str(private)]
+    subprocess.run(command, check=True, capture_output=True)
+    private.chmod(0o600)
+    config = ProxyConfig(
+        routes=[route],
+        intercept_ca_dir=directory,
+        intercept_ca_cert=cert,
+        intercept_ca_key=private,
+    )
+    assert (config.intercept_ca_cert, config.intercept_ca_key) == (cert, private)
+    secret = "".join(private.read_text().split("\n")[1:-2])
+    with start_proxy(config) as proxy:
+        url = f"{origin.url}/v1/models"
+        # By the proxy's bundle, and by what the user hands out.
+        assert run(proxy, "curl", "-sS", url) == "hello"
+        assert run(proxy, "curl", "-sS", "--cacert", str(cert), url) == "hello"
+        for file in directory.iterdir():
+            assert b"PRIVATE" not in file.read_bytes()
+            assert secret[:64].encode() not in file.read_bytes()
+    assert [request.values("Authorization") for request in origin.requests] == [
+        [f"Bearer {key}"],
+        [f"Bearer {key}"],
+    ]
+    private.chmod(0o640)
+    with pytest.raises(ValueError, match="chmod 600"):
+        ProxyConfig(
+            intercept_ca_dir=directory, intercept_ca_cert=cert, intercept_ca_key=private
+        )
+
+
 @needs("javac")
 def test_java_gets_the_key(proxy: ProxyHandle, origin: Origin, key: str, tmp_path: Path) -> None:
     source = tmp_path / "Client.java"

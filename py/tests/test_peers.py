@@ -33,6 +33,24 @@ visible_hostname localhost
 shutdown_lifetime 0 seconds
 """
 
+# As squid's own configuration has it: tunnels lead to no other port.
+ONLY_443 = """
+acl tunnel method CONNECT
+acl secure port 443
+http_access deny tunnel !secure
+"""
+
+HAPROXY = """
+defaults
+  mode tcp
+  timeout connect 10s
+  timeout client 30s
+  timeout server 30s
+listen secured
+  bind 127.0.0.1:{port} ssl crt {directory}/haproxy.pem
+  server squid 127.0.0.1:{squid}
+"""
+
 NGINX = """
 daemon off;
 master_process off;
@@ -85,16 +103,22 @@ def open_directory() -> Iterator[Path]:
         yield directory
 
 
+@contextmanager
+def running_squid(directory: Path, rules: str = "") -> Iterator[tuple[int, Path]]:
+    """Run a squid that wants credentials; yield its port, and the log of what it was asked."""
+    port = free_port()
+    text = rules + SQUID.format(port=port, helper=HELPER, directory=directory)
+    (directory / "squid.conf").write_text(text)
+    hashed = subprocess.check_output(["openssl", "passwd", "-apr1", "word"], text=True)
+    (directory / "users").write_text(f"user:{hashed}")
+    with running(port, "squid", "-N", "-f", str(directory / "squid.conf")):
+        yield port, directory / "access.log"
+
+
 @pytest.fixture
 def squid(open_directory: Path) -> Iterator[tuple[int, Path]]:
-    """A squid that wants credentials: its port, and the log of what it was asked."""
-    port = free_port()
-    text = SQUID.format(port=port, helper=HELPER, directory=open_directory)
-    (open_directory / "squid.conf").write_text(text)
-    hashed = subprocess.check_output(["openssl", "passwd", "-apr1", "word"], text=True)
-    (open_directory / "users").write_text(f"user:{hashed}")
-    with running(port, "squid", "-N", "-f", str(open_directory / "squid.conf")):
-        yield port, open_directory / "access.log"
+    with running_squid(open_directory) as found:
+        yield found
 
 
 def curl(proxy: ProxyHandle, *arguments: str) -> str:
@@ -156,6 +180,63 @@ def test_a_wrong_login_at_squid_is_said(
         (event,) = proxy.drain_audit_events()
     assert event["denial_category"] == "external_proxy_rejected"
     assert "407" in str(event["reason"])
+
+
+@pytest.mark.skipif(not Path(HELPER).exists(), reason="squid is not installed")
+def test_plain_requests_pass_a_squid_that_opens_tunnels_to_443_alone(
+    open_directory: Path, plain_origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SQUID_LOGIN", "user:word")
+    url = f"http://127.0.0.1:{plain_origin.port}/path?query"
+    with running_squid(open_directory, ONLY_443) as (port, _):
+        for login, status in (("env://SQUID_LOGIN", "200"), (None, "502")):
+            external = ExternalProxyConfig(f"127.0.0.1:{port}", credential_key=login)
+            config = ProxyConfig(allowed_hosts=["127.0.0.1"], external_proxy=external)
+            with start_proxy(config) as proxy:
+                said = curl(proxy, "-o", "/dev/null", "-w", "%{http_code}", url)
+                events = proxy.drain_audit_events()
+            assert said == status
+    (request,) = plain_origin.requests
+    assert request.path == "/path?query"
+    assert request.values("Proxy-Authorization") == []
+    # Without credentials, squid's challenge is not handed to the client as the proxy's own.
+    assert events[-1]["denial_category"] == "external_proxy_rejected"
+
+
+@pytest.mark.skipif(
+    not Path(HELPER).exists() or shutil.which("haproxy") is None,
+    reason="squid or haproxy is not installed",
+)
+def test_squid_is_reached_over_tls(
+    squid: tuple[int, Path],
+    open_directory: Path,
+    origin: Origin,
+    plain_origin: Origin,
+    authority: Authority,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    behind, log = squid
+    ca, port = trustme.CA(), free_port()
+    ca.cert_pem.write_to_path(str(open_directory / "ca.pem"))
+    identity = ca.issue_cert("localhost").private_key_and_cert_chain_pem
+    identity.write_to_path(str(open_directory / "haproxy.pem"))
+    conf = open_directory / "haproxy.cfg"
+    conf.write_text(HAPROXY.format(port=port, squid=behind, directory=open_directory))
+    monkeypatch.setenv("SQUID_LOGIN", "user:word")
+    external = ExternalProxyConfig(
+        f"https://localhost:{port}",
+        credential_key="env://SQUID_LOGIN",
+        tls_ca=open_directory / "ca.pem",
+    )
+    config = ProxyConfig(allowed_hosts=["127.0.0.1"], external_proxy=external)
+    with running(port, "haproxy", "-db", "-f", str(conf)), start_proxy(config) as proxy:
+        url = f"https://127.0.0.1:{origin.port}/"
+        assert curl(proxy, "--cacert", str(authority.file), url) == "hello"
+        assert curl(proxy, f"http://127.0.0.1:{plain_origin.port}/") == "hello"
+    deadline = time.monotonic() + PATIENCE
+    while f"CONNECT 127.0.0.1:{origin.port} user" not in (text := log.read_text()):
+        assert time.monotonic() < deadline, text
+    assert "TCP_DENIED" not in text
 
 
 @pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")

@@ -127,11 +127,12 @@ def work(bench: Bench) -> Scenario:
         "With and without",
         "The proxy as it is, and with one thing left out, which only the benchmarks' own build "
         "can: records of requests, and the search for the key in responses. And with one more: "
-        "logs and spans of all requests, sent to a collector that keeps nothing.",
+        "all records chained in a file, or logs and spans of all requests sent to a collector that "
+        "keeps nothing.",
         METRICS,
         PICTURE,
     )
-    names = ["nono", "no records", "no scrubbing", "with OTLP"]
+    names = ["nono", "no records", "no scrubbing", "with a file", "with OTLP"]
     with bench.peers(scenario, "plain", names, bare=False) as peers:
         for width in bench.settings.work:
 
