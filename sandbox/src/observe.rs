@@ -55,6 +55,7 @@ impl Observed {
         self.lock().iter().cloned().collect()
     }
 
+    #[cfg(target_os = "linux")]
     pub(crate) fn add(&self, act: Act) {
         self.lock().insert(act);
     }
