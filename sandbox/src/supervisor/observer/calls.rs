@@ -28,7 +28,8 @@ pub(super) enum Flags {
     In(usize),
     /// They are the first number that this argument points to (`struct open_how`).
     Behind(usize),
-    /// They are these.
+    /// They are these: `creat`, which newer processors do not have.
+    #[cfg(target_arch = "x86_64")]
     Are(i32),
 }
 

@@ -180,6 +180,7 @@ fn path(call: &Notification, (directory, path): Place) -> Option<PathBuf> {
 
 fn open_flags(call: &Notification, flags: Flags) -> Option<i32> {
     match flags {
+        #[cfg(target_arch = "x86_64")]
         Flags::Are(flags) => Some(flags),
         Flags::In(at) => call.arguments.get(at).map(|flags| low(*flags)),
         Flags::Behind(at) => {
