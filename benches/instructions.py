@@ -29,9 +29,9 @@ from harness.peers import PROGRAMS, Peer, Process, Site, missing_programs
 
 BASELINE = Path(__file__).with_suffix(".json")
 
-# How much more a case may take. Repeated counts lie within 2 %; another compiler or library
-# version moves them by more than most changes here do.
-TOLERANCE, OTHER_TOOLCHAIN = 0.03, 0.15
+# How much more a case may take with another compiler or library version: that moves counts by more
+# than most changes here do.
+OTHER_TOOLCHAIN = 0.15
 
 
 @dataclass
@@ -44,13 +44,16 @@ class Case:
     few: int = 100
     many: int = 500
     body: int = 0
+    #: How much more it may take. Repeated counts lie within 2 %, if not for a reason.
+    tolerance: float = 0.03
 
 
 CASES = [
     Case("get", "requests", "plain"),
     # What its handshake takes varies by more than a few requests.
     Case("get, TLS upstream", "requests", "tls", many=2500),
-    Case("post 100 kB", "requests", "streams", body=100_000),
+    # In how many pieces a body arrives is the kernel's choice, and each costs its share.
+    Case("post 100 kB", "requests", "streams", body=100_000, tolerance=0.12),
     # Not events, which come by the clock: on a busy machine several come as one.
     Case("WebSocket message", "sockets", "streams"),
     Case("tunnel set-up", "setups", "tunnel"),
@@ -90,12 +93,12 @@ def main() -> None:
 def check(site: Site, baseline: dict) -> None:
     """Ends with an error when a case takes too many."""
     is_same = baseline["toolchain"] == toolchain()
-    tolerance = TOLERANCE if is_same else OTHER_TOOLCHAIN
     if not is_same:
         print(f"counted by {baseline['toolchain']} before, now by {toolchain()}")
     worse = []
     for case in CASES:
         before = baseline["instructions"][case.name]
+        tolerance = case.tolerance if is_same else OTHER_TOOLCHAIN
         bound = before * (1 + tolerance)
         count = each(site, case)
         if count > bound:
@@ -105,11 +108,11 @@ def check(site: Site, baseline: dict) -> None:
         note = "" if change > -tolerance else "  less: `make renew-instructions` keeps it so"
         print(f"{case.name:20} {count:10,} instructions, {change:+.1%}{note}", flush=True)
         if count > bound:
-            worse.append(f"{case.name} takes {change:.1%} more")
+            worse.append(f"{case.name} takes {change:.1%} more, and may {tolerance:.0%}")
     if worse:
         sys.exit(
-            f"more instructions than {tolerance:.0%} above benches/instructions.json: "
-            f"{'; '.join(worse)}. If it is worth that: `make renew-instructions`"
+            f"more instructions than in benches/instructions.json: {'; '.join(worse)}. "
+            "If it is worth that: `make renew-instructions`"
         )
 
 
