@@ -169,9 +169,7 @@ def test_an_authority_of_the_users_own_vouches_for_the_proxy(
     ]
     private.chmod(0o640)
     with pytest.raises(ValueError, match="chmod 600"):
-        ProxyConfig(
-            intercept_ca_dir=directory, intercept_ca_cert=cert, intercept_ca_key=private
-        )
+        ProxyConfig(intercept_ca_dir=directory, intercept_ca_cert=cert, intercept_ca_key=private)
 
 
 @needs("javac")

@@ -55,7 +55,9 @@ http.request({host: proxy.hostname, port: proxy.port, method: 'CONNECT', path: u
 """
 
 
-def talk(authority: Authority, directory: Path, scheme: str, *command: str) -> "tuple[list[list[str]], list[NetworkAuditEvent]]":
+def talk(
+    authority: Authority, directory: Path, scheme: str, *command: str
+) -> "tuple[list[list[str]], list[NetworkAuditEvent]]":
     """Run a client against a server that echoes; return the keys that it saw, and the events."""
     keys: list[list[str]] = []
 
