@@ -52,7 +52,8 @@ class Process:
         """The next line of JSON on its standard output."""
         out = self.popen.stdout
         if not select.select([out], [], [], seconds)[0] or not (line := out.readline()):
-            raise RuntimeError(f"{self.popen.args[0]} did not answer: {self._errors()}")
+            name = Path(self.popen.args[0]).name
+            raise RuntimeError(f"{name} did not answer: {self._errors()}")
         return json.loads(line)
 
     def cpu(self) -> float:
