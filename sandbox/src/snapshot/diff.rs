@@ -64,16 +64,16 @@ pub(super) fn changes(old: &Tree, new: &Tree) -> Vec<Change> {
     let here = new.iter().map(|(key, entry)| (key, change(key, old.get(key), Some(entry))));
     let mut all: Vec<_> = gone.chain(here).filter_map(|(key, c)| Some((key, c?))).collect();
     all.sort_unstable_by_key(|(key, _)| *key);
-    let paths: Vec<PathBuf> = all.iter().map(|(_, change)| change.path.clone()).collect();
     let shows_beneath = |index: usize, change: &Change| {
-        let (tree, key) = match change.change_type {
-            ChangeType::Created => (new, index),
-            ChangeType::Deleted => (old, index),
+        let tree = match change.change_type {
+            ChangeType::Created => new,
+            ChangeType::Deleted => old,
             ChangeType::Modified | ChangeType::PermissionsChanged => return false,
         };
         let is_directory =
-            all.get(key).and_then(|(key, _)| tree.get(*key)).is_some_and(Entry::is_directory);
-        is_directory && paths.get(index + 1).is_some_and(|next| next.starts_with(&change.path))
+            all.get(index).and_then(|(key, _)| tree.get(*key)).is_some_and(Entry::is_directory);
+        let next = all.get(index + 1);
+        is_directory && next.is_some_and(|(_, next)| next.path.starts_with(&change.path))
     };
     let named = all.iter().enumerate().filter(|(index, (_, c))| !shows_beneath(*index, c));
     named.map(|(_, (_, change))| change.clone()).collect()

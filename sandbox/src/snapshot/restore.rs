@@ -1,5 +1,6 @@
 //! Making what is tracked what it was: planned whole, checked whole, then done.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsString;
 use std::io;
@@ -53,9 +54,9 @@ pub(super) struct Comparison<'a> {
 impl<'a> Comparison<'a> {
     /// What a restore changes, for whoever asks.
     pub(super) fn changes(&self) -> Vec<Change> {
-        let mut now = self.found.tree.clone();
+        let mut now = Cow::Borrowed(&self.found.tree);
         if !self.target.is_complete {
-            now.retain(|_, entry| !entry.is_directory());
+            now.to_mut().retain(|_, entry| !entry.is_directory());
         }
         let mut all = changes(&now, &self.target.tree);
         all.extend(self.strangers().map(|skipped| Change {
