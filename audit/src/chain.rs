@@ -1,4 +1,4 @@
-//! The hash-chained form of records: JSON Lines in which a change to one shows in all behind it.
+//! The hash-chained form of events: JSON Lines in which a change to one shows in all behind it.
 //!
 //! Each line is `{sequence, prev_chain, leaf_hash, chain_hash, event_json, event}`. `event_json` is
 //! the exact text that is hashed, and `event` the same as JSON:
@@ -8,156 +8,73 @@
 //! chain_hash = SHA-256("nono.audit.chain.alpha\n" ‖ previous chain_hash, or 32 zero bytes ‖ leaf_hash)
 //! ```
 
-use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
-use std::path::Path;
-use std::str::FromStr;
 
-use aws_lc_rs::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use crate::Record;
-use crate::json::{Out as _, Value as _};
-use crate::record::hexadecimal;
+use crate::canonical::Node;
+use crate::hash::{Hash, domain};
 
-const EVENT_DOMAIN: &[u8] = b"nono.audit.event.alpha\n";
-const CHAIN_DOMAIN: &[u8] = b"nono.audit.chain.alpha\n";
-
-/// A SHA-256 hash. Text, 64 hexadecimal digits, only when it is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Hash([u8; SHA256_OUTPUT_LEN]);
-
-impl Hash {
-    fn of(parts: &[&[u8]]) -> Self {
-        let mut context = Context::new(&SHA256);
-        for part in parts {
-            context.update(part);
-        }
-        let mut hash = [0; SHA256_OUTPUT_LEN];
-        hash.copy_from_slice(context.finish().as_ref());
-        Self(hash)
-    }
-}
-
-impl fmt::Display for Hash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut digits = [0; 2 * SHA256_OUTPUT_LEN];
-        hexadecimal(&self.0, &mut digits);
-        f.write_str(str::from_utf8(&digits).map_err(|_| fmt::Error)?)
-    }
-}
-
-impl FromStr for Hash {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong = "not 64 hexadecimal digits";
-        let mut hash = [0; SHA256_OUTPUT_LEN];
-        if text.len() != 2 * hash.len() || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(wrong);
-        }
-        for (at, byte) in hash.iter_mut().enumerate() {
-            let digits = text.get(2 * at..2 * at + 2).ok_or(wrong)?;
-            *byte = u8::from_str_radix(digits, 16).map_err(|_| wrong)?;
-        }
-        Ok(Self(hash))
-    }
-}
-
-impl Serialize for Hash {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Hash {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        text.parse().map_err(de::Error::custom)
-    }
-}
-
-/// What a line tells of.
-#[derive(Debug, Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub(crate) enum Event<'a> {
-    /// A record of the log.
-    Network {
-        /// The record.
-        event: &'a Record,
-    },
-    /// The beginning of a file.
-    LogOpened {
-        /// When, in milliseconds since the Unix epoch.
-        timestamp_unix_ms: u64,
-        /// The file that it goes on from, if there is one.
-        previous: Option<Previous>,
-    },
-}
-
-impl Event<'_> {
-    /// The text that is hashed.
-    fn text(&self) -> io::Result<String> {
-        let text = match self {
-            Self::Network { event } => {
-                let mut text = Vec::with_capacity(1024);
-                text.put(br#"{"type":"network","event":"#);
-                event.put(&mut text);
-                text.put(b"}");
-                String::from_utf8(text).map_err(io::Error::other)?
-            }
-            Self::LogOpened { .. } => serde_json::to_string(self)?,
-        };
-        Ok(if text.is_ascii() { text } else { escaped(&text) })
-    }
-}
-
-/// JSON with all escaped that is not ASCII, which is only ever in strings.
-fn escaped(text: &str) -> String {
-    let mut ascii = String::with_capacity(2 * text.len());
-    for c in text.chars() {
-        if c.is_ascii() {
-            ascii.push(c);
-        } else {
-            for unit in c.encode_utf16(&mut [0; 2]) {
-                // To a string this cannot fail.
-                let _ = write!(ascii, "\\u{unit:04x}");
-            }
-        }
-    }
-    ascii
-}
-
-/// The end of the file before a file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Previous {
-    /// Its name.
-    pub(crate) file: String,
-    /// Its lines.
-    pub(crate) records: u64,
-    /// The last one's `chain_hash`.
-    pub(crate) chain_head: Option<Hash>,
-}
-
-impl Previous {
-    /// The file at `path`, which has this `chain`.
-    pub(crate) fn new(path: &Path, chain: Chain) -> Self {
-        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Self { file, records: chain.lines, chain_head: chain.head }
-    }
-}
-
-/// A line.
+/// A line as it was read.
 #[derive(Debug, Deserialize)]
 struct Line<'a> {
     sequence: u64,
+    #[serde(deserialize_with = "present")]
     prev_chain: Option<Hash>,
     leaf_hash: Hash,
     chain_hash: Hash,
-    event_json: String,
+    event_json: Option<String>,
     #[serde(borrow)]
     event: &'a RawValue,
+}
+
+/// What may be `null`, but not absent.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Hash>, D::Error> {
+    Option::deserialize(deserializer)
+}
+
+/// How a line has the text that was hashed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// In both places the same, as it is written here.
+    Verbatim,
+    /// The event is written in another way, and means the same.
+    Equal,
+    /// Not at all: it was made again from the event.
+    Rebuilt,
+}
+
+impl Line<'_> {
+    /// The text that was hashed.
+    ///
+    /// # Errors
+    /// It is not the event, or can be read in two ways.
+    fn hashed(&self) -> Result<(String, Form), String> {
+        let event = self.event.get();
+        let Some(text) = &self.event_json else {
+            return Ok((Node::read(event)?.text(), Form::Rebuilt));
+        };
+        let hashed =
+            Node::read(text).map_err(|reason| format!("canonical event_json: {reason}"))?;
+        if text == event {
+            return Ok((text.clone(), Form::Verbatim));
+        }
+        if hashed != Node::read(event)? {
+            return Err("canonical event_json does not match event".into());
+        }
+        Ok((text.clone(), Form::Equal))
+    }
+}
+
+/// What [`Chain::follow`] found in a line.
+#[derive(Debug)]
+pub(crate) struct Link {
+    /// The hash of its event.
+    pub(crate) leaf: Hash,
+    /// The text that was hashed.
+    pub(crate) event_json: String,
+    pub(crate) form: Form,
 }
 
 /// How far a chain has come.
@@ -170,51 +87,59 @@ pub(crate) struct Chain {
 }
 
 impl Chain {
-    /// Appends the line of `event` to `out`.
-    pub(crate) fn append(&mut self, event: &Event<'_>, out: &mut Vec<u8>) -> io::Result<()> {
-        let event_json = event.text()?;
-        let (leaf_hash, chain_hash) = self.hashes(&event_json);
+    /// Appends the line of the event that `event_json` is to `out`, and returns the hash of it.
+    pub(crate) fn append(&mut self, event_json: &str, out: &mut Vec<u8>) -> io::Result<Hash> {
+        let (leaf_hash, chain_hash) = self.hashes(event_json);
         // By hand, since the event is JSON already.
         write!(out, r#"{{"sequence":{},"prev_chain":"#, self.lines)?;
         serde_json::to_writer(&mut *out, &self.head)?;
         write!(out, r#","leaf_hash":"{leaf_hash}","chain_hash":"{chain_hash}","event_json":"#)?;
-        serde_json::to_writer(&mut *out, &event_json)?;
+        serde_json::to_writer(&mut *out, event_json)?;
         writeln!(out, r#","event":{event_json}}}"#)?;
         *self = Self { lines: self.lines + 1, head: Some(chain_hash) };
-        Ok(())
+        Ok(leaf_hash)
     }
 
-    /// Goes on by `line`, and returns its `event_json`.
+    /// Goes on by `line`.
     ///
     /// # Errors
     /// It does not follow.
-    pub(crate) fn follow(&mut self, line: &str) -> Result<String, String> {
+    pub(crate) fn follow(&mut self, line: &str) -> Result<Link, String> {
         let line: Line<'_> =
-            serde_json::from_str(line).map_err(|error| format!("it is no record: {error}"))?;
+            serde_json::from_str(line).map_err(|error| unreadable(line, &error))?;
         if line.sequence != self.lines {
             let (expected, found) = (self.lines, line.sequence);
-            return Err(format!("its sequence is {found}, and should be {expected}"));
+            return Err(format!("sequence mismatch (expected {expected}, got {found})"));
         }
         if line.prev_chain != self.head {
-            return Err("it does not follow the line before it".into());
+            return Err("prev_chain mismatch: it does not follow the line before it".into());
         }
-        if line.event_json != line.event.get() {
-            return Err("its event is not the one that was hashed".into());
-        }
-        let (leaf_hash, chain_hash) = self.hashes(&line.event_json);
+        let (event_json, form) = line.hashed()?;
+        let (leaf_hash, chain_hash) = self.hashes(&event_json);
         if line.leaf_hash != leaf_hash {
-            return Err("its event was changed".into());
+            return Err("leaf hash mismatch: its event was changed".into());
         }
         if line.chain_hash != chain_hash {
-            return Err("its chain hash was changed".into());
+            return Err("chain hash mismatch".into());
         }
         *self = Self { lines: self.lines + 1, head: Some(chain_hash) };
-        Ok(line.event_json)
+        Ok(Link { leaf: leaf_hash, event_json, form })
     }
 
     fn hashes(&self, event_json: &str) -> (Hash, Hash) {
-        let leaf = Hash::of(&[EVENT_DOMAIN, event_json.as_bytes()]);
-        let previous = self.head.unwrap_or(Hash([0; SHA256_OUTPUT_LEN]));
-        (leaf, Hash::of(&[CHAIN_DOMAIN, &previous.0, &leaf.0]))
+        let leaf = Hash::of(&[domain::EVENT, event_json.as_bytes()]);
+        let previous = self.head.unwrap_or(Hash::ZERO);
+        (leaf, Hash::of(&[domain::CHAIN, previous.as_bytes(), leaf.as_bytes()]))
+    }
+}
+
+/// What is wrong with a line that is no record.
+fn unreadable(line: &str, error: &serde_json::Error) -> String {
+    match (error.classify(), Node::read(line)) {
+        (serde_json::error::Category::Data, Ok(Node::Object(_))) => {
+            format!("it is no record: {error}")
+        }
+        (_, Err(reason)) => reason,
+        _ => "it is no record: not an object".into(),
     }
 }

@@ -4,13 +4,20 @@
 //! is renamed: `audit-events.1.ndjson`, `audit-events.2.ndjson`, … Every file is a chain of its own,
 //! whose first line says with which hash the one before it ended.
 
+use std::borrow::Cow;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::io::{self, BufReader, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use crate::chain::{Chain, Event, Hash, Previous};
+use serde::{Deserialize, Serialize};
+
+use crate::canonical::ascii;
+use crate::chain::{Chain, Form, Link};
+use crate::hash::Hash;
+use crate::json::{Out as _, Value as _};
+use crate::lines::Lines;
 use crate::recorder::unix_ms;
 use crate::{Record, Sink};
 
@@ -93,7 +100,7 @@ impl FileSink {
         self.renew()?;
         let (mut bytes, mut chain) = (Vec::new(), self.chain);
         for event in records {
-            chain.append(&Event::Network { event }, &mut bytes)?;
+            chain.append(&network(event)?, &mut bytes)?;
         }
         self.append(&bytes, chain)
     }
@@ -127,6 +134,48 @@ impl Sink for FileSink {
     }
 }
 
+/// The event of a record: the text that is hashed.
+fn network(record: &Record) -> io::Result<String> {
+    let mut text = Vec::with_capacity(1024);
+    text.put(br#"{"type":"network","event":"#);
+    record.put(&mut text);
+    text.put(b"}");
+    let text = String::from_utf8(text).map_err(io::Error::other)?;
+    Ok(match ascii(&text) {
+        Cow::Borrowed(_) => text,
+        Cow::Owned(text) => text,
+    })
+}
+
+/// The event that begins a file.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename = "log_opened")]
+struct Opening {
+    /// When, in milliseconds since the Unix epoch.
+    timestamp_unix_ms: u64,
+    /// The file that it goes on from, if there is one.
+    previous: Option<Previous>,
+}
+
+/// The end of the file before a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Previous {
+    /// Its name.
+    file: String,
+    /// Its lines.
+    records: u64,
+    /// The last one's `chain_hash`.
+    chain_head: Option<Hash>,
+}
+
+impl Previous {
+    /// The file at `path`, which has this `chain`.
+    fn new(path: &Path, chain: Chain) -> Self {
+        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Self { file, records: chain.lines, chain_head: chain.head }
+    }
+}
+
 /// Renames the file that grows, which has this `chain`, and removes what is not to be kept.
 fn set_aside(options: &FileOptions, chain: Chain) -> io::Result<Previous> {
     let path = &options.path;
@@ -152,7 +201,8 @@ fn create(path: &Path, previous: Option<Previous>) -> io::Result<(File, Chain, u
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, "another file was put there"));
     }
     let (mut chain, mut line) = (Chain::default(), Vec::new());
-    chain.append(&Event::LogOpened { timestamp_unix_ms: unix_ms(), previous }, &mut line)?;
+    let opening = Opening { timestamp_unix_ms: unix_ms(), previous };
+    chain.append(&ascii(&serde_json::to_string(&opening)?), &mut line)?;
     file.write_all(&line).inspect_err(|_| {
         let _ = file.set_len(0);
     })?;
@@ -240,8 +290,8 @@ pub fn verify(path: &Path) -> io::Result<Verified> {
     let mut verified = Verified { files: Vec::new(), lines: 0, head: None, fault: None };
     let mut before: Option<Previous> = None;
     for file in files {
-        let is_linked = |sequence, event: &str| match (sequence, &before) {
-            (0, Some(before)) => linked(event, before),
+        let is_linked = |sequence, link: &Link| match (sequence, &before) {
+            (0, Some(before)) => linked(&link.event_json, before),
             _ => Ok(()),
         };
         let (chain, fault) = follow(&file, Chain::default(), is_linked)?;
@@ -261,10 +311,6 @@ pub fn verify(path: &Path) -> io::Result<Verified> {
 
 /// Whether a file whose first event is `event` goes on from `before`.
 fn linked(event: &str, before: &Previous) -> Result<(), String> {
-    #[derive(serde::Deserialize)]
-    struct Opening {
-        previous: Option<Previous>,
-    }
     let opening: Opening =
         serde_json::from_str(event).map_err(|error| format!("it opens no file: {error}"))?;
     match opening.previous {
@@ -285,26 +331,20 @@ struct Broken {
 fn follow(
     path: &Path,
     mut chain: Chain,
-    judge: impl Fn(u64, &str) -> Result<(), String>,
+    judge: impl Fn(u64, &Link) -> Result<(), String>,
 ) -> io::Result<(Chain, Option<Broken>)> {
-    let mut reader = BufReader::new(File::open(path)?);
-    let mut line = Vec::new();
-    for number in 1.. {
-        line.clear();
-        if reader.read_until(b'\n', &mut line)? == 0 {
-            break;
-        }
+    let mut lines = Lines::new(BufReader::new(File::open(path)?));
+    while let Some(line) = lines.next()? {
         let before = chain;
-        let is_cut = line.last() != Some(&b'\n');
-        let followed = match line.split_last() {
-            Some((b'\n', text)) => std::str::from_utf8(text)
-                .map_err(|_| "it is no text".to_owned())
-                .and_then(|text| chain.follow(text))
-                .and_then(|event| judge(before.lines, &event)),
-            _ => Err("it is cut off".into()),
-        };
+        let followed = if line.is_cut { Err("it is cut off".into()) } else { line.text }
+            .and_then(|text| chain.follow(text))
+            .and_then(|link| match link.form {
+                Form::Verbatim => judge(before.lines, &link),
+                // What writes these files has the same text in both places.
+                Form::Equal | Form::Rebuilt => Err("its event_json is not its event".into()),
+            });
         if let Err(reason) = followed {
-            return Ok((before, Some(Broken { line: number, reason, is_cut })));
+            return Ok((before, Some(Broken { line: line.number, reason, is_cut: line.is_cut })));
         }
     }
     Ok((chain, None))

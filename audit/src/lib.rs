@@ -25,11 +25,17 @@
 #![forbid(unsafe_code)]
 
 mod active;
+mod canonical;
 mod chain;
 mod consumer;
+mod error;
+mod event;
 mod file;
+mod hash;
 mod json;
+mod lines;
 mod log;
+mod merkle;
 mod metrics;
 pub mod otlp;
 mod record;
@@ -37,20 +43,31 @@ mod recorder;
 pub mod redact;
 mod segment;
 mod session;
+mod session_log;
 mod trace;
 mod words;
 mod writer;
 
-pub use chain::Hash;
 pub use consumer::{Batch, Consumer, Lines, Waited};
+pub use error::VerifyError;
+pub use event::{
+    Access, Approval, AuditEntry, CapabilityDecision, CapabilityRequest, Denial, InvalidEvent,
+    Network, ScrubPolicyDiff, SessionEnded, SessionEvent, SessionStarted, UrlOpen, UrlOpenRequest,
+    normalised,
+};
 pub use file::{Fault, FileOptions, FileSink, Verified, verify};
+pub use hash::Hash;
 pub use log::{Bounds, Overflow, Permit, Sender};
+pub use merkle::{InclusionProof, Sibling, Side};
 pub use metrics::{Metrics, Now};
 pub use record::{Record, RecordId, Session};
 pub use recorder::Recorder;
 pub use session::{
     AuditAttestation, AuditIntegrity, EventDecision, EventMode, ExecutableIdentity, NetworkEvent,
     SessionMetadata, timestamp,
+};
+pub use session_log::{
+    EVENTS_FILENAME, LogVerification, SESSION_FILENAME, SessionLog, StoredIntegrity, verify_log,
 };
 pub use trace::SpanContext;
 pub use words::{

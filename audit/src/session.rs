@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::{AuthMechanism, AuthOutcome, Decision, DenialCategory, InjectionMode, Mode, Record};
+
 /// One session, as it stands in its `session.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionMetadata {
@@ -69,6 +71,11 @@ pub struct AuditIntegrity {
     pub merkle_root: String,
 }
 
+impl AuditIntegrity {
+    /// The one algorithm that there is.
+    pub const HASH_ALGORITHM: &str = "sha256";
+}
+
 /// Who signed a log, and where the signature is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditAttestation {
@@ -112,6 +119,65 @@ pub struct NetworkEvent {
     pub status: Option<u16>,
     #[serde(default)]
     pub reason: Option<String>,
+}
+
+impl NetworkEvent {
+    /// The keys of an event, in the order in which records are shown.
+    pub const KEYS: [&str; 15] = [
+        "timestamp_unix_ms",
+        "mode",
+        "decision",
+        "target",
+        "port",
+        "method",
+        "path",
+        "status",
+        "reason",
+        "route_id",
+        "auth_mechanism",
+        "auth_outcome",
+        "managed_credential_active",
+        "injection_mode",
+        "denial_category",
+    ];
+}
+
+/// The words that the format has for the keys that take one, besides those that are enumerations
+/// here: this package's own, and those of the `nono` tools.
+pub(crate) const WORDS: [(&str, [&[&str]; 2]); 4] = [
+    ("auth_mechanism", [AuthMechanism::WORDS, &[]]),
+    ("auth_outcome", [AuthOutcome::WORDS, &[]]),
+    ("injection_mode", [InjectionMode::WORDS, &["oauth2"]]),
+    ("denial_category", [DenialCategory::WORDS, &[]]),
+];
+
+impl From<&Record> for NetworkEvent {
+    fn from(record: &Record) -> Self {
+        Self {
+            timestamp_unix_ms: record.timestamp_unix_ms,
+            mode: match record.mode {
+                Mode::Connect => EventMode::Connect,
+                Mode::ConnectIntercept => EventMode::ConnectIntercept,
+                Mode::Reverse => EventMode::Reverse,
+            },
+            decision: match record.decision {
+                Decision::Allow => EventDecision::Allow,
+                Decision::Deny => EventDecision::Deny,
+            },
+            route_id: record.route_id.as_deref().map(Into::into),
+            auth_mechanism: record.auth_mechanism.map(|word| word.as_str().into()),
+            auth_outcome: record.auth_outcome.map(|word| word.as_str().into()),
+            managed_credential_active: record.managed_credential_active,
+            injection_mode: record.injection_mode.map(|word| word.as_str().into()),
+            denial_category: record.denial_category.map(|word| word.as_str().into()),
+            target: record.target.to_string(),
+            port: record.port,
+            method: record.method.as_deref().map(Into::into),
+            path: record.path.clone(),
+            status: record.status,
+            reason: record.reason.as_deref().map(Into::into),
+        }
+    }
 }
 
 /// How the network was reached. [`Forward`](Self::Forward) and [`Unknown`](Self::Unknown) are

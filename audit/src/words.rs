@@ -16,6 +16,9 @@ macro_rules! words {
         }
 
         impl $name {
+            /// All its words.
+            pub(crate) const WORDS: &'static [&'static str] = &[$($word),*];
+
             /// The word that stands for it in a record.
             pub fn as_str(self) -> &'static str {
                 match self {
@@ -28,7 +31,7 @@ macro_rules! words {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 match &*Cow::<'de, str>::deserialize(deserializer)? {
                     $($word => Ok(Self::$variant),)*
-                    other => Err(de::Error::unknown_variant(other, &[$($word),*])),
+                    other => Err(de::Error::unknown_variant(other, Self::WORDS)),
                 }
             }
         }

@@ -1,0 +1,352 @@
+//! What a session's log tells of: its beginning and end, and what was decided meanwhile.
+//!
+//! The JSON is that of the `nono` tools, key by key and in their order. What programs hand in is
+//! read strictly: a key that is not known, and a word that is none of the format's, is an error that
+//! names it.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::canonical::Node;
+use crate::session::{NetworkEvent, WORDS};
+use crate::{Hash, Record};
+
+/// One event of a session's log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum SessionEvent {
+    /// The session began.
+    SessionStarted(SessionStarted),
+    /// The session ended.
+    SessionEnded(SessionEnded),
+    /// Somebody decided about a path.
+    CapabilityDecision(CapabilityDecision),
+    /// The session asked for a URL to be opened.
+    UrlOpen(UrlOpen),
+    /// The session asked for something of the network.
+    Network(Network),
+}
+
+/// The beginning of a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SessionStarted {
+    /// When, as [`timestamp`](crate::timestamp) writes it.
+    pub started: String,
+    /// What ran, argument by argument.
+    pub command: Vec<String>,
+    /// How the command was redacted, if that differs from the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redaction_policy: Option<ScrubPolicyDiff>,
+}
+
+/// What a policy of redaction adds to the default, and what it takes away.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct ScrubPolicyDiff {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub added_flags: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub removed_flags: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub added_headers: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub removed_headers: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub added_query_keys: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub removed_query_keys: Vec<String>,
+}
+
+/// The end of a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SessionEnded {
+    /// When, as [`timestamp`](crate::timestamp) writes it.
+    pub ended: String,
+    /// How the command ended; `-N` for signal N.
+    pub exit_code: i64,
+}
+
+/// A decision about a path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CapabilityDecision {
+    /// Of what, and how.
+    pub entry: AuditEntry,
+}
+
+/// What was asked for, and the answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuditEntry {
+    /// When.
+    pub timestamp: String,
+    /// What was asked for.
+    pub request: CapabilityRequest,
+    /// The answer.
+    pub decision: Approval,
+    /// Who gave it.
+    pub backend: String,
+    /// How long that took, in milliseconds.
+    pub duration_ms: i64,
+}
+
+/// A path that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CapabilityRequest {
+    /// Tells requests apart.
+    pub request_id: String,
+    /// The path.
+    pub path: String,
+    /// What for.
+    pub access: Access,
+    /// Why.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// The process that asked.
+    pub child_pid: i64,
+    /// The session that it belongs to.
+    pub session_id: String,
+}
+
+/// What a path is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the words of the format")]
+pub enum Access {
+    Read,
+    Write,
+    ReadWrite,
+}
+
+/// The answer to a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Approval {
+    /// It was granted.
+    Granted,
+    /// Nobody answered in time.
+    Timeout,
+    /// It was denied.
+    Denied(Denial),
+}
+
+/// Why a request was denied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Denial {
+    /// In words.
+    pub reason: String,
+}
+
+/// A URL that was to be opened outside the sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UrlOpen {
+    /// Which one, and who asked.
+    pub request: UrlOpenRequest,
+    /// Whether it was opened.
+    pub success: bool,
+    /// Why not.
+    #[serde(default)]
+    pub error: Option<String>,
+}
+
+/// A URL, and who asked for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UrlOpenRequest {
+    /// Tells requests apart.
+    pub request_id: String,
+    /// The URL.
+    pub url: String,
+    /// The process that asked.
+    pub child_pid: i64,
+    /// The session that it belongs to.
+    pub session_id: String,
+}
+
+/// Something of the network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    /// What, and what was decided.
+    pub event: NetworkEvent,
+}
+
+impl From<&Record> for SessionEvent {
+    /// What a session's log tells of an exchange of its proxy.
+    fn from(record: &Record) -> Self {
+        Self::Network(Network { event: record.into() })
+    }
+}
+
+impl SessionEvent {
+    /// Reads an event from JSON.
+    ///
+    /// # Errors
+    /// It is no event of the format.
+    pub fn from_json(text: &str) -> Result<Self, InvalidEvent> {
+        Self::read(Node::read(text).map_err(InvalidEvent::of("event"))?)
+    }
+
+    fn read(mut node: Node) -> Result<Self, InvalidEvent> {
+        let kind = node.take("type").map(|kind| kind.text());
+        Ok(match kind.as_deref().map(|kind| kind.trim_matches('"')) {
+            Some("session_started") => Self::SessionStarted(read("session_started", &node)?),
+            Some("session_ended") => Self::SessionEnded(read("session_ended", &node)?),
+            Some("capability_decision") => {
+                Self::CapabilityDecision(read("capability_decision", &node)?)
+            }
+            Some("url_open") => Self::UrlOpen(read("url_open", &node)?),
+            Some("network") => {
+                if let Some(event) = node.get("event") {
+                    check_network("network.event", event)?;
+                }
+                Self::Network(read("network", &node)?)
+            }
+            Some(other) => {
+                let kinds =
+                    "session_started, session_ended, capability_decision, url_open, network";
+                let reason = format!("type: unknown type {other}, expected one of {kinds}");
+                return Err(InvalidEvent { at: "event".into(), reason });
+            }
+            None => return Err(InvalidEvent::of("event")("type: missing field `type`".into())),
+        })
+    }
+
+    /// The text that is hashed.
+    pub(crate) fn text(&self) -> serde_json::Result<String> {
+        Ok(crate::canonical::ascii(&serde_json::to_string(self)?).into_owned())
+    }
+}
+
+/// Reads what [`SessionEvent`]s are made of, by the name that it has in Python, and returns it
+/// as the format has it: keys in their order, without those that may be left out.
+///
+/// # Errors
+/// It is none, or there is no such name.
+pub fn normalised(model: &str, text: &str) -> Result<String, InvalidEvent> {
+    let mut node = Node::read(text).map_err(InvalidEvent::of(model))?;
+    let kind = match model {
+        "SessionStartedEvent" => "session_started",
+        "SessionEndedEvent" => "session_ended",
+        "CapabilityDecisionEvent" => "capability_decision",
+        "UrlOpenEvent" => "url_open",
+        "NetworkEvent" => "network",
+        "AuditEntryPayload" => return again::<AuditEntry>(model, &node),
+        "CapabilityRequestPayload" => return again::<CapabilityRequest>(model, &node),
+        "UrlOpenRequestPayload" => return again::<UrlOpenRequest>(model, &node),
+        "ScrubPolicyDiffPayload" => return again::<ScrubPolicyDiff>(model, &node),
+        "NetworkAuditEventPayload" => {
+            check_network(model, &node)?;
+            return again::<NetworkEvent>(model, &node);
+        }
+        "AuditEventRecord" => {
+            let missing = || InvalidEvent::of(model)("event: missing field `event`".into());
+            let event = SessionEvent::read(node.take("event").ok_or_else(missing)?)?;
+            let line: Line = read(model, &node)?;
+            return write(model, &Whole { line, event });
+        }
+        _ => return Err(InvalidEvent::of(model)("there is no such model".into())),
+    };
+    match node.get("type").map(Node::text) {
+        Some(found) if found == format!("\"{kind}\"") => write(model, &SessionEvent::read(node)?),
+        Some(found) => Err(InvalidEvent::of(model)(format!("type: {found} should be \"{kind}\""))),
+        None => Err(InvalidEvent::of(model)("type: missing field `type`".into())),
+    }
+}
+
+/// A line of a log but for its event.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    sequence: u64,
+    #[serde(default)]
+    prev_chain: Option<Hash>,
+    leaf_hash: Hash,
+    chain_hash: Hash,
+    #[serde(default)]
+    event_json: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Whole {
+    #[serde(flatten)]
+    line: Line,
+    event: SessionEvent,
+}
+
+fn again<T: Serialize + DeserializeOwned>(at: &str, node: &Node) -> Result<String, InvalidEvent> {
+    write(at, &read::<T>(at, node)?)
+}
+
+fn write(at: &str, value: &impl Serialize) -> Result<String, InvalidEvent> {
+    serde_json::to_string(value).map_err(|error| InvalidEvent::of(at)(error.to_string()))
+}
+
+fn read<T: DeserializeOwned>(at: &str, node: &Node) -> Result<T, InvalidEvent> {
+    let text = node.text();
+    let mut reader = serde_json::Deserializer::from_str(&text);
+    serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let path = error.path().to_string();
+        let error = error.into_inner().to_string();
+        // Where in the text that was is of no use: it is not the caller's.
+        let reason = error.rfind(" at line ").and_then(|end| error.get(..end)).unwrap_or(&error);
+        InvalidEvent::of(at)(match path.as_str() {
+            "." => reason.to_owned(),
+            path => format!("{path}: {reason}"),
+        })
+    })
+}
+
+/// Whether the keys and words of an event of the network are those of the format. Sessions are read
+/// less strictly, since there are tools that have more of them.
+fn check_network(at: &str, node: &Node) -> Result<(), InvalidEvent> {
+    for (written, value) in node.members().unwrap_or_default() {
+        let key = written.trim_matches('"');
+        if !NetworkEvent::KEYS.contains(&key) {
+            return Err(InvalidEvent::of(at)(format!("{key}: unknown field `{key}`")));
+        }
+        let (Some(words), Node::Plain(text)) = (words(key), value) else {
+            continue;
+        };
+        let is_known = words.iter().any(|word| text.trim_matches('"') == *word);
+        if text.starts_with('"') && !is_known {
+            let expected = words.join(", ");
+            return Err(InvalidEvent::of(at)(format!("{key}: {text} is none of {expected}")));
+        }
+    }
+    Ok(())
+}
+
+fn words(key: &str) -> Option<Vec<&'static str>> {
+    let (_, words) = WORDS.iter().find(|(name, _)| *name == key)?;
+    Some(words.concat())
+}
+
+/// What is not as the format has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvalidEvent {
+    at: String,
+    reason: String,
+}
+
+impl InvalidEvent {
+    fn of(at: &str) -> impl FnOnce(String) -> Self {
+        let at = at.to_owned();
+        move |reason| Self { at, reason }
+    }
+}
+
+impl std::fmt::Display for InvalidEvent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.at, self.reason)
+    }
+}
+
+impl std::error::Error for InvalidEvent {}
+
+#[cfg(test)]
+mod tests;
