@@ -62,8 +62,11 @@ fn an_object_that_is_a_link_is_not_followed() {
 #[test]
 fn a_changed_manifest_is_refused() {
     let forgeries = [
-        ("\"mtime\": 1", "\"mtime\": 2", "digest"),
-        ("\"permissions\": 33", "\"permissions\": 34", "digest"),
+        ("\"mtime\":1", "\"mtime\":2", "digest"),
+        ("\"permissions\":33", "\"permissions\":34", "digest"),
+        // Neither without the digest nor in another form.
+        ("\"digest\"", "\"other\"", "digest"),
+        ("\"number\": 0", "\"number\":  0", "digest"),
         ("\"tree\": {", "\"other\": {", "Merkle root"),
     ];
     for (from, to, part) in forgeries {
@@ -73,7 +76,7 @@ fn a_changed_manifest_is_refused() {
         assert!(text.contains(from), "{from}");
         if part == "Merkle root" {
             // A reader that does not know our fields has the root alone.
-            let hash = text.split("\"hash\": \"").nth(1).unwrap()[..64].to_owned();
+            let hash = text.split("\"hash\":\"").nth(1).unwrap()[..64].to_owned();
             text = text.replacen(&hash, &"0".repeat(64), 1);
         }
         fs::write(&path, text.replacen(from, to, 1)).unwrap();
@@ -85,8 +88,25 @@ fn a_changed_manifest_is_refused() {
 }
 
 #[test]
+fn a_manifest_that_has_a_name_twice_is_refused() {
+    let session = changed();
+    let path = session.path("a").display().to_string();
+    let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    let manifest = format!(
+        r#"{{"number": 0, "timestamp": "1", "parent": null, "symlinks": ["{path}"],
+            "files": {{"{path}": {{"hash": "{empty}", "size": 0, "mtime": 1, "permissions": 33188}}}},
+            "merkle_root": "{empty}"}}"#
+    );
+    fs::write(session.session("snapshots/000.json"), manifest).unwrap();
+    let error = session.manager.restore_to(0, &keep_going).unwrap_err();
+    let is_named = matches!(&error, SnapshotError::ManifestChanged { what: "form", .. });
+    assert!(is_named, "{error}");
+}
+
+#[test]
 fn a_manifest_that_reaches_out_is_refused() {
-    for name in ["/etc/passwd", "TRACKED/../outside", "relative"] {
+    let strays = ["/etc/passwd", "TRACKED/../outside", "relative", "TRACKED//a", "TRACKEDx/a"];
+    for name in strays {
         let session = changed();
         let path = session.session("snapshots/000.json");
         let tracked = session.directory.path().join("tracked").display().to_string();

@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use super::hash::ContentHash;
-use super::key::Key;
-use super::tree::{Entry, Kind, Tree};
+use super::tree::{Entry, Kind, Pair, Tree};
 
 /// One path that is not the same in two snapshots, or in a snapshot and now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,27 +58,29 @@ impl ChangeType {
 /// What has to happen to `old` for it to be `new`, ordered by path. Of directories that come or
 /// go only the empty ones are named: the others show in what is beneath them.
 pub(super) fn changes(old: &Tree, new: &Tree) -> Vec<Change> {
-    let gone = old.iter().filter(|(key, _)| !new.contains_key(*key));
-    let gone = gone.map(|(key, entry)| (key, change(key, Some(entry), None)));
-    let here = new.iter().map(|(key, entry)| (key, change(key, old.get(key), Some(entry))));
-    let mut all: Vec<_> = gone.chain(here).filter_map(|(key, c)| Some((key, c?))).collect();
-    all.sort_unstable_by_key(|(key, _)| *key);
-    let shows_beneath = |index: usize, change: &Change| {
-        let tree = match change.change_type {
-            ChangeType::Created => new,
-            ChangeType::Deleted => old,
-            ChangeType::Modified | ChangeType::PermissionsChanged => return false,
-        };
-        let is_directory =
-            all.get(index).and_then(|(key, _)| tree.get(*key)).is_some_and(Entry::is_directory);
-        let next = all.get(index + 1);
-        is_directory && next.is_some_and(|(_, next)| next.path.starts_with(&change.path))
-    };
-    let named = all.iter().enumerate().filter(|(index, (_, c))| !shows_beneath(*index, c));
-    named.map(|(_, (_, change))| change.clone()).collect()
+    named(old.pairs(new))
 }
 
-fn change(key: &Key, old: Option<&Entry>, new: Option<&Entry>) -> Option<Change> {
+/// The same, of what differs between two trees.
+pub(super) fn named<'t>(pairs: impl Iterator<Item = Pair<'t>>) -> Vec<Change> {
+    let mut all = pairs.filter_map(|pair| Some((pair, change(pair)?))).peekable();
+    let mut named = Vec::new();
+    while let Some((pair, change)) = all.next() {
+        let comes_or_goes = pair.old.is_none() || pair.new.is_none();
+        let is_directory = pair.old.or(pair.new).is_some_and(|node| node.entry.is_directory());
+        let shows_beneath = comes_or_goes
+            && is_directory
+            && all.peek().is_some_and(|(_, next)| next.path.starts_with(&change.path));
+        if !shows_beneath {
+            named.push(change);
+        }
+    }
+    named
+}
+
+fn change(Pair { old, new }: Pair<'_>) -> Option<Change> {
+    let path = old.or(new)?.key.as_path();
+    let (old, new) = (old.map(|node| &node.entry), new.map(|node| &node.entry));
     let change_type = match (old, new) {
         (None, None) => return None,
         (None, Some(_)) => ChangeType::Created,
@@ -94,7 +95,7 @@ fn change(key: &Key, old: Option<&Entry>, new: Option<&Entry>) -> Option<Change>
     };
     let size = |entry| content(entry).map_or(0, |(_, size)| size.cast_signed());
     Some(Change {
-        path: key.as_path().to_owned(),
+        path: path.to_owned(),
         change_type,
         size_delta: Some(size(new) - size(old)),
         old_hash: content(old).map(|(hash, _)| hash),

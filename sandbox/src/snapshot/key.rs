@@ -7,10 +7,9 @@ use std::fmt::{self, Debug, Formatter};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::hash::{decode_hex, encode_hex};
+use super::hash::{Parsed, decode_hex, encode_hex};
 
 /// Marks a name that is no UTF-8 and stands in hexadecimal digits: no path has a NUL.
 const RAW: char = '\0';
@@ -42,20 +41,60 @@ impl Key {
         Path::new(OsStr::from_bytes(&self.0))
     }
 
+    /// The part of `path` beneath this one, empty for the same.
+    pub(super) fn beneath<'p>(&self, path: &'p Path) -> Option<&'p Path> {
+        let rest = match path.as_os_str().as_bytes().strip_prefix(&*self.0)? {
+            [b'/', rest @ ..] => rest,
+            [_, ..] if !self.0.ends_with(b"/") => return None,
+            rest => rest,
+        };
+        Some(Path::new(OsStr::from_bytes(rest)))
+    }
+
+    /// Whether `other` is beneath this one.
+    pub(super) fn is_above(&self, other: &Self) -> bool {
+        self.beneath(other.as_path()).is_some_and(|rest| !rest.as_os_str().is_empty())
+    }
+
+    /// A key as it is written in manifests.
+    fn from_text(text: &str) -> Result<Self, &'static str> {
+        let Some(digits) = text.strip_prefix(RAW) else {
+            let is_path = !text.contains('\0');
+            return is_path.then(|| Self(text.as_bytes().into())).ok_or("a path has no NUL");
+        };
+        let mut bytes = vec![0; digits.len() / 2];
+        let decoded = decode_hex(digits, &mut bytes).filter(|()| !bytes.contains(&0));
+        decoded.map(|()| Self(bytes.into())).ok_or("a name that is no path")
+    }
+
     pub(super) fn is_text(&self) -> bool {
         str::from_utf8(&self.0).is_ok()
     }
 }
 
+/// The order of keys, for parts of them.
+pub(super) fn compare(a: &[u8], b: &[u8]) -> Ordering {
+    // A separator ends a component, so it comes before whatever continues one.
+    let rank = |byte: &u8| if *byte == b'/' { 0 } else { *byte };
+    let same = length_of_same(a, b);
+    match (a.get(same), b.get(same)) {
+        (Some(a), Some(b)) => rank(a).cmp(&rank(b)),
+        _ => a.len().cmp(&b.len()),
+    }
+}
+
+/// How many bytes are the same from the beginning. Neighbours share most of their directories.
+fn length_of_same(a: &[u8], b: &[u8]) -> usize {
+    const WORD: usize = size_of::<u64>();
+    let words = a.as_chunks::<WORD>().0.iter().zip(b.as_chunks::<WORD>().0);
+    let begun = words.take_while(|(a, b)| a == b).count() * WORD;
+    let rest = a.iter().zip(b).skip(begun);
+    begun + rest.take_while(|(a, b)| a == b).count()
+}
+
 impl Ord for Key {
     fn cmp(&self, other: &Self) -> Ordering {
-        // A separator ends a component, so it comes before whatever continues one.
-        let rank = |byte: u8| if byte == b'/' { 0 } else { byte };
-        let shared = self.0.iter().zip(&other.0);
-        shared
-            .map(|(&a, &b)| rank(a).cmp(&rank(b)))
-            .find(|order| order.is_ne())
-            .unwrap_or_else(|| self.0.len().cmp(&other.0.len()))
+        compare(&self.0, &other.0)
     }
 }
 
@@ -82,17 +121,6 @@ impl Serialize for Key {
 
 impl<'de> Deserialize<'de> for Key {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let Some(digits) = text.strip_prefix(RAW) else {
-            if text.contains('\0') {
-                return Err(D::Error::custom("a path has no NUL"));
-            }
-            return Ok(Self(text.into_bytes().into()));
-        };
-        let mut bytes = vec![0; digits.len() / 2];
-        decode_hex(digits, &mut bytes)
-            .filter(|()| !bytes.contains(&0))
-            .ok_or_else(|| D::Error::custom("a name that is no path"))?;
-        Ok(Self(bytes.into()))
+        deserializer.deserialize_str(Parsed(Self::from_text))
     }
 }

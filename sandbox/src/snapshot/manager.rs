@@ -1,6 +1,5 @@
 //! The snapshots of one session.
 
-use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
@@ -8,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use rayon::ThreadPoolBuilder;
+use rayon::prelude::*;
 use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
 
@@ -17,11 +17,13 @@ use super::exclusion::{Exclusion, ExclusionConfig};
 use super::hash::ContentHash;
 use super::key::Key;
 use super::manifest::SnapshotManifest;
+use super::plan::Comparison;
 use super::progress::{Callback, Meter, Phase};
 use super::record;
-use super::restore::{Comparison, Restore};
-use super::roots::{Root, roots};
+use super::restore::Restore;
+use super::roots::{Root, find, roots};
 use super::store::{Store, write_whole};
+use super::tree::Node;
 use super::walk::{Contents, Found, IgnoreFiles, SkipReason, Walk, now};
 
 /// How much a session may hold; 0 is no limit.
@@ -49,7 +51,20 @@ pub struct SnapshotManager {
     exclusion: Exclusion,
     limits: Limits,
     store: Store,
-    latest: Mutex<Option<Arc<SnapshotManifest>>>,
+    /// The manifest that was made or read last, and its file.
+    latest: Mutex<Option<(Arc<SnapshotManifest>, Mark)>>,
+}
+
+/// What a file is: device, inode, size, and when that was changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Mark(u64, u64, u64, i64, i64);
+
+impl Mark {
+    fn of(path: &Path) -> Result<Self, SnapshotError> {
+        let data = fs::metadata(path).map_err(SnapshotError::io("look at", path))?;
+        let (seconds, nanos) = (data.ctime(), data.ctime_nsec());
+        Ok(Self(data.dev(), data.ino(), data.size(), seconds, nanos))
+    }
 }
 
 /// A line of `changes/NNN.json`.
@@ -120,7 +135,7 @@ impl SnapshotManager {
         self.alone(|| {
             let number = self.snapshot_count()?;
             let previous = self.latest(number).unwrap_or_default();
-            self.create(number, None, previous.as_deref(), progress)
+            self.create(number, None, previous.as_deref(), progress).map(|(manifest, _)| manifest)
         })
     }
 
@@ -136,8 +151,7 @@ impl SnapshotManager {
         self.alone(|| {
             let number = self.snapshot_count()?;
             let previous = self.latest(number)?.ok_or(SnapshotError::NoBaseline)?;
-            let manifest = self.create(number, Some(&previous), Some(&previous), progress)?;
-            Ok((Arc::clone(&manifest), changes(&previous.tree, &manifest.tree)))
+            self.create(number, Some(&previous), Some(&previous), progress)
         })
     }
 
@@ -152,11 +166,9 @@ impl SnapshotManager {
         progress: Callback<'_>,
     ) -> Result<Vec<Change>, SnapshotError> {
         self.alone(|| {
-            let target = self.load_manifest(number)?;
+            let target = self.target(number)?;
             let found = self.look(&target, progress)?;
-            let comparison = Comparison { target: &target, found: &found, roots: &self.roots };
-            comparison.check_paths()?;
-            Ok(comparison.changes())
+            Ok(Comparison::new(&target, &found).changes())
         })
     }
 
@@ -173,16 +185,10 @@ impl SnapshotManager {
         progress: Callback<'_>,
     ) -> Result<Vec<Change>, SnapshotError> {
         self.alone(|| {
-            let target = self.load_manifest(number)?;
+            let target = self.target(number)?;
             let found = self.look_everywhere(&target, progress)?;
-            let comparison = Comparison { target: &target, found: &found, roots: &self.roots };
-            comparison.check_paths()?;
-            let restore = Restore {
-                comparison: &comparison,
-                store: &self.store,
-                callback: progress,
-                stirred: Mutex::default(),
-            };
+            let comparison = Comparison::new(&target, &found);
+            let restore = self.restore(&comparison, progress);
             let plan = comparison.plan();
             restore.check(&plan)?;
             restore.run(&plan)?;
@@ -232,7 +238,7 @@ impl SnapshotManager {
         parent: Option<&SnapshotManifest>,
         previous: Option<&SnapshotManifest>,
         progress: Callback<'_>,
-    ) -> Result<Arc<SnapshotManifest>, SnapshotError> {
+    ) -> Result<(Arc<SnapshotManifest>, Vec<Change>), SnapshotError> {
         self.store.sweep()?;
         let seconds = now();
         let walk = Walk {
@@ -244,13 +250,14 @@ impl SnapshotManager {
         let config = self.exclusion.config.clone();
         let above = parent.map(|parent| parent.number);
         let manifest = SnapshotManifest::new(number, above, seconds, config, found);
-        if let Some(parent) = parent {
-            self.write_changes(number, &changes(&parent.tree, &manifest.tree))?;
-        }
-        record::write(&manifest, &self.file("snapshots", number))?;
+        let changes = parent.map(|parent| changes(&parent.tree, &manifest.tree));
+        let changes = changes.unwrap_or_default();
+        self.write_changes(number, &changes)?;
+        let path = self.file("snapshots", number);
+        record::write(&manifest, &path)?;
         let manifest = Arc::new(manifest);
-        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&manifest));
-        Ok(manifest)
+        self.keep(&manifest, Mark::of(&path)?);
+        Ok((manifest, changes))
     }
 
     /// What is tracked now, by the rules of a snapshot.
@@ -280,23 +287,28 @@ impl SnapshotManager {
         loop {
             let found = self.look(target, progress)?;
             let was_open = |path: &PathBuf| !target.skipped.iter().any(|known| known.path == *path);
-            let shut = found.skipped.iter().filter(|skipped| {
-                skipped.reason == SkipReason::Unreadable && was_open(&skipped.path)
-            });
-            let comparison = Comparison { target, found: &found, roots: &self.roots };
-            comparison.check_paths()?;
-            let mut is_changed = false;
-            for directory in shut.filter(|skipped| skipped.path.is_dir()) {
-                let key = Key::new(&directory.path);
-                let stirred = Mutex::new(BTreeSet::new());
-                let (store, callback) = (&self.store, progress);
-                Restore { comparison: &comparison, store, callback, stirred }.let_in(&key)?;
-                is_changed = true;
-            }
-            if !is_changed {
+            let shut: Vec<_> = found
+                .skipped
+                .iter()
+                .filter(|one| one.reason == SkipReason::Unreadable && was_open(&one.path))
+                .filter(|one| one.path.is_dir())
+                .collect();
+            if shut.is_empty() {
                 return Ok(found);
             }
+            let comparison = Comparison::new(target, &found);
+            let restore = self.restore(&comparison, progress);
+            shut.iter().try_for_each(|one| restore.let_in(&Key::new(&one.path)))?;
         }
+    }
+
+    fn restore<'a>(
+        &'a self,
+        comparison: &'a Comparison<'a>,
+        callback: Callback<'a>,
+    ) -> Restore<'a> {
+        let (roots, store) = (&self.roots[..], &self.store);
+        Restore { comparison, roots, store, callback, stirred: Mutex::default() }
     }
 
     fn walk<'a>(
@@ -322,12 +334,37 @@ impl SnapshotManager {
 
     /// The manifest of the latest of `count` snapshots.
     fn latest(&self, count: u32) -> Result<Option<Arc<SnapshotManifest>>, SnapshotError> {
-        let Some(number) = count.checked_sub(1) else { return Ok(None) };
-        let kept = self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        match kept.filter(|kept| kept.number == number) {
-            Some(kept) => Ok(Some(kept)),
-            None => self.load_manifest(number).map(Some),
+        count.checked_sub(1).map(|number| self.load(number)).transpose()
+    }
+
+    /// A snapshot that can be restored: it reaches nowhere out of what is tracked.
+    fn target(&self, number: u32) -> Result<Arc<SnapshotManifest>, SnapshotError> {
+        let target = self.load(number)?;
+        let strays = |node: &&Arc<Node>| find(&self.roots, &node.key).is_none();
+        match target.tree.nodes().par_iter().find_any(strays) {
+            Some(node) => Err(SnapshotError::Outside { path: node.key.as_path().to_owned() }),
+            None => Ok(target),
         }
+    }
+
+    /// A manifest: the one that was made or read last, if its file is still the same, or else
+    /// from its file.
+    fn load(&self, number: u32) -> Result<Arc<SnapshotManifest>, SnapshotError> {
+        let mark = Mark::of(&self.file("snapshots", number));
+        let kept = self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let (Some((kept, then)), Ok(now)) = (kept, &mark)
+            && (kept.number, &then) == (number, now)
+        {
+            return Ok(kept);
+        }
+        let manifest = self.load_manifest(number)?;
+        self.keep(&manifest, mark?);
+        Ok(manifest)
+    }
+
+    fn keep(&self, manifest: &Arc<SnapshotManifest>, mark: Mark) {
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        *latest = Some((Arc::clone(manifest), mark));
     }
 
     fn write_changes(&self, number: u32, changes: &[Change]) -> Result<(), SnapshotError> {

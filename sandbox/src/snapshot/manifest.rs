@@ -1,12 +1,17 @@
 //! One snapshot: every entry, under a root that commits to all of them.
 
 use std::path::Path;
+use std::sync::Arc;
+
+use rayon::prelude::*;
 
 use super::exclusion::ExclusionConfig;
 use super::hash::ContentHash;
-use super::key::Key;
-use super::tree::{Kind, Tree};
+use super::tree::{Kind, Node, Tree};
 use super::walk::{Found, Skipped};
+
+/// How many hashes are worth giving to another thread.
+const BATCH: usize = 512;
 
 /// What was there when a snapshot was made.
 #[derive(Clone, Debug)]
@@ -63,10 +68,10 @@ impl SnapshotManifest {
 
     /// The files by path, in the order of their components.
     pub fn files(&self) -> impl Iterator<Item = (&Path, FileState)> {
-        self.tree.iter().filter_map(|(key, entry)| match entry.kind {
+        self.tree.nodes().iter().filter_map(|node| match node.entry.kind {
             Kind::File { hash, size, .. } => {
-                let (mtime, permissions) = (entry.mtime.seconds, entry.mode);
-                Some((key.as_path(), FileState { hash, size, mtime, permissions }))
+                let (mtime, permissions) = (node.entry.mtime.seconds, node.entry.mode);
+                Some((node.key.as_path(), FileState { hash, size, mtime, permissions }))
             }
             Kind::Directory | Kind::Symlink { .. } => None,
         })
@@ -75,14 +80,14 @@ impl SnapshotManifest {
 
 /// The root over all files whose names are text, which are those that the format has a place for.
 pub(super) fn merkle_root(tree: &Tree) -> ContentHash {
-    let leaf =
-        |key: &Key, hash: &ContentHash| ContentHash::of(&[&[0], key.as_bytes(), hash.as_bytes()]);
-    let leaves =
-        tree.iter().filter(|(key, _)| key.is_text()).filter_map(|(key, entry)| match &entry.kind {
-            Kind::File { hash, .. } => Some(leaf(key, hash)),
-            Kind::Directory | Kind::Symlink { .. } => None,
-        });
-    let mut level: Vec<_> = leaves.collect();
+    let leaf = |node: &Arc<Node>| match &node.entry.kind {
+        Kind::File { hash, .. } if node.key.is_text() => {
+            Some(ContentHash::of(&[&[0], node.key.as_bytes(), hash.as_bytes()]))
+        }
+        _ => None,
+    };
+    let nodes = tree.nodes().par_iter().with_min_len(BATCH);
+    let mut level: Vec<_> = nodes.filter_map(leaf).collect();
     while level.len() > 1 {
         let pair = |pair: &[ContentHash]| match pair {
             [left, right] => ContentHash::of(&[&[1], left.as_bytes(), right.as_bytes()]),
@@ -90,7 +95,7 @@ pub(super) fn merkle_root(tree: &Tree) -> ContentHash {
             [alone, ..] => *alone,
             [] => ContentHash::of(&[]),
         };
-        level = level.chunks(2).map(pair).collect();
+        level = level.par_chunks(2).with_min_len(BATCH).map(pair).collect();
     }
     level.first().copied().unwrap_or_else(|| ContentHash::of(&[]))
 }

@@ -2,7 +2,8 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Component, Path, PathBuf};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, Stat, openat2, statat};
@@ -58,8 +59,10 @@ impl Root {
 
     /// The part of `key` beneath this root, empty for the root itself.
     pub(super) fn relative<'k>(&self, key: &'k Key) -> Option<&'k Path> {
-        let rest = key.as_path().strip_prefix(self.key.as_path()).ok()?;
-        let is_plain = rest.components().all(|part| matches!(part, Component::Normal(_)));
+        let rest = self.key.beneath(key.as_path())?;
+        let mut parts = rest.as_os_str().as_bytes().split(|&byte| byte == b'/');
+        let is_plain =
+            rest.as_os_str().is_empty() || parts.all(|part| !matches!(part, b"" | b"." | b".."));
         is_plain.then_some(rest)
     }
 

@@ -1,15 +1,35 @@
 //! What stands in a directory tree, entry by entry, in memory.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::iter;
+use std::sync::Arc;
 
+use rayon::slice::ParallelSliceMut as _;
 use rustix::fs::Stat;
 
 use super::hash::ContentHash;
 use super::key::Key;
 
-/// All that is tracked, each directory before what is beneath it.
-pub(super) type Tree = BTreeMap<Key, Entry>;
+/// An entry and its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Node {
+    pub(super) key: Key,
+    pub(super) entry: Entry,
+}
+
+/// All that is tracked, each directory before what is beneath it. One that was made from another
+/// shares the nodes that are the same in both, so that comparing the two costs what differs.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tree(Vec<Arc<Node>>);
+
+/// A name whose node is not the same one in two trees.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pair<'t> {
+    pub(super) old: Option<&'t Node>,
+    pub(super) new: Option<&'t Node>,
+}
 
 /// Extended attributes by name.
 pub(super) type Attributes = BTreeMap<OsString, Vec<u8>>;
@@ -81,6 +101,55 @@ impl Identity {
 
     pub(super) fn place(&self) -> (u64, u64) {
         (self.device, self.inode)
+    }
+}
+
+impl Tree {
+    /// A tree of `nodes` in any order. Of two with one name, as a directory may show them that
+    /// changes while it is read, one stays.
+    pub(super) fn new(mut nodes: Vec<Arc<Node>>) -> Self {
+        // They mostly come in runs that are in order.
+        nodes.par_sort_by(|a, b| a.key.cmp(&b.key));
+        nodes.dedup_by(|a, b| a.key == b.key);
+        Self(nodes)
+    }
+
+    pub(super) fn nodes(&self) -> &[Arc<Node>] {
+        &self.0
+    }
+
+    pub(super) fn get(&self, key: &Key) -> Option<&Entry> {
+        let index = self.0.binary_search_by(|node| node.key.cmp(key)).ok()?;
+        self.0.get(index).map(|node| &node.entry)
+    }
+
+    pub(super) fn nodes_mut(&mut self) -> &mut [Arc<Node>] {
+        &mut self.0
+    }
+
+    /// What there is to know of how `new` differs from this one, by name.
+    pub(super) fn pairs<'t>(&'t self, new: &'t Self) -> impl Iterator<Item = Pair<'t>> {
+        let (mut before, mut after) = (self.0.iter().peekable(), new.0.iter().peekable());
+        let both = iter::from_fn(move || {
+            let order = match (before.peek(), after.peek()) {
+                (None, None) => return None,
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some(old), Some(new)) if Arc::ptr_eq(old, new) => Ordering::Equal,
+                (Some(old), Some(new)) => old.key.cmp(&new.key),
+            };
+            let old = before.next_if(|_| order.is_le());
+            let new = after.next_if(|_| order.is_ge());
+            Some((old, new))
+        });
+        let is_other = |(old, new): &(Option<&Arc<Node>>, Option<&Arc<Node>>)| {
+            !old.zip(*new).is_some_and(|(old, new)| Arc::ptr_eq(old, new))
+        };
+        let pair = |(old, new): (Option<&'t Arc<Node>>, Option<&'t Arc<Node>>)| Pair {
+            old: old.map(Arc::as_ref),
+            new: new.map(Arc::as_ref),
+        };
+        both.filter(is_other).map(pair)
     }
 }
 

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,9 +18,10 @@ use super::error::SnapshotError;
 use super::exclusion::{Candidate, Verdict};
 use super::ignored::{GITIGNORE, Ignored};
 use super::key::Key;
+use super::known::Known;
 use super::roots::{Root, open_beneath};
 use super::store::{Content, digest_in};
-use super::tree::{Attributes, Entry, Kind};
+use super::tree::{Attributes, Entry, Kind, Node};
 use super::walk::{Contents, IgnoreFiles, SkipReason, Skipped, Walk};
 use super::{attributes, place};
 
@@ -45,7 +46,7 @@ pub(super) struct Visit<'a> {
 /// What the threads have found, in no order.
 #[derive(Default)]
 pub(super) struct Collected {
-    pub(super) entries: Vec<(Key, Entry)>,
+    pub(super) nodes: Vec<Arc<Node>>,
     pub(super) skipped: Vec<Skipped>,
     pub(super) leftovers: Vec<Key>,
     /// The first error is the walk's.
@@ -68,8 +69,8 @@ impl From<SnapshotError> for Stop {
 struct Below<'a> {
     root: &'a Root,
     key: Key,
-    /// The part of the key beneath the root.
-    relative: PathBuf,
+    /// What was beneath it when it was last looked at, and itself.
+    known: Known<'a>,
     /// What is ignored in it.
     ignored: Ignored,
     is_excluded: bool,
@@ -79,6 +80,20 @@ struct Below<'a> {
 struct Opened<'a> {
     at: Below<'a>,
     handle: OwnedFd,
+}
+
+/// What is called `name` in a directory.
+struct Named<'e> {
+    parent: &'e OwnedFd,
+    name: &'e OsStr,
+    path: &'e Path,
+}
+
+impl Below<'_> {
+    /// The part of the key beneath the root.
+    fn relative(&self) -> &Path {
+        self.root.key.beneath(self.key.as_path()).unwrap_or_else(|| Path::new(""))
+    }
 }
 
 impl<'a> Visit<'a> {
@@ -98,92 +113,109 @@ impl<'a> Visit<'a> {
     }
 
     pub(super) fn root<'s>(&'s self, root: &'a Root, scope: &Scope<'s>) {
-        let key = root.key.clone();
-        let visit = || {
+        let key = &root.key;
+        let mut found = Collected::default();
+        let mut visit = || {
             let missing = |error| match error {
                 Errno::NOENT => Stop::Skip(SkipReason::Missing),
-                error => cannot("open", &key)(error),
+                error => cannot("open", key.as_path())(error),
             };
             let place = root.place(Path::new("")).map_err(missing)?;
             let stat = place.stat().map_err(missing)?;
+            let known = Known::all(self.walk.previous).at(key.as_path());
             if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
-                return self.leaf(&place.parent, &place.name, key.clone(), &stat);
+                let (parent, name, path) = (&place.parent, &*place.name, key.as_path());
+                let at = Named { parent, name, path };
+                return self.leaf(&at, known.own(), &stat, &mut found);
             }
-            let (relative, ignored) = (PathBuf::new(), Ignored::default());
-            let at = Below { root, key: key.clone(), relative, ignored, is_excluded: false };
+            let ignored = Ignored::default();
+            let known = known.narrowed(key);
+            let at = Below { root, key: key.clone(), known, ignored, is_excluded: false };
             self.directory(at, scope)
         };
-        self.note(&key, visit());
+        let outcome = visit();
+        self.note(key.as_path(), outcome, found);
     }
 
     fn directory<'s>(&'s self, mut at: Below<'a>, scope: &Scope<'s>) -> Result<(), Stop> {
-        let failed = |error| cannot("read the directory", &at.key)(error);
-        let handle = at.root.open_directory(&at.relative).map_err(failed)?;
+        let failed = |error| cannot("read the directory", at.key.as_path())(error);
+        let handle = at.root.open_directory(at.relative()).map_err(failed)?;
         let stat = fstat(&handle).map_err(failed)?;
         if (stat.st_dev, stat.st_ino) == self.walk.own {
             return Ok(());
         }
         if !at.is_excluded {
-            let attributes = attributes::read(&handle).map_err(failed)?;
-            let entry = Entry::from_stat(&stat, Kind::Directory, attributes, self.settled_before);
-            self.add(at.key.clone(), entry, 0)?;
+            let unchanged = at.known.own().and_then(|known| self.unchanged(known, &stat));
+            let node = unchanged.map_or_else(
+                || {
+                    let (kind, attributes) = (Kind::Directory, attributes::read(&handle)?);
+                    let entry = Entry::from_stat(&stat, kind, attributes, self.settled_before);
+                    Ok(Arc::new(Node { key: at.key.clone(), entry }))
+                },
+                Ok,
+            );
+            let node = node.map_err(failed)?;
+            self.collect(|all| all.nodes.push(node));
         }
         let names = names(&handle).map_err(failed)?;
         at.ignored = self.ignored(&at, &handle, &names)?;
         let opened = Arc::new(Opened { at, handle });
         if names.len() <= BATCH {
-            return names.iter().try_for_each(|name| self.entry(&opened, name, scope));
+            self.batch(&opened, &names, scope);
+            return Ok(());
         }
         for batch in names.chunks(BATCH) {
             let (opened, batch) = (Arc::clone(&opened), batch.to_vec());
-            scope.spawn(move |scope| {
-                let mut names = batch.iter();
-                let outcome = names.try_for_each(|name| self.entry(&opened, name, scope));
-                self.note(&opened.at.key, outcome);
-            });
+            scope.spawn(move |scope| self.batch(&opened, &batch, scope));
         }
         Ok(())
     }
 
-    /// Looks at what is called `name`. What is wrong with it alone is noted; what ends the walk
-    /// is returned.
-    fn entry<'s>(
-        &'s self,
-        within: &Opened<'a>,
-        name: &OsStr,
-        scope: &Scope<'s>,
-    ) -> Result<(), Stop> {
-        if self.is_over.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        let key = within.at.key.join(name);
-        if name.as_bytes().starts_with(place::TEMPORARY.as_bytes()) {
-            self.collect(|all| all.leftovers.push(key));
-            return Ok(());
-        }
-        match self.look(within, name, key.clone(), scope) {
-            Err(Stop::Skip(reason)) => self.skip(&key, reason),
-            outcome => return outcome,
-        }
-        Ok(())
+    /// Looks at what is called `names`. What is wrong with one alone is noted with it; what ends
+    /// the walk is noted for all.
+    fn batch<'s>(&'s self, within: &Opened<'a>, names: &[OsString], scope: &Scope<'s>) {
+        let mut found = Collected::default();
+        let mut path = within.at.key.as_path().to_owned();
+        let outcome = names.iter().try_for_each(|name| {
+            if self.is_over.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            path.push(name);
+            let outcome = if name.as_bytes().starts_with(place::TEMPORARY.as_bytes()) {
+                found.leftovers.push(Key::new(&path));
+                Ok(())
+            } else {
+                let at = Named { parent: &within.handle, name, path: &path };
+                self.look(within, &at, &mut found, scope)
+            };
+            if let Err(Stop::Skip(reason)) = outcome {
+                found.skipped.push(Skipped { path: path.clone(), reason });
+            } else {
+                outcome?;
+            }
+            path.pop();
+            Ok(())
+        });
+        self.note(within.at.key.as_path(), outcome, found);
     }
 
     fn look<'s>(
         &'s self,
         within: &Opened<'a>,
-        name: &OsStr,
-        key: Key,
+        at: &Named<'_>,
+        found: &mut Collected,
         scope: &Scope<'s>,
     ) -> Result<(), Stop> {
-        let stat = statat(&within.handle, name, AtFlags::SYMLINK_NOFOLLOW);
-        let stat = stat.map_err(|error| cannot("look at", &key)(error))?;
+        let path = at.path;
+        let stat = statat(at.parent, at.name, AtFlags::SYMLINK_NOFOLLOW);
+        let stat = stat.map_err(|error| cannot("look at", path)(error))?;
         let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-        let relative = within.at.relative.join(name);
+        let relative = within.at.root.key.beneath(path).unwrap_or(path);
         let verdict = self.walk.exclusion.verdict(Candidate {
-            path: key.as_path(),
-            relative: &relative,
+            path,
+            relative,
             is_directory,
-            is_ignored: within.at.ignored.covers(&relative, is_directory),
+            is_ignored: within.at.ignored.covers(relative, is_directory),
             is_beneath_excluded: within.at.is_excluded,
         });
         if verdict == Verdict::Skip {
@@ -192,52 +224,67 @@ impl<'a> Visit<'a> {
         let entries = self.entries.fetch_add(1, Ordering::Relaxed) + 1;
         check_limit("entries", entries, self.walk.max_entries)?;
         self.walk.meter.step()?;
+        let known = within.at.known.at(path);
         if !is_directory {
-            return self.leaf(&within.handle, name, key, &stat);
+            return self.leaf(at, known.own(), &stat, found);
         }
+        let key = Key::new(path);
         let at = Below {
             root: within.at.root,
-            key: key.clone(),
-            relative,
+            known: known.narrowed(&key),
+            key,
             ignored: within.at.ignored.clone(),
             is_excluded: verdict == Verdict::Pass,
         };
-        scope.spawn(move |scope| self.note(&key, self.directory(at, scope)));
+        scope.spawn(move |scope| {
+            let path = at.key.as_path().to_owned();
+            let outcome = self.directory(at, scope);
+            self.note(&path, outcome, Collected::default());
+        });
         Ok(())
     }
 
     /// A file or link, or something that is neither.
-    fn leaf(&self, parent: &OwnedFd, name: &OsStr, key: Key, stat: &Stat) -> Result<(), Stop> {
-        match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => match self.unchanged(&key, stat) {
-                Some(entry) => Ok(self.add(key, entry, stat.st_size.cast_unsigned())?),
-                None => self.file(parent, name, key),
-            },
+    fn leaf(
+        &self,
+        at: &Named<'_>,
+        known: Option<&Arc<Node>>,
+        stat: &Stat,
+        found: &mut Collected,
+    ) -> Result<(), Stop> {
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        if let Some(node) = known.and_then(|known| self.unchanged(known, stat)) {
+            let size = if kind == FileType::RegularFile { stat.st_size } else { 0 };
+            return Ok(self.add(found, node, size.cast_unsigned())?);
+        }
+        match kind {
+            FileType::RegularFile => self.file(at, found),
             FileType::Symlink => {
-                let target = readlinkat(parent, name, Vec::new());
-                let target = target.map_err(|error| cannot("read", &key)(error))?;
+                let target = readlinkat(at.parent, at.name, Vec::new());
+                let target = target.map_err(|error| cannot("read", at.path)(error))?;
                 let target = Some(OsStr::from_bytes(target.as_bytes()).to_owned());
                 let (kind, none) = (Kind::Symlink { target }, Attributes::new());
                 let entry = Entry::from_stat(stat, kind, none, self.settled_before);
-                Ok(self.add(key, entry, 0)?)
+                let key = Key::new(at.path);
+                Ok(self.add(found, Arc::new(Node { key, entry }), 0)?)
             }
             _ => Err(Stop::Skip(SkipReason::Special)),
         }
     }
 
     /// Reads a file, again if it changes meanwhile.
-    fn file(&self, parent: &OwnedFd, name: &OsStr, key: Key) -> Result<(), Stop> {
+    fn file(&self, at: &Named<'_>, found: &mut Collected) -> Result<(), Stop> {
         for attempt in 1..=ATTEMPTS {
-            let failed = |error| cannot("read", &key)(error);
+            let failed = |error| cannot("read", at.path)(error);
             let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-            let handle = open_beneath(parent, name, flags).map_err(failed)?;
+            let handle = open_beneath(at.parent, at.name, flags).map_err(failed)?;
             let before = fstat(&handle).map_err(failed)?;
             if FileType::from_raw_mode(before.st_mode) != FileType::RegularFile {
                 return Err(Stop::Skip(SkipReason::ChangedWhileRead));
             }
             let attributes = attributes::read(&handle).map_err(failed)?;
             let mut file = File::from(handle);
-            let content = self.read(&mut file).map_err(SnapshotError::io("read", key.as_path()))?;
+            let content = self.read(&mut file).map_err(SnapshotError::io("read", at.path))?;
             let after = fstat(&file).map_err(failed)?;
             let is_still = (before.st_ctime, before.st_ctime_nsec, before.st_size)
                 == (after.st_ctime, after.st_ctime_nsec, after.st_size);
@@ -245,11 +292,13 @@ impl<'a> Visit<'a> {
                 continue;
             }
             if !is_still {
-                self.skip(&key, SkipReason::ChangedWhileRead);
+                let (path, reason) = (at.path.to_owned(), SkipReason::ChangedWhileRead);
+                found.skipped.push(Skipped { path, reason });
             }
             let kind = Kind::File { hash: content.hash, size: content.size, group: None };
             let entry = Entry::from_stat(&before, kind, attributes, self.settled_before);
-            return Ok(self.add(key, entry, content.size)?);
+            let key = Key::new(at.path);
+            return Ok(self.add(found, Arc::new(Node { key, entry }), content.size)?);
         }
         Ok(())
     }
@@ -264,15 +313,19 @@ impl<'a> Visit<'a> {
         })
     }
 
-    /// The entry as it was, if nothing can have changed since.
-    fn unchanged(&self, key: &Key, stat: &Stat) -> Option<Entry> {
-        let previous = self.walk.previous?.get(key)?;
-        let Kind::File { hash, size, .. } = previous.kind else { return None };
-        let kind = Kind::File { hash, size, group: None };
-        let attributes = previous.attributes.clone();
-        let now = Entry::from_stat(stat, kind, attributes, self.settled_before);
-        let is_same = previous.identity?.proves_equal(&now.identity?);
-        is_same.then_some(now)
+    /// The node as it was, or one of the same content, if nothing can have changed since.
+    fn unchanged(&self, known: &Arc<Node>, stat: &Stat) -> Option<Arc<Node>> {
+        let Entry { kind, attributes, identity, .. } = &known.entry;
+        let now = Entry::from_stat(stat, kind.clone(), attributes.clone(), self.settled_before);
+        let is_same =
+            known.entry.mode == now.mode && identity.as_ref()?.proves_equal(now.identity.as_ref()?);
+        if !is_same {
+            return None;
+        }
+        if known.entry == now {
+            return Some(Arc::clone(known));
+        }
+        Some(Arc::new(Node { key: known.key.clone(), entry: now }))
     }
 
     /// The rules within a directory, with those of its own `.gitignore`.
@@ -299,32 +352,31 @@ impl<'a> Visit<'a> {
             IgnoreFiles::Found => None,
         };
         Ok(match text {
-            Some(text) => above.within(&at.relative, &text),
+            Some(text) => above.within(at.relative(), &text),
             None => above,
         })
     }
 
-    fn add(&self, key: Key, entry: Entry, size: u64) -> Result<(), SnapshotError> {
+    fn add(&self, found: &mut Collected, node: Arc<Node>, size: u64) -> Result<(), SnapshotError> {
         let bytes = self.bytes.fetch_add(size, Ordering::Relaxed) + size;
         check_limit("bytes", bytes, self.walk.max_bytes)?;
-        self.collect(|all| all.entries.push((key, entry)));
+        found.nodes.push(node);
         Ok(())
     }
 
-    fn skip(&self, key: &Key, reason: SkipReason) {
-        let path = key.as_path().to_owned();
-        self.collect(|all| all.skipped.push(Skipped { path, reason }));
-    }
-
-    fn note(&self, key: &Key, outcome: Result<(), Stop>) {
+    /// Puts what was found to the rest, and what ended the search.
+    fn note(&self, path: &Path, outcome: Result<(), Stop>, mut found: Collected) {
         match outcome {
             Ok(()) => {}
-            Err(Stop::Skip(reason)) => self.skip(key, reason),
+            Err(Stop::Skip(reason)) => {
+                found.skipped.push(Skipped { path: path.to_owned(), reason });
+            }
             Err(Stop::Fail(error)) => {
                 self.is_over.store(true, Ordering::Relaxed);
-                self.collect(|all| _ = all.error.get_or_insert(error));
+                found.error = Some(error);
             }
         }
+        self.collect(|all| all.append(found));
     }
 
     fn collect(&self, change: impl FnOnce(&mut Collected)) {
@@ -332,15 +384,24 @@ impl<'a> Visit<'a> {
     }
 }
 
+impl Collected {
+    fn append(&mut self, other: Self) {
+        self.nodes.extend(other.nodes);
+        self.skipped.extend(other.skipped);
+        self.leftovers.extend(other.leftovers);
+        self.error = self.error.take().or(other.error);
+    }
+}
+
 /// What an error of the kernel means for an entry that was there a moment ago.
-fn cannot(step: &'static str, key: &Key) -> impl FnOnce(Errno) -> Stop {
+fn cannot(step: &'static str, path: &Path) -> impl FnOnce(Errno) -> Stop {
     move |error| match error {
         Errno::NOENT => Stop::Skip(SkipReason::Vanished),
         Errno::ACCESS | Errno::PERM => Stop::Skip(SkipReason::Unreadable),
         Errno::NAMETOOLONG => Stop::Skip(SkipReason::TooDeep),
         // It was something else when its directory was read.
         Errno::LOOP | Errno::NOTDIR | Errno::NXIO => Stop::Skip(SkipReason::ChangedWhileRead),
-        error => Stop::Fail(SnapshotError::io(step, key.as_path())(error)),
+        error => Stop::Fail(SnapshotError::io(step, path)(error)),
     }
 }
 

@@ -1,7 +1,9 @@
 //! Looking at all that is tracked, on all processors.
 
 use std::collections::HashMap;
+use std::iter;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -12,7 +14,7 @@ use super::key::Key;
 use super::progress::Meter;
 use super::roots::Root;
 use super::store::Store;
-use super::tree::{Entry, Kind, Tree};
+use super::tree::{Kind, Node, Tree};
 use super::visit::{Collected, Visit};
 
 /// What was not looked at, or not whole, and why.
@@ -110,36 +112,38 @@ impl Walk<'_> {
         let visit = Visit::new(self, now() - 1);
         rayon::scope(|scope| self.roots.iter().for_each(|root| visit.root(root, scope)));
         self.meter.end()?;
-        let Collected { mut entries, mut skipped, leftovers, error } = visit.into_collected();
+        let Collected { nodes, mut skipped, leftovers, error } = visit.into_collected();
         if let Some(error) = error {
             return Err(error);
         }
-        group_links(&mut entries);
-        entries.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         skipped.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-        Ok(Found { tree: entries.into_iter().collect(), skipped, leftovers })
+        let mut tree = Tree::new(nodes);
+        group_links(tree.nodes_mut());
+        Ok(Found { tree, skipped, leftovers })
     }
 }
 
 /// Numbers the files that have several of the names found.
-fn group_links(entries: &mut [(Key, Entry)]) {
+fn group_links(nodes: &mut [Arc<Node>]) {
     let mut places: HashMap<(u64, u64), Vec<usize>> = HashMap::new();
-    for (index, (_, entry)) in entries.iter().enumerate() {
+    for (index, Node { entry, .. }) in nodes.iter().map(AsRef::as_ref).enumerate() {
         let identity = entry.identity.filter(|identity| identity.links > 1);
         if let (Kind::File { .. }, Some(identity)) = (&entry.kind, identity) {
             places.entry(identity.place()).or_default().push(index);
         }
     }
-    let mut groups: Vec<_> = places.into_values().filter(|members| members.len() > 1).collect();
-    let first = |members: &Vec<usize>| {
-        members.iter().filter_map(|&index| entries.get(index)).map(|(key, _)| key.clone()).min()
-    };
-    groups.sort_by_cached_key(first);
-    for (number, member) in
-        (0..).zip(groups).flat_map(|(n, all)| all.into_iter().map(move |m| (n, m)))
-    {
-        if let Some((_, Entry { kind: Kind::File { group, .. }, .. })) = entries.get_mut(member) {
-            *group = Some(number);
+    let mut all: Vec<_> = places.into_values().collect();
+    // By their first names: the nodes are in order.
+    all.sort_unstable();
+    let (groups, alone): (Vec<_>, Vec<_>) = all.into_iter().partition(|names| names.len() > 1);
+    let numbered = (0..).map(Some).zip(groups).chain(iter::repeat(None).zip(alone));
+    for (number, member) in numbered.flat_map(|(n, all)| all.into_iter().map(move |m| (n, m))) {
+        let Some(node) = nodes.get_mut(member) else { continue };
+        // What stays as it was stays shared.
+        if matches!(node.entry.kind, Kind::File { group, .. } if group != number)
+            && let Kind::File { group, .. } = &mut Arc::make_mut(node).entry.kind
+        {
+            *group = number;
         }
     }
 }

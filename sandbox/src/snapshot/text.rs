@@ -1,0 +1,196 @@
+//! The text of a manifest: JSON with one entry in each line, and at its end a digest of all that
+//! stands before it.
+
+use std::fmt::{self, Formatter};
+use std::marker::PhantomData;
+
+use rayon::prelude::*;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::hash::ContentHash;
+use super::key::Key;
+use super::manifest::SnapshotManifest;
+use super::record::{EntryRecord, SkippedRecord};
+use super::tree::{Kind, Node, Tree};
+
+/// What a digest of a manifest begins with, so that it is one of nothing else.
+const DOMAIN: &[u8] = b"nono.snapshot.text.v1\n";
+
+/// How much of a text is hashed at once; the digest is one over these hashes.
+const PART: usize = 1 << 20;
+
+/// How many lines are written at once.
+const BATCH: usize = 1024;
+
+/// How long a line mostly is, at most.
+const LINE: usize = 320;
+
+/// What stands around the digest.
+const BEFORE: &[u8] = b"    \"digest\": \"";
+const AFTER: &[u8] = b"\"\n  }\n}\n";
+
+/// A map in the order in which it stands in the text.
+pub(super) struct Lines<T>(pub(super) Vec<(Key, T)>);
+
+/// The text of `manifest`, with its digest.
+pub(super) fn render(manifest: &SnapshotManifest) -> Vec<u8> {
+    let tree = &manifest.tree;
+    let owner = usual_owner(tree);
+    let entry = |node: &Node, text: &mut Text| {
+        text.json(&node.key);
+        text.raw(b": ");
+        text.json(&EntryRecord::new(&node.entry, owner));
+    };
+    let name = |node: &Node, text: &mut Text| text.json(&node.key);
+    let skipped: Vec<_> = manifest.skipped.iter().map(SkippedRecord::new).collect();
+
+    let mut text = Text::default();
+    text.raw(b"{\n");
+    text.field("  ", "number", &manifest.number);
+    text.field("  ", "timestamp", &manifest.timestamp);
+    text.field("  ", "parent", &manifest.parent);
+    text.name("  ", "files");
+    text.lines("  ", *b"{}", &select(tree, |node| is_file(node) && node.key.is_text()), entry);
+    text.name("  ", "symlinks");
+    text.lines("  ", *b"[]", &select(tree, |node| is_link(node) && node.key.is_text()), name);
+    text.field("  ", "merkle_root", &manifest.merkle_root);
+    text.raw(b"  \"tree\": {\n");
+    text.field("    ", "owner", &owner);
+    text.name("    ", "directories");
+    text.lines("    ", *b"{}", &select(tree, |node| node.entry.is_directory()), entry);
+    text.name("    ", "symlinks");
+    text.lines("    ", *b"{}", &select(tree, is_link), entry);
+    text.name("    ", "files");
+    text.lines("    ", *b"{}", &select(tree, |node| is_file(node) && !node.key.is_text()), entry);
+    text.field("    ", "exclusion", &manifest.exclusion);
+    text.field("    ", "skipped", &skipped);
+    let digest = digest(&text.0).to_string();
+    text.raw(BEFORE);
+    text.raw(digest.as_bytes());
+    text.raw(AFTER);
+    text.0
+}
+
+/// Whether `text` ends with the digest of what stands before it.
+pub(super) fn is_sealed(text: &[u8]) -> bool {
+    let parts = text.strip_suffix(AFTER).and_then(|rest| rest.split_last_chunk::<64>());
+    let parts = parts.and_then(|(rest, said)| Some((rest.strip_suffix(BEFORE)?, said)));
+    parts.is_some_and(|(rest, said)| digest(rest).to_string().as_bytes() == said)
+}
+
+fn digest(text: &[u8]) -> ContentHash {
+    let parts: Vec<_> = text.par_chunks(PART).map(|part| ContentHash::of(&[part])).collect();
+    let mut hasher = Sha256::new_with_prefix(DOMAIN);
+    for part in &parts {
+        hasher.update(part.as_bytes());
+    }
+    ContentHash::finish(hasher)
+}
+
+/// The owner that is named once for all: that of the first entry.
+fn usual_owner(tree: &Tree) -> (u32, u32) {
+    tree.nodes().iter().find_map(|node| node.entry.owner).unwrap_or_default()
+}
+
+fn select(tree: &Tree, is_in: impl Fn(&Node) -> bool) -> Vec<&Node> {
+    tree.nodes().iter().map(AsRef::as_ref).filter(|node| is_in(node)).collect()
+}
+
+fn is_link(node: &Node) -> bool {
+    matches!(node.entry.kind, Kind::Symlink { .. })
+}
+
+fn is_file(node: &Node) -> bool {
+    matches!(node.entry.kind, Kind::File { .. })
+}
+
+/// A text that grows.
+#[derive(Default)]
+struct Text(Vec<u8>);
+
+impl Text {
+    fn raw(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn json(&mut self, value: &impl Serialize) {
+        // Neither a map with keys that are no text nor a failing writer is in it.
+        let _cannot_fail = serde_json::to_writer(&mut self.0, value);
+    }
+
+    fn name(&mut self, indent: &str, name: &str) {
+        self.raw(indent.as_bytes());
+        self.json(&name);
+        self.raw(b": ");
+    }
+
+    fn field(&mut self, indent: &str, name: &str, value: &impl Serialize) {
+        self.name(indent, name);
+        self.json(value);
+        self.raw(b",\n");
+    }
+
+    /// A map or list, by its `brackets`, with a line for each node.
+    fn lines(
+        &mut self,
+        indent: &str,
+        brackets: [u8; 2],
+        nodes: &[&Node],
+        line: impl Fn(&Node, &mut Self) + Sync,
+    ) {
+        let [open, close] = brackets;
+        let batch = |nodes: &[&Node]| {
+            let mut text = Self(Vec::with_capacity(nodes.len() * LINE));
+            for node in nodes {
+                text.raw(indent.as_bytes());
+                text.raw(b"  ");
+                line(node, &mut text);
+                text.raw(b",\n");
+            }
+            text.0
+        };
+        let batches: Vec<_> = nodes.par_chunks(BATCH).map(batch).collect();
+        self.0.reserve(batches.iter().map(Vec::len).sum());
+        self.raw(&[open, b'\n']);
+        for batch in &batches {
+            self.raw(batch);
+        }
+        if self.0.ends_with(b",\n") {
+            // The last one has no comma.
+            self.0.truncate(self.0.len() - 2);
+            self.raw(b"\n");
+        }
+        self.raw(indent.as_bytes());
+        self.raw(&[close, b',', b'\n']);
+    }
+}
+
+impl<T> Default for Lines<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Lines<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Pairs<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Pairs<T> {
+            type Value = Lines<T>;
+
+            fn expecting(&self, f: &mut Formatter<'_>) -> fmt::Result {
+                f.write_str("a map of paths")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Lines<T>, M::Error> {
+                let mut lines = Vec::new();
+                while let Some(line) = map.next_entry()? {
+                    lines.push(line);
+                }
+                Ok(Lines(lines))
+            }
+        }
+        deserializer.deserialize_map(Pairs(PhantomData))
+    }
+}
