@@ -35,9 +35,13 @@ impl PyCommand {
         max_processes=None, max_cpu_seconds=None, max_file_size_bytes=None, max_open_files=None,
         uid=None, gid=None, enforcement_mode="auto", *, max_memory_bytes=None,
         max_output_bytes=None, input=None, stdin=None, stdout=None, stderr=None, proxy=None,
-        pty=None, keep_background=false, verify=false,
+        pty=None, keep_background=false, verify=false, require_limits=false,
     ), text_signature = "(*args, **options)")]
-    #[expect(clippy::too_many_arguments, reason = "the keyword arguments of the functions")]
+    #[expect(
+        clippy::too_many_arguments,
+        clippy::fn_params_excessive_bools,
+        reason = "the keyword arguments of the functions"
+    )]
     fn new(
         py: Python<'_>,
         caps: &Bound<'_, PyCapabilitySet>,
@@ -63,6 +67,7 @@ impl PyCommand {
         pty: Option<TerminalArgument>,
         keep_background: bool,
         verify: bool,
+        require_limits: bool,
     ) -> PyResult<Self> {
         check_mode(enforcement_mode)?;
         let limits = Limits {
@@ -76,7 +81,7 @@ impl PyCommand {
         };
         let words: CommandArgument = command.extract()?;
         let mut built = build(words.0, env.unwrap_or_default(), inherit_env)?;
-        built.limits(limits).keep_background(keep_background);
+        built.limits(limits).require_limits(require_limits).keep_background(keep_background);
         if let Some(directory) = cwd {
             built.cwd(directory.0);
         }
@@ -171,7 +176,7 @@ impl PyCommand {
         max_processes=None, max_cpu_seconds=None, max_file_size_bytes=None, max_open_files=None, \
         uid=None, gid=None, enforcement_mode='auto', *, max_memory_bytes=None, \
         max_output_bytes=None, input=None, stdin=None, stdout=None, stderr=None, proxy=None, \
-        pty=None, keep_background=False, verify=False)"
+        pty=None, keep_background=False, verify=False, require_limits=False)"
 )]
 pub(crate) fn sandboxed_exec(
     py: Python<'_>,

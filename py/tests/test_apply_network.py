@@ -12,6 +12,7 @@ from pathlib import Path
 
 import nono_py
 import pytest
+from users import interpreter
 
 #: What each program begins with: a proxy, a server at another address with the same port, and
 #: `reach()`, which tells what came of a connection. Nothing is confined as yet.
@@ -73,26 +74,6 @@ def everybodys() -> Iterator[Path]:
     directory.chmod(0o777)
     yield directory
     shutil.rmtree(directory)
-
-
-def interpreter(user: int | None) -> str:
-    """Find an interpreter that a user can run."""
-    if user is None:
-        return sys.executable
-    for candidate in [sys.executable, "/usr/bin/python3"]:
-        try:
-            subprocess.run(
-                [candidate, "-c", "import sys; assert sys.version_info >= (3, 10)"],
-                check=True,
-                user=user,
-                group=user,
-                extra_groups=[],
-                capture_output=True,
-            )
-        except (OSError, subprocess.CalledProcessError):
-            continue
-        return candidate
-    pytest.skip("no interpreter that every user can run")
 
 
 def start(program: str, place: Path, user: int | None) -> "subprocess.Popen[str]":

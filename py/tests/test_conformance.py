@@ -18,7 +18,6 @@ HERE = Path(__file__).parent / "conformance"
 #: Public names that are not there yet, with what they belong to.
 LATER = {
     "audit": "signed audit",
-    "limited": "limited runs",
 }
 
 #: Outcomes that differ, and why ours is as it is.
@@ -43,6 +42,11 @@ DIFFERENCES = {
     "exec.report_of_program": "a program's own words propose no grant: they may be a trick",
     "exec.timeout_infinite": "no time is too long for a limit; theirs panics",
     "handle.env": "variables for more clients",
+    "limited.argv_of_paths": "all words of a command line are text",
+    "limited.argv_of_text": "a text is no sequence of arguments",
+    "limited.flags_of_ports": "no flag can say it, and nothing is left out",
+    "limited.flags_of_proxy": "no flag can say it, and nothing is left out",
+    "limited.memory_odd": "what is no size is refused here already, by a TypeError or ValueError",
     "overlap.equal": "a grant of the path itself reaches it",
     "overlap.file": "a grant of the file itself reaches it",
     "overlap.group": "it does not matter who granted",

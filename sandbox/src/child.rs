@@ -16,6 +16,7 @@ use crate::denial::Denials;
 use crate::enforcement::Enforcement;
 use crate::error::{Error, Step};
 use crate::exec::Output;
+use crate::executable::{Candidate, Executable};
 use crate::limits::Mechanism;
 use crate::stdio::{Ends, WindowSize, resize};
 use crate::supervisor::{Ready, Supervision};
@@ -42,6 +43,8 @@ pub struct Child {
     number: Option<i32>,
     /// When the end is not waited for any longer.
     overdue: Option<Instant>,
+    /// What was executed, if that was asked for and is known.
+    executable: Option<Executable>,
     /// To be kept until the end.
     held: Vec<OwnedFd>,
     /// What has been refused.
@@ -90,6 +93,7 @@ impl Child {
             facts,
             number: None,
             overdue,
+            executable: None,
             held: Vec::new(),
             denials: Arc::default(),
             ready: None,
@@ -214,6 +218,17 @@ impl Child {
         Ok(())
     }
 
+    /// Waits until the program has begun, and notes whether it is the `candidate`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`wait_begun`](Self::wait_begun).
+    pub(crate) fn identify(&mut self, candidate: &Candidate) -> Result<(), Error> {
+        self.wait_begun()?;
+        self.executable = candidate.confirm();
+        Ok(())
+    }
+
     /// Keeps descriptors open until the end.
     pub(crate) fn hold(&mut self, held: Vec<OwnedFd>) {
         self.held = held;
@@ -250,6 +265,7 @@ impl Child {
             duration: facts.start.elapsed(),
             cpu_time: report.cpu_time,
             max_rss: report.max_rss,
+            executable: self.executable.clone(),
             denials: self.denials.take(),
             left_running: !report.is_clear && !keeps_some,
             enforcement,

@@ -44,6 +44,12 @@ pub enum Error {
     /// Port zero was to be granted; it stands for any port of the kernel's choice.
     #[error("port 0 cannot be granted: it stands for any port")]
     PortZero,
+    /// A limit was to be held for certain, and the kernel does not apply it to root.
+    #[error("the kernel does not hold root to {limit}: run as another user (`uid`)")]
+    LimitNotHeld {
+        /// The name of its field in [`Limits`](crate::Limits).
+        limit: &'static str,
+    },
     /// A denied path cannot be kept out of a grant.
     #[error("cannot deny {} within the grant of {}: {fault}", denied.display(), grant.display())]
     Deny {

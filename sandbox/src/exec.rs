@@ -13,6 +13,8 @@ use crate::denial::Denial;
 use crate::enforcement::Enforcement;
 use crate::environ::{self, Environment, Variables};
 use crate::error::Error;
+#[cfg(target_os = "linux")]
+use crate::executable::Executable;
 use crate::limits::{Limits, Mechanism};
 use crate::observe::Observed;
 #[cfg(target_os = "linux")]
@@ -29,6 +31,7 @@ use crate::sys::Probe;
 /// parent's, default signal handling, no blocked signal, and a session of its own.
 #[derive(Clone, Debug)]
 #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "nothing runs it there"))]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub struct Command {
     pub(crate) program: OsString,
     pub(crate) args: Vec<OsString>,
@@ -44,6 +47,8 @@ pub struct Command {
     #[cfg(target_os = "linux")]
     pub(crate) probe: Option<Arc<Probe>>,
     pub(crate) observed: Option<Arc<Observed>>,
+    pub(crate) identifies: bool,
+    pub(crate) requires_limits: bool,
     variables: Vec<(OsString, OsString)>,
     is_inheriting: bool,
 }
@@ -69,6 +74,8 @@ impl Command {
             #[cfg(target_os = "linux")]
             probe: None,
             observed: None,
+            identifies: false,
+            requires_limits: false,
             variables: Vec::new(),
             is_inheriting: false,
         }
@@ -144,6 +151,20 @@ impl Command {
     /// Sets the resource limits.
     pub fn limits(&mut self, limits: Limits) -> &mut Self {
         self.limits = limits;
+        self
+    }
+
+    /// Whether a limit that would not be enforced is an error, [`Error::LimitNotHeld`], and nothing
+    /// runs. Otherwise [`Output::limits`] tells of it. Not by default.
+    pub fn require_limits(&mut self, require: bool) -> &mut Self {
+        self.requires_limits = require;
+        self
+    }
+
+    /// Whether to find out which file is executed, for [`Output::executable`]: it is read, and the
+    /// start waits until it has been executed. Not by default.
+    pub fn identify(&mut self, identify: bool) -> &mut Self {
+        self.identifies = identify;
         self
     }
 
@@ -292,6 +313,10 @@ pub struct Output {
     /// Whether a process that was killed had not ended yet when the run was over. Only one that
     /// the kernel itself cannot end, or one that [`Command::keep_background`] let go on.
     pub left_running: bool,
+    /// Which file was executed, if [`Command::identify`] asked for it and it is certain: it could be
+    /// read, and was the same before and after.
+    #[cfg(target_os = "linux")]
+    pub executable: Option<Executable>,
     /// What a supervisor has refused it, in the order of the first time.
     pub denials: Vec<Denial>,
     /// What was enforced on it.

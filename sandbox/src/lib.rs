@@ -119,6 +119,8 @@ mod asynchronous;
 #[cfg(target_os = "linux")]
 mod deny;
 #[cfg(target_os = "linux")]
+mod executable;
+#[cfg(target_os = "linux")]
 mod filter;
 #[cfg(target_os = "linux")]
 mod landlock;
@@ -161,6 +163,8 @@ pub use enforcement::{Enforcement, Support};
 pub use environ::is_loader_variable;
 pub use error::{DenyFault, Error, Feature, Step};
 pub use exec::{Command, Output};
+#[cfg(target_os = "linux")]
+pub use executable::Executable;
 pub use limits::{Limits, Mechanism};
 pub use network::{Network, UnixSocket};
 pub use observe::{Act, Observed};

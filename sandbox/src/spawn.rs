@@ -16,9 +16,10 @@ use crate::child::{Child, Facts};
 use crate::environ::Variables;
 use crate::error::{Error, Feature, Step};
 use crate::exec::{Command, search_path};
+use crate::executable::Candidate;
 use crate::filter::{self, Asks};
 use crate::landlock::{ChildRuleset, Landlock};
-use crate::limits::{enforced, resource_limits};
+use crate::limits::{Mechanism, enforced, resource_limits};
 use crate::lookup::{self, Program};
 use crate::network::Judge;
 use crate::own_proc::OwnPath;
@@ -60,13 +61,15 @@ pub(crate) fn start(
     let mut ends = connect(streams, command.input.as_deref(), command.terminal).map_err(pipes)?;
 
     let ids = command.ids.map(|(uid, gid)| sys::Ids { uid, gid });
+    let limits = held(command, ids)?;
+    let candidate = command.identifies.then(|| Candidate::read(image.seen(command))).flatten();
     let facts = Facts {
         start,
         deadline: command.timeout.and_then(|timeout| start.checked_add(timeout)),
         program: image.path,
         directory: command.cwd.clone(),
         enforcement: report(landlock, caps, judge),
-        limits: enforced(&command.limits, ids),
+        limits,
         dropped_variables: environment.dropped,
         keeps_background: command.keeps_background,
     };
@@ -87,7 +90,7 @@ pub(crate) fn start(
             can_scope: landlock.scopes_signals(),
             deadline: deadline(command),
             keeps_background: command.keeps_background,
-            announces: is_handed_over || !own.is_empty(),
+            announces: is_handed_over || !own.is_empty() || candidate.is_some(),
         },
     };
     let fds = sys::Descriptors {
@@ -106,6 +109,9 @@ pub(crate) fn start(
             child.serve().map_err(pipes)?;
         }
     }
+    if let Some(candidate) = candidate {
+        child.identify(&candidate)?;
+    }
     if !own.is_empty() {
         child.wait_begun()?;
         child.hold(hold(&own, child.number()));
@@ -121,6 +127,15 @@ fn asks(command: &Command, judge: Judge) -> Result<Asks, Error> {
         (Some(_), Judge::Supervisor | Judge::Surrounding) => Err(Error::ObservedNetwork),
         (Some(_), Judge::Landlock) if supervisor::can_supervise() => Ok(Asks::Observer),
         (Some(_), Judge::Landlock) => Err(Error::Unsupported { feature: Feature::Supervisor }),
+    }
+}
+
+/// By what each limit is enforced; an error if one is not, and must be.
+fn held(command: &Command, ids: Option<sys::Ids>) -> Result<Vec<(&'static str, Mechanism)>, Error> {
+    let limits = enforced(&command.limits, ids);
+    match limits.iter().find(|(_, by)| *by == Mechanism::IgnoredForRoot) {
+        Some((limit, _)) if command.requires_limits => Err(Error::LimitNotHeld { limit }),
+        _ => Ok(limits),
     }
 }
 
@@ -186,6 +201,12 @@ impl Image {
             envp: environment(variables)?,
             cwd: c_cwd.transpose()?,
         })
+    }
+
+    /// The program, from the caller's working directory.
+    fn seen(&self, command: &Command) -> PathBuf {
+        let directory = command.cwd.clone().unwrap_or_default();
+        directory.join(&self.path)
     }
 }
 

@@ -78,6 +78,7 @@ from nono_py._nono_py import (
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from nono_py import limited
     from nono_py._aio import Process, sandboxed_exec_async, sandboxed_spawn
     from nono_py._audit import AuditLogger
     from nono_py._learn import Learned, learn
@@ -148,6 +149,7 @@ __all__ = [
     "explain",
     "is_supported",
     "learn",
+    "limited",
     "load_embedded_policy",
     "load_policy",
     "merge_diagnostic_report_json",
@@ -178,13 +180,19 @@ _LATE = {
 }
 
 
+#: Modules that are imported when they are first asked for.
+_MODULES = frozenset({"limited"})
+
+
 def __getattr__(name: str) -> object:
-    if name in _LATE:
+    if name in _LATE or name in _MODULES:
         import importlib
 
+        if name in _MODULES:
+            return importlib.import_module(f"nono_py.{name}")
         return getattr(importlib.import_module(_LATE[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATE})
+    return sorted({*globals(), *_LATE, *_MODULES})

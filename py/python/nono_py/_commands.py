@@ -9,10 +9,14 @@ from typing import Any
 
 from nono_py import (
     AccessMode,
+    CapabilitySet,
+    ExecResult,
     embedded_policy_json,
     policy_schema_json,
+    sandboxed_exec,
 )
 from nono_py._policy import explain, load, run
+from nono_py.limited import FLAGS, parse_memory
 
 NAMES = frozenset({"explain", "learn", "policy", "run"})
 #: What a command line says of a mode, and what it means.
@@ -23,6 +27,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Add the commands `run`, `learn`, `explain` and `policy` to a parser."""
     runs = commands.add_parser("run", help="run a command under groups of a policy")
     _add_choice(runs)
+    _add_grants(runs)
     runs.add_argument("--cwd", help="the directory to run in")
     runs.add_argument("--timeout", type=float, help="seconds; then it is killed")
     runs.add_argument("words", nargs="+", metavar="WORD", help="the command, after --")
@@ -54,6 +59,22 @@ def _add_choice(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-g", "--group", action="append", default=[], metavar="NAME", help="choose a group"
     )
+
+
+def _add_grants(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of `nono run`, which `limited.caps_to_flags` writes."""
+    parser.add_argument(
+        "--bare",
+        action="store_true",
+        help="no policy: exactly what the flags grant, and the whole environment",
+    )
+    for access, (directory, file) in FLAGS.items():
+        for flag, kind in ((directory, "directory"), (file, "file")):
+            text = f"grant {access} to a {kind}, besides the groups"
+            parser.add_argument(flag, action="append", default=[], metavar="PATH", help=text)
+    parser.add_argument("--block-net", action="store_true", help="without the network")
+    parser.add_argument("--memory", metavar="SIZE", help="bytes, or 512M or 2GiB")
+    parser.add_argument("--max-processes", type=int, metavar="N", help="at a time")
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -109,16 +130,48 @@ def _exit_code(code: int) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    done = run(
-        arguments.policy,
-        arguments.group,
-        arguments.words,
-        stdin=sys.stdin,
-        stdout=sys.stdout,
-        stderr=sys.stderr,
-        **_options(arguments),
-    )
-    return _exit_code(done.exit_code)
+    options = _options(arguments) | _limits(arguments)
+    options |= {"stdin": sys.stdin, "stdout": sys.stdout, "stderr": sys.stderr}
+    return _exit_code(_run_under(arguments, _granted(arguments), options).exit_code)
+
+
+def _run_under(
+    arguments: argparse.Namespace, caps: CapabilitySet, options: dict[str, Any]
+) -> ExecResult:
+    if not arguments.bare:
+        done = run(arguments.policy, arguments.group, arguments.words, caps=caps, **options)
+        return done.result
+    if arguments.policy is not None or arguments.group:
+        raise ValueError("--bare is without a policy: it goes with neither --policy nor --group")
+    return sandboxed_exec(caps, arguments.words, inherit_env=True, **options)
+
+
+def _granted(arguments: argparse.Namespace) -> CapabilitySet:
+    """Return a set of what the flags grant."""
+    caps = CapabilitySet()
+    for access, (directory, file) in FLAGS.items():
+        for path in _given(arguments, directory):
+            caps.allow_path(path, _MODES[access])
+        for path in _given(arguments, file):
+            caps.allow_file(path, _MODES[access])
+    if arguments.block_net:
+        caps.block_network()
+    return caps
+
+
+def _given(arguments: argparse.Namespace, flag: str) -> list[str]:
+    paths: list[str] = getattr(arguments, flag.lstrip("-").replace("-", "_"))
+    return paths
+
+
+def _limits(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of the limits that were asked for, which must hold."""
+    limits: dict[str, Any] = {}
+    if arguments.memory is not None:
+        limits["max_memory_bytes"] = parse_memory(arguments.memory)
+    if arguments.max_processes is not None:
+        limits["max_processes"] = arguments.max_processes
+    return limits and limits | {"require_limits": True}
 
 
 def _explain(arguments: argparse.Namespace) -> int:

@@ -1,5 +1,6 @@
 """Where the running Python keeps what it needs: called by `CapabilitySet.allow_interpreter`."""
 
+import contextlib
 import site
 import sys
 import sysconfig
@@ -33,6 +34,9 @@ def paths() -> list[str]:
     # Where imports look; the empty entry is whatever the working directory happens to be.
     own += sys.path
     found = {Path(path).resolve() for path in own if path and Path(path).exists()}
-    shared = {Path(path) for path in SHARED} | {Path.home().resolve()}
+    shared = {Path(path) for path in SHARED}
+    # A container's user may have none.
+    with contextlib.suppress(RuntimeError):
+        shared.add(Path.home().resolve())
     found -= shared | {parent for path in shared for parent in path.parents}
     return sorted(str(path) for path in found if not found.intersection(path.parents))

@@ -866,6 +866,7 @@ class _Options(TypedDict, total=False):
     pty: bool | tuple[int, int] | None
     keep_background: bool
     verify: bool
+    require_limits: bool
 
 def sandboxed_exec(
     caps: CapabilitySet,
@@ -892,13 +893,15 @@ def sandboxed_exec(
     pty: bool | tuple[int, int] | None = None,
     keep_background: bool = False,
     verify: bool = False,
+    require_limits: bool = False,
 ) -> ExecResult:
     """Run a program that can touch only what `caps` grants, and wait for its end.
 
     `stdin`, `stdout` and `stderr` are as in `subprocess`. `pty` gives the program a terminal of its
     own, of 24 rows and 80 columns or as said. `proxy` leads it through a proxy and denies all other
     network access. What it leaves running is killed when it ends, but for `keep_background`.
-    With `verify`, the sandbox is tried first by `caps.verify()`, and nothing runs if it fails.
+    With `verify`, the sandbox is tried first by `caps.verify()`, and nothing runs if it fails. With
+    `require_limits`, a limit that the kernel would not hold is an error, and nothing runs.
     """
 
 @final

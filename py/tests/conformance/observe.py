@@ -250,6 +250,31 @@ EXPRESSIONS = {
     "nono_py.validate_deny_overlaps([tmp + '/f'], caps)]",
     "overlap.group": "[policy(g={'allow': {'read': [tmp]}}).resolve_groups(['g'], caps), "
     "nono_py.validate_deny_overlaps([tmp + '/d'], caps)]",
+    # Limited runs
+    "limited.flags": "[caps.allow_path(tmp, READ), caps.allow_path(tmp + '/d', RW), "
+    "caps.allow_file(tmp + '/f', RW), caps.block_network(), limited.caps_to_flags(caps)][-1]",
+    "limited.flags_of_ports": "[caps.allow_bind_port(80), limited.caps_to_flags(caps)][-1]",
+    "limited.flags_of_proxy": "with_proxy(lambda p: [caps.proxy_only(p), "
+    "limited.caps_to_flags(caps)][-1])",
+    "limited.argv": "argv(['a', '--b'], memory=' 512M ', max_processes=4)",
+    "limited.argv_of_bytes": "argv(['a'], memory=1024)",
+    "limited.argv_of_text": "argv('ab')",
+    "limited.argv_of_paths": "argv([Path('/a')])",
+    "limited.empty": "argv([])",
+    "limited.memory": "[raised(lambda: argv(['a'], memory=m)) for m in (0, -1, True, '')]",
+    "limited.memory_odd": "[raised(lambda: argv(['a'], memory=m)) for m in (1.5, 'x', b'1')]",
+    "limited.processes": "[raised(lambda: argv(['a'], max_processes=n)) for n in (0, True, 1.5)]",
+    "limited.missing": "limited.find_nono_binary('/nope')",
+    "limited.directory": "limited.find_nono_binary(Path(tmp))",
+    "limited.found": "limited.find_nono_binary(Path('/bin/sh'))",
+    "limited.result": "[r := limited.RunResult(['a'], 137, 'o', b'e'), r.argv, r.returncode, "
+    "r.stdout, r.stderr, r.ok, r.oom_killed, limited.RunResult(['a'], 0, None, None).ok][1:]",
+    "limited.result_equality": "limited.RunResult(['a'], 0, None, None) == "
+    "limited.RunResult(['a'], 0, None, None)",
+    "limited.result_repr": "repr(limited.RunResult(['a'], 0, 'o', None))",
+    "limited.result_frozen": "setattr(limited.RunResult(['a'], 0, 'o', None), 'argv', [])",
+    "limited.oom": "limited.OOM_EXIT_CODE",
+    "limited.module": "limited.RunResult.__module__",
     # The proxy
     "route.repr": "repr(RouteConfig('/a', 'https://a.example'))",
     "route.defaults": "[r := RouteConfig('/a', 'https://a.example'), r.credential_key, "
@@ -273,6 +298,10 @@ EXPRESSIONS = {
     "handle.proxy_only": "with_proxy(lambda p: [caps.proxy_only(p), caps.is_network_blocked, "
     "re.sub('[0-9]+', 'N', repr(caps))][1:])",
 }
+
+
+#: Modules that are public, besides the package itself.
+MODULES = ("limited",)
 
 
 def outcome(expression: str, tmp: str) -> object:
@@ -365,6 +394,10 @@ def surroundings(tmp: str) -> "dict[str, Any]":
         "cannot": lambda kind: raised(kind),
         **{"run": run, "policy": policy, "raised": raised, "with_proxy": with_proxy},
         "reduced": reduced,
+        **{module: getattr(sandbox, module) for module in MODULES},
+        "argv": lambda command, **options: sandbox.limited.build_argv(
+            caps, command, nono_bin="/bin/sh", **options
+        ),
     }
 
 
@@ -392,16 +425,18 @@ def members(kind: type) -> "dict[str, Any]":
 
 def observed() -> "dict[str, Any]":
     """Return everything."""
-    public = sorted(nono_py.__all__)
-    classes = [n for n in public if isinstance(getattr(nono_py, n), type)]
+    items = {name: getattr(nono_py, name) for name in nono_py.__all__}
+    for place in MODULES:
+        module = items[place]
+        items |= {f"{place}.{name}": getattr(module, name) for name in module.__all__}
+    public = sorted(items)
     facts: dict[str, Any] = {"names": public, "signatures": {}, "members": {}, "outcomes": {}}
     facts["groups"] = nono_py.load_embedded_policy().group_names()
     for name in public:
-        item = getattr(nono_py, name)
-        if callable(item):
-            facts["signatures"][name] = signature(item)
-    for name in classes:
-        facts["members"][name] = members(getattr(nono_py, name))
+        if callable(items[name]):
+            facts["signatures"][name] = signature(items[name])
+        if isinstance(items[name], type):
+            facts["members"][name] = members(items[name])
     for label, expression in EXPRESSIONS.items():
         here = Path.cwd()
         tmp = tempfile.mkdtemp()

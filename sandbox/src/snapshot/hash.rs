@@ -22,7 +22,7 @@ impl ContentHash {
     }
 
     /// What `hasher` has come to.
-    pub(super) fn finish(hasher: Sha256) -> Self {
+    pub(crate) fn finish(hasher: Sha256) -> Self {
         Self(hasher.finalize().into())
     }
 

@@ -1,0 +1,146 @@
+//! Which file a command executes: its place, and the SHA-256 of what is in it.
+//!
+//! The file is read before it is executed, and looked at again when it has been. Only if it is the
+//! same file then, and nothing in it has changed, is it known what was executed.
+
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::snapshot::ContentHash;
+
+/// What is read at once.
+const CHUNK: usize = 128 << 10;
+
+/// A file that was executed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Executable {
+    /// Where it was, without symbolic links.
+    pub path: PathBuf,
+    /// The SHA-256 of its content.
+    pub sha256: ContentHash,
+}
+
+/// A file that is about to be executed.
+#[derive(Debug)]
+pub(crate) struct Candidate {
+    name: PathBuf,
+    file: File,
+    seen: Stamp,
+    sha256: ContentHash,
+}
+
+/// What tells one state of a file from every other: nobody can set `ctime`.
+#[derive(Debug, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    changed: (i64, i64),
+}
+
+impl Candidate {
+    /// Reads the file at `name`, which may be a link. None if it cannot be read, as one that may
+    /// only be executed, or is no plain file.
+    pub(crate) fn read(name: PathBuf) -> Option<Self> {
+        let mut file = open(&name).ok()?;
+        let before = file.metadata().ok()?;
+        if !before.is_file() {
+            return None;
+        }
+        let sha256 = digest(&mut file).ok()?;
+        Some(Self { name, file, seen: Stamp::of(&before), sha256 })
+    }
+
+    /// What was executed, if that is certain. Called when the program has begun.
+    pub(crate) fn confirm(&self) -> Option<Executable> {
+        let path = fs::canonicalize(&self.name).ok()?;
+        let is_same = |now: io::Result<Metadata>| now.is_ok_and(|now| Stamp::of(&now) == self.seen);
+        (is_same(self.file.metadata()) && is_same(fs::symlink_metadata(&path)))
+            .then_some(Executable { path, sha256: self.sha256 })
+    }
+}
+
+impl Stamp {
+    fn of(status: &Metadata) -> Self {
+        Self {
+            device: status.dev(),
+            inode: status.ino(),
+            size: status.len(),
+            changed: (status.ctime(), status.ctime_nsec()),
+        }
+    }
+}
+
+/// Opens a file, and never waits for the other end of a pipe.
+fn open(path: &Path) -> io::Result<File> {
+    let nonblock = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    OpenOptions::new().read(true).custom_flags(nonblock).open(path)
+}
+
+fn digest(file: &mut File) -> io::Result<ContentHash> {
+    let (mut hasher, mut buffer) = (Sha256::new(), vec![0; CHUNK]);
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(ContentHash::finish(hasher)),
+            Ok(length) => hasher.update(buffer.get(..length).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::Candidate;
+
+    #[test]
+    fn what_is_the_same_before_and_after_is_known() {
+        let place = tempfile::tempdir().unwrap();
+        let (program, link) = (place.path().join("program"), place.path().join("link"));
+        fs::write(&program, "hello").unwrap();
+        std::os::unix::fs::symlink(&program, &link).unwrap();
+        let known = Candidate::read(link).unwrap().confirm().unwrap();
+        assert_eq!(known.path, fs::canonicalize(&program).unwrap());
+        let hello = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+        assert_eq!(known.sha256.to_string(), hello);
+    }
+
+    #[test]
+    fn what_was_replaced_changed_or_removed_meanwhile_is_not() {
+        let place = tempfile::tempdir().unwrap();
+        let program = place.path().join("program");
+        let read = || {
+            fs::write(&program, "hello").unwrap();
+            Candidate::read(program.clone()).unwrap()
+        };
+        let replaced = read();
+        let other = place.path().join("other");
+        fs::write(&other, "hello").unwrap();
+        fs::rename(&other, &program).unwrap();
+        assert_eq!(replaced.confirm(), None);
+        let changed = read();
+        fs::write(&program, "hello!").unwrap();
+        assert_eq!(changed.confirm(), None);
+        let removed = read();
+        fs::remove_file(&program).unwrap();
+        assert_eq!(removed.confirm(), None);
+    }
+
+    #[test]
+    fn what_is_no_plain_file_is_not_read() {
+        let place = tempfile::tempdir().unwrap();
+        assert!(Candidate::read(place.path().to_owned()).is_none());
+        let pipe = place.path().join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0)
+            .unwrap();
+        assert!(Candidate::read(pipe).is_none());
+        assert!(Candidate::read(place.path().join("missing")).is_none());
+    }
+}
