@@ -1,18 +1,11 @@
 //! `file:///path`: a file that holds the secret and that only its owner may read.
 
-use std::fs;
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::{Fault, Fetched, Fetching, Inquiry, Source};
-use crate::{Secret, SecretBuf};
-
-/// Larger than any key in use; a bound, so that a wrong path cannot fill memory.
-const SIZE_LIMIT: u64 = 64 * 1024;
-
-/// How often a file is read that changes while it is read.
-const ATTEMPTS: usize = 8;
+use crate::Secret;
+use crate::private::{self, NotPrivate};
 
 /// See the module.
 pub(super) struct KeyFile(pub(super) PathBuf);
@@ -28,76 +21,20 @@ impl Source for KeyFile {
     }
 }
 
-/// Reads the file at `path`; once more if it changed meanwhile, since half of a key is none.
+/// Reads the secret in the file at `path`.
 fn read(path: &Path) -> Result<Secret, Fault> {
-    for _ in 0..ATTEMPTS {
-        if let Some(secret) = read_once(path)? {
-            return Ok(secret);
-        }
-    }
-    Err(Fault::Unavailable("it changed each time it was read; replace it by a rename".into()))
-}
-
-/// Reads the file at `path`; `None` when it changed meanwhile.
-fn read_once(path: &Path) -> Result<Option<Secret>, Fault> {
-    let unavailable = |error: io::Error| Fault::Unavailable(error.to_string());
-    // Non-blocking, so that a FIFO at the path is seen by the check below and not waited for.
-    let opened = fs::File::options()
-        .read(true)
-        .custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits())
-        .open(path);
-    let mut file = match opened {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+    let secret = match private::read_private(path) {
+        Ok(bytes) => Secret::from(bytes).without_line_ending(),
+        Err(NotPrivate::Unreadable(error)) if error.kind() == io::ErrorKind::NotFound => {
             return Err(Fault::Missing(format!("create {} with mode 600", path.display())));
         }
-        Err(error) => return Err(unavailable(error)),
+        Err(other) => return Err(Fault::Unavailable(other.to_string())),
     };
-    // The open file is judged, not the path: the path may change meanwhile.
-    let metadata = file.metadata().map_err(unavailable)?;
-    if let Some(reason) = objection(path, &metadata) {
-        return Err(Fault::Unavailable(reason));
-    }
-    // One byte more than it should have shows whether it has grown.
-    let size = usize::try_from(metadata.len()).unwrap_or(0) + 1;
-    let mut bytes = SecretBuf::default();
-    while bytes.len() < size {
-        let most = size - bytes.len();
-        match bytes.read_from(&mut file, most) {
-            Ok(0) => break,
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(unavailable(error)),
-        }
-    }
-    let secret = Secret::from(bytes).without_line_ending();
-    let after = file.metadata().map_err(unavailable)?;
-    let written = |m: &fs::Metadata| (m.len(), m.mtime(), m.mtime_nsec());
-    if written(&metadata) != written(&after) {
-        return Ok(None);
-    }
     if secret.is_empty() {
         let hint = format!("{} is empty; write the secret into it", path.display());
         return Err(Fault::Missing(hint));
     }
-    Ok(Some(secret))
-}
-
-/// Why a file with this metadata may not serve as a secret's place, if so.
-fn objection(path: &Path, metadata: &fs::Metadata) -> Option<String> {
-    let path = path.display();
-    let me = nix::unistd::geteuid().as_raw();
-    if !metadata.is_file() {
-        Some("it is not a regular file".into())
-    } else if metadata.len() > SIZE_LIMIT {
-        Some(format!("it is larger than {SIZE_LIMIT} bytes"))
-    } else if metadata.uid() != me && metadata.uid() != 0 {
-        Some(format!("it belongs to uid {}; run: chown {me} {path}", metadata.uid()))
-    } else if metadata.mode() & 0o077 != 0 {
-        Some(format!("others may access it; run: chmod 600 {path}"))
-    } else {
-        None
-    }
+    Ok(secret)
 }
 
 #[cfg(test)]

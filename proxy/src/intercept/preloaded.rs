@@ -1,20 +1,16 @@
 //! An authority that the user brings: a certificate and its key, from files. All that could make
 //! its certificates useless to clients is found here, before anything starts.
 
-use std::fs::{File, Metadata};
-use std::io::Read as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use nix::unistd::geteuid;
+use nono_credentials::{NotPrivate, read_private};
 use rcgen::{Issuer, KeyPair};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use time::OffsetDateTime;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
-use zeroize::Zeroizing;
 
 use super::authority::Authority;
 use super::leaves::RENEWED;
@@ -24,9 +20,6 @@ use crate::tls;
 
 const CERTIFICATE: &str = "intercept_ca_cert";
 const KEY: &str = "intercept_ca_key";
-
-/// The most that a file with a key has.
-const KEY_LIMIT: u64 = 64 * 1024;
 
 /// Reads the authority whose certificate is the first in the file `certificate`; those behind it
 /// are of the authorities above it.
@@ -85,36 +78,13 @@ fn judge(certificate: &X509Certificate<'_>, now: SystemTime) -> Result<SystemTim
 
 fn read_key(path: &Path) -> Result<KeyPair, ConfigError> {
     let wrong = |reason: String| ConfigError::new(KEY, show(path), reason);
-    let unreadable = |error: std::io::Error| wrong(format!("it cannot be read: {error}"));
-    let mut file = File::open(path).map_err(unreadable)?;
-    // Of what was opened, not of what has the name by now.
-    let metadata = file.metadata().map_err(unreadable)?;
-    if let Some(objection) = objection(path, &metadata) {
-        return Err(wrong(objection));
-    }
-    // Large enough from the start, or growing would leave copies behind.
-    let size = usize::try_from(metadata.len()).unwrap_or_default();
-    let mut pem = Zeroizing::new(Vec::with_capacity(size + 1));
-    file.read_to_end(&mut pem).map_err(unreadable)?;
+    let pem = read_private(path).map_err(|error| match error {
+        NotPrivate::Unreadable(error) => wrong(format!("it cannot be read: {error}")),
+        unfit => wrong(unfit.to_string()),
+    })?;
     let key = PrivateKeyDer::from_pem_slice(&pem)
         .map_err(|error| wrong(format!("it holds no private key in PEM: {error}")))?;
     KeyPair::try_from(&key).map_err(|error| wrong(format!("its key cannot be used: {error}")))
-}
-
-/// Why a key may not be kept in a file with this metadata, if so.
-fn objection(path: &Path, metadata: &Metadata) -> Option<String> {
-    let (path, me) = (path.display(), geteuid().as_raw());
-    if !metadata.is_file() {
-        Some("it is not a regular file".into())
-    } else if metadata.len() > KEY_LIMIT {
-        Some(format!("it is larger than {KEY_LIMIT} bytes"))
-    } else if metadata.uid() != me && metadata.uid() != 0 {
-        Some(format!("it belongs to uid {}; run: chown {me} {path}", metadata.uid()))
-    } else if metadata.mode() & 0o077 != 0 {
-        Some(format!("others may access it; run: chmod 600 {path}"))
-    } else {
-        None
-    }
 }
 
 /// Whether `certificate` vouches for itself, so that servers need not send it.
