@@ -1,5 +1,6 @@
 //! An upstream that costs little. It answers only those who show the real key, so a proxy that
-//! forgot to inject it cannot look fast.
+//! forgot to inject it cannot look fast. With `--certificate` and `--private-key` it speaks TLS,
+//! and HTTP/2 in it with `--http2 true`.
 //!
 //! | path                          | answer                                                   |
 //! |-------------------------------|----------------------------------------------------------|
@@ -29,13 +30,19 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs::{Ticketer, default_provider};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::json;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Builder;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
@@ -56,13 +63,14 @@ const PADDING: &str =
 fn main() -> Result<(), Failure> {
     let arguments = Arguments::parse(std::env::args().skip(1))?;
     let key = HeaderValue::try_from(format!("Bearer {}", arguments.required::<String>("key")?))?;
+    let tls = security(&arguments)?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     listener.set_nonblocking(true)?;
     answer(&json!({ "port": listener.local_addr()?.port() }))?;
     let key = Arc::new(key);
     let run = |listener| {
-        let key = Arc::clone(&key);
-        std::thread::spawn(move || serve(listener, &key))
+        let (key, tls) = (Arc::clone(&key), tls.clone());
+        std::thread::spawn(move || serve(listener, &key, tls.as_ref()))
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let running: Vec<_> =
@@ -73,21 +81,62 @@ fn main() -> Result<(), Failure> {
     Ok(())
 }
 
+/// How the certificate is shown, if the arguments name one, and whether HTTP/2 is spoken.
+fn security(arguments: &Arguments) -> Result<Option<TlsAcceptor>, Failure> {
+    let Some(certificate) = arguments.optional::<String>("certificate")? else { return Ok(None) };
+    let key: String = arguments.required("private-key")?;
+    let is_http2 = arguments.optional("http2")?.unwrap_or(false);
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(certificate)?.collect();
+    let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain?, PrivateKeyDer::from_pem_file(key)?)?;
+    config.alpn_protocols = vec![if is_http2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
+    config.ticketer = Ticketer::new()?;
+    Ok(Some(TlsAcceptor::from(Arc::new(config))))
+}
+
 /// One thread with its runtime: takes its share of the connections.
-fn serve(listener: TcpListener, key: &Arc<HeaderValue>) -> Result<(), Failure> {
+fn serve(
+    listener: TcpListener,
+    key: &Arc<HeaderValue>,
+    tls: Option<&TlsAcceptor>,
+) -> Result<(), Failure> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         loop {
             let (stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
-            let key = Arc::clone(key);
-            let service = service_fn(move |request| respond(request, Arc::clone(&key)));
+            let (key, tls) = (Arc::clone(key), tls.cloned());
             // A client that leaves ends its connection and nothing else.
-            let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-            tokio::spawn(connection.with_upgrades());
+            tokio::spawn(async move {
+                match tls {
+                    None => converse(stream, false, key).await,
+                    Some(tls) => {
+                        let stream = tls.accept(stream).await?;
+                        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                        converse(stream, is_http2, key).await
+                    }
+                }
+            });
         }
     })
+}
+
+/// Answers the requests of a connection.
+async fn converse<T>(io: T, is_http2: bool, key: Arc<HeaderValue>) -> Result<(), Failure>
+where
+    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let service = service_fn(move |request| respond(request, Arc::clone(&key)));
+    let io = TokioIo::new(io);
+    if is_http2 {
+        http2::Builder::new(TokioExecutor::new()).serve_connection(io, service).await?;
+    } else {
+        http1::Builder::new().serve_connection(io, service).with_upgrades().await?;
+    }
+    Ok(())
 }
 
 async fn respond(

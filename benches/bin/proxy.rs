@@ -1,10 +1,12 @@
 //! The proxy in a process of its own, as the package runs it: every feature on that is on by
-//! default. Prints its port and token; ends when its standard input does.
+//! default. Prints its port and token, and the file that clients trust it by if it intercepts; ends
+//! when its standard input does.
 //!
 //! ```text
 //! bench-proxy --route api=http://127.0.0.1:8080 --key env://BENCH_KEY --allow 127.0.0.1:8081
 //! bench-proxy --route … --key env://BENCH_KEY --otlp http://127.0.0.1:4318
 //! bench-proxy --route … --key env://BENCH_KEY --audit-file target/records.jsonl
+//! bench-proxy --route api=https://localhost:8443 --key … --intercept target/certificates
 //! ```
 
 use std::io::Read as _;
@@ -15,7 +17,7 @@ use std::time::Duration;
 use bench_support::{Arguments, Failure, answer};
 use nono_audit::FileOptions;
 use nono_proxy::bench::Part;
-use nono_proxy::{Limits, OtlpConfig, ProxyConfig, ProxyHandle, RouteConfig};
+use nono_proxy::{InterceptConfig, Limits, OtlpConfig, ProxyConfig, ProxyHandle, RouteConfig};
 use serde_json::json;
 
 /// How often the records are taken out, as a program that ships them would.
@@ -39,7 +41,9 @@ fn main() -> Result<(), Failure> {
     let variables = handle.env_vars();
     let token = variables.iter().find(|(name, _)| name == "NONO_PROXY_TOKEN");
     let (_, token) = token.ok_or("the proxy names no token")?;
-    answer(&json!({ "port": handle.addr().port(), "token": token }))?;
+    let trusted = variables.iter().find(|(name, _)| name == "SSL_CERT_FILE");
+    let trusted = trusted.map(|(_, file)| file);
+    answer(&json!({ "port": handle.addr().port(), "token": token, "ca": trusted }))?;
 
     let (open, end) = channel::<()>();
     std::thread::spawn(move || {
@@ -74,9 +78,11 @@ fn config(arguments: &Arguments) -> Result<ProxyConfig, Failure> {
         credential_key: arguments.optional("key").ok().flatten(),
         ..OtlpConfig::default()
     };
+    let intercepted = |ca_dir| InterceptConfig { ca_dir, ..InterceptConfig::default() };
     let chained = |path: PathBuf| FileOptions { path, max_bytes: 256 << 20, keep: 1 };
     Ok(ProxyConfig {
         otlp: arguments.optional("otlp")?.map(collector),
+        intercept: arguments.optional("intercept")?.map(intercepted),
         audit_file: arguments.optional("audit-file")?.map(chained),
         allowed_hosts: arguments.all("allow").to_vec(),
         routes: arguments.all("route").iter().map(route).collect::<Result<_, _>>()?,

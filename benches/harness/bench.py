@@ -23,15 +23,21 @@ class Bench:
 
     @contextlib.contextmanager
     def peers(
-        self, scenario: Scenario, kind: str, names: list[str], bare: bool = True
+        self,
+        scenario: Scenario,
+        kind: str,
+        names: list[str],
+        bare: bool = True,
+        start: Callable[[str], Peer] | None = None,
     ) -> Iterator[list[Peer]]:
         """Those of `names` that are installed and start, after the bare origin; stopped after."""
+        start = start or self.site.peer
         started = [self.site.bare(kind)] if bare else []
         for name in names:
             if name in self.lost:
                 continue
             try:
-                started.append(self.site.peer(name))
+                started.append(start(name))
             except RuntimeError as error:
                 scenario.errors.append(f"{name} does not start: {error}")
         try:

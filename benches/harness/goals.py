@@ -56,6 +56,7 @@ GOALS = [
     Goal("tunnels", "bulk", "GB/s", "direct", 0.8, 0.95),
     Goal("tunnels", "bulk", "GB/s", "reference", 1.25, 1.5),
     Goal("setups", ALL, "req/s", "reference", 1.05, 1.5),
+    Goal("inside_bulk", ALL, "GB/s", "direct", 0.5, 0.7),
     Goal("execs", ALL, "ms", "subprocess", 1.25, 1.0),
     Goal("drains", "dictionaries", "us", None, 1.0, 0.7),
     Goal("drains", "objects", "us", None, 0.15, 0.1),

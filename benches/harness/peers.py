@@ -5,6 +5,7 @@ A peer that is not installed is left out, and the report says so.
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
@@ -48,6 +49,8 @@ class Peer:
     streams: str = "/"
     # Whether tunnels are opened by CONNECT.
     connects: bool = False
+    # What clients inside tunnels trust it by.
+    ca: str | None = None
 
     @property
     def header(self) -> str:
@@ -79,15 +82,25 @@ class Site:
         }
         self._start("nginx-origin", "nginx", self.plain_port, tls_port=self.tls_port)
 
-    def _origin(self, name: str) -> int:
-        command = [str(PROGRAMS / "bench-origin"), "--key", KEY]
+    def _origin(self, name: str, *options: object) -> int:
+        command = [str(PROGRAMS / "bench-origin"), "--key", KEY, *map(str, options)]
         return Process(command, self.out / f"origin-{name}.log").answer()["port"]
+
+    @functools.cached_property
+    def secure_ports(self) -> dict[str, int]:
+        """The origins that speak TLS, by the version of HTTP in it."""
+        identity = ["--certificate", self.out / "origin.pem", "--private-key"]
+        identity += [self.out / "origin.key", "--http2"]
+        kinds = {"h1": "false", "h2": "true"}
+        return {name: self._origin(name, *identity, kind) for name, kind in kinds.items()}
 
     def bare(self, kind: str) -> Peer:
         """The origin without anything in front of it."""
         ports = {"plain": self.plain_port, "tls": self.tls_port, "streams": self.stream_port}
         ports["tunnels"] = self.tunnel_port
-        return Peer("direct", ports[kind], tls="/")
+        if kind in ("h1", "h2"):
+            ports |= self.secure_ports
+        return Peer("direct", ports[kind], tls="/", ca=str(self.out / "ca.pem"))
 
     def peer(self, name: str) -> Peer:
         """Starts the peer called `name`."""
@@ -99,7 +112,7 @@ class Site:
                 options = ["--audit-file", str(self.out / "records.jsonl")]
             return self.package(name, [str(PROGRAMS / "bench-proxy"), *options])
         if name == "reference":
-            return self.package(name, [str(REFERENCE), str(BENCHES / "peers" / "python_proxy.py")])
+            return self.package(name, self._reference())
         port = free_port()
         common = {"token": PEER_TOKEN, "plain": "/api/", "tls": "/tls/", "streams": "/streams/"}
         if name.startswith("nginx"):
@@ -118,9 +131,24 @@ class Site:
             return Peer(name, relay, process)
         return Peer(name, port, process, **common)
 
-    def package(self, name: str, command: list[str]) -> Peer:
+    @staticmethod
+    def _reference() -> list[str]:
+        return [str(REFERENCE), str(BENCHES / "peers" / "python_proxy.py")]
+
+    def interceptor(self, name: str) -> Peer:
+        """Starts the proxy called `name`, to intercept what goes to the TLS origins."""
+        command = self._reference() if name == "reference" else [str(PROGRAMS / "bench-proxy")]
+        certificates = self.out / f"certificates-{name}"
+        certificates.mkdir(exist_ok=True)
+        ports = self.secure_ports.items()
+        origins = {kind: f"https://localhost:{port}" for kind, port in ports}
+        return self.package(name, [*command, "--intercept", str(certificates)], origins)
+
+    def package(
+        self, name: str, command: list[str], origins: dict[str, str] | None = None
+    ) -> Peer:
         """Starts a proxy that takes the arguments of `bench-proxy`."""
-        origins = {
+        origins = origins or {
             "api": f"http://127.0.0.1:{self.plain_port}",
             "tls": f"https://localhost:{self.tls_port}",
             "streams": f"http://127.0.0.1:{self.stream_port}",
@@ -140,6 +168,7 @@ class Site:
             tls="/tls/",
             streams="/streams/",
             connects=True,
+            ca=found.get("ca"),
         )
 
     def _start(self, template: str, program: str, port: int, **more: object) -> Process:

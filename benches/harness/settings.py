@@ -25,6 +25,9 @@ class Settings:
     sockets: list[int]
     bulk_bytes: int
     setups: list[int]
+    # Inside intercepted tunnels: the bytes of a download, connections.
+    inside_bytes: int
+    inside: list[int]
     idle: list[int]
     idle_streams: list[int]
     # Without records, without scrubbing: connections.
@@ -55,6 +58,8 @@ FULL = Settings(
     sockets=[1, 16, 64],
     bulk_bytes=2_000_000_000,
     setups=[1, 16],
+    inside_bytes=1_000_000_000,
+    inside=[1, 16],
     idle=[2000, 10_000],
     idle_streams=[1000],
     work=[1, 64],
@@ -86,6 +91,8 @@ QUICK = Settings(
     sockets=[16],
     bulk_bytes=300_000_000,
     setups=[16],
+    inside_bytes=300_000_000,
+    inside=[16],
     idle=[1000],
     idle_streams=[300],
     work=[64],

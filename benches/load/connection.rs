@@ -3,18 +3,25 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use bench_support::{Arguments, Failure};
+use rustls::HandshakeKind;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+use tokio_util::either::Either;
+
+use crate::security::Security;
 
 /// What is read at once: bulk needs much.
 const BUFFER: usize = 256 * 1024;
 
 /// Whom to ask, and what.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) address: SocketAddr,
     /// A `CONNECT` to send first.
     tunnel: Option<Vec<u8>>,
+    /// The TLS to speak then.
+    security: Option<Security>,
     /// The request with its body.
     pub(crate) request: Vec<u8>,
 }
@@ -60,25 +67,33 @@ impl Plan {
             let proxy = headers("connect-header");
             format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{proxy}\r\n").into_bytes()
         });
-        Ok(Self { address, tunnel, request })
+        Ok(Self { address, tunnel, security: Security::new(arguments)?, request })
+    }
+
+    /// The same for another client, which has no sessions to resume yet.
+    pub(crate) fn of_another(&self) -> Self {
+        Self { security: self.security.as_ref().map(Security::of_another), ..self.clone() }
     }
 }
+
+/// What requests are sent on.
+pub(crate) type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
 /// An open connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    pub(crate) stream: TcpStream,
+    stream: Stream,
     buffer: Vec<u8>,
     filled: usize,
 }
 
 impl Connection {
-    /// Connects, and opens the tunnel if the plan has one.
+    /// Connects; opens the tunnel and speaks TLS if the plan has them.
     pub(crate) async fn open(plan: &Plan, buffer: Option<usize>) -> Result<Self, Failure> {
         let stream = TcpStream::connect(plan.address).await?;
         stream.set_nodelay(true)?;
         let buffer = vec![0; buffer.unwrap_or(BUFFER)];
-        let mut opened = Self { stream, buffer, filled: 0 };
+        let mut opened = Self { stream: Either::Left(stream), buffer, filled: 0 };
         if let Some(connect) = &plan.tunnel {
             opened.stream.write_all(connect).await?;
             let head = opened.head().await?;
@@ -87,7 +102,41 @@ impl Connection {
             }
             opened.consume(head.end);
         }
+        opened.stream = match (&plan.security, opened.stream) {
+            (Some(security), Either::Left(tcp)) => {
+                Either::Right(Box::new(security.connect(tcp).await?))
+            }
+            (_, stream) => stream,
+        };
         Ok(opened)
+    }
+
+    /// Has the connection end by a reset, or the ports would run out, since each that was closed is
+    /// kept for a minute.
+    pub(crate) fn reset_when_dropped(&self) -> Result<(), Failure> {
+        let tcp = match &self.stream {
+            Either::Left(tcp) => tcp,
+            Either::Right(tls) => tls.get_ref().0,
+        };
+        Ok(tcp.set_zero_linger()?)
+    }
+
+    /// Sees that it did what the plan says: the first of a client's connections cannot resume a
+    /// session, every other one must if any does.
+    pub(crate) fn check_resumed(&self, plan: &Plan, is_first: bool) -> Result<(), Failure> {
+        let is_due = plan.security.as_ref().is_some_and(Security::resumes) && !is_first;
+        match &self.stream {
+            Either::Right(tls) if is_due => match tls.get_ref().1.handshake_kind() {
+                Some(HandshakeKind::Resumed) => Ok(()),
+                kind => Err(format!("the session was not resumed: {kind:?}").into()),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    /// What it runs on.
+    pub(crate) fn into_stream(self) -> Stream {
+        self.stream
     }
 
     /// Sends the plan's request and reads the whole response. Whether another may follow, and

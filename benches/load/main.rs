@@ -1,21 +1,25 @@
 //! The clients of the benchmarks, on one thread so that they leave the other cores to what is
 //! measured. Prints one line of JSON.
 //!
-//! | mode       | what it does                                                                |
-//! |------------|-----------------------------------------------------------------------------|
+//! | mode         | what it does                                                              |
+//! |--------------|-----------------------------------------------------------------------------|
 //! | `requests` | one request after the other on each connection, for a time or a number      |
 //! | `rate`     | requests when a schedule says so, however late the answers are              |
 //! | `events`   | event streams; how late events arrive                                       |
 //! | `bulk`     | one long download                                                           |
 //! | `sockets`  | WebSockets, on each one message after the other                             |
 //! | `setups`   | a new connection (or tunnel) for each request                               |
+//! | `http2`    | as `requests`, on each of the streams of each connection, over HTTP/2       |
+//! | `http2-bulk` | as `bulk`, over HTTP/2                                                    |
 //! | `idle`     | opens connections or streams, says so, and holds them until its input ends  |
 
 mod connection;
 mod events;
+mod http2;
 mod idle;
 mod rate;
 mod requests;
+mod security;
 mod sockets;
 
 use std::time::Duration;
@@ -42,6 +46,8 @@ fn main() -> Result<(), Failure> {
             "events" => events::run(plan, &arguments).await,
             "bulk" => requests::bulk(&plan, &arguments).await,
             "setups" => requests::setups(plan, &arguments).await,
+            "http2" => http2::run(&plan, &arguments).await,
+            "http2-bulk" => http2::bulk(&plan, &arguments).await,
             "idle" => idle::run(&plan, &arguments).await,
             _ => Err(format!("{mode:?} is not a mode").into()),
         }

@@ -70,12 +70,13 @@ pub(crate) async fn again(
 pub(crate) async fn setups(plan: Plan, arguments: &Arguments) -> Result<Value, Failure> {
     let until = Until::new(arguments)?;
     each(plan, arguments, |plan| async move {
+        let plan = plan.of_another();
         let mut took = Vec::new();
         while !until.is_over(took.len()) {
             let begun = Instant::now();
             let mut open = Connection::open(&plan, Some(4096)).await?;
-            // Or the ports would run out, since each closed one is kept for a minute.
-            open.stream.set_zero_linger()?;
+            open.check_resumed(&plan, took.is_empty())?;
+            open.reset_when_dropped()?;
             open.exchange(&plan).await?;
             took.push(micros(begun));
         }
@@ -90,6 +91,11 @@ pub(crate) async fn bulk(plan: &Plan, arguments: &Arguments) -> Result<Value, Fa
     let mut connection = Connection::open(plan, None).await?;
     let begun = Instant::now();
     let (_, bytes) = connection.exchange(plan).await?;
+    downloaded(bytes, expected, begun)
+}
+
+/// What is told of a download that began so long ago.
+pub(crate) fn downloaded(bytes: u64, expected: u64, begun: Instant) -> Result<Value, Failure> {
     if bytes != expected {
         return Err(format!("{bytes} bytes came, not {expected}").into());
     }

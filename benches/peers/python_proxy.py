@@ -1,7 +1,8 @@
 """A proxy of the Python package, with the arguments of `bench-proxy`: this project's package or
 the reference package, whose interfaces are the same as far as is used here.
 
-Prints its port and token; ends when its standard input does. With `--drain N` it instead sends
+Prints its port and token, and the file that clients trust it by if it intercepts; ends when its
+standard input does. With `--drain N` it instead sends
 N requests through itself with the command after `--load`, a few times over, and prints what taking
 the records out costs each time, and the first time, when memory is new to the process.
 """
@@ -23,6 +24,7 @@ def main() -> None:
     parser.add_argument("--allow", action="append", default=[])
     parser.add_argument("--key")
     parser.add_argument("--ca")
+    parser.add_argument("--intercept")
     parser.add_argument("--drain", type=int)
     parser.add_argument("--method", default="drain_audit_events")
     parser.add_argument("--load")
@@ -35,13 +37,19 @@ def main() -> None:
         prefix, upstream = text.split("=", 1)
         options = {"tls_ca": arguments.ca} if upstream.startswith("https") else {}
         routes.append(RouteConfig(prefix, upstream, credential_key=arguments.key, **options))
-    config = ProxyConfig(allowed_hosts=arguments.allow, routes=routes, max_connections=20_000)
+    config = ProxyConfig(
+        allowed_hosts=arguments.allow,
+        routes=routes,
+        max_connections=20_000,
+        intercept_ca_dir=arguments.intercept,
+    )
     proxy = start_proxy(config)
     token = proxy.env_vars()["NONO_PROXY_TOKEN"]
     if arguments.drain:
         drain(proxy, token, arguments)
     else:
-        print(json.dumps({"port": proxy.port, "token": token}), flush=True)
+        trusted = proxy.env_vars().get("SSL_CERT_FILE")
+        print(json.dumps({"port": proxy.port, "token": token, "ca": trusted}), flush=True)
         sys.stdin.read()
     proxy.shutdown()
 

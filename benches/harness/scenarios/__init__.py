@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import execs, package, parts, requests, streams, tunnels
+from . import execs, intercept, package, parts, requests, streams, tunnels
 
 SCENARIOS = {
     "plain": requests.plain,
@@ -16,6 +16,9 @@ SCENARIOS = {
     "idle": streams.idle,
     "tunnels": tunnels.bulk,
     "setups": tunnels.setups,
+    "inside_bulk": intercept.bulk,
+    "handshakes": intercept.handshakes,
+    "inside": intercept.requests,
     "execs": execs.execs,
     "fan_out": execs.fan_out,
     "exec_paths": execs.paths,
