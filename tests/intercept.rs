@@ -8,12 +8,16 @@
 
 #[path = "intercept/bundle.rs"]
 mod bundle;
+#[path = "intercept/games.rs"]
+mod games;
 #[path = "intercept/http2.rs"]
 mod http2;
 #[path = "intercept/inside.rs"]
 mod inside;
 #[path = "intercept/preloaded.rs"]
 mod preloaded;
+#[path = "intercept/seats.rs"]
+mod seats;
 #[path = "intercept/tunnels.rs"]
 mod tunnels;
 #[path = "intercept/websocket.rs"]
@@ -46,6 +50,9 @@ impl Setting {
         let authority = Authority::new();
         let identity = authority.identity(&["localhost", "127.0.0.1"]).with_http2();
         let origin = Origin::start(Some(identity), |seen: &Seen| {
+            if seen.target.ends_with("/large") {
+                return Response::new(Full::from(vec![b'x'; 1 << 20]).boxed());
+            }
             let body = format!("{} {}", seen.method, seen.body.len());
             if !seen.target.ends_with("/trailers") {
                 return Response::new(Full::from(body).boxed());

@@ -149,7 +149,8 @@ pub struct Limits {
     /// How long the source of a credential may take, which is also how long it can delay the
     /// start. 30 s: long enough to answer a keyring's prompt.
     pub credential: Duration,
-    /// How many client connections may be open, idle ones included; more are answered 503.
+    /// How many client connections may be open, idle ones and those that became tunnels included;
+    /// more are answered 503.
     /// 10,000, but at most two in five of the descriptors that the process may open, since an
     /// exchange needs two.
     pub max_client_connections: usize,

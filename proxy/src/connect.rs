@@ -41,9 +41,9 @@ pub(crate) fn intercept(
     exchange: Exchange<Ready>,
     target: Target,
 ) -> Response<Body> {
-    let Exchange { recorder, peer, .. } = exchange;
+    let recorder = exchange.recorder;
     let inside = Inside::new(target, &recorder, Arc::clone(&worker.shared));
     let (handover, client) = oneshot::channel();
-    intercept::begin(worker, client, inside, Arc::clone(&peer.address), recorder);
+    intercept::begin(worker, client, inside, recorder);
     Response::new(Body::tunnel(handover))
 }

@@ -16,6 +16,7 @@ use crate::body::Body;
 use crate::intercept::Inside;
 use crate::layers::limit::Place;
 use crate::route::Route;
+use crate::server::Seat;
 use crate::server::gate::Gate;
 use crate::target::Target;
 use crate::tls::Tls;
@@ -38,17 +39,25 @@ pub(crate) struct Peer {
     pub(crate) gate: Gate,
     /// The intercepted tunnel that it runs in, if it does.
     pub(crate) inside: Option<Arc<Inside>>,
+    /// Its place among those that may be open: also of one that became a tunnel.
+    seat: Option<Arc<Seat>>,
 }
 
 impl Peer {
-    /// A client's connection from `address`.
+    /// A client's connection from `address`, which takes no place.
     pub(crate) fn new(address: Arc<str>) -> Self {
-        Self { address, gate: Gate::default(), inside: None }
+        Self { address, gate: Gate::default(), inside: None, seat: None }
     }
 
-    /// The same client's connection in a tunnel.
-    pub(crate) fn inside(address: Arc<str>, inside: Arc<Inside>) -> Self {
-        Self { inside: Some(inside), ..Self::new(address) }
+    /// The same, in its place.
+    pub(crate) fn seated(self, seat: Seat) -> Self {
+        Self { seat: Some(Arc::new(seat)), ..self }
+    }
+
+    /// What comes on this connection once it is the tunnel that ends in `inside`.
+    pub(crate) fn inside(&self, inside: Arc<Inside>) -> Self {
+        let seat = self.seat.clone();
+        Self { inside: Some(inside), seat, ..Self::new(Arc::clone(&self.address)) }
     }
 
     /// How records name the way that its requests took.

@@ -182,8 +182,8 @@ impl ProxyHandle {
     }
 
     /// What fails requests now: routes whose credential could not be fetched when it was last
-    /// tried. One that is there by now is found by the next request, or by a reload. And what
-    /// keeps records from their file or from the collector; also after the shutdown.
+    /// tried. One that is there by now is found by the next request, or by a reload. And an
+    /// authority for interception that is about to end, or did; and what keeps records from their file or from the collector; also after the shutdown.
     pub fn diagnostics(&self) -> Vec<Diagnostic> {
         let mut found = prepare::diagnostics(&self.shared);
         let faults = self.log.faults().into_iter();

@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::exchange::{Exchange, Ready, Way};
 use crate::layers::Answer;
 use crate::layers::limit::{Limit, Place};
-use crate::server::http1::Socket;
+use crate::server::http1::Switched;
 use crate::stack::Shared;
 use crate::tunnel::Side;
 use crate::upstream::{Opened, Upstream};
@@ -41,7 +41,7 @@ impl Worker {
     /// that gives the place back and then ends the record.
     pub(crate) fn relay<T>(
         &self,
-        client: oneshot::Receiver<Opened<Socket>>,
+        client: oneshot::Receiver<Switched>,
         server: Opened<T>,
         recorder: Arc<Recorder>,
         place: Option<Place>,

@@ -33,6 +33,7 @@ mod prepare;
 mod server;
 mod stack;
 
+mod ahead;
 mod body;
 mod exchange;
 mod http1;

@@ -4,9 +4,10 @@
 
 use std::future::pending;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures_util::future::{join, join_all};
+use httpdate::HttpDate;
 use nono_credentials::Credential;
 use serde::Serialize;
 use tokio::net::lookup_host;
@@ -26,13 +27,14 @@ const LOOKUP: Duration = Duration::from_secs(2);
 pub struct Diagnostic {
     /// What it is: `credential_not_found` or `credential_unavailable`; of the audit file
     /// `audit_unwritable`; of the export of records `otlp_unavailable`, `otlp_rejected` or
-    /// `otlp_undelivered`.
+    /// `otlp_undelivered`; of the authority that vouches for intercepted tunnels
+    /// `authority_expiring` or `authority_expired`.
     pub code: &'static str,
     /// How bad it is: `warning`.
     pub severity: &'static str,
-    /// The route concerned, `external_proxy`, `audit_file` or `otlp`.
+    /// The route concerned, `external_proxy`, `audit_file`, `otlp` or `intercept`.
     pub route_prefix: String,
-    /// Where its credential is kept; empty if it has none.
+    /// Where its credential, or the authority's certificate, is kept; empty if it has none.
     pub credential_ref: String,
     /// What happened, in words.
     pub message: String,
@@ -53,6 +55,27 @@ impl Diagnostic {
                 "they are held until they can be; make room or give access, or requests will be \
                  refused or go unrecorded as audit_overflow says"
                     .to_owned(),
+            ),
+        }
+    }
+
+    /// That the authority whose certificate is at `place` `ends`, or did before `now`.
+    pub(crate) fn of_authority(place: String, ends: SystemTime, now: SystemTime) -> Self {
+        let is_over = ends <= now;
+        let when = HttpDate::from(ends);
+        let (code, message) = if is_over {
+            ("authority_expired", format!("the authority expired at {when}: no client trusts it"))
+        } else {
+            ("authority_expiring", format!("the authority expires at {when}"))
+        };
+        Self {
+            code,
+            severity: "warning",
+            route_prefix: "intercept".to_owned(),
+            credential_ref: place,
+            message: format!("interception: {message}"),
+            hint: Some(
+                "renew its certificate and start the proxy again, which reads it once".to_owned(),
             ),
         }
     }
@@ -81,7 +104,8 @@ pub(crate) async fn reload(shared: &Shared) {
     join_all(credentials(shared).map(Credential::reload)).await;
 }
 
-/// What fails requests now: the credentials whose last fetch failed, by route.
+/// What fails requests now, or soon will: the credentials whose last fetch failed, by route, and
+/// the authority.
 pub(crate) fn diagnostics(shared: &Shared) -> Vec<Diagnostic> {
     let routes = shared.settings.routes.iter();
     let of_routes = routes.filter_map(|route| diagnose(&route.id, route.credential.as_ref()?));
@@ -89,7 +113,10 @@ pub(crate) fn diagnostics(shared: &Shared) -> Vec<Diagnostic> {
     let of_outer = outer.filter_map(|outer| diagnose("external_proxy", outer.credential.as_ref()?));
     let otlp = shared.settings.otlp.iter();
     let of_otlp = otlp.filter_map(|collector| diagnose("otlp", collector.credential()?));
-    let mut found: Vec<_> = of_routes.chain(of_outer).chain(of_otlp).collect();
+    let interception = shared.settings.intercept.as_ref().zip(shared.interception.as_ref());
+    let now = SystemTime::now();
+    let of_authority = interception.and_then(|(plan, running)| running.diagnose(plan, now));
+    let mut found: Vec<_> = of_routes.chain(of_outer).chain(of_otlp).chain(of_authority).collect();
     found.sort_by(|a, b| a.route_prefix.cmp(&b.route_prefix));
     found
 }

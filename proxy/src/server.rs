@@ -48,10 +48,16 @@ const SWEEP_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct Accepted {
     stream: std::net::TcpStream,
     peer: SocketAddr,
+    seat: Seat,
+}
+
+/// What a client's connection takes up, for as long as it is open.
+#[derive(Debug)]
+pub(crate) struct Seat {
     /// Its place among the connections that may be open.
-    socket: OwnedSemaphorePermit,
+    _socket: OwnedSemaphorePermit,
     /// Its share in the worker's load.
-    load: Arc<()>,
+    _load: Arc<()>,
 }
 
 /// The workers of a proxy, running.
@@ -176,8 +182,8 @@ async fn deal(
     socket: OwnedSemaphorePermit,
 ) {
     // Fails only when the worker is ending.
-    let load = Arc::clone(&queue.load);
-    let _ = queue.sender.send(Accepted { stream, peer, socket, load }).await;
+    let seat = Seat { _socket: socket, _load: Arc::clone(&queue.load) };
+    let _ = queue.sender.send(Accepted { stream, peer, seat }).await;
 }
 
 /// The life of a worker.
@@ -212,12 +218,12 @@ async fn work(shared: Arc<Shared>, limit: Limit, mut accepted: mpsc::Receiver<Ac
 
 /// Serves the requests of one connection.
 async fn serve<S: HttpService>(shared: Arc<Shared>, stack: S, accepted: Accepted) {
-    let Accepted { stream, peer, socket: _socket, load: _load } = accepted;
+    let Accepted { stream, peer, seat } = accepted;
     let Ok(stream) = TcpStream::from_std(stream) else {
         return;
     };
     // Events of a stream must not wait for more bytes; failing costs only latency.
     let _ = stream.set_nodelay(true);
-    let peer = Arc::new(Peer::new(peer.to_string().into()));
+    let peer = Arc::new(Peer::new(peer.to_string().into()).seated(seat));
     http1::serve(shared, stack, Socket::Plain(stream), peer).await;
 }

@@ -18,7 +18,7 @@ use tokio_util::io::poll_read_buf;
 use tokio_util::sync::CancellationToken;
 
 use crate::idle::Idle;
-use crate::server::http1::Socket;
+use crate::server::http1::Switched;
 use crate::upstream::Opened;
 
 use pipe::Pipe;
@@ -36,7 +36,7 @@ const TURN: u64 = 1024 * 1024;
 
 /// Runs the tunnel, and says how it ended. It is cut when nothing passes for `idle`.
 pub(crate) async fn run<T>(
-    client: oneshot::Receiver<Opened<Socket>>,
+    client: oneshot::Receiver<Switched>,
     server: Opened<T>,
     recorder: &Recorder,
     idle: Duration,
@@ -46,7 +46,7 @@ where
     T: Side,
 {
     // It left before its connection was a tunnel.
-    let Ok(Opened { io: mut client, early: sent }) = client.await else {
+    let Ok(Switched { io: mut client, early: sent, peer: _peer }) = client.await else {
         return Outcome::ClientAbort;
     };
     let Opened { io: mut server, early: received } = server;

@@ -113,6 +113,26 @@ async fn one_that_another_vouches_for_is_shown_with_its_chain() {
     is_served(&setting).await;
 }
 
+#[tokio::test]
+async fn one_that_ends_soon_is_told_of_and_serves_until_then() {
+    let brought = Brought::root(|params| {
+        params.not_after = OffsetDateTime::now_utc() + Duration::days(3);
+    });
+    let setting = Setting::with(intercept(|it| {
+        it.ca_cert = Some(brought.cert.clone());
+        it.ca_key = Some(brought.key.clone());
+    }))
+    .await;
+    is_served(&setting).await;
+    let found = setting.proxy.diagnostics();
+    let [told] = &found[..] else { panic!("{found:#?}") };
+    assert_eq!((told.code, &*told.route_prefix), ("authority_expiring", "intercept"));
+    assert_eq!(told.credential_ref, brought.cert.display().to_string());
+    assert!(told.hint.as_ref().unwrap().contains("renew its certificate"), "{told:?}");
+    let lasting = Setting::new().await;
+    assert!(lasting.proxy.diagnostics().is_empty());
+}
+
 #[test]
 fn what_clients_would_not_believe_is_a_mistake_of_the_configuration() {
     let now = OffsetDateTime::now_utc();

@@ -14,6 +14,7 @@
 mod ca;
 mod client;
 mod collector;
+pub mod frames;
 mod isolation;
 mod message;
 mod origin;

@@ -1,10 +1,10 @@
-//! Reads from a socket through one buffer for each thread, so that a connection that waits holds
+//! Reads from a socket through buffers of the thread, so that a connection that waits holds
 //! none.
 
 use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 use tokio::io::AsyncRead;
@@ -17,7 +17,8 @@ const READ: usize = 64 * 1024;
 const WORTH_KEEPING: usize = 4 * 1024;
 
 thread_local! {
-    static BUFFER: RefCell<BytesMut> = RefCell::new(BytesMut::new());
+    /// One for each layer that reads at a time: TLS reads through one of its own.
+    static BUFFERS: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Reads what there is and appends it to `to`; 0 at the end.
@@ -29,17 +30,19 @@ pub(crate) fn poll_some<T>(
 where
     T: AsyncRead + Unpin,
 {
-    BUFFER.with_borrow_mut(|buffer| {
-        if buffer.capacity() < READ / 2 {
-            buffer.reserve(READ);
-        }
-        let came = ready!(poll_read_buf(Pin::new(io), cx, buffer))?;
+    let mut buffer = BUFFERS.with_borrow_mut(Vec::pop).unwrap_or_default();
+    if buffer.capacity() < READ / 2 {
+        buffer.reserve(READ);
+    }
+    let came = poll_read_buf(Pin::new(io), cx, &mut buffer);
+    if let Poll::Ready(Ok(came)) = came {
         if came < WORTH_KEEPING || !to.is_empty() {
-            to.extend_from_slice(buffer);
+            to.extend_from_slice(&buffer);
             buffer.clear();
         } else {
             *to = buffer.split();
         }
-        Poll::Ready(Ok(came))
-    })
+    }
+    BUFFERS.with_borrow_mut(|buffers| buffers.push(buffer));
+    came
 }

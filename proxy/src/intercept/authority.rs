@@ -69,6 +69,11 @@ impl Authority {
         Self { issuer, certificates, expires }
     }
 
+    /// When nobody believes it any more.
+    pub(super) fn expires(&self) -> SystemTime {
+        self.expires
+    }
+
     /// What clients are to trust: its certificate, and those of the authorities above it.
     pub(super) fn certificates(&self) -> &[CertificateDer<'static>] {
         &self.certificates

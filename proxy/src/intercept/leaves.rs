@@ -18,6 +18,9 @@ use crate::tls::provider;
 const LIFETIME: Duration = Duration::from_hours(24 * 7);
 pub(super) const RENEWED: Duration = Duration::from_hours(24);
 
+/// How long before the end of the authority somebody is told: longer than weekends.
+const WARNED: Duration = Duration::from_hours(24 * 7);
+
 /// How many hosts' certificates are kept. Which hosts there can be is for the configuration to
 /// say, but a wildcard in it stands for any number.
 const MOST: usize = 4096;
@@ -50,6 +53,11 @@ impl Leaves {
     /// Certificates that `authority` vouches for.
     pub(super) fn new(authority: Authority) -> Result<Self, MintError> {
         Ok(Self { authority, tickets: Ticketer::new()?, kept: DashMap::new() })
+    }
+
+    /// When the authority ends, if that is soon at `now`, or over.
+    pub(super) fn ending(&self, now: SystemTime) -> Option<SystemTime> {
+        Some(self.authority.expires()).filter(|expires| *expires <= now + WARNED)
     }
 
     /// How to be `host` to its clients at `now`.
@@ -88,7 +96,10 @@ impl Leaves {
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         config.ticketer = Arc::clone(&self.tickets);
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        Ok(Leaf { config: Arc::new(config), renewed: expires - RENEWED })
+        // One made later would not be valid for longer than the authority is.
+        let is_last = expires == self.authority.expires();
+        let renewed = if is_last { now + RENEWED } else { expires - RENEWED };
+        Ok(Leaf { config: Arc::new(config), renewed })
     }
 
     /// Drops what is due, and any other if all is fresh, when there are as many as may be.

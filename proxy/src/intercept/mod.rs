@@ -14,7 +14,6 @@ mod bundle;
 mod keystore;
 mod leaves;
 mod preloaded;
-mod rewind;
 mod session;
 
 use std::fmt::Write as _;
@@ -30,6 +29,7 @@ use rustls_pki_types::pem::PemObject as _;
 use crate::allowlist::HostSet;
 use crate::config::{self, ConfigError, InterceptConfig};
 use crate::error::StartError;
+use crate::prepare::Diagnostic;
 use crate::route::{RouteTable, show};
 use crate::target::Target;
 use crate::tls::{self, Tls};
@@ -37,7 +37,6 @@ use crate::tls::{self, Tls};
 use authority::Authority;
 pub(crate) use bundle::Bundle;
 use leaves::Leaves;
-pub(crate) use rewind::Rewind;
 pub(crate) use session::{Inside, begin};
 
 /// What is to be intercepted, as configured.
@@ -159,6 +158,13 @@ impl Interception {
         let bundle = Bundle::write(&plan.dir, &format!("{mark:016x}"), contents)?;
         let leaves = Leaves::new(authority).map_err(std::io::Error::other)?;
         Ok(Self { leaves, bundle })
+    }
+
+    /// What is wrong with the authority at `now`, if anything is.
+    pub(crate) fn diagnose(&self, plan: &Plan, now: SystemTime) -> Option<Diagnostic> {
+        let ends = self.leaves.ending(now)?;
+        let place = plan.authority.as_ref().map(|(certificate, _)| show(certificate));
+        Some(Diagnostic::of_authority(place.unwrap_or_default(), ends, now))
     }
 
     /// The files that clients read.

@@ -12,14 +12,14 @@ use tokio::time::timeout;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::{Interception, Rewind};
+use super::Interception;
+use crate::ahead::Ahead;
 use crate::exchange::Peer;
 use crate::leaf::{Leaf, Worker};
-use crate::server::http1::{self, Socket};
+use crate::server::http1::{self, Socket, Switched};
 use crate::server::http2;
 use crate::stack::{Shared, stack};
 use crate::target::{Target, parse_host};
-use crate::upstream::Opened;
 
 /// What is known of every request inside a tunnel.
 #[derive(Debug)]
@@ -54,35 +54,33 @@ impl Inside {
 }
 
 /// What the client speaks TLS on.
-type Secured = TlsStream<Rewind<TcpStream>>;
+type Secured = TlsStream<Ahead<TcpStream>>;
 
 /// Serves the tunnel that `client` becomes, as a task; its record ends with the handshake, since
 /// each request inside has one of its own.
 pub(crate) fn begin(
     worker: &Arc<Worker>,
-    client: oneshot::Receiver<Opened<Socket>>,
+    client: oneshot::Receiver<Switched>,
     inside: Inside,
-    address: Arc<str>,
     recorder: Arc<Recorder>,
 ) {
-    let task = run(Arc::clone(worker), client, inside, address, recorder);
+    let task = run(Arc::clone(worker), client, inside, recorder);
     worker.tasks.spawn(task);
 }
 
 async fn run(
     worker: Arc<Worker>,
-    client: oneshot::Receiver<Opened<Socket>>,
+    client: oneshot::Receiver<Switched>,
     inside: Inside,
-    address: Arc<str>,
     recorder: Arc<Recorder>,
 ) {
     let shared = Arc::clone(&worker.shared);
     let Some(interception) = &shared.interception else { return };
     let shaking = timeout(shared.settings.limits.head, accept(interception, client, inside));
     match shared.cut.run_until_cancelled(shaking).await {
-        Some(Ok(Ok((stream, inside)))) => {
+        Some(Ok(Ok((stream, inside, outer)))) => {
             recorder.finish(Outcome::Complete);
-            serve(worker, stream, Arc::new(inside), address).await;
+            serve(worker, stream, Arc::new(inside), outer).await;
         }
         Some(Ok(Err(error))) => refuse(&recorder, &error, Outcome::ClientAbort),
         Some(Err(_)) => refuse(&recorder, &"it took too long", Outcome::Timeout),
@@ -104,37 +102,31 @@ fn refuse(recorder: &Recorder, why: &dyn std::fmt::Display, outcome: Outcome) {
 /// in the handshake is told so once it asks for something, in words.
 async fn accept(
     interception: &Interception,
-    client: oneshot::Receiver<Opened<Socket>>,
+    client: oneshot::Receiver<Switched>,
     mut inside: Inside,
-) -> io::Result<(Secured, Inside)> {
-    let stream = plain(client).await?;
+) -> io::Result<(Secured, Inside, Arc<Peer>)> {
+    let Switched { io, early, peer } = client.await.map_err(io::Error::other)?;
+    let Socket::Plain(io) = io else {
+        return Err(io::Error::other("it came on no plain connection"));
+    };
+    let stream = Ahead::new(early, io);
     let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
     let named = start.client_hello().server_name().map(parse_host);
     let host = inside.target.host();
     inside.is_misdirected = named.is_some_and(|named| named.as_ref() != Some(host));
     let config = interception.leaves.get(host, SystemTime::now()).map_err(io::Error::other)?;
-    Ok((start.into_stream(config).await?, inside))
-}
-
-/// The client's socket, with what came right behind its `CONNECT`.
-async fn plain(client: oneshot::Receiver<Opened<Socket>>) -> io::Result<Rewind<TcpStream>> {
-    match client.await.map_err(io::Error::other)? {
-        Opened { io: Socket::Plain(io), early } => Ok(Rewind::new(early, io)),
-        Opened { io: Socket::Secured(_) | Socket::Stream(..), .. } => {
-            Err(io::Error::other("it came on no plain connection"))
-        }
-    }
+    Ok((start.into_stream(config).await?, inside, peer))
 }
 
 /// Serves the requests inside with the same stack as those outside.
-async fn serve(worker: Arc<Worker>, stream: Secured, inside: Arc<Inside>, address: Arc<str>) {
+async fn serve(worker: Arc<Worker>, stream: Secured, inside: Arc<Inside>, outer: Arc<Peer>) {
     let shared = Arc::clone(&worker.shared);
     let limit = worker.limit.clone();
     let stack = stack(&shared, limit, Leaf::from(worker));
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-        http2::serve(shared, stack, stream, inside, address).await;
+        http2::serve(shared, stack, stream, inside, outer).await;
     } else {
         let socket = Socket::Secured(Box::new(stream));
-        http1::serve(shared, stack, socket, Arc::new(Peer::inside(address, inside))).await;
+        http1::serve(shared, stack, socket, Arc::new(outer.inside(inside))).await;
     }
 }

@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf as _, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use http::Response;
 use nono_audit::Recorder;
 use tokio::io::AsyncWrite;
@@ -40,7 +40,6 @@ use crate::http1::Stopped;
 use crate::idle::{Idle, Timer};
 use crate::layers::respond;
 use crate::stack::{HttpService, Shared};
-use crate::upstream::Opened;
 
 use answer::{Answer, answer, opening};
 use departure::Departure;
@@ -49,8 +48,18 @@ pub(crate) use line::Intake;
 use line::{Came, Line, Writer};
 pub(crate) use socket::Socket;
 
-/// Takes a connection that stops being HTTP, and what came of what it is then.
-pub(crate) type Handover = oneshot::Sender<Opened<Socket>>;
+/// A connection that stopped being HTTP.
+#[derive(Debug)]
+pub(crate) struct Switched {
+    pub(crate) io: Socket,
+    /// What came of what it is now.
+    pub(crate) early: Bytes,
+    /// Whose it is. Held, since it says that the connection is in use, and in its place.
+    pub(crate) peer: Arc<Peer>,
+}
+
+/// Takes such a connection.
+pub(crate) type Handover = oneshot::Sender<Switched>;
 
 /// How much is read and thrown away, and for how long, before a connection is closed that more
 /// comes on: closing with unread bytes would destroy the answer on its way. Some clients read only
@@ -288,7 +297,8 @@ impl Connection {
             && let Some((io, early)) = self.line.take()
         {
             // Who waits for it may have been cut.
-            let _ = handover.send(Opened { io, early });
+            let peer = Arc::clone(&self.line.peer);
+            let _ = handover.send(Switched { io, early, peer });
         }
         Next::Gone
     }

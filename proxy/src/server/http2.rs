@@ -1,5 +1,7 @@
 //! HTTP/2 inside intercepted tunnels, within bounds that no client needs to exceed.
 
+mod streams;
+
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,17 +13,19 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http2::Builder;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, interval_at};
 use tower::ServiceExt as _;
 
 use crate::body::Body;
+use crate::config::Limits;
 use crate::exchange::{Arrival, Peer};
 use crate::intercept::Inside;
 use crate::stack::{HttpService, Shared};
 
 use super::websocket;
+use streams::{Streams, Taken};
 
 /// How many requests may run on a connection at once.
 const STREAMS: u32 = 128;
@@ -38,20 +42,25 @@ const HEADER_LIST_LIMIT: u32 = 64 * 1024;
 const RESETS: usize = 20;
 const MISTAKES: usize = 128;
 
-/// How much of a response waits for a client that does not take it.
+/// How much of a response waits for a client that does not take it. One that takes less than that
+/// in the time that a body may rest is cut.
 const SEND_BUFFER: usize = 256 * 1024;
 
-/// How often a client is asked whether it is still there, and how long it may take to say so.
+/// How often at least a client is asked whether it is still there, and how long it may take at most
+/// to say so.
 const PING: Duration = Duration::from_mins(1);
 const PONG: Duration = Duration::from_secs(20);
 
-/// Serves the requests that come on `io`, inside the tunnel `inside`, from the client at `address`.
+/// How long a client on whose connection nothing runs has to take leave.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// Serves the requests that come on `io`, inside the tunnel `inside` that `outer` became.
 pub(crate) async fn serve<S, T>(
     shared: Arc<Shared>,
     stack: S,
     io: T,
     inside: Arc<Inside>,
-    address: Arc<str>,
+    outer: Arc<Peer>,
 ) where
     S: HttpService,
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -60,7 +69,7 @@ pub(crate) async fn serve<S, T>(
     let service = service_fn(|request: Request<Incoming>| {
         is_used.store(true, Ordering::Relaxed);
         // Each has one of its own, since what goes wrong with one concerns no other.
-        let peer = Arc::new(Peer::inside(Arc::clone(&address), Arc::clone(&inside)));
+        let peer = Arc::new(outer.inside(Arc::clone(&inside)));
         let mut request = request.map(Body::incoming);
         let client = websocket::translate(&mut request);
         state_length(&mut request);
@@ -73,14 +82,14 @@ pub(crate) async fn serve<S, T>(
                 if let Some(client) = client {
                     websocket::answer(&mut response, client, Arc::clone(&peer));
                 }
-                response.map(|body| body.held_for(peer))
+                response.map(|body| Taken::new(body.held_for(peer)))
             })
         }
     });
-    let mut connection = pin!(builder().serve_connection(TokioIo::new(io), service));
+    let mut connection =
+        pin!(builder(&shared.settings.limits).serve_connection(TokioIo::new(io), service));
+    let is_resting = || !is_used.swap(false, Ordering::Relaxed) && Arc::strong_count(&inside) == 1;
     let serving = async {
-        let is_resting =
-            || !is_used.swap(false, Ordering::Relaxed) && Arc::strong_count(&inside) == 1;
         tokio::select! {
             // How it ended is in the records of its exchanges.
             _ = connection.as_mut() => true,
@@ -89,12 +98,19 @@ pub(crate) async fn serve<S, T>(
     };
     if shared.drain.run_until_begun(serving).await != Some(true) {
         connection.as_mut().graceful_shutdown();
-        shared.cut.run_until_cancelled(connection).await;
+        let leaving = async {
+            tokio::select! {
+                _ = connection => {}
+                // It runs nothing, and does not answer.
+                () = rest(FAREWELL, is_resting) => {}
+            }
+        };
+        shared.cut.run_until_cancelled(leaving).await;
     }
 }
 
-fn builder() -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
+fn builder(limits: &Limits) -> Builder<Streams> {
+    let mut builder = Builder::new(Streams { idle: limits.idle });
     builder
         .timer(TokioTimer::new())
         .enable_connect_protocol()
@@ -105,8 +121,8 @@ fn builder() -> Builder<TokioExecutor> {
         .max_pending_accept_reset_streams(RESETS)
         .max_local_error_reset_streams(MISTAKES)
         .max_send_buf_size(SEND_BUFFER)
-        .keep_alive_interval(PING)
-        .keep_alive_timeout(PONG);
+        .keep_alive_interval(PING.min(limits.head))
+        .keep_alive_timeout(PONG.min(limits.head));
     builder
 }
 

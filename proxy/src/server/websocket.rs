@@ -13,10 +13,9 @@ use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
-use super::http1::Socket;
+use super::http1::{Socket, Switched};
 use crate::body::Body;
 use crate::exchange::Peer;
-use crate::upstream::Opened;
 
 /// What a server puts behind the key that it answers (RFC 6455 §1.3).
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -68,8 +67,8 @@ pub(super) fn answer(response: &mut Response<Body>, client: OnUpgrade, peer: Arc
     tokio::spawn(async move {
         // Fails when the client has left; what waits for it then sees that nothing comes.
         if let Ok(upgraded) = client.await {
-            let io = Socket::Stream(Box::new(TokioIo::new(upgraded)), peer);
-            let _ = handover.send(Opened { io, early: Bytes::new() });
+            let io = Socket::Stream(Box::new(TokioIo::new(upgraded)));
+            let _ = handover.send(Switched { io, early: Bytes::new(), peer });
         }
     });
 }

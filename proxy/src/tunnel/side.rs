@@ -16,7 +16,7 @@ impl Side for Socket {
     fn plain(&self) -> Option<&TcpStream> {
         match self {
             Self::Plain(tcp) => Some(tcp),
-            Self::Secured(_) | Self::Stream(..) => None,
+            Self::Secured(_) | Self::Stream(_) => None,
         }
     }
 }

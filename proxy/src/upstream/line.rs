@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -14,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::ahead::{self, Ahead};
 use crate::target::Target;
 
 /// See the module.
@@ -22,7 +24,7 @@ pub(crate) enum Line {
     /// The socket itself.
     Tcp(TcpStream),
     /// TLS on another line.
-    Tls(Box<TlsStream<Self>>),
+    Tls(Box<TlsStream<Ahead<Self>>>),
 }
 
 impl Line {
@@ -40,7 +42,8 @@ impl Line {
                 )
             })?,
         };
-        let stream = TlsConnector::from(Arc::clone(tls)).connect(name, self).await?;
+        let line = Ahead::new(Bytes::new(), self);
+        let stream = TlsConnector::from(Arc::clone(tls)).connect(name, line).await?;
         Ok(Self::Tls(Box::new(stream)))
     }
 
@@ -64,7 +67,7 @@ impl Line {
     pub(crate) fn peer(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(tcp) => tcp.peer_addr().ok(),
-            Self::Tls(tls) => tls.get_ref().0.peer(),
+            Self::Tls(tls) => tls.get_ref().0.inner().peer(),
         }
     }
 }
@@ -77,7 +80,7 @@ impl AsyncRead for Line {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(tcp) => Pin::new(tcp).poll_read(cx, out),
-            Self::Tls(tls) => Pin::new(tls).poll_read(cx, out),
+            Self::Tls(tls) => ahead::poll_read(tls, cx, out, |tls| tls.get_ref().0.is_ahead()),
         }
     }
 }

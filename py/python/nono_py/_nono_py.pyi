@@ -1255,7 +1255,9 @@ class ProxyConfig:
 
     @property
     def max_client_connections(self) -> int:
-        """How many client connections may be open, idle ones included; more are answered 503.
+        """How many client connections may be open; more are answered 503.
+
+        Idle ones count, and those that became tunnels.
 
         By default 10,000, but at most two in five of the files that the process may open.
         """

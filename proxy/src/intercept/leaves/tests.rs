@@ -30,6 +30,20 @@ fn a_certificate_is_made_once_and_again_a_day_before_its_end() {
 }
 
 #[test]
+fn the_last_before_the_authoritys_end_are_made_once_a_day() {
+    let (leaves, now) = (leaves(), SystemTime::now());
+    let (host, end) = (domain("api.example"), leaves.authority.expires());
+    let late = end - Duration::from_hours(12);
+    for at in [late, end + Duration::from_hours(1)] {
+        let made = leaves.get(&host, at).unwrap();
+        assert!(Arc::ptr_eq(&made, &leaves.get(&host, at + Duration::from_mins(1)).unwrap()));
+    }
+    assert_eq!(leaves.ending(now), None);
+    assert_eq!(leaves.ending(late), Some(end));
+    assert_eq!(leaves.ending(end), Some(end));
+}
+
+#[test]
 fn threads_that_ask_at_once_get_the_same() {
     let (leaves, now) = (leaves(), SystemTime::now());
     let host = domain("api.example");

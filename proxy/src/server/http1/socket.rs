@@ -2,7 +2,6 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use hyper::upgrade::Upgraded;
@@ -12,21 +11,16 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use super::departure::Departure;
-use crate::exchange::Peer;
-use crate::intercept::Rewind;
+use crate::ahead::{self, Ahead};
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) enum Socket {
     Plain(TcpStream),
     /// The inside of an intercepted tunnel. Boxed, since it is large.
-    Secured(Box<TlsStream<Rewind<TcpStream>>>),
-    /// One stream of an HTTP/2 connection, which is a tunnel now, and the client that it shows to
-    /// be there.
-    Stream(
-        Box<TokioIo<Upgraded>>,
-        #[expect(dead_code, reason = "held, which says that the connection is in use")] Arc<Peer>,
-    ),
+    Secured(Box<TlsStream<Ahead<TcpStream>>>),
+    /// One stream of an HTTP/2 connection.
+    Stream(Box<TokioIo<Upgraded>>),
 }
 
 impl Socket {
@@ -35,7 +29,7 @@ impl Socket {
         match self {
             Self::Plain(tcp) => Some(tcp),
             Self::Secured(tls) => Some(tls.get_ref().0.inner()),
-            Self::Stream(..) => None,
+            Self::Stream(_) => None,
         }
     }
 
@@ -59,8 +53,8 @@ impl AsyncRead for Socket {
     ) -> Poll<io::Result<()>> {
         match &mut *self {
             Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, out),
-            Self::Secured(tls) => Pin::new(tls).poll_read(cx, out),
-            Self::Stream(stream, _) => Pin::new(stream).poll_read(cx, out),
+            Self::Secured(tls) => ahead::poll_read(tls, cx, out, |tls| tls.get_ref().0.is_ahead()),
+            Self::Stream(stream) => Pin::new(stream).poll_read(cx, out),
         }
     }
 }
@@ -74,7 +68,7 @@ impl AsyncWrite for Socket {
         match &mut *self {
             Self::Plain(tcp) => Pin::new(tcp).poll_write(cx, bytes),
             Self::Secured(tls) => Pin::new(tls).poll_write(cx, bytes),
-            Self::Stream(stream, _) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Stream(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
@@ -86,7 +80,7 @@ impl AsyncWrite for Socket {
         match &mut *self {
             Self::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, parts),
             Self::Secured(tls) => Pin::new(tls).poll_write_vectored(cx, parts),
-            Self::Stream(stream, _) => Pin::new(stream).poll_write_vectored(cx, parts),
+            Self::Stream(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
         }
     }
 
@@ -94,7 +88,7 @@ impl AsyncWrite for Socket {
         match self {
             Self::Plain(tcp) => tcp.is_write_vectored(),
             Self::Secured(tls) => tls.is_write_vectored(),
-            Self::Stream(stream, _) => stream.is_write_vectored(),
+            Self::Stream(stream) => stream.is_write_vectored(),
         }
     }
 
@@ -102,7 +96,7 @@ impl AsyncWrite for Socket {
         match &mut *self {
             Self::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
             Self::Secured(tls) => Pin::new(tls).poll_flush(cx),
-            Self::Stream(stream, _) => Pin::new(stream).poll_flush(cx),
+            Self::Stream(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -110,7 +104,7 @@ impl AsyncWrite for Socket {
         match &mut *self {
             Self::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
             Self::Secured(tls) => Pin::new(tls).poll_shutdown(cx),
-            Self::Stream(stream, _) => Pin::new(stream).poll_shutdown(cx),
+            Self::Stream(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }
