@@ -9,9 +9,9 @@ TARGETS := x86_64-pc-windows-gnu x86_64-apple-darwin aarch64-unknown-linux-gnu
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup check-format check-lint check-targets test-rust test-doc check-doc test-python docs \
-	check-instructions renew-instructions develop fuzz bench bench-quick bench-parts bench-readme bench-instructions \
-	bench-setup fmt clean
+.PHONY: help demo test setup check-format check-lint check-targets check-kernels test-rust test-doc check-doc \
+	test-python docs check-instructions renew-instructions develop fuzz bench bench-quick bench-parts bench-readme \
+	bench-instructions bench-setup fmt clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ check-targets: ## Rust: lints of the sandbox for other platforms, as far as they
 test-rust: ## Rust: unit and integration tests
 	cargo nextest run --workspace
 	cargo test --quiet --profile counted -p nono-audit --test volume
+
+check-kernels: ## Rust: control groups, Landlock and Yama on other kernels, in virtual machines
+	@$(PYTHON) tests/kernels/run.py
 
 test-doc: ## Rust: examples in the documentation
 	cargo test --quiet --doc --workspace

@@ -123,11 +123,19 @@ impl PyExecResult {
         self.output.cpu_time.as_secs_f64()
     }
 
-    /// Bytes of memory of the largest process; None if it was smaller than this one, since the
-    /// kernel cannot tell then.
+    /// Bytes of memory at the peak: of all processes together where a control group limits it,
+    /// else of the largest, and None if that was smaller than this one, since the kernel cannot
+    /// tell then.
     #[getter]
     fn max_rss(&self) -> Option<u64> {
         self.output.max_rss
+    }
+
+    /// Whether all was killed because it used more memory than `max_memory_bytes`. Known where a
+    /// control group limits it; elsewhere a program is refused memory instead.
+    #[getter]
+    fn oom_killed(&self) -> bool {
+        self.output.oom_killed
     }
 
     /// What the kernel enforced, and what it is too old to enforce.
@@ -136,7 +144,8 @@ impl PyExecResult {
         self.output.enforcement.clone().into()
     }
 
-    /// By what each limit was enforced: by its name, "rlimit", "pipe", or "ignored for root".
+    /// By what each limit was enforced: by its name, "cgroup", "rlimit", "pipe", or
+    /// "ignored for root".
     #[getter]
     fn limits(&self) -> BTreeMap<&'static str, &'static str> {
         self.output.limits.iter().map(|(limit, by)| (*limit, by.name())).collect()

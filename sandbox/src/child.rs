@@ -251,7 +251,7 @@ impl Child {
         let timed_out = report.cause == Cause::Deadline;
         let own_code = status.code().or_else(|| status.signal().map(|signal| -signal));
         let mut enforcement = facts.enforcement;
-        if !report.is_scoped {
+        if !report.is_reached {
             enforcement.missing.push("the end of processes that leave the program's group");
         }
         let keeps_some = facts.keeps_background && report.cause == Cause::Exit;
@@ -264,7 +264,8 @@ impl Child {
             timed_out,
             duration: facts.start.elapsed(),
             cpu_time: report.cpu_time,
-            max_rss: report.max_rss,
+            max_rss: report.usage.peak.or(report.max_rss),
+            oom_killed: report.usage.is_oom_killed,
             executable: self.executable.clone(),
             denials: self.denials.take(),
             left_running: !report.is_clear && !keeps_some,

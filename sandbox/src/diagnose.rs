@@ -148,6 +148,7 @@ fn violations(output: &Output) -> Vec<Diagnostic> {
         (output.timed_out, "time_limit", "the time was up, and everything was killed"),
         (output.truncated, "output_limit", "there was more output than is kept"),
         (is(SIGXFSZ), "file_size_limit", "a file would have become larger than is allowed"),
+        (output.oom_killed, "memory_limit", "more memory was used than is allowed"),
         (is(SIGXCPU), "cpu_limit", "more processor time would have been used than is allowed"),
         (output.left_running, "left_running", "a process could not be ended by the kernel"),
     ];

@@ -45,7 +45,10 @@ pub enum Error {
     #[error("port 0 cannot be granted: it stands for any port")]
     PortZero,
     /// A limit was to be held for certain, and the kernel does not apply it to root.
-    #[error("the kernel does not hold root to {limit}: run as another user (`uid`)")]
+    #[error(
+        "the kernel does not hold root to {limit} without a control group that is delegated to the \
+         caller: run as another user (`uid`), or as a service with `Delegate=yes`"
+    )]
     LimitNotHeld {
         /// The name of its field in [`Limits`](crate::Limits).
         limit: &'static str,

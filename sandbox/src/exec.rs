@@ -290,6 +290,7 @@ pub(crate) fn search_path(variables: &Variables) -> Option<&OsStr> {
 /// What came of a command that did start.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
+#[expect(clippy::struct_excessive_bools, reason = "facts that do not exclude each other")]
 pub struct Output {
     /// What was written to standard output, up to the limit. Empty if it was not collected.
     pub stdout: Vec<u8>,
@@ -307,9 +308,13 @@ pub struct Output {
     pub duration: Duration,
     /// Processor time of the program and all its descendants.
     pub cpu_time: Duration,
-    /// Bytes of resident memory of the largest process, if it was larger than the caller's own at
-    /// its peak: below that the kernel cannot tell the two apart.
+    /// Bytes of memory at the peak. Where [`limits`](Self::limits) has memory limited by a control
+    /// group, that of all processes together. Else the resident memory of the largest, if it was
+    /// larger than the caller's own at its peak: below that the kernel cannot tell the two apart.
     pub max_rss: Option<u64>,
+    /// Whether all was killed because it used more memory than [`Limits::max_memory_bytes`]. Known
+    /// where a control group limits that; without one a program is refused memory instead.
+    pub oom_killed: bool,
     /// Whether a process that was killed had not ended yet when the run was over. Only one that
     /// the kernel itself cannot end, or one that [`Command::keep_background`] let go on.
     pub left_running: bool,

@@ -70,12 +70,12 @@
 //!   cannot be listed.
 //! * What is denied is denied by its path. Where the same is granted by another name, a hard link
 //!   beneath a granted directory, it can be had by that one.
-//! * Before Landlock ABI 6 a program that leaves its process group survives the end and the timeout
-//!   of its [`Command`]. It stays sandboxed.
+//! * Before Landlock ABI 6, and without a delegated control group, a program that leaves its process
+//!   group survives the end and the timeout of its [`Command`]. It stays sandboxed.
 //! * Granting all of `/proc` shows the names and arguments of all processes.
 //! * Shared memory, semaphores and message queues of the System V kind are the whole user's.
-//! * Memory is limited for each process and not for all together, and processes only through a
-//!   limit that counts all of the user's.
+//! * Where no control group is delegated to the caller, memory is limited for each process and not
+//!   for all together, and processes only through a limit that counts all of the user's.
 //! * Time and caches: nothing is done about side channels, nor about faults of the kernel.
 //!
 //! # Platforms
@@ -86,6 +86,8 @@
 //! [`Error::Unsupported`].
 
 mod capability;
+#[cfg(target_os = "linux")]
+mod cgroup;
 #[cfg(target_os = "linux")]
 mod child;
 mod denial;

@@ -2,16 +2,22 @@
 
 /// What a sandboxed program may use up. A limit above the parent's own leaves the parent's.
 ///
-/// The kernel's resource limits are each process's own (but for `max_processes`): a program that
-/// starts ten others may use ten times as much.
+/// Where a control group (cgroup v2) is delegated to the caller, memory and processes are limited
+/// for the program and all that it starts together. Elsewhere, and for all else, the limits are the
+/// kernel's resource limits, which are each process's own (but for `max_processes`): a program that
+/// starts ten others may use ten times as much. [`Output::limits`](crate::Output::limits) says which
+/// it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Processes and threads of the child's **user**, all of them together (`RLIMIT_NPROC`). The
-    /// kernel does not hold root to it; [`Output::limits`](crate::Output::limits) says so then.
+    /// Processes and threads, the program's own among them (`pids.max`). Without a control group
+    /// it is those of the child's **user**, all of them together (`RLIMIT_NPROC`), to which the
+    /// kernel does not hold root.
     pub max_processes: Option<u64>,
     /// Seconds of processor time of each process; it is killed after that.
     pub max_cpu_seconds: Option<u64>,
-    /// Bytes of address space of each process (`RLIMIT_AS`); it is refused more.
+    /// Bytes of memory in use, without swap (`memory.max`); beyond that everything is killed, and
+    /// [`Output::oom_killed`](crate::Output::oom_killed) says so. Without a control group it is
+    /// bytes of address space of each process (`RLIMIT_AS`); it is refused more.
     pub max_memory_bytes: Option<u64>,
     /// Bytes of the largest file a process may write; a write beyond raises `SIGXFSZ`.
     pub max_file_size_bytes: Option<u64>,
@@ -40,6 +46,8 @@ impl Default for Limits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Mechanism {
+    /// A control group that the program and all that it starts are in.
+    ControlGroup,
     /// A resource limit of each process (`setrlimit`), or of the user for `max_processes`.
     ResourceLimit,
     /// A resource limit that the kernel does not apply to root.
@@ -52,6 +60,7 @@ impl Mechanism {
     /// A word for it.
     pub fn name(self) -> &'static str {
         match self {
+            Self::ControlGroup => "cgroup",
             Self::ResourceLimit => "rlimit",
             Self::IgnoredForRoot => "ignored for root",
             Self::Pipe => "pipe",
@@ -67,6 +76,7 @@ mod linux {
     use rustix::process::{Resource, geteuid, getrlimit};
 
     use super::{Limits, Mechanism};
+    use crate::cgroup::Group;
     use crate::sys::{Ids, ResourceLimit};
 
     /// A limit's name, its number for the kernel, its name for `rustix`, and its value.
@@ -84,22 +94,37 @@ mod linux {
         ]
     }
 
+    /// Whether a group holds the program to the limit of this name.
+    fn limits_by(group: Option<&Group>, name: &str) -> bool {
+        group.is_some_and(|group| match name {
+            "max_memory_bytes" => group.limits_memory(),
+            "max_processes" => group.limits_processes(),
+            _ => false,
+        })
+    }
+
     /// The limits as the kernel takes them: never above what the parent has, which an ordinary
     /// user could not set anyway.
-    pub(crate) fn resource_limits(limits: &Limits) -> Vec<ResourceLimit> {
+    pub(crate) fn resource_limits(limits: &Limits, group: Option<&Group>) -> Vec<ResourceLimit> {
         let limit = |(_, resource, which, value): Row| {
             let value = value?;
             let most = getrlimit(which).maximum.unwrap_or(u64::MAX);
             Some(ResourceLimit { resource, value: value.min(most) })
         };
-        rows(limits).into_iter().filter_map(limit).collect()
+        let rows = rows(limits).into_iter().filter(|(name, ..)| !limits_by(group, name));
+        rows.filter_map(limit).collect()
     }
 
     /// By what each limit that was asked for is enforced.
-    pub(crate) fn enforced(limits: &Limits, ids: Option<Ids>) -> Vec<(&'static str, Mechanism)> {
+    pub(crate) fn enforced(
+        limits: &Limits,
+        ids: Option<Ids>,
+        group: Option<&Group>,
+    ) -> Vec<(&'static str, Mechanism)> {
         let is_root = ids.map_or_else(|| geteuid().is_root(), |ids| ids.uid == 0);
         let asked = rows(limits).into_iter().filter(|(.., value)| value.is_some());
         let mechanism = |name| match name {
+            _ if limits_by(group, name) => Mechanism::ControlGroup,
             "max_processes" if is_root => Mechanism::IgnoredForRoot,
             _ => Mechanism::ResourceLimit,
         };

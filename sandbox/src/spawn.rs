@@ -12,6 +12,7 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::apply::report;
 use crate::capability::{Access, CapabilitySet};
+use crate::cgroup::Group;
 use crate::child::{Child, Facts};
 use crate::environ::Variables;
 use crate::error::{Error, Feature, Step};
@@ -61,7 +62,9 @@ pub(crate) fn start(
     let mut ends = connect(streams, command.input.as_deref(), command.terminal).map_err(pipes)?;
 
     let ids = command.ids.map(|(uid, gid)| sys::Ids { uid, gid });
-    let limits = held(command, ids)?;
+    let can_scope = landlock.scopes_signals();
+    let group = Group::for_program(&command.limits, can_scope);
+    let limits = held(command, ids, group.as_ref())?;
     let candidate = command.identifies.then(|| Candidate::read(image.seen(command))).flatten();
     let facts = Facts {
         start,
@@ -84,10 +87,11 @@ pub(crate) fn start(
         capabilities: kept(caps),
         own_rules: own_rules(&own)?,
         probe: command.probe.clone(),
-        limits: resource_limits(&command.limits),
+        limits: resource_limits(&command.limits, group.as_ref()),
+        group,
         ids,
         watch: sys::Watch {
-            can_scope: landlock.scopes_signals(),
+            can_scope,
             deadline: deadline(command),
             keeps_background: command.keeps_background,
             announces: is_handed_over || !own.is_empty() || candidate.is_some(),
@@ -131,8 +135,12 @@ fn asks(command: &Command, judge: Judge) -> Result<Asks, Error> {
 }
 
 /// By what each limit is enforced; an error if one is not, and must be.
-fn held(command: &Command, ids: Option<sys::Ids>) -> Result<Vec<(&'static str, Mechanism)>, Error> {
-    let limits = enforced(&command.limits, ids);
+fn held(
+    command: &Command,
+    ids: Option<sys::Ids>,
+    group: Option<&Group>,
+) -> Result<Vec<(&'static str, Mechanism)>, Error> {
+    let limits = enforced(&command.limits, ids, group);
     match limits.iter().find(|(_, by)| *by == Mechanism::IgnoredForRoot) {
         Some((limit, _)) if command.requires_limits => Err(Error::LimitNotHeld { limit }),
         _ => Ok(limits),

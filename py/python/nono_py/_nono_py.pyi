@@ -798,10 +798,19 @@ class ExecResult:
 
     @property
     def max_rss(self) -> int | None:
-        """Bytes of memory of the largest process; None if it was smaller than this one.
+        """Bytes of memory at the peak.
 
-        The kernel counts what a program and its caller had in common when it began as the
-        program's own: below that it cannot tell.
+        Where a control group limits memory (`limits["max_memory_bytes"] == "cgroup"`), that of all
+        processes together. Else of the largest, or None if it was smaller than this one: the kernel
+        counts what a program and its caller had in common when it began as the program's own, and
+        below that it cannot tell.
+        """
+
+    @property
+    def oom_killed(self) -> bool:
+        """Whether all was killed because it used more memory than `max_memory_bytes`.
+
+        Known where a control group limits it; elsewhere a program is refused memory instead.
         """
 
     @property
@@ -809,8 +818,14 @@ class ExecResult:
         """What the kernel enforced, and what it is too old to enforce."""
 
     @property
-    def limits(self) -> dict[str, Literal["rlimit", "pipe", "ignored for root"]]:
-        """By what each limit was enforced, by its name."""
+    def limits(self) -> dict[str, Literal["cgroup", "rlimit", "pipe", "ignored for root"]]:
+        """By what each limit was enforced, by its name.
+
+        "cgroup" is of the program and all that it starts together, and takes a control group
+        (cgroup v2) that is delegated to this process: to a service by `Delegate=yes`, or by
+        `systemd-run --user --scope -p Delegate=yes`. "rlimit" is of each process, or for
+        `max_processes` of all that its user has.
+        """
 
     @property
     def dropped_env(self) -> list[str]:

@@ -28,6 +28,7 @@ use super::shim::Ending;
 use super::signal::set_signal_mask;
 use super::stack::Stacks;
 use super::tree::Failure;
+use crate::cgroup::Group;
 use crate::error::Step;
 
 /// `TIOCSCTTY` of `asm-generic/ioctls.h`.
@@ -87,6 +88,8 @@ pub(crate) struct Plan {
     pub own_rules: Vec<OwnRule>,
     /// The resource limits.
     pub limits: Vec<ResourceLimit>,
+    /// The control group in which the program runs, if it has one of its own.
+    pub group: Option<Group>,
     /// What the child tries instead of executing the program, if anything.
     pub probe: Option<Arc<Probe>>,
     /// Whom the child becomes, if not the parent's user.
@@ -130,11 +133,16 @@ pub(super) struct Numbers {
     pub caller: c_int,
     /// The shim's end of the line to it.
     pub channel: c_int,
+    /// The program's control group.
+    pub group: Option<c_int>,
+    /// Takes a 1 to kill all that is in it.
+    pub group_kill: Option<c_int>,
 }
 
 impl Numbers {
     pub(super) fn new(
         fds: &Descriptors<'_>,
+        group: Option<&Group>,
         caller: BorrowedFd<'_>,
         channel: BorrowedFd<'_>,
     ) -> Self {
@@ -144,6 +152,8 @@ impl Numbers {
             handover: fds.handover.map(|fd| fd.as_raw_fd()),
             caller: caller.as_raw_fd(),
             channel: channel.as_raw_fd(),
+            group: group.map(Group::number),
+            group_kill: group.and_then(Group::kill),
         }
     }
 }

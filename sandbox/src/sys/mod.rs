@@ -35,6 +35,7 @@ pub(crate) use process::{
     landlock_abi, monotonic, no_new_privileges, raise_file_limit,
 };
 use raw::call;
+pub(crate) use raw::can_begin_in_group;
 #[cfg(feature = "tokio")]
 pub(crate) use reactor::watch;
 pub(crate) use round::{MOST, Restriction, Round, Turn};

@@ -6,6 +6,7 @@
 
 use std::arch::asm;
 use std::ffi::{c_int, c_long, c_void};
+use std::ptr;
 
 /// The highest number that stands for an error, negated, in the result of a call.
 const MAX_ERRNO: isize = 4095;
@@ -43,10 +44,54 @@ pub(super) unsafe fn clone_onto(
     entry: extern "C" fn(*mut c_void) -> !,
     argument: *mut c_void,
 ) -> Result<c_int, c_int> {
-    let flags = flags.cast_unsigned() as usize;
+    let arguments = [flags.cast_unsigned() as usize, top as usize, pidfd as usize];
     // SAFETY: upheld by the caller.
-    let pid = result(unsafe { enter_clone(flags, top, pidfd, entry, argument) })?;
-    c_int::try_from(pid).map_err(|_| libc::EOVERFLOW)
+    number(unsafe { enter_clone(libc::SYS_clone, arguments, entry, argument) })
+}
+
+/// The kernel's `struct clone_args` in its third version.
+#[repr(C)]
+#[derive(Debug, Default)]
+pub(super) struct CloneArguments {
+    pub flags: u64,
+    pub pidfd: u64,
+    pub child_tid: u64,
+    pub parent_tid: u64,
+    pub exit_signal: u64,
+    /// The lowest address of the stack.
+    pub stack: u64,
+    pub stack_size: u64,
+    pub tls: u64,
+    pub set_tid: u64,
+    pub set_tid_size: u64,
+    /// The descriptor of the control group to begin in.
+    pub cgroup: u64,
+}
+
+/// The same by `clone3`, which knows more, and which some containers do not have.
+///
+/// # Safety
+///
+/// As for [`clone_onto`], of the stack that `arguments` has.
+pub(super) unsafe fn clone_with(
+    arguments: &CloneArguments,
+    entry: extern "C" fn(*mut c_void) -> !,
+    argument: *mut c_void,
+) -> Result<c_int, c_int> {
+    let arguments = [ptr::from_ref(arguments) as usize, size_of::<CloneArguments>(), 0];
+    // SAFETY: upheld by the caller; the first two are a structure and its size.
+    number(unsafe { enter_clone(libc::SYS_clone3, arguments, entry, argument) })
+}
+
+/// Whether a process can be made to begin in a control group.
+pub(crate) fn can_begin_in_group() -> bool {
+    // SAFETY: no structure has this size, which the kernel refuses before it reads any.
+    let refused = unsafe { call(libc::SYS_clone3, [0, 0]) };
+    refused == Err(libc::EINVAL)
+}
+
+fn number(value: isize) -> Result<c_int, c_int> {
+    c_int::try_from(result(value)?).map_err(|_| libc::EOVERFLOW)
 }
 
 fn result(value: isize) -> Result<usize, c_int> {
@@ -77,12 +122,12 @@ unsafe fn enter(number: c_long, arguments: [usize; 6]) -> isize {
 
 #[cfg(target_arch = "x86_64")]
 unsafe fn enter_clone(
-    flags: usize,
-    top: *mut c_void,
-    pidfd: *mut c_int,
+    number: c_long,
+    arguments: [usize; 3],
     entry: extern "C" fn(*mut c_void) -> !,
     argument: *mut c_void,
 ) -> isize {
+    let [first, second, third] = arguments;
     let result;
     // SAFETY: upheld by the caller. Only the new process, which has a stack of its own, goes past
     // the jump, and never comes back.
@@ -96,8 +141,8 @@ unsafe fn enter_clone(
             "call r13",
             "ud2",
             "2:",
-            inlateout("rax") libc::SYS_clone => result,
-            in("rdi") flags, in("rsi") top, in("rdx") pidfd, in("r10") 0_usize, in("r8") 0_usize,
+            inlateout("rax") number => result,
+            in("rdi") first, in("rsi") second, in("rdx") third, in("r10") 0_usize, in("r8") 0_usize,
             in("r12") argument, in("r13") entry,
             lateout("rcx") _, lateout("r11") _,
         );
@@ -124,12 +169,12 @@ unsafe fn enter(number: c_long, arguments: [usize; 6]) -> isize {
 
 #[cfg(target_arch = "aarch64")]
 unsafe fn enter_clone(
-    flags: usize,
-    top: *mut c_void,
-    pidfd: *mut c_int,
+    number: c_long,
+    arguments: [usize; 3],
     entry: extern "C" fn(*mut c_void) -> !,
     argument: *mut c_void,
 ) -> isize {
+    let [first, second, third] = arguments;
     let result;
     // SAFETY: upheld by the caller. Only the new process, which has a stack of its own, goes past
     // the jump, and never comes back.
@@ -142,9 +187,9 @@ unsafe fn enter_clone(
             "blr x10",
             "brk 1",
             "2:",
-            in("x8") libc::SYS_clone,
-            inlateout("x0") flags => result,
-            in("x1") top, in("x2") pidfd, in("x3") 0_usize, in("x4") 0_usize,
+            in("x8") number,
+            inlateout("x0") first => result,
+            in("x1") second, in("x2") third, in("x3") 0_usize, in("x4") 0_usize,
             in("x9") argument, in("x10") entry,
         );
     }

@@ -10,7 +10,8 @@
 //!   left, nothing is left of the tree.
 //! * Inside a Landlock scope of its own (`scope.rs`) its `kill(-1)` reaches the whole tree and
 //!   nothing else. The program is in a second layer within, from where it cannot signal the shim.
-//!   Without scopes (before Landlock ABI 6) the program's process group has to do.
+//!   Without scopes (before Landlock ABI 6) the program's control group has to do or, if it has
+//!   none, its process group.
 //!
 //! What a process may do in memory that is not its own is said in `child.rs`.
 
@@ -21,9 +22,10 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 use super::child::{Launch, NONE, Numbers, at, child_main};
 use super::process::{exit, monotonic, new_group, no_new_privileges, own_number};
-use super::raw::{call, clone_onto};
+use super::raw::{CloneArguments, call, clone_onto, clone_with};
 use super::scope::enter_signal_scope;
 use super::signal::{SignalSet, reset_signal_actions};
+use super::stack::STACK;
 use super::tree::Failure;
 use crate::error::Step;
 
@@ -36,6 +38,8 @@ pub(super) const STARTED: u8 = 1;
 const PATIENCE: u64 = 2_000_000_000;
 /// Nanoseconds between looks at what is left; most ends are told by a signal.
 const LOOK: u64 = 20_000_000;
+/// `CLONE_INTO_CGROUP` of `linux/sched.h`.
+const INTO_GROUP: u64 = 1 << 33;
 /// The first descriptor beyond the standard streams.
 const FIRST: c_int = 3;
 
@@ -108,6 +112,7 @@ impl Launch {
             }
         }
         self.end_tree(signals, child);
+        self.remove_group();
         Ok(())
     }
 
@@ -141,8 +146,10 @@ impl Launch {
 
     /// Closes the copies of all that the caller has open and that is not needed here.
     fn close_others(&self) -> Result<(), c_int> {
-        let Numbers { ruleset, caller, channel, handover, .. } = self.fds;
-        let mut needed = [ruleset, caller, channel, handover.unwrap_or(ruleset)];
+        let Numbers { ruleset, caller, channel, handover, group, group_kill, .. } = self.fds;
+        let more = [handover, group, group_kill].map(|fd| fd.unwrap_or(ruleset));
+        let [handover, group, group_kill] = more;
+        let mut needed = [ruleset, caller, channel, handover, group, group_kill];
         needed.sort_unstable();
         let mut next = FIRST;
         for fd in needed {
@@ -156,12 +163,25 @@ impl Launch {
 
     /// Makes the program's process, and stands still until it has left this memory.
     fn clone_child(&self) -> Result<c_int, c_int> {
-        const FLAGS: c_int = libc::CLONE_VM | libc::CLONE_FILES | libc::CLONE_VFORK | libc::SIGCHLD;
+        const FLAGS: c_int = libc::CLONE_VM | libc::CLONE_FILES | libc::CLONE_VFORK;
         let argument = ptr::from_ref(self).cast_mut().cast::<c_void>();
         let [_, top] = self.stacks.tops();
-        // SAFETY: the stack is for this child alone and, like the launch, stays until it has left
-        // this memory. `child_main` keeps to the rules of `child.rs`.
-        unsafe { clone_onto(FLAGS, top, ptr::null_mut(), child_main, argument) }
+        let Some(group) = self.fds.group else {
+            let flags = FLAGS | libc::SIGCHLD;
+            // SAFETY: the stack is for this child alone and, like the launch, stays until it has
+            // left this memory. `child_main` keeps to the rules of `child.rs`.
+            return unsafe { clone_onto(flags, top, ptr::null_mut(), child_main, argument) };
+        };
+        let arguments = CloneArguments {
+            flags: u64::from(FLAGS.cast_unsigned()) | INTO_GROUP,
+            exit_signal: u64::from(libc::SIGCHLD.cast_unsigned()),
+            stack: top.wrapping_byte_sub(STACK) as u64,
+            stack_size: STACK as u64,
+            cgroup: u64::from(group.cast_unsigned()),
+            ..CloneArguments::default()
+        };
+        // SAFETY: as above.
+        unsafe { clone_with(&arguments, child_main, argument) }
     }
 
     /// Closes what was for the program, and tells that it has begun.
@@ -244,14 +264,8 @@ impl Launch {
     fn end_tree(&self, signals: c_int, child: c_int) {
         let until = monotonic().saturating_add(PATIENCE);
         while !self.reap(child) {
-            if self.ending.is_scoped.load(Ordering::Relaxed) {
-                kill(-1, libc::SIGKILL);
-            } else if self.ending.has_status.load(Ordering::Relaxed) {
-                // The group's number may be somebody else's by now, and its members were killed.
+            if !self.kill_tree(child) {
                 return;
-            } else {
-                kill(-child, libc::SIGKILL);
-                kill(child, libc::SIGKILL);
             }
             if monotonic() >= until {
                 return;
@@ -262,6 +276,41 @@ impl Launch {
             }
         }
         self.ending.is_clear.store(true, Ordering::Relaxed);
+    }
+
+    /// Kills what is there, and tells whether there was a way to.
+    fn kill_tree(&self, child: c_int) -> bool {
+        if let Some(fd) = self.fds.group_kill {
+            write(fd, b"1");
+        }
+        if self.ending.is_scoped.load(Ordering::Relaxed) {
+            kill(-1, libc::SIGKILL);
+        } else if !self.ending.has_status.load(Ordering::Relaxed) {
+            kill(-child, libc::SIGKILL);
+            kill(child, libc::SIGKILL);
+        } else {
+            // The group's number may be somebody else's by now, and its members were killed.
+            return self.fds.group_kill.is_some();
+        }
+        true
+    }
+
+    /// Whether all that the program has started is within reach, wherever it hides.
+    pub(super) fn is_reached(&self) -> bool {
+        self.ending.is_scoped.load(Ordering::Relaxed) || self.fds.group_kill.is_some()
+    }
+
+    /// Removes the program's control group if the caller is not there any more to do it.
+    fn remove_group(&self) {
+        if let Some(group) = &self.plan.group
+            && poll([self.fds.caller], Some(0)) != [0]
+        {
+            let here = libc::AT_FDCWD.cast_unsigned() as usize;
+            let flags = libc::AT_REMOVEDIR.cast_unsigned() as usize;
+            // SAFETY: the path is a C string that lives as long as the launch.
+            let _ =
+                unsafe { call(libc::SYS_unlinkat, [here, group.path().as_ptr() as usize, flags]) };
+        }
     }
 
     /// Waits for all that has ended, and tells whether nothing is left.
@@ -371,6 +420,12 @@ fn poll<const N: usize>(fds: [c_int; N], nanoseconds: Option<u64>) -> [c_short; 
         Ok(_) => polled.map(|fd| fd.revents),
         Err(_) => [0; N],
     }
+}
+
+fn write(fd: c_int, bytes: &[u8]) {
+    let arguments = [fd.unsigned_abs() as usize, bytes.as_ptr() as usize, bytes.len()];
+    // SAFETY: `bytes` has the length given.
+    let _ = unsafe { call(libc::SYS_write, arguments) };
 }
 
 fn kill(pid: c_int, signal: c_int) {

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use super::last_errno;
 
 /// Bytes of a stack. What runs on it is a few call frames deep.
-const STACK: usize = 64 << 10;
+pub(super) const STACK: usize = 64 << 10;
 /// Bytes below a stack that fault; a multiple of every page size in use.
 const GUARD: usize = 64 << 10;
 /// How many pairs are kept for the next to come. Making one takes longer than all else that is

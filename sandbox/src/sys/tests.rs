@@ -32,6 +32,7 @@ fn run_unscoped(script: &str, deadline: Option<u64>) -> (Report, Vec<u8>) {
         capabilities: 0,
         own_rules: Vec::new(),
         limits: Vec::new(),
+        group: None,
         ids: None,
         probe: None,
         watch: Watch { can_scope: false, deadline, keeps_background: false, announces: false },
@@ -54,7 +55,7 @@ fn without_a_scope_the_group_is_killed_and_nobody_else() {
     let start = Instant::now();
     let (report, said) = run_unscoped("sleep 60 & (sleep 60 &); echo up; exit 4", None);
     assert_eq!(said, b"up\n");
-    assert_eq!((report.cause, report.is_scoped), (Cause::Exit, false));
+    assert_eq!((report.cause, report.is_reached), (Cause::Exit, false));
     let status: ExitStatus = std::os::unix::process::ExitStatusExt::from_raw(report.status);
     assert_eq!(status.code(), Some(4));
 

@@ -18,6 +18,7 @@ use super::process::reap;
 use super::raw::clone_onto;
 use super::shim::{Cause, KILL_ALL, STARTED, shim_main};
 use super::signal::{SignalSet, set_signal_mask};
+use crate::cgroup::{Group, Usage};
 use crate::error::Step;
 use crate::stdio::beyond_stdio;
 
@@ -42,8 +43,10 @@ pub(crate) struct Report {
     /// Bytes of resident memory of the largest process, if it was larger than the caller: the
     /// kernel counts the memory that a program shares with its caller before it begins.
     pub max_rss: Option<u64>,
+    /// What the program's control group counted, if it has one.
+    pub usage: Usage,
     /// Whether all descendants were within reach, wherever they hid.
-    pub is_scoped: bool,
+    pub is_reached: bool,
     /// Whether every process is known to have ended.
     pub is_clear: bool,
 }
@@ -86,7 +89,7 @@ impl Tree {
             socketpair(AddressFamily::UNIX, kind, flags, None).map_err(failed)?;
         let moved = |fd| beyond_stdio(fd).map_err(|_| at(Step::Shim)(libc::EMFILE));
         let (own, theirs) = (moved(own)?, moved(theirs)?);
-        let numbers = Numbers::new(fds, own.as_fd(), theirs.as_fd());
+        let numbers = Numbers::new(fds, plan.group.as_ref(), own.as_fd(), theirs.as_fd());
         let launch = Launch::new(plan, numbers)?;
         let pidfd = clone_shim(&launch).map_err(at(Step::Clone))?;
         let owner = getpid().as_raw_nonzero().get();
@@ -217,7 +220,8 @@ impl Running {
             status: if has_status { ending.status.load(Ordering::Relaxed) } else { libc::SIGKILL },
             cpu_time: Duration::from_micros(ending.cpu.load(Ordering::Relaxed)),
             max_rss: (max > shared).then(|| max.saturating_mul(1024)),
-            is_scoped: ending.is_scoped.load(Ordering::Relaxed),
+            usage: self.launch.plan.group.as_ref().map(Group::usage).unwrap_or_default(),
+            is_reached: self.launch.is_reached(),
             is_clear: ending.is_clear.load(Ordering::Relaxed),
         })
     }
