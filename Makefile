@@ -58,7 +58,7 @@ check-doc: ## Rust: the documentation itself
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace --document-private-items
 
 test-python: develop ## Python: lints, types, stub and tests
-	cd py && $(BIN)/ruff check . ../benches && $(BIN)/ruff format --check . ../benches
+	cd py && $(BIN)/ruff check . ../benches ../tests && $(BIN)/ruff format --check . ../benches ../tests
 	cd py && $(BIN)/python -m mypy
 	cd py && $(BIN)/python -m mypy.stubtest nono_py
 	cd py && $(BIN)/python -m pytest
@@ -103,7 +103,7 @@ bench-setup: $(VENV)/.maturin ## build and install what the benchmarks need, or 
 
 fmt: develop ## format all code
 	cargo fmt --all
-	cd py && $(BIN)/ruff check --fix --quiet . ../benches && $(BIN)/ruff format . ../benches
+	cd py && $(BIN)/ruff check --fix --quiet . ../benches ../tests && $(BIN)/ruff format . ../benches ../tests
 
 clean: ## remove what was built and installed here
 	rm -rf $(VENV) target

@@ -62,9 +62,7 @@ pub(crate) fn start(
     let mut ends = connect(streams, command.input.as_deref(), command.terminal).map_err(pipes)?;
 
     let ids = command.ids.map(|(uid, gid)| sys::Ids { uid, gid });
-    let can_scope = landlock.scopes_signals();
-    let group = Group::for_program(&command.limits, can_scope);
-    let limits = held(command, ids, group.as_ref())?;
+    let group = Group::for_program(&command.limits, landlock.scopes_signals());
     let candidate = command.identifies.then(|| Candidate::read(image.seen(command))).flatten();
     let facts = Facts {
         start,
@@ -72,7 +70,7 @@ pub(crate) fn start(
         program: image.path,
         directory: command.cwd.clone(),
         enforcement: report(landlock, caps, judge),
-        limits,
+        limits: held(command, ids, group.as_ref())?,
         dropped_variables: environment.dropped,
         keeps_background: command.keeps_background,
     };
@@ -91,7 +89,7 @@ pub(crate) fn start(
         group,
         ids,
         watch: sys::Watch {
-            can_scope,
+            can_scope: landlock.scopes_signals(),
             deadline: deadline(command),
             keeps_background: command.keeps_background,
             announces: is_handed_over || !own.is_empty() || candidate.is_some(),

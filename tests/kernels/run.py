@@ -23,9 +23,14 @@ META = "linux-image-cloud-amd64"
 KEYS = "/usr/share/keyrings/debian-archive-keyring.gpg"
 MIRROR = os.environ.get("DEBIAN_MIRROR", "http://deb.debian.org/debian")
 # What tests run, besides what a shell has built in.
-PROGRAMS = """sh bash cat cp chmod dd echo env false head id ip kill ln ls mkdir mkfifo mknod mount mv nice
-ps python3 readlink rm rmdir sed seq setpriv setsid sleep sort stat stty tail tee test timeout touch
-tr true umount unshare wc yes""".split()
+PROGRAMS = """sh bash cat cp chmod dd echo env false head id ip kill ln ls mkdir mkfifo mknod mount
+    mv nice ps python3 readlink rm rmdir sed seq setpriv setsid sleep sort stat stty tail tee test
+    timeout touch tr true umount unshare wc yes"""
+PATH = "/usr/bin:/bin:/usr/sbin:/sbin"
+# Without two features that this emulation gets wrong, which later kernels use.
+MACHINE = """qemu-system-x86_64 -accel tcg,thread=multi -cpu max,la57=off,cx16=off -smp 2 -m 3G
+    -nodefaults -nographic -no-reboot -serial stdio"""
+COMMAND_LINE = "console=ttyS0 quiet loglevel=2 panic=-1 mitigations=off"
 FILES = ["/etc/passwd", "/etc/group", "/etc/nsswitch.conf", "/etc/ld.so.cache"]
 SECONDS = 900
 
@@ -89,14 +94,16 @@ def build(lines: list[str]) -> Path:
     for name in ("bin", "lib", "lib64"):
         (root / name).symlink_to(f"usr/{name}")
     tests = compile_tests(sorted({line.split()[1] for line in lines}))
-    programs = [found for name in PROGRAMS if (found := shutil.which(name, path="/usr/bin:/bin:/sbin"))]
+    programs = [found for name in PROGRAMS.split() if (found := shutil.which(name, path=PATH))]
     for program in [*programs, *tests.values(), ROOT / "target" / "debug" / "probe"]:
         put(root, Path(program))
     shutil.copy(shutil.which("busybox"), root / "usr/bin/busybox")
     for file in FILES:
         copy(root, Path(file))
     init = Path(__file__).with_name("init").read_text()
-    steps = [f"step {user} {tests[test]} {' '.join(rest)}" for user, test, *rest in map(str.split, lines)]
+    steps = []
+    for user, test, *options in map(str.split, lines):
+        steps.append(" ".join(["step", user, str(tests[test]), *options]))
     (root / "init").write_text(init.replace("@STEPS@", "\n".join(steps)))
     (root / "init").chmod(0o755)
     image = OUT / "root.cpio"
@@ -108,7 +115,8 @@ def build(lines: list[str]) -> Path:
 
 
 def compile_tests(names: list[str]) -> dict[str, Path]:
-    command = ["cargo", "test", "--no-run", "--quiet", "-p", "nono-tests", "--message-format", "json"]
+    command = ["cargo", "test", "--no-run", "--quiet", "-p", "nono-tests"]
+    command += ["--message-format", "json"]
     command += [word for name in names for word in ("--test", name)]
     messages = map(json.loads, output(command).splitlines())
     return {
@@ -138,16 +146,11 @@ def copy(root: Path, file: Path) -> None:
 
 def boot(release: str, kernel: Path, image: Path) -> list[str]:
     """Runs the plan in a machine, and gives the lines that failed."""
-    # Without two features that this emulation gets wrong, which later kernels use.
-    command = "qemu-system-x86_64 -accel tcg,thread=multi -cpu max,la57=off,cx16=off -smp 2 -m 3G".split()
-    command += "-nodefaults -nographic -no-reboot -serial stdio".split()
-    command += ["-kernel", str(kernel), "-initrd", str(image)]
-    command += ["-append", "console=ttyS0 quiet loglevel=2 panic=-1 mitigations=off"]
+    command = [*MACHINE.split(), "-kernel", str(kernel), "-initrd", str(image)]
+    command += ["-append", COMMAND_LINE]
     log = OUT / f"{release}.log"
     with log.open("wb") as file:
-        subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=file, timeout=SECONDS, check=False
-        )
+        subprocess.run(command, stdin=subprocess.DEVNULL, stdout=file, timeout=SECONDS, check=False)
     said = log.read_text(errors="replace").replace("\r", "")
     steps = re.findall(r"^STEP (.*): (\d+) (test result: .*)?$", said, re.MULTILINE)
     for step, code, result in steps:
