@@ -9,7 +9,7 @@ use bench_support::layers::{self, BATCH};
 use bench_support::round_trip::RoundTrip;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
 use http::{HeaderValue, Method};
-use nono_audit::{Bounds, Log, Mode, Outcome, Overflow, Recorder, Session};
+use nono_audit::{Bounds, Log, Mode, Outcome, Overflow, Reader, Recorder, Session};
 use nono_proxy::RouteConfig;
 use nono_proxy::bench::{Endpoints, Hosts, Routes, Token, is_plain};
 
@@ -123,7 +123,7 @@ fn records(criterion: &mut Criterion) -> Result<(), Failure> {
     let mut group = criterion.benchmark_group("records");
     let bounds = Bounds { records: usize::MAX, disk: 0, overflow: Overflow::Refuse };
     let (sender, log) = Log::open(Session(0), bounds, Vec::new())?;
-    let mut consumer = log.subscribe();
+    let mut consumer = log.subscribe(Reader::holding("bench"));
     let write = |path: &str| {
         let Some(permit) = sender.try_reserve() else { return };
         let recorder = Recorder::open(permit, Mode::Reverse, "127.0.0.1:9".into());

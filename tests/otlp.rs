@@ -12,6 +12,8 @@ mod config;
 mod context;
 #[path = "otlp/delivery.rs"]
 mod delivery;
+#[path = "otlp/queue.rs"]
+mod queue;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -32,6 +34,13 @@ async fn with_limits(origin: SocketAddr, otlp: OtlpConfig, limits: Limits) -> Te
         ..ProxyConfig::default()
     })
     .await
+}
+
+/// Asks for something `count` times.
+async fn ask(proxy: &TestProxy, count: u64) {
+    for n in 0..count {
+        assert_eq!(proxy.get(&format!("/api/{n}")).await.status, 200);
+    }
 }
 
 /// Ends `proxy`, and returns the codes and messages of what it has to say.

@@ -7,9 +7,9 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::log::{Cursor, Shared, State};
+use crate::log::{Shared, State};
 use crate::segment::{Held, Place};
-use crate::{Record, json};
+use crate::{Reader, Record, json};
 
 /// Sees every record once, in order, from the oldest that the log held when it was made. What it
 /// has not yet taken the log holds for it.
@@ -44,11 +44,8 @@ pub enum Waited {
 }
 
 impl Consumer {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        let mut state = shared.lock();
-        let at = state.first();
-        let key = state.cursors.insert(Cursor { at, signal: None, is_armed: false });
-        drop(state);
+    pub(crate) fn new(shared: Arc<Shared>, reader: Reader) -> Self {
+        let key = shared.subscribe(reader);
         Self { shared, key }
     }
 
@@ -78,6 +75,9 @@ impl Consumer {
         gap: impl FnOnce(Arc<Vec<Record>>) -> T,
     ) -> Option<(T, u64)> {
         let mut state = self.shared.lock();
+        if let Some((missed, end)) = self.missed(&mut state) {
+            return Some((gap(Arc::new(vec![missed])), end));
+        }
         let at = at.unwrap_or_else(|| self.at(&state));
         if !self.shared.has_news(&state, at) {
             return None;
@@ -85,11 +85,22 @@ impl Consumer {
         self.shared.seal(&mut state);
         let segment = state.segments.get(at)?;
         let (first, end, place) = (segment.first, segment.end(), segment.place.clone());
+        if let Some(cursor) = state.cursors.get_mut(self.key) {
+            cursor.is_reading = true;
+        }
         drop(state);
         let read = read(place).unwrap_or_else(|error| {
             gap(Arc::new(vec![self.shared.unreadable(first, end - first, &error)]))
         });
         Some((read, end))
+    }
+
+    /// What stands for the records that it was too late for, and where it goes on.
+    fn missed(&self, state: &mut State) -> Option<(Record, u64)> {
+        let cursor = state.cursors.get_mut(self.key).filter(|cursor| cursor.missed > 0)?;
+        cursor.is_reading = true;
+        let (at, missed) = (cursor.at, cursor.missed);
+        Some((self.shared.missed(state, at - missed, missed), at))
     }
 
     /// Goes on behind `batch`, which the log may then let go of.
@@ -100,7 +111,7 @@ impl Consumer {
     fn go_to(&mut self, at: u64) {
         let mut state = self.shared.lock();
         if let Some(cursor) = state.cursors.get_mut(self.key) {
-            cursor.at = at;
+            cursor.go_to(at);
         }
         let _released = self.shared.release(&mut state);
         drop(state);
@@ -164,7 +175,8 @@ impl Consumer {
     fn span(&self) -> (u64, u64) {
         let mut state = self.shared.lock();
         self.shared.seal(&mut state);
-        (self.at(&state), state.next)
+        let missed = state.cursors.get(self.key).map_or(0, |cursor| cursor.missed);
+        (self.at(&state) - missed, state.next)
     }
 
     /// Whether all is taken, and no more comes.

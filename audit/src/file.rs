@@ -128,6 +128,10 @@ impl Sink for FileSink {
         })
     }
 
+    fn keeps(&self) -> Option<String> {
+        Some(format!("the file {}", self.options.path.display()))
+    }
+
     fn end(&mut self) {
         // What the disk does not take here it has refused before.
         let _ = self.file.sync_data();
@@ -210,12 +214,12 @@ fn create(path: &Path, previous: Option<Previous>) -> io::Result<(File, Chain, u
 }
 
 /// Sees to it that no other log writes to `file`: two chains in one file would be none.
-fn claim(file: &File) -> io::Result<()> {
+pub(crate) fn claim(file: &File) -> io::Result<()> {
     match file.try_lock() {
         Ok(()) => Ok(()),
         Err(TryLockError::WouldBlock) => Err(io::Error::new(
             io::ErrorKind::ResourceBusy,
-            "another proxy writes its log there; each needs a file of its own",
+            "another proxy writes its log there; each needs a place of its own",
         )),
         // There are file systems without locks.
         Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(()),

@@ -17,7 +17,8 @@
 //! that they cannot exceed; what is beyond is counted in a record of [`Phase::Gap`].
 //!
 //! A [`FileSink`] writes the log as hash-chained JSON Lines, which [`verify`] checks. [`otlp`]
-//! makes messages of records, for who sends them to a collector of OpenTelemetry.
+//! makes messages of records, for who sends them to a collector of OpenTelemetry, and a [`queue`]
+//! keeps them on disk for it, also when the process ends before they are sent.
 //!
 //! Nothing in this crate sees a secret: there is no field for header values or bodies, and
 //! [`redact`] removes credentials from paths before they are noted.
@@ -38,6 +39,8 @@ mod log;
 mod merkle;
 mod metrics;
 pub mod otlp;
+pub mod queue;
+mod reader;
 mod record;
 mod recorder;
 pub mod redact;
@@ -60,6 +63,7 @@ pub use hash::Hash;
 pub use log::{Bounds, Overflow, Permit, Sender};
 pub use merkle::{InclusionProof, Sibling, Side};
 pub use metrics::{Metrics, Now};
+pub use reader::{Filling, Reader};
 pub use record::{Record, RecordId, Session};
 pub use recorder::Recorder;
 pub use session::{

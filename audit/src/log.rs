@@ -12,6 +12,7 @@ use slab::Slab;
 
 use crate::active::Active;
 use crate::json;
+use crate::reader::{Filling, Reader};
 use crate::recorder::unix_ms;
 use crate::segment::{Place, Ring, Segment, Segments};
 use crate::{Decision, Mode, Outcome, Phase, Record, RecordId, Session};
@@ -51,7 +52,7 @@ pub(crate) type Faults = Mutex<BTreeMap<&'static str, String>>;
 /// What all parts of a log share.
 pub(crate) struct Shared {
     session: Session,
-    bounds: Bounds,
+    pub(crate) bounds: Bounds,
     /// Places in use: exchanges that run, and records in memory.
     taken: AtomicUsize,
     opened: AtomicU64,
@@ -65,6 +66,10 @@ pub(crate) struct Shared {
     /// Notified by the writer.
     pub(crate) changed: Condvar,
     pub(crate) faults: Faults,
+    /// Called when the log begins to be full.
+    pub(crate) alarm: OnceLock<Box<dyn Fn(Filling) + Send + Sync>>,
+    /// Whether it was.
+    pub(crate) has_warned: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -87,6 +92,11 @@ pub(crate) struct State {
 /// How far a consumer has come.
 pub(crate) struct Cursor {
     pub(crate) at: u64,
+    pub(crate) reader: Reader,
+    /// How many records before `at` it was not given, since it had to give way.
+    pub(crate) missed: u64,
+    /// Whether it has been given something that it has not yet gone behind.
+    pub(crate) is_reading: bool,
     /// Written to when something comes, if it is to be.
     pub(crate) signal: Option<UnixStream>,
     pub(crate) is_armed: bool,
@@ -107,6 +117,8 @@ impl Shared {
             writer: OnceLock::new(),
             changed: Condvar::new(),
             faults: Mutex::default(),
+            alarm: OnceLock::new(),
+            has_warned: AtomicBool::new(false),
             state: Mutex::new(State {
                 next: 0,
                 fresh: Vec::new(),
@@ -138,6 +150,20 @@ impl Shared {
         self.wanted.store(true, Ordering::Relaxed);
     }
 
+    /// Adds a consumer, at the oldest record that there is.
+    pub(crate) fn subscribe(&self, reader: Reader) -> usize {
+        let mut state = self.lock();
+        let at = state.first();
+        state.cursors.insert(Cursor {
+            at,
+            reader,
+            missed: 0,
+            is_reading: false,
+            signal: None,
+            is_armed: false,
+        })
+    }
+
     fn push(&self, record: Record) {
         let mut state = self.lock();
         if record.is_of_stranger() {
@@ -152,6 +178,7 @@ impl Shared {
         state.push(record);
         let is_much = !state.is_spilling && self.is_much(&state);
         state.is_spilling |= is_much;
+        let is_much = is_much || self.should_warn(state.in_memory());
         drop(state);
         let is_wanted = self.wanted.load(Ordering::Relaxed);
         if is_much || (is_wanted && self.wanted.swap(false, Ordering::Relaxed)) {
@@ -159,10 +186,10 @@ impl Shared {
         }
     }
 
-    /// Whether so much is in memory that some of it should go to disk.
+    /// Whether so much is in memory that some of it should leave, and can.
     fn is_much(&self, state: &State) -> bool {
         let in_memory = state.segments.in_memory + state.fresh.len();
-        in_memory > self.bounds.records / 2 && state.segments.has_room()
+        in_memory > self.bounds.records / 2 && (state.segments.has_room() || state.can_give_way())
     }
 
     /// Puts what is new into a segment, so that consumers can have it.
@@ -181,6 +208,14 @@ impl Shared {
         at < state.next || (state.dropped > 0 && self.has_place())
     }
 
+    /// How much of the log's room is in use, from 0 to 1: of the disk's, if it has one, since
+    /// memory is only half used before that is.
+    #[expect(clippy::cast_precision_loss, reason = "about as much is enough")]
+    pub(crate) fn fullness(&self, state: &State) -> f64 {
+        let taken = self.taken.load(Ordering::Relaxed) as f64 / self.bounds.records as f64;
+        state.segments.used().unwrap_or_default().max(taken)
+    }
+
     fn has_place(&self) -> bool {
         self.taken.load(Ordering::Relaxed) < self.bounds.records
     }
@@ -188,6 +223,15 @@ impl Shared {
     /// What stands for `count` records from `first` on that are on disk and cannot be read.
     pub(crate) fn unreadable(&self, first: u64, count: u64, error: &io::Error) -> Record {
         let reason = format!("records could not be read back from the disk: {error}");
+        Record { sequence: first, reason: Some(reason.into()), ..self.gap(count) }
+    }
+
+    /// What stands for `count` records from `first` on that a consumer was too late for.
+    pub(crate) fn missed(&self, state: &State, first: u64, count: u64) -> Record {
+        let reason = format!(
+            "they were not taken before the log was full, and are left to {}",
+            state.keepers().collect::<Vec<_>>().join(" and ")
+        );
         Record { sequence: first, reason: Some(reason.into()), ..self.gap(count) }
     }
 
@@ -208,6 +252,7 @@ impl Shared {
     pub(crate) fn release(&self, state: &mut State) -> Vec<Segment> {
         let oldest = state.cursors.iter().map(|(_, cursor)| cursor.at).min();
         let released = state.segments.release(oldest.unwrap_or(state.next));
+        self.calm(state);
         for segment in &released {
             state.strangers -= segment.strangers;
             if matches!(segment.place, Place::Memory(_)) {
@@ -217,7 +262,8 @@ impl Shared {
         released
     }
 
-    /// Moves the oldest records to disk while there are too many in memory.
+    /// Moves the oldest records to disk while there are too many in memory; or lets go of them, if
+    /// the disk has no room and those who have not taken them give way.
     pub(crate) fn spill(&self) {
         loop {
             let mut state = self.lock();
@@ -226,6 +272,11 @@ impl Shared {
                 return;
             }
             self.seal(&mut state);
+            if !state.needs_disk() && state.give_way() {
+                let _released = self.release(&mut state);
+                drop(state);
+                continue;
+            }
             let Some((first, records)) = state.segments.oldest_in_memory() else { return };
             drop(state);
             let lines = json::lines(&records);
@@ -249,6 +300,10 @@ impl State {
         if self.fresh.len() >= SEGMENT {
             self.seal();
         }
+    }
+
+    fn in_memory(&self) -> usize {
+        self.segments.in_memory + self.fresh.len()
     }
 
     fn seal(&mut self) {

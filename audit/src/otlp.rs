@@ -10,6 +10,8 @@ mod log;
 mod span;
 mod wire;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{Phase, Record, Session};
 use attributes::Attributes;
 use wire::Message;
@@ -61,7 +63,20 @@ mod field {
     pub(super) const VERSION: u64 = 2;
 }
 
-/// Makes messages of one proxy's records.
+/// Whose records they are, as a collector is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resource {
+    /// The name of the service.
+    pub service: String,
+    /// The run of the proxy.
+    pub session: Session,
+    /// The process that it ran in, if that is known.
+    pub process: Option<u32>,
+    /// What else is said of it; this wins over what is known here.
+    pub attributes: Vec<(String, String)>,
+}
+
+/// Makes messages of the records of one resource.
 #[derive(Debug)]
 pub struct Encoder {
     /// Both as messages that are written.
@@ -70,24 +85,24 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// For the records of `session`, of the service called `service`. Further `attributes` say
-    /// more of it; they win over those that are known here.
-    pub fn new(service: &str, session: Session, attributes: &[(String, String)]) -> Self {
+    /// For the records of `of`.
+    pub fn new(of: &Resource) -> Self {
+        let Resource { service, session, process, attributes } = of;
         let version = env!("CARGO_PKG_VERSION");
         let (mut resource, mut scope) = (Message::default(), Message::default());
         scope.text(field::NAME, "nono");
         scope.text(field::VERSION, version);
         let mut about = Attributes::new(&mut resource, field::ATTRIBUTES);
-        let (instance, process) = (session.to_string(), std::process::id());
+        let instance = session.to_string();
         let is_given = |name: &str| attributes.iter().any(|(given, _)| given == name);
         for (name, value) in [
-            ("service.name", service),
+            ("service.name", service.as_str()),
             ("service.version", version),
             ("service.instance.id", &instance),
         ] {
             about.text(name, (!is_given(name)).then_some(value));
         }
-        about.number("process.pid", (!is_given("process.pid")).then_some(process));
+        about.number("process.pid", process.filter(|_| !is_given("process.pid")));
         for (name, value) in attributes {
             about.text(name, Some(value));
         }

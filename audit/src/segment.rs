@@ -123,6 +123,16 @@ impl Segments {
         self.ring.as_ref().is_some_and(|ring| !ring.is_full)
     }
 
+    /// The sequence number behind the oldest segment.
+    pub(crate) fn oldest_end(&self) -> Option<u64> {
+        self.all.front().map(Segment::end)
+    }
+
+    /// How much of the disk's room is used, from 0 to 1; `None` without a disk.
+    pub(crate) fn used(&self) -> Option<f64> {
+        self.ring.as_ref().map(Ring::used)
+    }
+
     /// The records to move to disk next, and the first one's sequence number.
     pub(crate) fn oldest_in_memory(&self) -> Option<(u64, Arc<Vec<Record>>)> {
         self.all.iter().find_map(|segment| match &segment.place {
@@ -186,6 +196,18 @@ impl Ring {
             made => Arc::new(made?),
         };
         Ok(Some(Self { file, size, head: 0, tail: 0, parts: 0, is_full: false }))
+    }
+
+    /// How much of it is in use, with what lies unused at its end.
+    #[expect(clippy::cast_precision_loss, reason = "about as much is enough")]
+    fn used(&self) -> f64 {
+        let used = match self.tail.checked_sub(self.head) {
+            _ if self.parts == 0 => 0,
+            _ if self.is_full => self.size,
+            Some(used) => used,
+            None => self.size - (self.head - self.tail),
+        };
+        used as f64 / self.size as f64
     }
 
     fn allocate(&mut self, len: u64) -> Option<Extent> {

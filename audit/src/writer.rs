@@ -11,7 +11,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::log::{Bounds, Faults, Sender, Shared};
-use crate::{Consumer, Record, Session};
+use crate::reader::Filling;
+use crate::{Consumer, Reader, Record, Session};
 
 /// How long records are gathered before they are handed on.
 const GATHER: Duration = Duration::from_millis(2);
@@ -30,6 +31,12 @@ pub trait Sink: Send {
     /// # Errors
     /// They could not be written. The log holds them until they can.
     fn write(&mut self, records: &[Record]) -> io::Result<()>;
+
+    /// Where the records are once they are written, in words, if they can be found there again.
+    /// Then consumers can give way, where they would hold up the log.
+    fn keeps(&self) -> Option<String> {
+        None
+    }
 
     /// The log has ended, and all is written.
     fn end(&mut self) {}
@@ -58,10 +65,13 @@ impl Log {
             shared: Arc::clone(&shared),
             outlets: sinks
                 .into_iter()
-                .map(|sink| Outlet {
-                    consumer: Consumer::new(Arc::clone(&shared)),
-                    sink,
-                    retry: None,
+                .map(|sink| {
+                    let reader = match sink.keeps() {
+                        Some(place) => Reader::keeping(sink.name(), place),
+                        None => Reader::holding(sink.name()),
+                    };
+                    let consumer = Consumer::new(Arc::clone(&shared), reader);
+                    Outlet { consumer, sink, retry: None }
                 })
                 .collect(),
         };
@@ -76,8 +86,20 @@ impl Log {
     }
 
     /// A new consumer, which sees all that the log still holds and all that comes.
-    pub fn subscribe(&self) -> Consumer {
-        Consumer::new(Arc::clone(&self.shared))
+    pub fn subscribe(&self, reader: Reader) -> Consumer {
+        Consumer::new(Arc::clone(&self.shared), reader)
+    }
+
+    /// How full the log is, once that is much, and whom it waits for.
+    pub fn filling(&self) -> Option<Filling> {
+        self.shared.filling()
+    }
+
+    /// Has `alarm` called when the log begins to be full, each time that it does: on the log's own
+    /// thread, which it must not hold up. Only the first one counts.
+    pub fn warn_by(&self, alarm: impl Fn(Filling) + Send + Sync + 'static) {
+        // A second one is refused.
+        let _ = self.shared.alarm.set(Box::new(alarm));
     }
 
     /// The exchanges that run, as records of what is known so far.
@@ -155,6 +177,16 @@ impl Outlet {
             self.consumer.commit(&batch);
         }
     }
+
+    /// Ends the sink, and says how many records it has not taken.
+    fn end(&mut self, faults: &Faults) {
+        self.sink.end();
+        let left = self.consumer.lag();
+        let mut faults = faults.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(why), 1..) = (faults.get_mut(self.sink.name()), left) {
+            *why = format!("{why}; {left} records were not written");
+        }
+    }
 }
 
 impl Writer {
@@ -167,9 +199,10 @@ impl Writer {
             }
             self.outlets.iter_mut().for_each(|outlet| outlet.feed(has_ended, &self.shared.faults));
             self.shared.spill();
+            self.shared.warn();
             self.notify();
             if has_ended {
-                self.outlets.iter_mut().for_each(|outlet| outlet.sink.end());
+                self.outlets.iter_mut().for_each(|outlet| outlet.end(&self.shared.faults));
                 return;
             }
         }

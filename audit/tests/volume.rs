@@ -11,8 +11,8 @@ use std::thread;
 use std::time::Duration;
 
 use nono_audit::{
-    AuthOutcome, Bounds, Consumer, FileOptions, FileSink, Log, Mode, Outcome, Overflow, Record,
-    Recorder, Sender, Session, Sink, Waited, verify,
+    AuthOutcome, Bounds, Consumer, FileOptions, FileSink, Log, Mode, Outcome, Overflow, Reader,
+    Record, Recorder, Sender, Session, Sink, Waited, verify,
 };
 use tempfile::TempDir;
 
@@ -97,7 +97,8 @@ fn records_at_full_speed_reach_two_slow_consumers_and_a_file_in_bounded_memory()
         vec![Box::new(FileSink::open(options).unwrap()), Box::new(Counter(Arc::clone(&counted)))];
     let bounds = Bounds { records: HELD, disk: 1 << 30, overflow: Overflow::Refuse };
     let (sender, log) = Log::open(Session(7), bounds, sinks).unwrap();
-    let mut consumers = [log.subscribe(), log.subscribe()];
+    let mut consumers =
+        [log.subscribe(Reader::holding("test")), log.subscribe(Reader::holding("test"))];
     let before = memory("VmRSS");
     let client = "127.0.0.1:9".into();
     let taken = thread::scope(|scope| {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::{HeaderValue, Method, Request};
-use nono_audit::{Bounds, Log, Overflow, Session};
+use nono_audit::{Bounds, Log, Overflow, Reader, Session};
 use tower::ServiceExt as _;
 
 use crate::allowlist::{HostPattern, HostSet};
@@ -148,7 +148,7 @@ pub fn stack_runner(
     let records = settings.limits.audit_records;
     let bounds = Bounds { records, disk: 0, overflow: Overflow::Refuse };
     let (sender, log) = Log::open(Session(0), bounds, Vec::new())?;
-    let records = Mutex::new(log.subscribe());
+    let records = Mutex::new(log.subscribe(Reader::holding("bench")));
     let shared = Arc::new(Shared::new(settings, config.bind, token.0, sender));
     let limit = Limit::new(config.max_connections);
     let worker = Worker {

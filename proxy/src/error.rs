@@ -130,6 +130,14 @@ pub enum StartError {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// The queue of records for a collector cannot be used.
+    #[error("cannot use the queue {}: {reason}", path.display())]
+    OtlpQueue {
+        /// Its directory.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// The system refused a thread, a runtime or random numbers.
     #[error("cannot start: {0}")]
     System(#[from] std::io::Error),

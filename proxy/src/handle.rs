@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use nono_audit::{Batch, Bounds, Consumer, FileSink, Lines, Log, Metrics, Record, Session, Sink};
+use nono_audit::{
+    Batch, Bounds, Consumer, FileSink, Lines, Log, Metrics, Reader, Record, Sender, Session, Sink,
+};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -18,7 +20,7 @@ use crate::config::{ProxyConfig, Settings};
 use crate::environment;
 use crate::error::StartError;
 use crate::intercept::{Bundle, Interception};
-use crate::otlp::Export;
+use crate::otlp::{Collector, Export, Source};
 use crate::prepare::{self, Diagnostic, prepare};
 use crate::server::{self, Prepared};
 use crate::stack::Shared;
@@ -58,24 +60,11 @@ impl ProxyHandle {
         };
         let (listener, addr) = listen(settings.bind)?;
         let token = Token::generate().map_err(std::io::Error::other)?;
-        let bounds = Bounds {
-            records: settings.limits.audit_records,
-            disk: settings.limits.audit_disk,
-            overflow: settings.limits.audit_overflow,
-        };
         let admin = config.metrics.map(listen).transpose()?;
         let metrics_addr = admin.as_ref().map(|(_, addr)| *addr);
-        let mut sinks = sinks(&config)?;
-        let admin = admin.map(|(listener, _)| {
-            let metrics = Metrics::new();
-            sinks.push(Box::new(metrics.clone()));
-            (listener, metrics)
-        });
-        let session = session()?;
-        let (sender, log) = Log::open(session, bounds, sinks)?;
-        let records = Mutex::new(log.subscribe());
-        let begin = |collector| Export::begin(collector, log.subscribe(), session);
-        let export = settings.otlp.as_ref().map(begin).transpose()?;
+        let Recording { sender, log, records, export, metrics } =
+            Recording::begin(&config, &settings)?;
+        let admin = admin.map(|(listener, _)| (listener, metrics));
         let shared = Shared::new(settings, addr, token, sender);
         let shared = Arc::new(Shared { interception, ..shared });
         let (deadline, until) = watch::channel(None);
@@ -111,7 +100,7 @@ impl ProxyHandle {
         let handle = Self {
             shared,
             log,
-            records,
+            records: Mutex::new(records),
             deadline,
             ended,
             threads: Mutex::new(threads),
@@ -152,6 +141,10 @@ impl ProxyHandle {
     }
 
     /// Takes the audit records out, oldest first. Also after the shutdown.
+    ///
+    /// When the log is full, and a file or a collector has its records, the oldest are let go of:
+    /// then the first one taken is of [`nono_audit::Phase::Gap`], counts them and says where they
+    /// are. Without file and collector the log stays full, and requests are refused.
     pub fn drain_audit(&self) -> Vec<Record> {
         self.consumer().drain()
     }
@@ -173,7 +166,7 @@ impl ProxyHandle {
     /// A further consumer of the audit records, which sees all that are still held and all that
     /// come. The log holds each until all consumers have it, [`ProxyHandle::drain_audit`] included.
     pub fn audit_consumer(&self) -> Consumer {
-        self.log.subscribe()
+        self.log.subscribe(Reader::holding("audit_events()"))
     }
 
     /// The exchanges that run now, as records of what is known of them so far.
@@ -188,8 +181,17 @@ impl ProxyHandle {
         let mut found = prepare::diagnostics(&self.shared);
         let faults = self.log.faults().into_iter();
         found.extend(faults.map(|(sink, why)| Diagnostic::of_sink(sink, &why)));
+        let overflow = self.shared.settings.limits.audit_overflow;
+        found.extend(self.log.filling().map(|filling| Diagnostic::of_log(&filling, overflow)));
         found.extend(self.export.iter().flat_map(Export::diagnostics));
         found
+    }
+
+    /// Has `alarm` called when the log of records begins to be full, on a thread that it must not
+    /// hold up. Only the first one counts.
+    pub fn warn_by(&self, alarm: impl Fn(Diagnostic) + Send + Sync + 'static) {
+        let overflow = self.shared.settings.limits.audit_overflow;
+        self.log.warn_by(move |filling| alarm(Diagnostic::of_log(&filling, overflow)));
     }
 
     /// Fetches all credentials again, and returns what failed. Requests under way keep what they
@@ -278,15 +280,49 @@ fn listen(bind: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
     open().map_err(|source| StartError::Bind { addr: bind, source })
 }
 
-/// Where records go besides consumers.
-fn sinks(config: &ProxyConfig) -> Result<Vec<Box<dyn Sink>>, StartError> {
-    let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
-    if let Some(options) = &config.audit_file {
-        let sink = FileSink::open(options.clone())
-            .map_err(|source| StartError::AuditFile { path: options.path.clone(), source })?;
-        sinks.push(Box::new(sink));
+/// The log of records, with all that takes them out of it.
+struct Recording {
+    sender: Sender,
+    log: Log,
+    records: Consumer,
+    export: Option<Export>,
+    metrics: Metrics,
+}
+
+impl Recording {
+    fn begin(config: &ProxyConfig, settings: &Settings) -> Result<Self, StartError> {
+        let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
+        if let Some(options) = &config.audit_file {
+            let sink = FileSink::open(options.clone())
+                .map_err(|source| StartError::AuditFile { path: options.path.clone(), source })?;
+            sinks.push(Box::new(sink));
+        }
+        let metrics = Metrics::new();
+        if config.metrics.is_some() {
+            sinks.push(Box::new(metrics.clone()));
+        }
+        let session = session()?;
+        let collector = settings.otlp.as_ref();
+        let queue = collector.map(|it| it.open_queue(session)).transpose()?.flatten();
+        let queue = queue.map(|(sink, source)| {
+            sinks.push(Box::new(sink));
+            source
+        });
+        let bounds = Bounds {
+            records: settings.limits.audit_records,
+            disk: settings.limits.audit_disk,
+            overflow: settings.limits.audit_overflow,
+        };
+        let (sender, log) = Log::open(session, bounds, sinks)?;
+        let records = log.subscribe(Reader::giving_way("drain_audit_events()"));
+        let begin = |collector: &Arc<Collector>| {
+            let of_log =
+                || Source::log(log.subscribe(collector.reader()), &collector.resource(session));
+            Export::begin(collector, queue.map_or_else(of_log, Ok)?)
+        };
+        let export = collector.map(begin).transpose()?;
+        Ok(Self { sender, log, records, export, metrics })
     }
-    Ok(sinks)
 }
 
 /// A prefix for the ids of one proxy's records.

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::future::{join, join_all};
 use httpdate::HttpDate;
+use nono_audit::{Filling, Overflow};
 use nono_credentials::Credential;
 use serde::Serialize;
 use tokio::net::lookup_host;
@@ -25,14 +26,16 @@ const LOOKUP: Duration = Duration::from_secs(2);
 /// Something that fails requests, or keeps records from where they are to go.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
-    /// What it is: `credential_not_found` or `credential_unavailable`; of the audit file
-    /// `audit_unwritable`; of the export of records `otlp_unavailable`, `otlp_rejected` or
-    /// `otlp_undelivered`; of the authority that vouches for intercepted tunnels
+    /// What it is: `credential_not_found` or `credential_unavailable`; of the audit log
+    /// `audit_filling`, and of what it is written to `audit_unwritable`; of the export of records
+    /// `otlp_unavailable`, `otlp_rejected`, `otlp_undelivered`, `otlp_queued` or
+    /// `otlp_queue_damaged`; of the authority that vouches for intercepted tunnels
     /// `authority_expiring` or `authority_expired`.
     pub code: &'static str,
     /// How bad it is: `warning`.
     pub severity: &'static str,
-    /// The route concerned, `external_proxy`, `audit_file`, `otlp` or `intercept`.
+    /// The route concerned, `external_proxy`, `audit`, `audit_file`, `otlp`, `otlp_queue` or
+    /// `intercept`.
     pub route_prefix: String,
     /// Where its credential, or the authority's certificate, is kept; empty if it has none.
     pub credential_ref: String,
@@ -43,6 +46,30 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
+    /// That the log of records fills.
+    pub(crate) fn of_log(filling: &Filling, overflow: Overflow) -> Self {
+        let Filling { percent, reader, records } = filling;
+        let then = match overflow {
+            Overflow::Refuse => "requests are refused",
+            Overflow::Count => "further records are only counted",
+        };
+        Self {
+            code: "audit_filling",
+            severity: "warning",
+            route_prefix: "audit".to_owned(),
+            credential_ref: String::new(),
+            message: format!(
+                "the audit log is {percent} % full: {records} records wait for {reader}; when it \
+                 is full, {then}"
+            ),
+            hint: Some(
+                "take them out, or have them kept by audit_file or otlp_endpoint; audit_records \
+                 and audit_disk_bytes make more room"
+                    .to_owned(),
+            ),
+        }
+    }
+
     /// That the `sink` of audit records does not take them, and `why`.
     pub(crate) fn of_sink(sink: &str, why: &str) -> Self {
         Self {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use nono_audit::{FileOptions, Overflow};
-use nono_proxy::{ExternalProxyConfig, InterceptConfig, Limits, ProxyConfig};
+use nono_proxy::{Compression, ExternalProxyConfig, InterceptConfig, Limits, ProxyConfig};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
@@ -16,7 +16,7 @@ use crate::route::PyRouteConfig;
 use crate::value::{Reduced, hash_of, reduce};
 
 /// What the constructor takes.
-const FIELDS: [&str; 39] = [
+const FIELDS: [&str; 42] = [
     "allowed_hosts",
     "routes",
     "external_proxy",
@@ -56,6 +56,9 @@ const FIELDS: [&str; 39] = [
     "otlp_resource_attributes",
     "otlp_timeout_secs",
     "otlp_flush_secs",
+    "otlp_compression",
+    "otlp_queue_dir",
+    "otlp_queue_bytes",
 ];
 /// What a file of records grows to, if nothing is said.
 const AUDIT_FILE_MAX_BYTES: u64 = 67_108_864;
@@ -166,7 +169,8 @@ impl PyProxyConfig {
         otlp_endpoint=None,
         otlp_headers=PairsArgument::default(), otlp_credential_key=None, otlp_tls_ca=None,
         otlp_service_name=None, otlp_resource_attributes=PairsArgument::default(),
-        otlp_timeout_secs=None, otlp_flush_secs=None,
+        otlp_timeout_secs=None, otlp_flush_secs=None, otlp_compression=None,
+        otlp_queue_dir=None, otlp_queue_bytes=None,
     ))]
     #[expect(clippy::too_many_arguments, reason = "the keyword arguments of the Python class")]
     fn new(
@@ -209,6 +213,9 @@ impl PyProxyConfig {
         otlp_resource_attributes: PairsArgument,
         otlp_timeout_secs: Option<f64>,
         otlp_flush_secs: Option<f64>,
+        otlp_compression: Option<String>,
+        otlp_queue_dir: Option<PathBuf>,
+        otlp_queue_bytes: Option<u64>,
     ) -> PyResult<Self> {
         let parent_ca_pems = intercept_parent_ca_pems.map(|pems| pems.as_bytes().to_vec());
         let intercept = intercept(
@@ -233,6 +240,9 @@ impl PyProxyConfig {
                 resource_attributes: otlp_resource_attributes.0,
                 timeout_secs: otlp_timeout_secs,
                 flush_secs: otlp_flush_secs,
+                compression: otlp_compression,
+                queue_dir: otlp_queue_dir,
+                queue_bytes: otlp_queue_bytes,
             },
         )?;
         let defaults = Limits::default();
@@ -472,6 +482,27 @@ impl PyProxyConfig {
     #[getter]
     fn otlp_flush_secs(&self) -> Option<f64> {
         self.inner.otlp.as_ref().map(|otlp| otlp.flush.as_secs_f64())
+    }
+
+    /// How requests to it are compressed: `gzip` or `none`.
+    #[getter]
+    fn otlp_compression(&self) -> Option<&'static str> {
+        self.inner.otlp.as_ref().map(|otlp| match otlp.compression {
+            Compression::Gzip => "gzip",
+            Compression::None => "none",
+        })
+    }
+
+    /// The directory in which records wait for it, also for the next proxy.
+    #[getter]
+    fn otlp_queue_dir(&self) -> Option<PathBuf> {
+        Some(self.inner.otlp.as_ref()?.queue.as_ref()?.directory.clone())
+    }
+
+    /// How many bytes may wait there.
+    #[getter]
+    fn otlp_queue_bytes(&self) -> Option<u64> {
+        Some(self.inner.otlp.as_ref()?.queue.as_ref()?.max_bytes)
     }
 
     /// The file that records are written to.

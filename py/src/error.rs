@@ -97,6 +97,7 @@ pub(crate) fn start_error(error: StartError) -> PyErr {
         StartError::Config(_) => "configuration_error",
         StartError::Bind { .. } => "address_not_available",
         StartError::AuditFile { .. } => "audit_file_failed",
+        StartError::OtlpQueue { .. } => "otlp_queue_failed",
         _ => "start_failed",
     };
     match error {

@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
-use nono_proxy::OtlpConfig;
+use nono_audit::queue::QueueOptions;
+use nono_proxy::{Compression, OtlpConfig};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::arguments::time_limit;
+use crate::error::argument_error;
 
 /// All of them but the address, as Python programs give them.
 #[derive(Debug, Default, PartialEq)]
@@ -16,6 +18,9 @@ pub(crate) struct OtlpOptions {
     pub(crate) tls_ca: Option<PathBuf>,
     pub(crate) service_name: Option<String>,
     pub(crate) resource_attributes: Vec<(String, String)>,
+    pub(crate) compression: Option<String>,
+    pub(crate) queue_dir: Option<PathBuf>,
+    pub(crate) queue_bytes: Option<u64>,
     pub(crate) timeout_secs: Option<f64>,
     pub(crate) flush_secs: Option<f64>,
 }
@@ -23,7 +28,7 @@ pub(crate) struct OtlpOptions {
 /// The export to `endpoint`, if there is one; none of `options` means anything without.
 ///
 /// # Errors
-/// `ValueError`: there are options and no address, or a time limit is none.
+/// `ValueError`: there are options and no address, or one is none that there is.
 pub(crate) fn config(
     endpoint: Option<String>,
     options: OtlpOptions,
@@ -46,7 +51,28 @@ pub(crate) fn config(
         tls_ca: options.tls_ca,
         service_name: options.service_name.unwrap_or(defaults.service_name),
         resource_attributes: options.resource_attributes,
+        compression: options.compression.map_or(Ok(defaults.compression), |it| compression(&it))?,
+        queue: queue(options.queue_dir, options.queue_bytes)?,
         timeout: limit("otlp_timeout_secs", options.timeout_secs, defaults.timeout)?,
         flush: limit("otlp_flush_secs", options.flush_secs, defaults.flush)?,
     }))
+}
+
+fn compression(text: &str) -> PyResult<Compression> {
+    match text {
+        "gzip" => Ok(Compression::Gzip),
+        "none" => Ok(Compression::None),
+        _ => Err(argument_error("otlp_compression must be 'gzip' or 'none'")),
+    }
+}
+
+fn queue(directory: Option<PathBuf>, max_bytes: Option<u64>) -> PyResult<Option<QueueOptions>> {
+    match (directory, max_bytes) {
+        (None, Some(_)) => Err(argument_error("otlp_queue_bytes needs otlp_queue_dir beside it")),
+        (None, None) => Ok(None),
+        (Some(directory), max_bytes) => {
+            let max_bytes = max_bytes.unwrap_or(QueueOptions::DEFAULT_BYTES);
+            Ok(Some(QueueOptions { directory, max_bytes }))
+        }
+    }
 }

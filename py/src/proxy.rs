@@ -7,7 +7,7 @@ use std::ops::Deref;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use nono_proxy::ProxyHandle;
+use nono_proxy::{Diagnostic, ProxyHandle};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
@@ -192,7 +192,23 @@ pub(crate) fn start_proxy(
 ) -> PyResult<PyProxyHandle> {
     let config = config.get().to_config();
     let inner = blocking::wait(py, ProxyHandle::start(config))?.map_err(start_error)?;
+    inner.warn_by(warn);
     Ok(PyProxyHandle { inner })
+}
+
+/// Hands what is to be warned of to Python's `logging`, from a thread of its own: whoever ends the
+/// proxy may hold the interpreter's lock, and waits for the thread that calls this.
+fn warn(found: Diagnostic) {
+    let log = move || {
+        Python::try_attach(|py| -> PyResult<()> {
+            let logger = py.import("logging")?.call_method1("getLogger", ("nono_py",))?;
+            let Diagnostic { message, hint, .. } = found;
+            let text = ("%s; %s", message, hint.unwrap_or_default());
+            logger.call_method1("warning", text).map(drop)
+        })
+    };
+    // `diagnostics()` says it too, if there is no thread, no interpreter or no working handler.
+    let _ = std::thread::Builder::new().name("nono-warning".into()).spawn(log);
 }
 
 fn to_dict(py: Python<'_>, pairs: Vec<(String, String)>) -> PyResult<Bound<'_, PyDict>> {

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import hashlib
+import http.client
 import json
 import logging
 import shutil
@@ -289,3 +290,57 @@ def scraped(prometheus: str, name: str) -> str:
                 return str(answer["data"]["result"][0]["value"][1])
         time.sleep(0.2)
     raise AssertionError(f"{name} was not scraped")
+
+
+def test_who_never_drains_is_served_on_where_a_file_has_the_records(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    config = ProxyConfig(audit_file=path, audit_records=20, audit_disk_bytes=0)
+    with start_proxy(config) as proxy:
+        refuse_all(proxy, 100)
+        assert proxy.diagnostics() == []
+        gap, *rest = proxy.drain_audit_events()
+        assert (gap["phase"], gap["sequence"]) == ("gap", 0)
+        assert gap["dropped"] == 100 - len(rest)
+        assert str(path) in str(gap["reason"])
+        assert [event["sequence"] for event in rest] == list(range(100 - len(rest), 100))
+        refuse(proxy, 5)
+        assert [event["sequence"] for event in proxy.drain_audit_events()] == [*range(100, 105)]
+    assert len(path.read_bytes().splitlines()) == 106
+
+
+def refuse_all(proxy: ProxyHandle, count: int) -> None:
+    """Refuse that many requests, each as soon as there is a place for its record."""
+    token = proxy.env_vars()["NONO_PROXY_TOKEN"]
+    connection = http.client.HTTPConnection(proxy.address, timeout=20)
+    deadline = time.monotonic() + 20
+    while count > 0:
+        connection.request("GET", "/none", headers={"Authorization": f"Bearer {token}"})
+        answer = connection.getresponse()
+        answer.read()
+        # The file has to have them first, which takes some milliseconds.
+        assert answer.status == 404 or time.monotonic() < deadline
+        count -= answer.status == 404
+    connection.close()
+
+
+def test_a_log_that_fills_is_warned_of_before_it_is_full(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    config = ProxyConfig(audit_records=20, audit_disk_bytes=0)
+    with caplog.at_level(logging.WARNING, "nono_py"), start_proxy(config) as proxy:
+        refuse(proxy, 10)
+        assert proxy.diagnostics() == []
+        refuse(proxy, 6)
+        deadline = time.monotonic() + 20
+        while not (said := [it for it in caplog.records if it.name == "nono_py"]):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert said[0].levelname == "WARNING"
+        assert "16 records wait for drain_audit_events()" in said[0].getMessage()
+        assert "audit_file" in said[0].getMessage()
+        (found,) = proxy.diagnostics()
+        assert (found["code"], found["route_prefix"]) == ("audit_filling", "audit")
+        assert "requests are refused" in found["message"]
+        refuse(proxy, 4)
+        assert len(proxy.drain_audit_events()) == 20, "and nothing of it is lost"
+        assert proxy.diagnostics() == []

@@ -5,6 +5,7 @@ import importlib.util
 import os
 import socket
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -233,6 +234,52 @@ def test_what_a_collector_did_not_take_is_said_at_the_end() -> None:
     assert taken.logs == []
 
 
+#: A proxy whose collector is away; it says where it is, and is killed.
+VICTIM = """
+import sys
+from nono_py import ProxyConfig, start_proxy
+config = ProxyConfig(
+    require_auth=False, otlp_endpoint="http://127.0.0.1:9", otlp_queue_dir=sys.argv[1]
+)
+proxy = start_proxy(config)
+print(proxy.address, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_records_of_a_killed_process_are_delivered_by_the_next(tmp_path: Path) -> None:
+    queue = tmp_path / "queue"
+    command = [sys.executable, "-c", VICTIM, str(queue)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        address = process.stdout.readline().decode().strip()
+        for n in range(50):
+            connection = http.client.HTTPConnection(address, timeout=20)
+            connection.request("GET", f"/none/{n}")
+            assert connection.getresponse().status == 404
+            connection.close()
+        wait_until(
+            lambda: sum(file.read_bytes().count(b"\n") for file in queue.glob("*.ndjson")) == 51
+        )
+        process.kill()
+    taken = Taken()
+    with collecting(taken) as endpoint:
+        config = ProxyConfig(otlp_endpoint=endpoint, otlp_queue_dir=queue)
+        with start_proxy(config) as proxy:
+            with pytest.raises(RuntimeError, match="another proxy"):
+                start_proxy(config)
+            get(proxy, "/none")
+            proxy.shutdown()
+            assert proxy.diagnostics() == []
+            (own,) = proxy.drain_audit_events()
+    assert taken.sequences() == [*range(50), 0]
+    sessions = [attributes(log)["nono.session"] for log in taken.logs]
+    assert sessions[-1] == own["session"]
+    assert len(set(sessions)) == 2
+    assert len(taken.spans) == 51
+    assert {headers["content-encoding"] for headers in taken.headers} == {"gzip"}
+
+
 def test_options_are_judged_at_construction_and_can_be_read_back(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="otlp_endpoint"):
         ProxyConfig(otlp_service_name="agents")
@@ -259,6 +306,29 @@ def test_options_are_judged_at_construction_and_can_be_read_back(tmp_path: Path)
     assert (config.otlp_service_name, config.otlp_resource_attributes) == ("nono", {"team": "a"})
     assert (config.otlp_timeout_secs, config.otlp_flush_secs) == (10, 5)
     assert config.otlp_tls_ca is None
+    assert (config.otlp_compression, config.otlp_queue_dir, config.otlp_queue_bytes) == (
+        "gzip",
+        None,
+        None,
+    )
+    config = ProxyConfig(
+        otlp_endpoint="http://127.0.0.1:4318",
+        otlp_compression="none",
+        otlp_queue_dir=tmp_path / "queue",
+    )
+    assert (config.otlp_compression, config.otlp_queue_dir, config.otlp_queue_bytes) == (
+        "none",
+        tmp_path / "queue",
+        256 << 20,
+    )
+    assert not (tmp_path / "queue").exists(), "nothing is made before a proxy starts"
+    for wrong in (
+        {"otlp_compression": "zstd"},
+        {"otlp_queue_bytes": 1 << 20},
+        {"otlp_queue_dir": tmp_path, "otlp_queue_bytes": 1000},
+    ):
+        with pytest.raises(ValueError, match=list(wrong)[-1]):
+            ProxyConfig(otlp_endpoint="http://127.0.0.1:4318", **wrong)  # type: ignore[arg-type]
     off = ProxyConfig()
     assert (off.otlp_endpoint, off.otlp_headers, off.otlp_flush_secs) == (None, {}, None)
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use nono_audit::queue::QueueOptions;
 use nono_proxy::{OtlpConfig, ProxyConfig};
 
 fn mistake(otlp: OtlpConfig) -> String {
@@ -73,6 +74,11 @@ fn keys_are_referred_to_and_go_where_they_are_protected() {
     }
 }
 
+fn with_queue(directory: &str, max_bytes: u64) -> OtlpConfig {
+    let queue = QueueOptions { directory: directory.into(), max_bytes };
+    OtlpConfig { queue: Some(queue), ..at("http://127.0.0.1:4318") }
+}
+
 #[test]
 fn limits_names_and_files_are_judged_too() {
     let near = at("http://127.0.0.1:4318");
@@ -87,6 +93,8 @@ fn limits_names_and_files_are_judged_too() {
             OtlpConfig { tls_ca: Some("/no/such/file".into()), ..at("https://localhost") },
             "otlp_tls_ca",
         ),
+        (with_queue("/queue", 1000), "otlp_queue_bytes"),
+        (with_queue("", 1 << 20), "otlp_queue_dir"),
     ] {
         let shown = mistake(otlp);
         assert!(shown.starts_with(field), "{shown}");

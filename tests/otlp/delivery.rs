@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt as _, Full};
-use nono_proxy::{Limits, OtlpConfig, ProxyConfig, RouteConfig};
+use nono_proxy::{Compression, Limits, OtlpConfig, ProxyConfig, RouteConfig};
 use opentelemetry_proto::tonic::collector::logs::v1::{
     ExportLogsPartialSuccess, ExportLogsServiceResponse,
 };
@@ -14,14 +14,7 @@ use support::{
     Authority, Collector, KEY_VARIABLE, Origin, REAL_KEY, Reaction, TestProxy, Wire, answer, route,
 };
 
-use super::{end, exporting, with_limits};
-
-/// Asks for something `count` times.
-async fn ask(proxy: &TestProxy, count: u64) {
-    for n in 0..count {
-        assert_eq!(proxy.get(&format!("/api/{n}")).await.status, 200);
-    }
-}
+use super::{ask, end, exporting, with_limits};
 
 #[tokio::test]
 async fn an_outage_delays_records_and_loses_none() {
@@ -141,6 +134,19 @@ async fn a_shutdown_waits_for_a_bounded_time_and_says_what_was_left() {
     let [("otlp_undelivered", message)] = &*found else { panic!("{found:?}") };
     assert!(message.starts_with("5 records were not delivered"), "{message}");
     assert_eq!(proxy.drain_audit().len(), 5, "who reads them here has them all the same");
+}
+
+#[tokio::test]
+async fn requests_are_compressed_unless_that_is_not_wanted() {
+    let (origin, collector) = (Origin::hello().await, Collector::willing().await);
+    for (compression, is_packed) in [(Compression::Gzip, true), (Compression::None, false)] {
+        let proxy = exporting(origin.addr, OtlpConfig { compression, ..collector.config() }).await;
+        ask(&proxy, 1).await;
+        assert_eq!(end(&proxy).await, []);
+        assert_eq!(collector.deliveries().last().unwrap().is_packed, is_packed);
+    }
+    assert_eq!(collector.sequences(), [0, 0]);
+    assert_eq!(OtlpConfig::default().compression, Compression::Gzip);
 }
 
 #[tokio::test]

@@ -1,11 +1,13 @@
 //! A collector of OpenTelemetry that keeps what it is sent.
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use bytes::Bytes;
+use flate2::read::GzDecoder;
 use http::{Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use nono_proxy::OtlpConfig;
@@ -13,6 +15,7 @@ use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
 
@@ -32,8 +35,12 @@ pub struct Delivery {
     pub sequences: Vec<u64>,
     /// The spans in it.
     pub spans: Vec<Span>,
+    /// The `service.instance.id` of what was in it.
+    pub instance: String,
     /// The value of `Authorization`.
     pub authorization: String,
+    /// Whether it came compressed.
+    pub is_packed: bool,
 }
 
 /// See the module.
@@ -137,17 +144,30 @@ impl Delivery {
             (&*seen.method, seen.header("content-type")),
             ("POST", "application/x-protobuf")
         );
+        let is_packed = seen.header("content-encoding") == "gzip";
+        let mut body = Vec::new();
+        if is_packed {
+            GzDecoder::new(&*seen.body).read_to_end(&mut body).unwrap();
+        } else {
+            body.extend_from_slice(&seen.body);
+        }
         let mut spans = Vec::new();
         let sequence = |pairs: &[KeyValue]| attributes(pairs)["nono.sequence"].parse().unwrap();
+        let mut instance = String::new();
+        let of = |resource: Option<&Resource>| {
+            attributes(&resource.unwrap().attributes)["service.instance.id"].clone()
+        };
         let sequences = match &*seen.target {
             "/v1/logs" => {
-                let request = ExportLogsServiceRequest::decode(&*seen.body).unwrap();
+                let request = ExportLogsServiceRequest::decode(&*body).unwrap();
+                instance.extend(request.resource_logs.iter().map(|it| of(it.resource.as_ref())));
                 let scopes = request.resource_logs.iter().flat_map(|it| &it.scope_logs);
                 let logs = scopes.flat_map(|it| &it.log_records);
                 logs.map(|log| sequence(&log.attributes)).collect()
             }
             "/v1/traces" => {
-                let request = ExportTraceServiceRequest::decode(&*seen.body).unwrap();
+                let request = ExportTraceServiceRequest::decode(&*body).unwrap();
+                instance.extend(request.resource_spans.iter().map(|it| of(it.resource.as_ref())));
                 let scopes = request.resource_spans.into_iter().flat_map(|it| it.scope_spans);
                 spans.extend(scopes.flat_map(|it| it.spans));
                 spans.iter().map(|span| sequence(&span.attributes)).collect()
@@ -161,6 +181,8 @@ impl Delivery {
             sequences,
             spans,
             authorization: seen.header("authorization").to_owned(),
+            instance,
+            is_packed,
         }
     }
 }

@@ -4,8 +4,8 @@ use std::thread;
 use std::time::Duration;
 
 use crate::{
-    AuthOutcome, Bounds, Consumer, Log, Mode, Outcome, Overflow, Phase, Record, Recorder, Sender,
-    Session, Sink, Waited,
+    AuthOutcome, Bounds, Consumer, Log, Mode, Outcome, Overflow, Phase, Reader, Record, Recorder,
+    Sender, Session, Sink, Waited,
 };
 
 const LONG: Duration = Duration::from_mins(1);
@@ -56,7 +56,8 @@ impl Sink for Counter {
 fn consumers_and_sinks_each_see_every_record_once_and_in_order() {
     let (seen, counted) = mpsc::channel();
     let (sender, log) = open(2000, 1 << 30, vec![Box::new(Counter(seen))]);
-    let mut consumers = [log.subscribe(), log.subscribe()];
+    let mut consumers =
+        [log.subscribe(Reader::holding("test")), log.subscribe(Reader::holding("test"))];
     thread::scope(|scope| {
         let readers = consumers.each_mut().map(|consumer| scope.spawn(|| takes(consumer, 40_000)));
         for _ in 0..4 {
@@ -72,7 +73,7 @@ fn consumers_and_sinks_each_see_every_record_once_and_in_order() {
 #[test]
 fn a_full_disk_is_the_end_and_room_on_it_is_used_again() {
     let (sender, log) = open(100, 300_000, Vec::new());
-    let mut consumer = log.subscribe();
+    let mut consumer = log.subscribe(Reader::holding("test"));
     for _ in 0..3 {
         let mut held = 0;
         // The log moves records to disk by itself; only when that is full does it stay full.
@@ -93,7 +94,7 @@ fn a_full_disk_is_the_end_and_room_on_it_is_used_again() {
 #[test]
 fn an_exchange_that_panics_leaves_one_record() {
     let (sender, log) = open(10, 0, Vec::new());
-    let mut consumer = log.subscribe();
+    let mut consumer = log.subscribe(Reader::holding("test"));
     let permit = sender.try_reserve().unwrap();
     let exchange = thread::spawn(move || {
         let _recorder = Recorder::open(permit, Mode::Reverse, "127.0.0.1:9".into());
@@ -133,7 +134,7 @@ fn a_sink_that_fails_is_given_the_same_records_again() {
 fn a_signal_is_given_once_for_what_comes_after_it_was_asked_for() {
     use std::io::Read as _;
     let (sender, log) = open(10, 0, Vec::new());
-    let mut consumer = log.subscribe();
+    let mut consumer = log.subscribe(Reader::holding("test"));
     let mut signal = consumer.signal().unwrap();
     signal.set_nonblocking(false).unwrap();
     signal.set_read_timeout(Some(LONG)).unwrap();
@@ -150,7 +151,7 @@ fn a_signal_is_given_once_for_what_comes_after_it_was_asked_for() {
 #[test]
 fn a_record_is_the_same_after_json() {
     let (sender, log) = open(10, 0, Vec::new());
-    let mut consumer = log.subscribe();
+    let mut consumer = log.subscribe(Reader::holding("test"));
     let recorder = Recorder::open(sender.try_reserve().unwrap(), Mode::Connect, "[::1]:9".into());
     recorder.note(|record| {
         record.upstream_addr = Some(([127, 0, 0, 1], 443).into());
@@ -166,4 +167,128 @@ fn a_record_is_the_same_after_json() {
     );
     let text = serde_json::to_string(&records).unwrap();
     assert_eq!(serde_json::from_str::<Vec<Record>>(&text).unwrap(), records);
+}
+
+/// A sink whose records can be found elsewhere.
+struct Keeper(Counter);
+
+impl Sink for Keeper {
+    fn name(&self) -> &'static str {
+        "keeper"
+    }
+
+    fn write(&mut self, records: &[Record]) -> io::Result<()> {
+        self.0.write(records)
+    }
+
+    fn keeps(&self) -> Option<String> {
+        Some("the cellar".into())
+    }
+}
+
+/// Writes `count` records, each as soon as there is a place.
+fn fill(sender: &Sender, count: u64) {
+    (0..count).for_each(|_| while !write(sender) {});
+}
+
+/// What a consumer that gave way is given: the records, of which the first may stand for others.
+/// Returns how many were missed; all others come once and in order.
+fn drain_late(consumer: &mut Consumer, from: u64, until: u64) -> u64 {
+    let records = consumer.drain();
+    let mut next = from;
+    let mut missed = 0;
+    for record in &records {
+        assert_eq!(record.sequence, next);
+        match record.phase {
+            Phase::Gap => {
+                let reason = record.reason.as_deref().unwrap();
+                assert!(reason.ends_with("are left to the cellar"), "{reason}");
+                missed += record.dropped.unwrap();
+                next += record.dropped.unwrap();
+            }
+            _ => next += 1,
+        }
+    }
+    assert_eq!(next, until, "nothing is missing that is not counted");
+    missed
+}
+
+#[test]
+fn a_reader_gives_way_when_the_log_is_full_and_its_records_are_kept() {
+    for disk in [0, 300_000] {
+        let (seen, counted) = mpsc::channel();
+        let keeper = Keeper(Counter(seen));
+        let (sender, log) = open(100, disk, vec![Box::new(keeper)]);
+        let mut late = log.subscribe(Reader::giving_way("late"));
+        fill(&sender, 20);
+        assert_eq!(drain_late(&mut late, 0, 20), 0, "as long as there is room, it has everything");
+        fill(&sender, 5000);
+        assert_eq!(log.filling(), None, "it is full for nobody");
+        let missed = drain_late(&mut late, 20, 5020);
+        assert!((4000..5000).contains(&missed), "{missed}");
+        fill(&sender, 40);
+        assert_eq!(drain_late(&mut late, 5020, 5060), 0, "from then on it has everything again");
+        log.end();
+        assert!(counted.try_iter().eq(0..5060), "and the keeper has it anyway");
+        assert!(late.drain().is_empty());
+    }
+}
+
+#[test]
+fn a_reader_that_drains_while_the_log_is_full_misses_nothing_uncounted() {
+    let (seen, _counted) = mpsc::channel();
+    let (sender, log) = open(50, 30_000, vec![Box::new(Keeper(Counter(seen)))]);
+    let mut late = log.subscribe(Reader::giving_way("late"));
+    let (mut next, mut missed) = (0, 0);
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| fill(&sender, 30_000));
+        loop {
+            let has_ended = writer.is_finished();
+            let until = late.drain().iter().fold(next, |next, record| {
+                assert_eq!(record.sequence, next);
+                missed += record.dropped.unwrap_or_default();
+                next + record.dropped.unwrap_or(1)
+            });
+            next = until;
+            if has_ended {
+                return;
+            }
+        }
+    });
+    assert_eq!(next, 30_000);
+    assert!(missed < 30_000);
+}
+
+#[test]
+fn a_full_log_waits_for_who_does_not_give_way_and_says_so_before() {
+    let (seen, _counted) = mpsc::channel();
+    for (readers, slowest) in [
+        (vec![Reader::holding("slow"), Reader::giving_way("late")], "slow"),
+        // With nobody that keeps them, giving way would lose them.
+        (vec![Reader::giving_way("late")], "late"),
+    ] {
+        let keeper = Keeper(Counter(seen.clone()));
+        let sinks: Vec<Box<dyn Sink>> =
+            if slowest == "slow" { vec![Box::new(keeper)] } else { vec![Box::new(keeper.0)] };
+        let (sender, log) = open(100, 0, sinks);
+        let (alarmed, alarms) = mpsc::channel();
+        log.warn_by(move |filling| alarmed.send(filling).unwrap());
+        let mut readers: Vec<_> = readers.into_iter().map(|reader| log.subscribe(reader)).collect();
+        fill(&sender, 79);
+        assert_eq!(log.filling(), None);
+        fill(&sender, 1);
+        let filling = alarms.recv_timeout(LONG).unwrap();
+        assert_eq!((filling.reader, filling.percent, filling.records), (slowest, 80, 80));
+        fill(&sender, 20);
+        assert!(!write(&sender), "it is full");
+        assert_eq!(log.filling().unwrap().percent, 100);
+        for reader in &mut readers {
+            assert_eq!(reader.drain().len(), 100);
+        }
+        assert_eq!(log.filling(), None);
+        fill(&sender, 90);
+        assert!(alarms.recv_timeout(LONG).is_ok(), "it is said once each time");
+        drop(log);
+        assert!(alarms.try_recv().is_err());
+    }
 }

@@ -10,7 +10,7 @@ use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
 
-use super::{Encoder, Rejected, Signal};
+use super::{Encoder, Rejected, Resource, Signal};
 use crate::{Decision, DenialCategory, Mode, Outcome, Phase, Protocol, Record, RecordId, Session};
 
 const SESSION: Session = Session(7);
@@ -36,7 +36,12 @@ fn record() -> Record {
 }
 
 fn encoder() -> Encoder {
-    Encoder::new("agents", SESSION, &[("deployment.environment.name".into(), "test".into())])
+    Encoder::new(&Resource {
+        service: "agents".into(),
+        session: SESSION,
+        process: Some(std::process::id()),
+        attributes: vec![("deployment.environment.name".into(), "test".into())],
+    })
 }
 
 fn encode(signal: Signal, records: &[Record]) -> Option<Vec<u8>> {

@@ -1,17 +1,13 @@
 //! The files that tell clients whom to trust. They hold certificates and no key.
 
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, Metadata, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use nix::unistd::geteuid;
-
 use crate::config::ConfigError;
+use crate::own_directory;
 use crate::route::show;
-
-/// Bits of a mode that let others than the owner write.
-const WRITABLE_BY_OTHERS: u32 = 0o022;
 
 /// The files, for as long as the proxy runs.
 #[derive(Debug)]
@@ -45,7 +41,7 @@ impl Bundle {
         [alone, whole, store]: [&[u8]; 3],
     ) -> Result<Self, ConfigError> {
         let wrong = |reason: String| ConfigError::new("intercept_ca_dir", show(dir), reason);
-        let dir = check(dir).map_err(wrong)?;
+        let dir = own_directory::check(dir).map_err(wrong)?;
         let write = |name: &str, content: &[u8]| {
             let path = dir.join(format!("nono-{mark}-{name}"));
             Written::new(path, content).map_err(|error| wrong(format!("cannot write: {error}")))
@@ -110,29 +106,4 @@ impl Drop for Written {
 
 fn identity(metadata: &Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
-}
-
-/// Judges the directory, and says where it really is: nobody but its owner may put another file
-/// in the place of one in it.
-fn check(dir: &Path) -> Result<PathBuf, String> {
-    let missing = |error: io::Error| format!("it cannot be used: {error}");
-    let real = fs::canonicalize(dir).map_err(missing)?;
-    let found = File::open(&real).and_then(|file| file.metadata()).map_err(missing)?;
-    if !found.is_dir() {
-        return Err("it is not a directory".into());
-    }
-    if found.uid() != geteuid().as_raw() {
-        return Err(format!(
-            "it belongs to user {}, not to the proxy's, {}",
-            found.uid(),
-            geteuid()
-        ));
-    }
-    if found.mode() & WRITABLE_BY_OTHERS != 0 {
-        return Err(format!(
-            "others can write to it (mode {:04o}); `chmod go-w` it",
-            found.mode() & 0o7777
-        ));
-    }
-    Ok(real)
 }

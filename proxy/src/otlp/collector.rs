@@ -1,78 +1,40 @@
-//! Where the collector is, and how it is spoken to: as the user wrote it, and parsed.
+//! Where the collector is, and how it is spoken to, parsed.
 
 use std::collections::HashSet;
-use std::fmt;
-use std::path::PathBuf;
+use std::fs::DirBuilder;
+use std::io::{self, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use flate2::write::GzEncoder;
 use http::Uri;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT};
-use nono_audit::otlp::Signal;
+use nono_audit::otlp::{Resource, Signal};
+use nono_audit::queue::{self, QueueOptions, QueueSink};
+use nono_audit::{Reader, Session};
 use nono_credentials::{Credential, Header, Injection, Locator};
 use rustls::ClientConfig;
+use tokio::sync::Notify;
 use url::{Host, Url};
 
+use super::config::{Compression, OtlpConfig};
+use super::source::Source;
 use crate::config::{ConfigError, Limits};
+use crate::error::StartError;
 use crate::layers::authenticate::KEY_HEADERS;
+use crate::own_directory;
 use crate::route::{parse_further, wrong};
 use crate::tls;
 
 /// What is sent: OTLP in its binary form.
 const PROTOBUF: HeaderValue = HeaderValue::from_static("application/x-protobuf");
 
+const GZIP: HeaderValue = HeaderValue::from_static("gzip");
+
 /// Who sends it.
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("nono/", env!("CARGO_PKG_VERSION")));
-
-/// A collector of OpenTelemetry that takes logs and spans by OTLP over HTTP. Whoever names it
-/// here trusts it: no rule for hosts applies to it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct OtlpConfig {
-    /// Its base address, an http or https URL: `http://127.0.0.1:4318`. Logs go to `/v1/logs`
-    /// below it, spans to `/v1/traces`. Plain http protects neither records nor credentials, so
-    /// that with a credential it must be this machine or an address of a private network.
-    pub endpoint: String,
-    /// Headers to send. A value with the placeholder `{}` gets the credential: `Bearer {}`.
-    pub headers: Vec<(String, String)>,
-    /// Where the credential is kept: a reference like that of a route (`env://NAME`).
-    pub credential_key: Option<String>,
-    /// A PEM file of certificate authorities to trust for it, besides the system's.
-    pub tls_ca: Option<PathBuf>,
-    /// The name of the service that spans and logs are of: `service.name`.
-    pub service_name: String,
-    /// What else is to be said of the service, by the names of the semantic conventions.
-    pub resource_attributes: Vec<(String, String)>,
-    /// How long it may take to answer one request. 10 s.
-    pub timeout: Duration,
-    /// How long a shutdown waits for what it has not yet taken. 5 s.
-    pub flush: Duration,
-}
-
-impl Default for OtlpConfig {
-    fn default() -> Self {
-        Self {
-            endpoint: String::new(),
-            headers: Vec::new(),
-            credential_key: None,
-            tls_ca: None,
-            service_name: "nono".into(),
-            resource_attributes: Vec::new(),
-            timeout: Duration::from_secs(10),
-            flush: Duration::from_secs(5),
-        }
-    }
-}
-
-impl fmt::Debug for OtlpConfig {
-    /// Without the values of headers, which may hold a key in spite of all.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
-        f.debug_struct("OtlpConfig")
-            .field("endpoint", &self.endpoint)
-            .field("headers", &names)
-            .field("credential_key", &self.credential_key)
-            .finish_non_exhaustive()
-    }
-}
 
 /// The parsed form.
 #[derive(Debug)]
@@ -83,10 +45,12 @@ pub(crate) struct Collector {
     headers: HeaderMap,
     credential: Option<Credential>,
     pub(super) tls: ClientConfig,
+    pub(super) compression: Compression,
+    pub(crate) queue: Option<QueueOptions>,
     pub(super) timeout: Duration,
     pub(super) flush: Duration,
-    pub(super) service_name: String,
-    pub(super) resource_attributes: Vec<(String, String)>,
+    service_name: String,
+    resource_attributes: Vec<(String, String)>,
 }
 
 impl Collector {
@@ -105,12 +69,15 @@ impl Collector {
             }
         }
         check_resource(config)?;
+        config.queue.as_ref().map_or(Ok(()), check_queue)?;
         Ok(Self {
             logs: address(&url, Signal::Logs)?,
             spans: address(&url, Signal::Spans)?,
             headers,
             credential,
             tls: parse_tls(config, &url)?,
+            compression: config.compression,
+            queue: config.queue.clone(),
             timeout: config.timeout,
             flush: config.flush,
             service_name: config.service_name.clone(),
@@ -118,11 +85,65 @@ impl Collector {
         })
     }
 
+    /// Whose the records of `session` are, as it is told.
+    pub(crate) fn resource(&self, session: Session) -> Resource {
+        Resource {
+            service: self.service_name.clone(),
+            session,
+            process: Some(std::process::id()),
+            attributes: self.resource_attributes.clone(),
+        }
+    }
+
+    /// What it is to a log that it takes records from without a queue.
+    pub(crate) fn reader(&self) -> Reader {
+        let address = self.logs.authority().map_or("", |it| it.as_str());
+        Reader::keeping("otlp", format!("the collector at {address}"))
+    }
+
+    /// Opens the queue for the records of `session`, if there is to be one: where they go, and
+    /// where they are sent from.
+    pub(crate) fn open_queue(
+        &self,
+        session: Session,
+    ) -> Result<Option<(QueueSink, Source)>, StartError> {
+        let Some(options) = self.queue.clone() else { return Ok(None) };
+        let path = options.directory.clone();
+        let failed = |reason: String| StartError::OtlpQueue { path: path.clone(), reason };
+        match DirBuilder::new().mode(0o700).create(&path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(failed(error.to_string()));
+            }
+            _ => {}
+        }
+        // Who could write there could speak for this proxy.
+        let directory = own_directory::check(&path).map_err(failed)?;
+        let news = Arc::new(Notify::new());
+        let wake = Arc::clone(&news);
+        let options = QueueOptions { directory, ..options };
+        let opened = queue::open(options, self.resource(session), move || wake.notify_one());
+        let (sink, reader) = opened.map_err(|error| failed(error.to_string()))?;
+        Ok(Some((sink, Source::queue(reader, news))))
+    }
+
     /// Where `signal` goes.
     pub(super) fn uri(&self, signal: Signal) -> &Uri {
         match signal {
             Signal::Logs => &self.logs,
             Signal::Spans => &self.spans,
+        }
+    }
+
+    /// A request's body as it is sent.
+    pub(super) fn packed(&self, message: Vec<u8>) -> Bytes {
+        match self.compression {
+            Compression::None => message.into(),
+            Compression::Gzip => {
+                let mut packer = GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                // To memory both are certain.
+                let done = packer.write_all(&message).and_then(|()| packer.finish());
+                done.unwrap_or_default().into()
+            }
         }
     }
 
@@ -202,6 +223,9 @@ fn parse_headers(config: &OtlpConfig) -> Result<(HeaderMap, Option<Credential>),
         }
     }
     constants.insert(CONTENT_TYPE, PROTOBUF);
+    if config.compression == Compression::Gzip {
+        constants.insert(CONTENT_ENCODING, GZIP);
+    }
     constants.entry(USER_AGENT).or_insert(AGENT);
     Ok((constants, parse_credential(config, secret)?))
 }
@@ -249,6 +273,19 @@ fn check_resource(config: &OtlpConfig) -> Result<(), ConfigError> {
             let reason = "a name must not be empty, nor be there twice";
             return Err(ConfigError::new("otlp_resource_attributes", name, reason));
         }
+    }
+    Ok(())
+}
+
+fn check_queue(options: &QueueOptions) -> Result<(), ConfigError> {
+    let least = QueueOptions::LEAST_BYTES;
+    if options.max_bytes < least {
+        let (given, reason) =
+            (options.max_bytes.to_string(), format!("it must be at least {least}"));
+        return Err(ConfigError::new("otlp_queue_bytes", given, reason));
+    }
+    if options.directory.as_os_str().is_empty() {
+        return Err(ConfigError::new("otlp_queue_dir", "", "it must name a directory"));
     }
     Ok(())
 }

@@ -1,28 +1,24 @@
-//! The thread that takes records out of the log and sends them, until the log has ended.
+//! The thread that takes records from their source and sends them, until no more come.
 
 use std::io;
-use std::os::unix::net::UnixStream as StdUnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
+use nono_audit::Record;
 use nono_audit::otlp::{Encoder, Signal};
-use nono_audit::{Batch, Consumer, Record, Session};
-use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::Collector;
 use super::backoff::Backoff;
 use super::client::{Answer, Client, Unavailable};
+use super::source::Source;
 use super::status::Status;
 use crate::prepare::Diagnostic;
 use crate::server::Prepared;
-
-/// From so many records on, none are waited for.
-const MANY: usize = 512;
 
 /// How long records wait for others to go with them.
 const GATHER: Duration = Duration::from_millis(200);
@@ -40,30 +36,24 @@ pub(crate) struct Export {
 }
 
 impl Export {
-    /// Begins to send what `consumer` sees, the records of `session`.
+    /// Begins to send what comes from `source`.
     ///
     /// # Errors
-    /// The system refuses a thread, a runtime or descriptors.
-    pub(crate) fn begin(
-        collector: &Arc<Collector>,
-        mut consumer: Consumer,
-        session: Session,
-    ) -> io::Result<Self> {
-        let signal = consumer.signal()?;
-        let (service, attributes) = (&collector.service_name, &collector.resource_attributes);
+    /// The system refuses a thread or a runtime.
+    pub(crate) fn begin(collector: &Arc<Collector>, source: Source) -> io::Result<Self> {
         let status = Arc::new(Status::default());
         let closing = CancellationToken::new();
         let exporter = Exporter {
-            encoder: Encoder::new(service, session, attributes),
+            collector: Arc::clone(collector),
             client: Client::new(Arc::clone(collector)),
-            consumer,
+            source,
             status: Arc::clone(&status),
             closing: closing.clone(),
         };
         let ended = CancellationToken::new();
         let (done, flush) = (ended.clone().drop_guard(), collector.flush);
         let thread = Prepared::new("nono-otlp".into())?.spawn(async move {
-            exporter.run(signal, flush).await;
+            exporter.run(flush).await;
             drop(done);
         })?;
         let thread = Mutex::new(Some(thread));
@@ -93,87 +83,63 @@ impl Export {
     }
 }
 
+impl Drop for Export {
+    /// Its time begins to run, if it does not yet; nobody waits for it.
+    fn drop(&mut self) {
+        self.closing.cancel();
+    }
+}
+
 /// What the thread has.
 struct Exporter {
-    consumer: Consumer,
-    encoder: Encoder,
+    collector: Arc<Collector>,
     client: Client,
+    source: Source,
     status: Arc<Status>,
     closing: CancellationToken,
 }
 
 impl Exporter {
-    async fn run(mut self, signal: StdUnixStream, flush: Duration) {
+    async fn run(mut self, flush: Duration) {
         let closing = self.closing.clone();
         let time_is_over = async {
             closing.cancelled().await;
             sleep_until(Instant::now() + flush).await;
         };
         tokio::select! {
-            () = self.export(signal) => {}
+            () = self.export() => {}
             () = time_is_over => {}
         }
-        self.status.ended(self.consumer.lag());
+        self.source.end(&self.status);
     }
 
     /// Sends what comes, until nothing more does.
-    async fn export(&mut self, signal: StdUnixStream) {
-        // Refused only without a runtime, or with no descriptors left to watch with.
-        let Ok(signal) = UnixStream::from_std(signal) else { return };
-        while self.has_news(&signal).await {
+    async fn export(&mut self) {
+        while self.source.has_news().await {
             self.gather().await;
-            let batches = self.batches();
-            let records: Vec<&Record> = batches.iter().flat_map(|batch| batch.iter()).collect();
+            let Some(load) = self.source.next(&self.status) else { continue };
+            let records: Vec<&Record> = load.parts.iter().flat_map(|part| part.iter()).collect();
             for kind in Signal::ALL {
-                self.deliver(kind, &records).await;
+                self.deliver(kind, &load.encoder, &records).await;
             }
-            drop(records);
-            if let Some(last) = batches.last() {
-                self.consumer.commit(last);
-            }
+            self.source.commit(&self.status);
         }
-    }
-
-    /// Waits for records; false when none will come.
-    async fn has_news(&mut self, signal: &UnixStream) -> bool {
-        while self.consumer.arm() {
-            // Given only to wake; how often does not matter.
-            let _ = signal.readable().await;
-            let _ = signal.try_read(&mut [0; 64]);
-        }
-        !self.consumer.has_ended()
     }
 
     /// Lets some more records come.
     async fn gather(&self) {
-        if self.consumer.lag() < MANY as u64 {
+        if !self.source.has_many() {
             let _ = timeout(GATHER, self.closing.cancelled()).await;
         }
     }
 
-    /// The next records: many, if there are many.
-    fn batches(&self) -> Vec<Batch> {
-        let mut batches: Vec<Batch> = Vec::new();
-        let mut count = 0;
-        while count < MANY {
-            let next = match batches.last() {
-                Some(last) => self.consumer.peek_behind(last),
-                None => self.consumer.peek(),
-            };
-            let Some(batch) = next else { break };
-            count += batch.len();
-            batches.push(batch);
-        }
-        batches
-    }
-
     /// Sends `records` until the collector has taken them or refused them for good; in parts, if
     /// it does not take all at once.
-    async fn deliver(&self, signal: Signal, records: &[&Record]) {
+    async fn deliver(&self, signal: Signal, encoder: &Encoder, records: &[&Record]) {
         let mut parts = vec![records];
         while let Some(part) = parts.pop() {
-            let Some(message) = self.encoder.encode(signal, part) else { continue };
-            match self.persist(signal, &message.into()).await {
+            let Some(message) = encoder.encode(signal, part) else { continue };
+            match self.persist(signal, &self.collector.packed(message)).await {
                 Answer::Taken(None) => {}
                 Answer::Taken(Some(rejected)) => self.status.rejected(signal, rejected),
                 Answer::Refused(StatusCode::PAYLOAD_TOO_LARGE, _) if part.len() > 1 => {

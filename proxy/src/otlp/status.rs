@@ -1,9 +1,11 @@
 //! What there is to say of the export: what keeps it, and what was lost.
 
+use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use http::StatusCode;
 use nono_audit::otlp::{Rejected, Signal};
+use nono_audit::queue::Damage;
 use nono_credentials::Credential;
 
 use super::Collector;
@@ -19,7 +21,22 @@ struct State {
     failure: Option<String>,
     rejected: Lost,
     /// Records that the collector had not taken when the export ended.
-    undelivered: u64,
+    undelivered: Left,
+    /// What of a queue could not be read.
+    damage: Option<Damage>,
+    /// Why it cannot be written down how far a queue is delivered.
+    unsettled: Option<String>,
+}
+
+/// What is left at the end.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Left {
+    #[default]
+    Nothing,
+    /// So many records, which ended with the process.
+    Lost(u64),
+    /// So many, which a queue has.
+    Queued(u64),
 }
 
 /// What a collector refused for good.
@@ -63,9 +80,31 @@ impl Status {
         self.lock().rejected.add(signal, count as u64, reason);
     }
 
-    /// The export has ended, and so many records were left.
-    pub(super) fn ended(&self, left: u64) {
-        self.lock().undelivered = left;
+    /// The export has ended, and so many records were not delivered.
+    pub(super) fn lost(&self, count: u64) {
+        if count > 0 {
+            self.lock().undelivered = Left::Lost(count);
+        }
+    }
+
+    /// The export has ended, and so many records are left in the queue.
+    pub(super) fn left(&self, count: u64) {
+        if count > 0 {
+            self.lock().undelivered = Left::Queued(count);
+        }
+    }
+
+    /// Something of the queue could not be read.
+    pub(super) fn damaged(&self, damage: &Damage) {
+        let mut state = self.lock();
+        if state.damage.as_ref() != Some(damage) {
+            state.damage = Some(damage.clone());
+        }
+    }
+
+    /// Whether it could be written down how far the queue is delivered.
+    pub(super) fn stored(&self, done: io::Result<()>) {
+        self.lock().unsettled = done.err().map(|error| error.to_string());
     }
 
     /// What is to be said.
@@ -82,9 +121,9 @@ impl Status {
         };
         let mut found = Vec::new();
         let failure = state.failure.as_deref();
-        if let (Some(why), 0) = (failure, state.undelivered) {
+        if let (Some(why), Left::Nothing) = (failure, &state.undelivered) {
             let message = format!("the collector at {address} does not take records: {why}");
-            let hint = "the log holds them, and they are sent when it does";
+            let hint = "they are held, and sent when it does";
             found.push(say("otlp_unavailable", message, Some(hint)));
         }
         let Lost { logs, spans, reason } = &state.rejected;
@@ -95,21 +134,45 @@ impl Status {
             );
             found.push(say("otlp_rejected", message, None));
         }
-        if state.undelivered > 0 {
-            let message = format!(
-                "{} records were not delivered to the collector at {address} before the proxy \
-                 ended: {}",
-                state.undelivered,
-                failure.unwrap_or("there was no time left"),
-            );
-            let hint = "a longer otlp_flush_secs gives it more time; audit_file keeps a copy";
-            found.push(say("otlp_undelivered", message, Some(hint)));
+        let why = failure.unwrap_or("there was no time left");
+        match state.undelivered {
+            Left::Nothing => {}
+            Left::Lost(count) => {
+                let message = format!(
+                    "{count} records were not delivered to the collector at {address} before the \
+                     proxy ended: {why}"
+                );
+                let hint = "a longer otlp_flush_secs gives it more time; otlp_queue_dir keeps \
+                            them for the next proxy";
+                found.push(say("otlp_undelivered", message, Some(hint)));
+            }
+            Left::Queued(count) => {
+                let message = format!(
+                    "{count} records for the collector at {address} are left in the queue: {why}"
+                );
+                let hint = "the next proxy with this otlp_queue_dir delivers them";
+                found.push(say("otlp_queued", message, Some(hint)));
+            }
         }
+        found.extend(state.of_queue().map(|message| say("otlp_queue_damaged", message, None)));
         found
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// What is wrong with the queue.
+    fn of_queue(&self) -> impl Iterator<Item = String> {
+        let damage = self.damage.as_ref().map(|Damage { count, first }| {
+            format!("{count} parts of the queue could not be read and are left out; first {first}")
+        });
+        let unsettled = self.unsettled.as_ref().map(|why| {
+            format!("what is delivered may be delivered again, since it cannot be noted: {why}")
+        });
+        damage.into_iter().chain(unsettled)
     }
 }
 

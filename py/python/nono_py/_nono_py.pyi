@@ -1244,6 +1244,9 @@ class ProxyConfig:
         otlp_resource_attributes: Mapping[str, str] | Iterable[tuple[str, str]] = ...,
         otlp_timeout_secs: float | None = None,
         otlp_flush_secs: float | None = None,
+        otlp_compression: Literal["gzip", "none"] | None = None,
+        otlp_queue_dir: _Path | None = None,
+        otlp_queue_bytes: int | None = None,
     ) -> ProxyConfig: ...
     @property
     def allowed_hosts(self) -> list[str]: ...
@@ -1392,6 +1395,27 @@ class ProxyConfig:
         """How much longer a shutdown waits for what the collector has not yet taken.
 
         5 by default. `diagnostics()` says what was left.
+        """
+
+    @property
+    def otlp_compression(self) -> Literal["gzip", "none"] | None:
+        """How requests to it are compressed: `gzip` by default."""
+
+    @property
+    def otlp_queue_dir(self) -> Path | None:
+        """A directory in which records wait for the collector, besides the log's own room.
+
+        They survive the process: the next proxy with this directory delivers what is left, each
+        at least once, oldest first. It is made if it is missing; it must be the user's own, and
+        serves one proxy at a time.
+        """
+
+    @property
+    def otlp_queue_bytes(self) -> int | None:
+        """How many bytes may wait there, at least 1 MiB; 256 MiB by default.
+
+        When it is full, records stay in the log, and `diagnostics()` says so; when that is full
+        too, requests are refused or go unrecorded as `audit_overflow` says.
         """
 
     @property

@@ -2,7 +2,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use http::{Request, Response};
-use nono_audit::{Bounds, Decision, Log, Outcome, Overflow, Session};
+use nono_audit::{Bounds, Decision, Log, Outcome, Overflow, Reader, Session};
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
 use super::RecordLayer;
@@ -35,7 +35,7 @@ async fn a_panic_in_a_layer_leaves_one_record_that_says_so() {
     let config = ProxyConfig::default();
     let bounds = Bounds { records: 10, disk: 0, overflow: Overflow::Refuse };
     let (sender, log) = Log::open(Session(7), bounds, Vec::new()).unwrap();
-    let mut records = log.subscribe();
+    let mut records = log.subscribe(Reader::holding("test"));
     let settings = Settings::parse(&config).unwrap();
     let shared = Arc::new(Shared::new(settings, config.bind, Token::generate().unwrap(), sender));
     for bug in [Bug::AtOnce, Bug::Later, Bug::WithTheAnswer] {

@@ -1,0 +1,213 @@
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use super::{QueueOptions, QueueReader, QueueSink, State, open};
+use crate::otlp::Resource;
+use crate::{Mode, Record, RecordId, Session, Sink as _};
+
+const LEAST: u64 = QueueOptions::LEAST_BYTES;
+
+fn records(session: u64, numbers: std::ops::Range<u64>) -> Vec<Record> {
+    let record = |number| {
+        let id = RecordId { session: Session(session), number };
+        Record { sequence: number, path: Some("/ä".into()), ..Record::new(id, 1, Mode::Reverse) }
+    };
+    numbers.map(record).collect()
+}
+
+/// Opens the queue as another run of a proxy does.
+fn begin(directory: &Path, session: u64) -> io::Result<(QueueSink, QueueReader)> {
+    let resource = Resource {
+        service: "agents".into(),
+        session: Session(session),
+        process: Some(7),
+        attributes: vec![("team".into(), "a".into())],
+    };
+    let options = QueueOptions { directory: directory.into(), max_bytes: LEAST };
+    open(options, resource, || ())
+}
+
+/// Reads and commits all that is there: the session and sequence of each record.
+fn take(reader: &mut QueueReader) -> Vec<(u64, u64)> {
+    let mut taken = Vec::new();
+    while let Some(delivery) = reader.next(100) {
+        assert_eq!(delivery.resource.session, delivery.records[0].session);
+        taken.extend(delivery.records.iter().map(|record| (record.session.0, record.sequence)));
+        reader.commit(&delivery).unwrap();
+    }
+    taken
+}
+
+fn files(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut files: Vec<_> = names.filter(|name| name.starts_with("queue-")).collect();
+    files.sort();
+    files
+}
+
+fn size(directory: &Path) -> u64 {
+    files(directory).iter().map(|name| fs::metadata(directory.join(name)).unwrap().len()).sum()
+}
+
+#[test]
+fn what_is_not_committed_is_read_by_the_next_that_opens_it() {
+    let directory = TempDir::new().unwrap();
+    let (mut sink, mut reader) = begin(directory.path(), 1).unwrap();
+    assert_eq!(reader.state(), State::Waiting);
+    sink.write(&records(1, 0..250)).unwrap();
+    assert_eq!(reader.state(), State::Ready);
+    let first = reader.next(100).unwrap();
+    assert_eq!(*first.records, records(1, 0..100));
+    assert_eq!((&*first.resource.service, first.resource.process), ("agents", Some(7)));
+    reader.commit(&first).unwrap();
+    assert_eq!(*reader.next(100).unwrap().records, records(1, 100..200), "read, not committed");
+    drop((sink, reader));
+    for session in 2..4 {
+        let (mut sink, reader) = begin(directory.path(), session).unwrap();
+        sink.write(&records(session, 0..1)).unwrap();
+        drop(sink);
+        assert_eq!(reader.state(), State::Ready);
+    }
+    let (sink, mut reader) = begin(directory.path(), 4).unwrap();
+    let expected: Vec<_> = (100..250).map(|n| (1, n)).chain([(2, 0), (3, 0)]).collect();
+    assert_eq!(take(&mut reader), expected);
+    assert_eq!((reader.state(), reader.damage()), (State::Waiting, None));
+    drop(sink);
+    assert_eq!(reader.state(), State::Ended);
+    drop(reader);
+    drop(begin(directory.path(), 5).unwrap());
+    assert!(files(directory.path()).is_empty(), "nothing is left of what was delivered");
+}
+
+#[test]
+fn what_does_not_fit_is_refused_and_comes_again_from_there() {
+    let directory = TempDir::new().unwrap();
+    let (mut sink, mut reader) = begin(directory.path(), 1).unwrap();
+    let all = records(1, 0..9000);
+    let mut taken = Vec::new();
+    let mut refusals = 0;
+    for batch in all.chunks(1000) {
+        while let Err(error) = sink.write(batch) {
+            assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+            assert!(error.to_string().contains("its 1048576 bytes are full"), "{error}");
+            assert!(size(directory.path()) <= LEAST);
+            refusals += 1;
+            let delivery = reader.next(300).unwrap();
+            reader.commit(&delivery).unwrap();
+            taken.extend(delivery.records.iter().map(|record| (1, record.sequence)));
+        }
+    }
+    taken.extend(take(&mut reader));
+    assert!(refusals > 1);
+    assert!(taken.into_iter().eq((0..9000).map(|number| (1, number))), "each once, in order");
+    assert_eq!(reader.waiting(), 0);
+}
+
+#[test]
+fn a_queue_has_one_user() {
+    let directory = TempDir::new().unwrap();
+    let held = begin(directory.path(), 1).unwrap();
+    let error = begin(directory.path(), 2).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ResourceBusy);
+    assert!(error.to_string().contains("another proxy"), "{error}");
+    drop(held);
+    begin(directory.path(), 2).unwrap();
+}
+
+/// Writes ten records, changes the file with `change`, and returns what is then read and the damage.
+fn after(change: impl FnOnce(&mut Vec<u8>)) -> (Vec<u64>, Option<(u64, String)>) {
+    let directory = TempDir::new().unwrap();
+    let (mut sink, _) = begin(directory.path(), 1).unwrap();
+    sink.write(&records(1, 0..10)).unwrap();
+    drop(sink);
+    let path = directory.path().join("queue-1.ndjson");
+    let mut text = fs::read(&path).unwrap();
+    change(&mut text);
+    fs::write(&path, text).unwrap();
+    let (mut sink, mut reader) = begin(directory.path(), 1).unwrap();
+    let taken = take(&mut reader).into_iter().map(|(_, sequence)| sequence).collect();
+    let damage = reader.damage().map(|damage| (damage.count, damage.first.clone()));
+    reader.skip().unwrap();
+    // It goes on as if nothing had been.
+    sink.write(&records(1, 0..1)).unwrap();
+    assert_eq!(take(&mut reader), [(1, 0)]);
+    assert_eq!(files(directory.path()), ["queue-2.ndjson"]);
+    (taken, damage)
+}
+
+fn line(text: &[u8], number: usize) -> usize {
+    let ends = text.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+    ends.map(|(at, _)| at + 1).nth(number).unwrap()
+}
+
+#[test]
+fn what_is_damaged_is_told_and_left_out() {
+    let without = |left_out: &[u64]| -> Vec<u64> {
+        (0..10).filter(|number| !left_out.contains(number)).collect()
+    };
+    let (taken, damage) = after(|_| ());
+    assert_eq!((taken, damage), (without(&[]), None));
+
+    let (taken, damage) = after(|text| drop(text.drain(text.len() - 5..)));
+    let (count, first) = damage.unwrap();
+    assert_eq!((taken, count), (without(&[9]), 1));
+    assert!(first.ends_with("it is cut off"), "{first}");
+
+    let (taken, damage) = after(|text| {
+        let at = line(text, 3) + 50;
+        text[at] ^= 1;
+    });
+    let (count, first) = damage.unwrap();
+    assert_eq!((taken, count), (without(&[3]), 1));
+    assert!(first.contains("queue-1.ndjson at byte"), "{first}");
+
+    let (taken, damage) = after(|text| {
+        let at = line(text, 5) - 1;
+        text[at] = b' ';
+    });
+    assert_eq!((taken, damage.unwrap().0), (without(&[4, 5]), 1), "two lines that became one");
+
+    let (taken, damage) = after(|text| text[3] ^= 1);
+    let (count, first) = damage.unwrap();
+    assert_eq!((taken, count), (without(&[]), 1), "whose they are is known from themselves");
+    assert!(first.contains("at byte 0"), "{first}");
+
+    let (taken, damage) = after(|text| text.fill(0xff));
+    assert_eq!((taken, damage.unwrap().0), (vec![], 1));
+
+    let (taken, _) = after(Vec::clear);
+    assert!(taken.is_empty());
+}
+
+#[test]
+fn how_far_it_is_delivered_may_be_damaged_too() {
+    let directory = TempDir::new().unwrap();
+    let (mut sink, mut reader) = begin(directory.path(), 1).unwrap();
+    sink.write(&records(1, 0..10)).unwrap();
+    let half = reader.next(5).unwrap();
+    reader.commit(&half).unwrap();
+    drop((sink, reader));
+    let taken = directory.path().join("taken");
+    OpenOptions::new().write(true).open(taken).unwrap().write_all(b"x").unwrap();
+    let (_sink, mut reader) = begin(directory.path(), 2).unwrap();
+    assert_eq!(take(&mut reader).len(), 10, "again, and none is lost");
+    let first = &reader.damage().unwrap().first;
+    assert!(first.contains("taken at byte 0") && first.contains("sent again"), "{first}");
+}
+
+#[test]
+fn a_file_that_is_gone_is_told_and_the_rest_goes_on() {
+    let directory = TempDir::new().unwrap();
+    let (mut sink, mut reader) = begin(directory.path(), 1).unwrap();
+    sink.write(&records(1, 0..1000)).unwrap();
+    sink.write(&records(1, 1000..1100)).unwrap();
+    assert_eq!(files(directory.path()).len(), 2);
+    fs::remove_file(directory.path().join("queue-1.ndjson")).unwrap();
+    let expected: Vec<_> = (1000..1100).map(|number| (1, number)).collect();
+    assert_eq!(take(&mut reader), expected);
+    assert!(reader.damage().unwrap().first.contains("cannot be read"));
+}

@@ -1,0 +1,146 @@
+//! The end of a queue that records go into.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::sync::Arc;
+
+use super::{FILES, LARGEST_FILE, Part, Shared, line};
+use crate::json::Value as _;
+use crate::otlp::Resource;
+use crate::{Record, Sink};
+
+/// See [`open`](super::open).
+pub struct QueueSink {
+    shared: Arc<Shared>,
+    /// The file that grows, made only when there is something to write.
+    current: Option<(File, Part)>,
+    /// The number of the file after that.
+    number: u64,
+    /// The first line of every file.
+    opening: Vec<u8>,
+    /// The records before this are written: a batch that did not fit comes again as a whole.
+    next: u64,
+    lines: Vec<u8>,
+    wake: Box<dyn Fn() + Send>,
+}
+
+impl QueueSink {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        number: u64,
+        resource: &Resource,
+        wake: Box<dyn Fn() + Send>,
+    ) -> io::Result<Self> {
+        let text = serde_json::to_vec(resource)?;
+        let mut opening = Vec::new();
+        line::put(&mut opening, |line| line.extend_from_slice(&text));
+        Ok(Self { shared, current: None, number, opening, next: 0, lines: Vec::new(), wake })
+    }
+
+    fn add(&mut self, records: &[Record]) -> io::Result<()> {
+        let max_bytes = self.shared.options.max_bytes;
+        if self.current.as_ref().is_some_and(|(_, part)| part.len >= file_size(max_bytes)) {
+            self.current = None;
+        }
+        self.lines.clear();
+        if self.current.is_none() {
+            self.lines.extend_from_slice(&self.opening);
+        }
+        let used: u64 = self.shared.lock().all.iter().map(|part| part.len).sum();
+        let mut next = self.next;
+        let mut is_full = false;
+        for record in records.iter().filter(|record| record.sequence >= self.next) {
+            let before = self.lines.len();
+            line::put(&mut self.lines, |line| record.put(line));
+            if used + self.lines.len() as u64 > max_bytes {
+                self.lines.truncate(before);
+                is_full = true;
+                break;
+            }
+            next = record.sequence + 1;
+        }
+        if next > self.next {
+            self.append()?;
+            self.next = next;
+            (self.wake)();
+        }
+        if is_full {
+            let advice = "the collector has to take some first, or otlp_queue_bytes be more";
+            let message = format!("its {max_bytes} bytes are full; {advice}");
+            return Err(io::Error::new(io::ErrorKind::StorageFull, message));
+        }
+        Ok(())
+    }
+
+    /// Appends the lines, all or nothing; to a new file if there is none that grows.
+    fn append(&mut self) -> io::Result<()> {
+        let len = self.lines.len() as u64;
+        if let Some((file, part)) = &mut self.current {
+            file.write_all(&self.lines).inspect_err(|_| {
+                // Half a line must not be followed by others; if this fails too, its sum shows it.
+                let _ = file.set_len(part.len);
+            })?;
+            part.len += len;
+            if let Some(last) = self.shared.lock().all.back_mut() {
+                *last = *part;
+            }
+            return Ok(());
+        }
+        let path = self.shared.path(self.number);
+        let mut file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&path)?;
+        file.write_all(&self.lines).inspect_err(|_| {
+            // So that it can be made again. What cannot be removed is said then.
+            let _ = fs::remove_file(&path);
+        })?;
+        let part = Part { number: self.number, len };
+        self.shared.lock().all.push_back(part);
+        self.current = Some((file, part));
+        self.number += 1;
+        Ok(())
+    }
+}
+
+/// A file's size when the next one is begun.
+fn file_size(max_bytes: u64) -> u64 {
+    (max_bytes / FILES).min(LARGEST_FILE)
+}
+
+impl Sink for QueueSink {
+    fn name(&self) -> &'static str {
+        "otlp_queue"
+    }
+
+    fn write(&mut self, records: &[Record]) -> io::Result<()> {
+        self.add(records).map_err(|error| {
+            let directory = self.shared.options.directory.display();
+            io::Error::new(error.kind(), format!("{directory}: {error}"))
+        })
+    }
+
+    fn keeps(&self) -> Option<String> {
+        Some(format!("the collector, by the queue {}", self.shared.options.directory.display()))
+    }
+
+    fn end(&mut self) {
+        if let Some((file, _)) = &self.current {
+            // What the disk does not take here it has refused before.
+            let _ = file.sync_data();
+        }
+    }
+}
+
+impl Drop for QueueSink {
+    /// However it ends, the reader is not to wait for more.
+    fn drop(&mut self) {
+        self.shared.lock().has_ended = true;
+        (self.wake)();
+    }
+}
+
+impl fmt::Debug for QueueSink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("QueueSink").field("number", &self.number).finish_non_exhaustive()
+    }
+}
