@@ -328,7 +328,7 @@ def test_options_are_judged_at_construction_and_can_be_read_back(tmp_path: Path)
         {"otlp_queue_dir": tmp_path, "otlp_queue_bytes": 1000},
     ):
         with pytest.raises(ValueError, match=list(wrong)[-1]):
-            ProxyConfig(otlp_endpoint="http://127.0.0.1:4318", **wrong)  # type: ignore[arg-type]
+            ProxyConfig(otlp_endpoint="http://127.0.0.1:4318", **wrong)
     off = ProxyConfig()
     assert (off.otlp_endpoint, off.otlp_headers, off.otlp_flush_secs) == (None, {}, None)
 
