@@ -166,7 +166,7 @@ impl ProxyHandle {
     /// A further consumer of the audit records, which sees all that are still held and all that
     /// come. The log holds each until all consumers have it, [`ProxyHandle::drain_audit`] included.
     pub fn audit_consumer(&self) -> Consumer {
-        self.log.subscribe(Reader::holding("audit_events()"))
+        self.log.subscribe(Reader::holding(prepare::ITERATOR))
     }
 
     /// The exchanges that run now, as records of what is known of them so far.
@@ -314,7 +314,7 @@ impl Recording {
             overflow: settings.limits.audit_overflow,
         };
         let (sender, log) = Log::open(session, bounds, sinks)?;
-        let records = log.subscribe(Reader::giving_way("drain_audit_events()"));
+        let records = log.subscribe(Reader::giving_way(prepare::DRAIN));
         let begin = |collector: &Arc<Collector>| {
             let of_log =
                 || Source::log(log.subscribe(collector.reader()), &collector.resource(session));

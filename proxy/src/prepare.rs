@@ -23,6 +23,10 @@ use crate::stack::Shared;
 /// How long a name is looked up for; one that does not answer is judged when it is asked for.
 const LOOKUP: Duration = Duration::from_secs(2);
 
+/// The readers of the log of records that programs know, by the methods that they come from.
+pub(crate) const DRAIN: &str = "drain_audit_events()";
+pub(crate) const ITERATOR: &str = "audit_events()";
+
 /// Something that fails requests, or keeps records from where they are to go.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
@@ -53,6 +57,14 @@ impl Diagnostic {
             Overflow::Refuse => "requests are refused",
             Overflow::Count => "further records are only counted",
         };
+        let hint = match *reader {
+            DRAIN => {
+                "call it, or have records kept by audit_file or otlp_endpoint; audit_records and \
+                 audit_disk_bytes make more room"
+            }
+            ITERATOR => "let the slowest one go on, or close it",
+            _ => "see what else diagnostics() says of it",
+        };
         Self {
             code: "audit_filling",
             severity: "warning",
@@ -62,11 +74,7 @@ impl Diagnostic {
                 "the audit log is {percent} % full: {records} records wait for {reader}; when it \
                  is full, {then}"
             ),
-            hint: Some(
-                "take them out, or have them kept by audit_file or otlp_endpoint; audit_records \
-                 and audit_disk_bytes make more room"
-                    .to_owned(),
-            ),
+            hint: Some(hint.to_owned()),
         }
     }
 

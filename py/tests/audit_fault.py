@@ -56,9 +56,11 @@ def main() -> None:
             served += 1
             proxy.drain_audit_events()
             assert served <= HELD + 1
-        until(lambda: len(proxy.diagnostics()) == 1)
-        (found,) = proxy.diagnostics()
+        until(lambda: len(proxy.diagnostics()) == 2)
+        found, filling = proxy.diagnostics()
         assert (found["code"], found["route_prefix"]) == ("audit_unwritable", "audit_file"), found
+        assert filling["code"] == "audit_filling", filling
+        assert "wait for audit_file" in filling["message"], filling
         words = {"full": "File too large", "removed": "No such file or directory"}
         assert words[fault] in found["message"], found
         if fault == "full":
