@@ -115,7 +115,7 @@ impl Shared {
         let slowest = holders.min_by_key(|cursor| cursor.at)?;
         let records = state.next - slowest.at;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 100")]
-        (fullness >= MUCH && records > 0).then(|| Filling {
+        (fullness >= MUCH && records > 0).then_some(Filling {
             percent: (fullness * 100.0) as u8,
             reader: slowest.reader.name,
             records,
