@@ -1,16 +1,17 @@
-//! `ProxyConfig` and `ExternalProxyConfig`: plain values, judged when made.
+//! `ProxyConfig`: a plain value, judged when made.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use nono_audit::{FileOptions, Overflow};
-use nono_proxy::{Compression, ExternalProxyConfig, InterceptConfig, Limits, ProxyConfig};
+use nono_proxy::{Compression, InterceptConfig, Limits, ProxyConfig};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
 use crate::arguments::{PairsArgument, time_limit};
 use crate::error::{argument_error, config_error};
+use crate::external::PyExternalProxyConfig;
 use crate::otlp::{self, OtlpOptions};
 use crate::route::PyRouteConfig;
 use crate::value::{Reduced, hash_of, reduce};
@@ -62,72 +63,6 @@ const FIELDS: [&str; 42] = [
 ];
 /// What a file of records grows to, if nothing is said.
 const AUDIT_FILE_MAX_BYTES: u64 = 67_108_864;
-
-/// A proxy between this one and the world.
-#[pyclass(name = "ExternalProxyConfig", module = "nono_py", frozen, weakref, get_all, eq)]
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct PyExternalProxyConfig {
-    /// Where it listens: `host:port`, or a URL: `https` to speak TLS to it.
-    address: String,
-    /// Hosts that are reached without it.
-    bypass_hosts: Vec<String>,
-    /// Where its credentials are kept, as `user:password`.
-    credential_key: Option<String>,
-    /// Certificate authorities to trust for it besides the system's, as a PEM file.
-    tls_ca: Option<PathBuf>,
-}
-
-impl From<ExternalProxyConfig> for PyExternalProxyConfig {
-    fn from(config: ExternalProxyConfig) -> Self {
-        let ExternalProxyConfig { address, bypass_hosts, credential_key, tls_ca } = config;
-        Self { address, bypass_hosts, credential_key, tls_ca }
-    }
-}
-
-impl PyExternalProxyConfig {
-    fn to_config(&self) -> ExternalProxyConfig {
-        ExternalProxyConfig {
-            address: self.address.clone(),
-            bypass_hosts: self.bypass_hosts.clone(),
-            credential_key: self.credential_key.clone(),
-            tls_ca: self.tls_ca.clone(),
-        }
-    }
-}
-
-#[pymethods]
-impl PyExternalProxyConfig {
-    #[new]
-    #[pyo3(signature = (address, bypass_hosts=Vec::new(), credential_key=None, tls_ca=None))]
-    fn new(
-        address: String,
-        bypass_hosts: Vec<String>,
-        credential_key: Option<String>,
-        tls_ca: Option<PathBuf>,
-    ) -> Self {
-        Self { address, bypass_hosts, credential_key, tls_ca }
-    }
-
-    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        Ok(format!("ExternalProxyConfig(address={})", PyString::new(py, &self.address).repr()?))
-    }
-
-    fn __hash__(&self) -> u64 {
-        hash_of(&self)
-    }
-
-    fn __copy__(slf: Py<Self>) -> Py<Self> {
-        slf
-    }
-
-    fn __deepcopy__(slf: Py<Self>, _memo: &Bound<'_, PyAny>) -> Py<Self> {
-        slf
-    }
-
-    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Reduced<'py>> {
-        reduce(slf, &["address", "bypass_hosts", "credential_key", "tls_ca"])
-    }
-}
 
 /// What a proxy allows, where it leads, and where it listens.
 #[pyclass(name = "ProxyConfig", module = "nono_py", frozen, weakref, eq)]

@@ -18,6 +18,7 @@ mod enums;
 mod error;
 mod events;
 mod exec;
+mod external;
 mod judge;
 mod observe;
 mod otlp;
@@ -51,7 +52,7 @@ mod _nono_py {
     #[pymodule_export]
     use crate::capability::{PyCapabilitySet, PyFsCapability};
     #[pymodule_export]
-    use crate::config::{PyExternalProxyConfig, PyProxyConfig};
+    use crate::config::PyProxyConfig;
     #[pymodule_export]
     use crate::credential::{
         PyOAuth2Config, PyVaultConfig, check_credential, list_credentials, store_credential,
@@ -62,6 +63,8 @@ mod _nono_py {
     use crate::events::{PyAuditEvent, PyAuditEvents};
     #[pymodule_export]
     use crate::exec::{PyCommand, sandboxed_exec};
+    #[pymodule_export]
+    use crate::external::PyExternalProxyConfig;
     #[pymodule_export]
     use crate::judge::{PyJudge, refusals};
     #[pymodule_export]

@@ -14,10 +14,11 @@ use pyo3::types::PyDict;
 
 use crate::arguments::OsArgument;
 use crate::capability::PyCapabilitySet;
-use crate::config::{PyExternalProxyConfig, PyProxyConfig};
+use crate::config::PyProxyConfig;
 use crate::credential::{PyOAuth2Config, PyVaultConfig};
 use crate::enums::inject_mode;
 use crate::error::{policy_error, policy_fault};
+use crate::external::PyExternalProxyConfig;
 use crate::route::PyRouteConfig;
 
 /// A group and one rule of it: group, field, rule as written, path that it is about.

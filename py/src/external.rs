@@ -1,0 +1,75 @@
+//! `ExternalProxyConfig`: a proxy through which this one reaches the world.
+
+use std::path::PathBuf;
+
+use nono_proxy::ExternalProxyConfig;
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+use crate::value::{Reduced, hash_of, reduce};
+
+/// A proxy between this one and the world.
+#[pyclass(name = "ExternalProxyConfig", module = "nono_py", frozen, weakref, get_all, eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct PyExternalProxyConfig {
+    /// Where it listens: `host:port`, or a URL: `https` to speak TLS to it.
+    address: String,
+    /// Hosts that are reached without it.
+    bypass_hosts: Vec<String>,
+    /// Where its credentials are kept, as `user:password`.
+    credential_key: Option<String>,
+    /// Certificate authorities to trust for it besides the system's, as a PEM file.
+    tls_ca: Option<PathBuf>,
+}
+
+impl From<ExternalProxyConfig> for PyExternalProxyConfig {
+    fn from(config: ExternalProxyConfig) -> Self {
+        let ExternalProxyConfig { address, bypass_hosts, credential_key, tls_ca } = config;
+        Self { address, bypass_hosts, credential_key, tls_ca }
+    }
+}
+
+impl PyExternalProxyConfig {
+    pub(crate) fn to_config(&self) -> ExternalProxyConfig {
+        ExternalProxyConfig {
+            address: self.address.clone(),
+            bypass_hosts: self.bypass_hosts.clone(),
+            credential_key: self.credential_key.clone(),
+            tls_ca: self.tls_ca.clone(),
+        }
+    }
+}
+
+#[pymethods]
+impl PyExternalProxyConfig {
+    #[new]
+    #[pyo3(signature = (address, bypass_hosts=Vec::new(), credential_key=None, tls_ca=None))]
+    fn new(
+        address: String,
+        bypass_hosts: Vec<String>,
+        credential_key: Option<String>,
+        tls_ca: Option<PathBuf>,
+    ) -> Self {
+        Self { address, bypass_hosts, credential_key, tls_ca }
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        Ok(format!("ExternalProxyConfig(address={})", PyString::new(py, &self.address).repr()?))
+    }
+
+    fn __hash__(&self) -> u64 {
+        hash_of(&self)
+    }
+
+    fn __copy__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __deepcopy__(slf: Py<Self>, _memo: &Bound<'_, PyAny>) -> Py<Self> {
+        slf
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Reduced<'py>> {
+        reduce(slf, &["address", "bypass_hosts", "credential_key", "tls_ca"])
+    }
+}
