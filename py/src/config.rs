@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use nono_audit::{FileOptions, Overflow};
 use nono_proxy::{Compression, InterceptConfig, Limits, ProxyConfig};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyString};
+use pyo3::types::PyBytes;
 
 use crate::arguments::{PairsArgument, time_limit};
 use crate::error::{argument_error, config_error};
