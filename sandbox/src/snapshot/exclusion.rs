@@ -80,8 +80,9 @@ impl Exclusion {
             return Verdict::Track;
         }
         let by_name = || {
-            let name = candidate.path.file_name();
-            !candidate.is_directory && name.is_some_and(|name| self.globs.is_match(name))
+            !candidate.is_directory
+                && !self.globs.is_empty()
+                && candidate.path.file_name().is_some_and(|name| self.globs.is_match(name))
         };
         let is_excluded = candidate.is_beneath_excluded
             || candidate.is_ignored

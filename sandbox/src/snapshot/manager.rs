@@ -248,8 +248,10 @@ impl SnapshotManager {
         };
         let found = walk.run()?;
         let config = self.exclusion.config.clone();
-        let above = parent.map(|parent| parent.number);
-        let manifest = SnapshotManifest::new(number, above, seconds, config, found);
+        let manifest = SnapshotManifest {
+            parent: parent.map(|parent| parent.number),
+            ..SnapshotManifest::new(number, seconds, config, found, previous)
+        };
         let changes = parent.map(|parent| changes(&parent.tree, &manifest.tree));
         let changes = changes.unwrap_or_default();
         self.write_changes(number, &changes)?;

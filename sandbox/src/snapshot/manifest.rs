@@ -47,18 +47,21 @@ pub struct FileState {
 }
 
 impl SnapshotManifest {
+    /// A snapshot of what was found, which stands for itself. `previous` is an earlier one.
     pub(super) fn new(
         number: u32,
-        parent: Option<u32>,
         seconds: i64,
         exclusion: ExclusionConfig,
         found: Found,
+        previous: Option<&Self>,
     ) -> Self {
+        let same = previous.filter(|previous| have_same_files(&previous.tree, &found.tree));
+        let root = same.map(|previous| previous.merkle_root);
         Self {
             number,
             timestamp: seconds.to_string(),
-            parent,
-            merkle_root: merkle_root(&found.tree),
+            parent: None,
+            merkle_root: root.unwrap_or_else(|| merkle_root(&found.tree)),
             skipped: found.skipped,
             exclusion: Some(exclusion),
             tree: found.tree,
@@ -76,6 +79,15 @@ impl SnapshotManifest {
             Kind::Directory | Kind::Symlink { .. } => None,
         })
     }
+}
+
+/// Whether the same names have the same contents in both.
+fn have_same_files(old: &Tree, new: &Tree) -> bool {
+    let content = |node: Option<&Node>| match node?.entry.kind {
+        Kind::File { hash, .. } => Some(hash),
+        Kind::Directory | Kind::Symlink { .. } => None,
+    };
+    old.pairs(new).all(|pair| content(pair.old) == content(pair.new))
 }
 
 /// The root over all files whose names are text, which are those that the format has a place for.

@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
-use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -85,8 +84,8 @@ pub(super) struct SkippedRecord {
 
 /// Writes a manifest to its file, whole or not at all.
 pub(super) fn write(manifest: &SnapshotManifest, path: &Path) -> Result<(), SnapshotError> {
-    let text = text::render(manifest);
-    write_whole(path, 0o600, |file| file.write_all(&text)).map_err(SnapshotError::io("write", path))
+    write_whole(path, 0o600, |file| text::write(manifest, file))
+        .map_err(SnapshotError::io("write", path))
 }
 
 /// Reads a manifest and compares its sums.

@@ -2,7 +2,9 @@
 //! stands before it.
 
 use std::fmt::{self, Formatter};
+use std::io::{self, Write};
 use std::marker::PhantomData;
+use std::mem;
 
 use rayon::prelude::*;
 use serde::de::{MapAccess, Visitor};
@@ -21,8 +23,9 @@ const DOMAIN: &[u8] = b"nono.snapshot.text.v1\n";
 /// How much of a text is hashed at once; the digest is one over these hashes.
 const PART: usize = 1 << 20;
 
-/// How many lines are written at once.
-const BATCH: usize = 1024;
+/// How many lines a thread makes at once, and how many such batches are made at a time.
+const BATCH: usize = 512;
+const GROUP: usize = 8;
 
 /// How long a line mostly is, at most.
 const LINE: usize = 320;
@@ -34,8 +37,8 @@ const AFTER: &[u8] = b"\"\n  }\n}\n";
 /// A map in the order in which it stands in the text.
 pub(super) struct Lines<T>(pub(super) Vec<(Key, T)>);
 
-/// The text of `manifest`, with its digest.
-pub(super) fn render(manifest: &SnapshotManifest) -> Vec<u8> {
+/// Writes the text of `manifest`, and its digest.
+pub(super) fn write(manifest: &SnapshotManifest, out: impl Write + Send) -> io::Result<()> {
     let tree = &manifest.tree;
     let owner = usual_owner(tree);
     let entry = |node: &Node, text: &mut Text| {
@@ -45,32 +48,28 @@ pub(super) fn render(manifest: &SnapshotManifest) -> Vec<u8> {
     };
     let name = |node: &Node, text: &mut Text| text.json(&node.key);
     let skipped: Vec<_> = manifest.skipped.iter().map(SkippedRecord::new).collect();
+    let mut text = Sealed { out, pending: Vec::new(), parts: Vec::new() };
 
-    let mut text = Text::default();
-    text.raw(b"{\n");
-    text.field("  ", "number", &manifest.number);
-    text.field("  ", "timestamp", &manifest.timestamp);
-    text.field("  ", "parent", &manifest.parent);
-    text.name("  ", "files");
-    text.lines("  ", *b"{}", &select(tree, |node| is_file(node) && node.key.is_text()), entry);
-    text.name("  ", "symlinks");
-    text.lines("  ", *b"[]", &select(tree, |node| is_link(node) && node.key.is_text()), name);
-    text.field("  ", "merkle_root", &manifest.merkle_root);
-    text.raw(b"  \"tree\": {\n");
-    text.field("    ", "owner", &owner);
-    text.name("    ", "directories");
-    text.lines("    ", *b"{}", &select(tree, |node| node.entry.is_directory()), entry);
-    text.name("    ", "symlinks");
-    text.lines("    ", *b"{}", &select(tree, is_link), entry);
-    text.name("    ", "files");
-    text.lines("    ", *b"{}", &select(tree, |node| is_file(node) && !node.key.is_text()), entry);
-    text.field("    ", "exclusion", &manifest.exclusion);
-    text.field("    ", "skipped", &skipped);
-    let digest = digest(&text.0).to_string();
-    text.raw(BEFORE);
-    text.raw(digest.as_bytes());
-    text.raw(AFTER);
-    text.0
+    text.push(b"{\n")?;
+    text.field("  ", "number", &manifest.number)?;
+    text.field("  ", "timestamp", &manifest.timestamp)?;
+    text.field("  ", "parent", &manifest.parent)?;
+    text.name("  ", "files")?;
+    text.lines("  ", *b"{}", &select(tree, |node| is_file(node) && node.key.is_text()), entry)?;
+    text.name("  ", "symlinks")?;
+    text.lines("  ", *b"[]", &select(tree, |node| is_link(node) && node.key.is_text()), name)?;
+    text.field("  ", "merkle_root", &manifest.merkle_root)?;
+    text.push(b"  \"tree\": {\n")?;
+    text.field("    ", "owner", &owner)?;
+    text.name("    ", "directories")?;
+    text.lines("    ", *b"{}", &select(tree, |node| node.entry.is_directory()), entry)?;
+    text.name("    ", "symlinks")?;
+    text.lines("    ", *b"{}", &select(tree, is_link), entry)?;
+    text.name("    ", "files")?;
+    text.lines("    ", *b"{}", &select(tree, |node| is_file(node) && !node.key.is_text()), entry)?;
+    text.field("    ", "exclusion", &manifest.exclusion)?;
+    text.field("    ", "skipped", &skipped)?;
+    text.seal()
 }
 
 /// Whether `text` ends with the digest of what stands before it.
@@ -82,8 +81,12 @@ pub(super) fn is_sealed(text: &[u8]) -> bool {
 
 fn digest(text: &[u8]) -> ContentHash {
     let parts: Vec<_> = text.par_chunks(PART).map(|part| ContentHash::of(&[part])).collect();
+    digest_of(&parts)
+}
+
+fn digest_of(parts: &[ContentHash]) -> ContentHash {
     let mut hasher = Sha256::new_with_prefix(DOMAIN);
-    for part in &parts {
+    for part in parts {
         hasher.update(part.as_bytes());
     }
     ContentHash::finish(hasher)
@@ -106,7 +109,7 @@ fn is_file(node: &Node) -> bool {
     matches!(node.entry.kind, Kind::File { .. })
 }
 
-/// A text that grows.
+/// A piece of text.
 #[derive(Default)]
 struct Text(Vec<u8>);
 
@@ -119,51 +122,88 @@ impl Text {
         // Neither a map with keys that are no text nor a failing writer is in it.
         let _cannot_fail = serde_json::to_writer(&mut self.0, value);
     }
+}
 
-    fn name(&mut self, indent: &str, name: &str) {
-        self.raw(indent.as_bytes());
-        self.json(&name);
-        self.raw(b": ");
+/// A text that is hashed while it is written.
+struct Sealed<W> {
+    out: W,
+    /// Less than a part.
+    pending: Vec<u8>,
+    parts: Vec<ContentHash>,
+}
+
+impl<W: Write + Send> Sealed<W> {
+    fn push(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.pending.extend_from_slice(bytes);
+        let whole = self.pending.len() - self.pending.len() % PART;
+        let (out, parts) = (&mut self.out, &mut self.parts);
+        for part in self.pending.get(..whole).unwrap_or_default().chunks(PART) {
+            let (hash, written) = rayon::join(|| ContentHash::of(&[part]), || out.write_all(part));
+            written?;
+            parts.push(hash);
+        }
+        self.pending.drain(..whole);
+        Ok(())
     }
 
-    fn field(&mut self, indent: &str, name: &str, value: &impl Serialize) {
-        self.name(indent, name);
-        self.json(value);
-        self.raw(b",\n");
+    /// Ends the text with its digest.
+    fn seal(mut self) -> io::Result<()> {
+        if !self.pending.is_empty() {
+            self.parts.push(ContentHash::of(&[&self.pending]));
+        }
+        self.out.write_all(&self.pending)?;
+        self.out.write_all(BEFORE)?;
+        self.out.write_all(digest_of(&self.parts).to_string().as_bytes())?;
+        self.out.write_all(AFTER)
     }
 
-    /// A map or list, by its `brackets`, with a line for each node.
+    fn name(&mut self, indent: &str, name: &str) -> io::Result<()> {
+        self.push(format!("{indent}\"{name}\": ").as_bytes())
+    }
+
+    fn field(&mut self, indent: &str, name: &str, value: &impl Serialize) -> io::Result<()> {
+        let mut text = Text::default();
+        text.json(value);
+        text.raw(b",\n");
+        self.name(indent, name)?;
+        self.push(&text.0)
+    }
+
+    /// A map or list, by its `brackets`, with a line for each node. Some are written while the
+    /// next ones are made.
     fn lines(
         &mut self,
         indent: &str,
-        brackets: [u8; 2],
+        [open, close]: [u8; 2],
         nodes: &[&Node],
-        line: impl Fn(&Node, &mut Self) + Sync,
-    ) {
-        let [open, close] = brackets;
+        line: impl Fn(&Node, &mut Text) + Sync,
+    ) -> io::Result<()> {
         let batch = |nodes: &[&Node]| {
-            let mut text = Self(Vec::with_capacity(nodes.len() * LINE));
+            let mut text = Text(Vec::with_capacity(nodes.len() * LINE));
             for node in nodes {
+                text.raw(b",\n  ");
                 text.raw(indent.as_bytes());
-                text.raw(b"  ");
                 line(node, &mut text);
-                text.raw(b",\n");
             }
             text.0
         };
-        let batches: Vec<_> = nodes.par_chunks(BATCH).map(batch).collect();
-        self.0.reserve(batches.iter().map(Vec::len).sum());
-        self.raw(&[open, b'\n']);
-        for batch in &batches {
-            self.raw(batch);
+        self.push(&[open])?;
+        let mut is_first = true;
+        let mut ready: Vec<Vec<u8>> = Vec::new();
+        for group in nodes.chunks(GROUP * BATCH).chain([&[][..]]) {
+            let make = || group.par_chunks(BATCH).map(batch).collect();
+            let push = || {
+                ready.iter().try_for_each(|batch| {
+                    // There is no comma before the first line.
+                    let batch = batch.get(usize::from(mem::take(&mut is_first))..);
+                    self.push(batch.unwrap_or_default())
+                })
+            };
+            let (next, pushed) = rayon::join(make, push);
+            pushed?;
+            ready = next;
         }
-        if self.0.ends_with(b",\n") {
-            // The last one has no comma.
-            self.0.truncate(self.0.len() - 2);
-            self.raw(b"\n");
-        }
-        self.raw(indent.as_bytes());
-        self.raw(&[close, b',', b'\n']);
+        self.push(format!("\n{indent}{},\n", char::from(close)).as_bytes())
     }
 }
 

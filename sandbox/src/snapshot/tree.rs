@@ -93,12 +93,6 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// Whether nothing can have changed between the two looks.
-    pub(super) fn proves_equal(&self, now: &Self) -> bool {
-        self.is_settled
-            && (self.device, self.inode, self.changed) == (now.device, now.inode, now.changed)
-    }
-
     pub(super) fn place(&self) -> (u64, u64) {
         (self.device, self.inode)
     }
@@ -112,6 +106,17 @@ impl Tree {
         nodes.par_sort_by(|a, b| a.key.cmp(&b.key));
         nodes.dedup_by(|a, b| a.key == b.key);
         Self(nodes)
+    }
+
+    /// This tree with the nodes that are kept, place by place, and with new ones.
+    pub(super) fn revised(&self, is_kept: &[bool], new: Vec<Arc<Node>>) -> Self {
+        let kept = self.0.iter().zip(is_kept).filter(|(_, is_kept)| **is_kept);
+        let mut nodes: Vec<_> = kept.map(|(node, _)| Arc::clone(node)).collect();
+        if new.is_empty() {
+            return Self(nodes);
+        }
+        nodes.extend(new);
+        Self::new(nodes)
     }
 
     pub(super) fn nodes(&self) -> &[Arc<Node>] {
@@ -153,6 +158,10 @@ impl Tree {
     }
 }
 
+fn nanos(nanos: u64) -> u32 {
+    u32::try_from(nanos).unwrap_or_default()
+}
+
 /// The kernel's type for it differs between processors.
 #[allow(clippy::useless_conversion, reason = "a conversion on some")]
 fn nlink(stat: &Stat) -> u64 {
@@ -167,7 +176,6 @@ impl Entry {
         attributes: Attributes,
         settled_before: i64,
     ) -> Self {
-        let nanos = |nanos: u64| u32::try_from(nanos).unwrap_or_default();
         Self {
             kind,
             mode: stat.st_mode,
@@ -182,6 +190,26 @@ impl Entry {
                 is_settled: stat.st_ctime < settled_before,
             }),
         }
+    }
+
+    /// Whether `stat` shows the entry as it is here, so that nothing can have changed.
+    pub(super) fn is_as(&self, stat: &Stat) -> bool {
+        let mtime = Mtime { seconds: stat.st_mtime, nanos: Some(nanos(stat.st_mtime_nsec)) };
+        self.proves_same_content(stat)
+            && self.mtime == mtime
+            && self.owner == Some((stat.st_uid, stat.st_gid))
+            && self.identity.is_some_and(|identity| identity.links == nlink(stat))
+    }
+
+    /// Whether `stat` shows that content and attributes are what they were.
+    pub(super) fn proves_same_content(&self, stat: &Stat) -> bool {
+        let changed = (stat.st_ctime, nanos(stat.st_ctime_nsec));
+        self.mode == stat.st_mode
+            && self.identity.is_some_and(|identity| {
+                identity.is_settled
+                    && (identity.device, identity.inode, identity.changed)
+                        == (stat.st_dev, stat.st_ino, changed)
+            })
     }
 
     /// The permission bits, with set-id and sticky.

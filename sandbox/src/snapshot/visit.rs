@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::mem;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -40,6 +41,8 @@ pub(super) struct Visit<'a> {
     bytes: AtomicU64,
     /// Whether an error has ended the walk.
     is_over: AtomicBool,
+    /// Which nodes of the previous tree are still the same.
+    is_kept: Vec<AtomicBool>,
     collected: Mutex<Collected>,
 }
 
@@ -49,6 +52,8 @@ pub(super) struct Collected {
     pub(super) nodes: Vec<Arc<Node>>,
     pub(super) skipped: Vec<Skipped>,
     pub(super) leftovers: Vec<Key>,
+    /// The size of files that is not counted yet.
+    pub(super) bytes: u64,
     /// The first error is the walk's.
     pub(super) error: Option<SnapshotError>,
 }
@@ -104,12 +109,18 @@ impl<'a> Visit<'a> {
             entries: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             is_over: AtomicBool::new(false),
+            is_kept: walk
+                .previous
+                .map(|tree| tree.nodes().iter().map(|_| AtomicBool::new(false)).collect())
+                .unwrap_or_default(),
             collected: Mutex::default(),
         }
     }
 
-    pub(super) fn into_collected(self) -> Collected {
-        self.collected.into_inner().unwrap_or_else(PoisonError::into_inner)
+    /// What was found, and which nodes of the previous tree are still the same.
+    pub(super) fn into_parts(self) -> (Collected, Vec<AtomicBool>) {
+        let collected = self.collected.into_inner().unwrap_or_else(PoisonError::into_inner);
+        (collected, self.is_kept)
     }
 
     pub(super) fn root<'s>(&'s self, root: &'a Root, scope: &Scope<'s>) {
@@ -145,17 +156,14 @@ impl<'a> Visit<'a> {
             return Ok(());
         }
         if !at.is_excluded {
-            let unchanged = at.known.own().and_then(|known| self.unchanged(known, &stat));
-            let node = unchanged.map_or_else(
-                || {
-                    let (kind, attributes) = (Kind::Directory, attributes::read(&handle)?);
-                    let entry = Entry::from_stat(&stat, kind, attributes, self.settled_before);
-                    Ok(Arc::new(Node { key: at.key.clone(), entry }))
-                },
-                Ok,
-            );
-            let node = node.map_err(failed)?;
-            self.collect(|all| all.nodes.push(node));
+            let mut found = Collected::default();
+            if !self.is_unchanged(at.known.own(), &stat, &mut found) {
+                let (kind, attributes) =
+                    (Kind::Directory, attributes::read(&handle).map_err(failed)?);
+                let entry = Entry::from_stat(&stat, kind, attributes, self.settled_before);
+                found.nodes.push(Arc::new(Node { key: at.key.clone(), entry }));
+            }
+            self.collect(|all| all.append(found));
         }
         let names = names(&handle).map_err(failed)?;
         at.ignored = self.ignored(&at, &handle, &names)?;
@@ -175,26 +183,30 @@ impl<'a> Visit<'a> {
     /// the walk is noted for all.
     fn batch<'s>(&'s self, within: &Opened<'a>, names: &[OsString], scope: &Scope<'s>) {
         let mut found = Collected::default();
-        let mut path = within.at.key.as_path().to_owned();
+        let mut path = within.at.key.as_bytes().to_vec();
+        if !path.ends_with(b"/") {
+            path.push(b'/');
+        }
+        let directory = path.len();
         let outcome = names.iter().try_for_each(|name| {
             if self.is_over.load(Ordering::Relaxed) {
                 return Ok(());
             }
-            path.push(name);
+            path.truncate(directory);
+            path.extend_from_slice(name.as_bytes());
+            let path = Path::new(OsStr::from_bytes(&path));
             let outcome = if name.as_bytes().starts_with(place::TEMPORARY.as_bytes()) {
-                found.leftovers.push(Key::new(&path));
+                found.leftovers.push(Key::new(path));
                 Ok(())
             } else {
-                let at = Named { parent: &within.handle, name, path: &path };
+                let at = Named { parent: &within.handle, name, path };
                 self.look(within, &at, &mut found, scope)
             };
             if let Err(Stop::Skip(reason)) = outcome {
-                found.skipped.push(Skipped { path: path.clone(), reason });
-            } else {
-                outcome?;
+                found.skipped.push(Skipped { path: path.to_owned(), reason });
+                return Ok(());
             }
-            path.pop();
-            Ok(())
+            outcome
         });
         self.note(within.at.key.as_path(), outcome, found);
     }
@@ -248,14 +260,16 @@ impl<'a> Visit<'a> {
     fn leaf(
         &self,
         at: &Named<'_>,
-        known: Option<&Arc<Node>>,
+        known: Option<(usize, &Arc<Node>)>,
         stat: &Stat,
         found: &mut Collected,
     ) -> Result<(), Stop> {
         let kind = FileType::from_raw_mode(stat.st_mode);
-        if let Some(node) = known.and_then(|known| self.unchanged(known, stat)) {
-            let size = if kind == FileType::RegularFile { stat.st_size } else { 0 };
-            return Ok(self.add(found, node, size.cast_unsigned())?);
+        if self.is_unchanged(known, stat, found) {
+            if kind == FileType::RegularFile {
+                found.bytes += stat.st_size.cast_unsigned();
+            }
+            return Ok(());
         }
         match kind {
             FileType::RegularFile => self.file(at, found),
@@ -313,19 +327,27 @@ impl<'a> Visit<'a> {
         })
     }
 
-    /// The node as it was, or one of the same content, if nothing can have changed since.
-    fn unchanged(&self, known: &Arc<Node>, stat: &Stat) -> Option<Arc<Node>> {
-        let Entry { kind, attributes, identity, .. } = &known.entry;
-        let now = Entry::from_stat(stat, kind.clone(), attributes.clone(), self.settled_before);
-        let is_same =
-            known.entry.mode == now.mode && identity.as_ref()?.proves_equal(now.identity.as_ref()?);
-        if !is_same {
-            return None;
+    /// Whether nothing can have changed in what was `known`, which then is kept.
+    fn is_unchanged(
+        &self,
+        known: Option<(usize, &Arc<Node>)>,
+        stat: &Stat,
+        found: &mut Collected,
+    ) -> bool {
+        let Some((index, node)) = known else { return false };
+        if node.entry.is_as(stat) && stat.st_ctime < self.settled_before {
+            if let Some(kept) = self.is_kept.get(index) {
+                kept.store(true, Ordering::Relaxed);
+            }
+            return true;
         }
-        if known.entry == now {
-            return Some(Arc::clone(known));
+        if !node.entry.proves_same_content(stat) {
+            return false;
         }
-        Some(Arc::new(Node { key: known.key.clone(), entry: now }))
+        let (kind, attributes) = (node.entry.kind.clone(), node.entry.attributes.clone());
+        let entry = Entry::from_stat(stat, kind, attributes, self.settled_before);
+        found.nodes.push(Arc::new(Node { key: node.key.clone(), entry }));
+        true
     }
 
     /// The rules within a directory, with those of its own `.gitignore`.
@@ -358,15 +380,21 @@ impl<'a> Visit<'a> {
     }
 
     fn add(&self, found: &mut Collected, node: Arc<Node>, size: u64) -> Result<(), SnapshotError> {
-        let bytes = self.bytes.fetch_add(size, Ordering::Relaxed) + size;
-        check_limit("bytes", bytes, self.walk.max_bytes)?;
+        found.bytes += size;
         found.nodes.push(node);
-        Ok(())
+        self.count(found)
+    }
+
+    /// Adds the bytes of what was found to those of the walk.
+    fn count(&self, found: &mut Collected) -> Result<(), SnapshotError> {
+        let new = mem::take(&mut found.bytes);
+        let bytes = self.bytes.fetch_add(new, Ordering::Relaxed) + new;
+        check_limit("bytes", bytes, self.walk.max_bytes)
     }
 
     /// Puts what was found to the rest, and what ended the search.
     fn note(&self, path: &Path, outcome: Result<(), Stop>, mut found: Collected) {
-        match outcome {
+        match outcome.and_then(|()| Ok(self.count(&mut found)?)) {
             Ok(()) => {}
             Err(Stop::Skip(reason)) => {
                 found.skipped.push(Skipped { path: path.to_owned(), reason });

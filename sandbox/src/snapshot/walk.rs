@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::iter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -112,13 +113,20 @@ impl Walk<'_> {
         let visit = Visit::new(self, now() - 1);
         rayon::scope(|scope| self.roots.iter().for_each(|root| visit.root(root, scope)));
         self.meter.end()?;
-        let Collected { nodes, mut skipped, leftovers, error } = visit.into_collected();
+        let (collected, is_kept) = visit.into_parts();
+        let Collected { nodes, mut skipped, leftovers, error, .. } = collected;
         if let Some(error) = error {
             return Err(error);
         }
         skipped.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-        let mut tree = Tree::new(nodes);
-        group_links(tree.nodes_mut());
+        let nothing = Tree::default();
+        let previous = self.previous.unwrap_or(&nothing);
+        let is_kept: Vec<_> = is_kept.into_iter().map(AtomicBool::into_inner).collect();
+        let is_same = nodes.is_empty() && is_kept.iter().all(|kept| *kept);
+        let mut tree = previous.revised(&is_kept, nodes);
+        if !is_same {
+            group_links(tree.nodes_mut());
+        }
         Ok(Found { tree, skipped, leftovers })
     }
 }
