@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::hash::ContentHash;
-use super::tree::{Entry, Kind, Pair, Tree};
+use super::tree::{Entry, Kind, Node, Pair};
 
 /// One path that is not the same in two snapshots, or in a snapshot and now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,14 +55,13 @@ impl ChangeType {
     }
 }
 
-/// What has to happen to `old` for it to be `new`, ordered by path. Of directories that come or
-/// go only the empty ones are named: the others show in what is beneath them.
-pub(super) fn changes(old: &Tree, new: &Tree) -> Vec<Change> {
-    named(old.pairs(new))
-}
-
-/// The same, of what differs between two trees.
-pub(super) fn named<'t>(pairs: impl Iterator<Item = Pair<'t>>) -> Vec<Change> {
+/// What has to happen to the old for it to be the new, ordered by path. Of directories that come
+/// or go only the empty ones are named: the others show in what is beneath them. None is, if one
+/// side does not tell of them: then the comparison is not `is_complete`.
+pub(super) fn changes<'t>(pairs: impl Iterator<Item = Pair<'t>>, is_complete: bool) -> Vec<Change> {
+    let tells_of = |node: &&Node| is_complete || !node.entry.is_directory();
+    let pairs =
+        pairs.map(|pair| Pair { old: pair.old.filter(tells_of), new: pair.new.filter(tells_of) });
     let mut all = pairs.filter_map(|pair| Some((pair, change(pair)?))).peekable();
     let mut named = Vec::new();
     while let Some((pair, change)) = all.next() {

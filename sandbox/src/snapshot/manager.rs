@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
 
-use super::diff::{Change, changes};
+use super::diff::Change;
 use super::error::SnapshotError;
 use super::exclusion::{Exclusion, ExclusionConfig};
 use super::hash::ContentHash;
@@ -252,7 +252,7 @@ impl SnapshotManager {
             parent: parent.map(|parent| parent.number),
             ..SnapshotManifest::new(number, seconds, config, found, previous)
         };
-        let changes = parent.map(|parent| changes(&parent.tree, &manifest.tree));
+        let changes = parent.map(|parent| manifest.changes_since(parent));
         let changes = changes.unwrap_or_default();
         self.write_changes(number, &changes)?;
         let path = self.file("snapshots", number);

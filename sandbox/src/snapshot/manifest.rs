@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use super::diff::{Change, changes};
 use super::exclusion::ExclusionConfig;
 use super::hash::ContentHash;
 use super::tree::{Kind, Node, Tree};
@@ -67,6 +68,11 @@ impl SnapshotManifest {
             tree: found.tree,
             is_complete: true,
         }
+    }
+
+    /// What has changed since an earlier snapshot, as far as that tells.
+    pub(super) fn changes_since(&self, earlier: &Self) -> Vec<Change> {
+        changes(earlier.tree.pairs(&self.tree), earlier.is_complete)
     }
 
     /// The files by path, in the order of their components.

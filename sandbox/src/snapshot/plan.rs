@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::diff::{Change, ChangeType, are_same_permissions, is_same_content, named};
+use super::diff::{Change, ChangeType, are_same_permissions, changes, is_same_content};
 use super::key::Key;
 use super::manifest::SnapshotManifest;
 use super::store::Content;
@@ -50,9 +50,7 @@ impl<'a> Comparison<'a> {
 
     /// What a restore changes, for whoever asks.
     pub(super) fn changes(&self) -> Vec<Change> {
-        let tells_of = |node: &&Node| self.target.is_complete || !node.entry.is_directory();
-        let pairs = self.pairs.iter();
-        let mut all = named(pairs.map(|pair| Pair { old: pair.old.filter(tells_of), ..*pair }));
+        let mut all = changes(self.pairs.iter().copied(), self.target.is_complete);
         all.extend(self.strangers().map(|skipped| Change {
             path: skipped.path.clone(),
             change_type: ChangeType::Deleted,
