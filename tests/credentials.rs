@@ -5,6 +5,8 @@
 mod lifetime;
 #[path = "credentials/references.rs"]
 mod references;
+#[path = "credentials/renewal.rs"]
+mod renewal;
 #[path = "credentials/rotation.rs"]
 mod rotation;
 #[path = "credentials/sources.rs"]

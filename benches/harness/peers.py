@@ -144,9 +144,7 @@ class Site:
         origins = {kind: f"https://localhost:{port}" for kind, port in ports}
         return self.package(name, [*command, "--intercept", str(certificates)], origins)
 
-    def package(
-        self, name: str, command: list[str], origins: dict[str, str] | None = None
-    ) -> Peer:
+    def package(self, name: str, command: list[str], origins: dict[str, str] | None = None) -> Peer:
         """Starts a proxy that takes the arguments of `bench-proxy`."""
         origins = origins or {
             "api": f"http://127.0.0.1:{self.plain_port}",

@@ -131,6 +131,21 @@ def proxy(route: RouteConfig) -> Iterator[ProxyHandle]:
 
 
 @pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """Where a proxy keeps its certificates: nobody else writes there."""
+    made = tmp_path / "certificates"
+    made.mkdir(mode=0o755)
+    return made.resolve()
+
+
+@pytest.fixture
+def interceptor(route: RouteConfig, directory: Path) -> Iterator[ProxyHandle]:
+    """A proxy that intercepts what goes to the route's upstream."""
+    with start_proxy(ProxyConfig(routes=[route], intercept_ca_dir=directory)) as handle:
+        yield handle
+
+
+@pytest.fixture
 def place(tmp_path: Path) -> Path:
     """A directory for a sandboxed program, without links in its path."""
     directory = tmp_path.resolve() / "place"
@@ -143,5 +158,16 @@ def caps(place: Path) -> CapabilitySet:
     """What Python needs to run, and `place` to write in."""
     granted = CapabilitySet()
     granted.allow_interpreter()
+    granted.allow_path(place, AccessMode.READ_WRITE)
+    return granted
+
+
+@pytest.fixture
+def curl_caps(place: Path) -> CapabilitySet:
+    """What curl needs to run, and `place` to write in."""
+    granted = CapabilitySet()
+    for system in ("/usr", "/lib", "/lib64", "/etc/ssl"):
+        if Path(system).is_dir():
+            granted.allow_path(system, AccessMode.READ)
     granted.allow_path(place, AccessMode.READ_WRITE)
     return granted

@@ -1,7 +1,6 @@
 """curl, led through the proxy by its environment, in the sandbox and out of it."""
 
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from conftest import Authority
+from inside import needs
 from nono_py import (
-    AccessMode,
     CapabilitySet,
     ProxyConfig,
     ProxyHandle,
@@ -20,7 +19,7 @@ from nono_py import (
 )
 from origin import Origin
 
-pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+pytestmark = needs("curl")
 
 FORMAT = "%{http_connect} %{http_code}"
 
@@ -104,18 +103,16 @@ def test_a_route(proxy: ProxyHandle, origin: Origin, key: str) -> None:
 
 
 def test_in_the_sandbox_there_is_no_other_way(
-    proxy: ProxyHandle, plain_origin: Origin, place: Path
+    proxy: ProxyHandle, plain_origin: Origin, place: Path, curl_caps: CapabilitySet
 ) -> None:
-    caps = CapabilitySet()
-    for directory in ("/usr", "/lib", "/lib64", "/etc/ssl"):
-        if Path(directory).is_dir():
-            caps.allow_path(directory, AccessMode.READ)
-    caps.allow_path(place, AccessMode.READ_WRITE)
-    caps.proxy_only(proxy)
+    curl_caps.proxy_only(proxy)
     url = f"http://127.0.0.1:{plain_origin.port}/"
     command = ["curl", "-sS", "--max-time", "20", url]
-    through = sandboxed_exec(caps, command, cwd=place, env=proxy.sandbox_env())
+    env = proxy.sandbox_env()
+    through = sandboxed_exec(curl_caps, command, cwd=place, env=env)
     assert (through.exit_code, through.stdout) == (0, b"hello"), through.stderr
-    around = sandboxed_exec(caps, [*command, "--noproxy", "*"], cwd=place, env=proxy.sandbox_env())
+    around = sandboxed_exec(
+        curl_caps, [*command, "--noproxy", "*"], cwd=place, env=proxy.sandbox_env()
+    )
     assert around.exit_code == 7  # "Failed to connect to host."
     assert len(plain_origin.requests) == 1

@@ -1,15 +1,14 @@
 """A WebSocket client that knows of the proxy by its environment alone."""
 
 import os
-import shutil
 import subprocess
 import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
 from conftest import Authority
+from inside import needs
 from nono_py import ProxyConfig, RouteConfig, start_proxy
 from websockets.sync.server import ServerConnection, serve
 
@@ -92,7 +91,7 @@ def test_messages_pass_and_the_key_is_put_on(
     assert 101 in {event["status"] for event in events}
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="no node")
+@needs("node")
 def test_over_http2_it_is_translated_for_a_server_that_knows_of_none(
     authority: Authority, key: str, tmp_path: Path
 ) -> None:
