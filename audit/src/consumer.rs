@@ -179,6 +179,12 @@ impl Consumer {
         (self.at(&state) - missed, state.next)
     }
 
+    /// Goes on behind all that is there now.
+    pub fn skip(&mut self) {
+        let (_, end) = self.span();
+        self.go_to(end);
+    }
+
     /// Whether all is taken, and no more comes.
     pub fn has_ended(&self) -> bool {
         let state = self.shared.lock();

@@ -47,6 +47,7 @@ pub mod redact;
 mod segment;
 mod session;
 mod session_log;
+mod session_recorder;
 mod trace;
 mod words;
 mod writer;
@@ -65,7 +66,7 @@ pub use merkle::{InclusionProof, Sibling, Side};
 pub use metrics::{Metrics, Now};
 pub use reader::{Filling, Reader};
 pub use record::{Record, RecordId, Session};
-pub use recorder::Recorder;
+pub use recorder::{Recorder, unix_ms};
 pub use session::{
     AuditAttestation, AuditIntegrity, EventDecision, EventMode, ExecutableIdentity, NetworkEvent,
     SessionMetadata, timestamp,
@@ -73,6 +74,7 @@ pub use session::{
 pub use session_log::{
     EVENTS_FILENAME, LogVerification, SESSION_FILENAME, SessionLog, StoredIntegrity, verify_log,
 };
+pub use session_recorder::{Ending, RecordError, SessionRecorder};
 pub use trace::SpanContext;
 pub use words::{
     AuthMechanism, AuthOutcome, Decision, DenialCategory, InjectionMode, Mode, Outcome, Phase,

@@ -166,10 +166,10 @@ impl From<&Record> for NetworkEvent {
             },
             route_id: record.route_id.as_deref().map(Into::into),
             auth_mechanism: record.auth_mechanism.map(|word| word.as_str().into()),
-            auth_outcome: record.auth_outcome.map(|word| word.as_str().into()),
+            auth_outcome: record.auth_outcome.and_then(outcome),
             managed_credential_active: record.managed_credential_active,
             injection_mode: record.injection_mode.map(|word| word.as_str().into()),
-            denial_category: record.denial_category.map(|word| word.as_str().into()),
+            denial_category: record.denial_category.and_then(category),
             target: record.target.to_string(),
             port: record.port,
             method: record.method.as_deref().map(Into::into),
@@ -177,6 +177,23 @@ impl From<&Record> for NetworkEvent {
             status: record.status,
             reason: record.reason.as_deref().map(Into::into),
         }
+    }
+}
+
+/// The word of the format; it has none for a client that nobody asks for a token.
+fn outcome(outcome: AuthOutcome) -> Option<String> {
+    (outcome != AuthOutcome::NotRequired).then(|| outcome.as_str().to_owned())
+}
+
+/// The word of the format, if it has one: other tools read no event with another. What it was is
+/// in `reason`.
+fn category(category: DenialCategory) -> Option<String> {
+    match category {
+        DenialCategory::InvalidRequest
+        | DenialCategory::UnknownRoute
+        | DenialCategory::OverLimit
+        | DenialCategory::UpstreamFailed => None,
+        known => Some(known.as_str().to_owned()),
     }
 }
 

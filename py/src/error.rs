@@ -215,6 +215,7 @@ pub(crate) fn path_error(error: &io::Error, path: &Path) -> PyErr {
     let kind = match error.kind() {
         io::ErrorKind::NotFound => Kind::new("PathNotFoundError", "path_not_found"),
         io::ErrorKind::PermissionDenied => Kind::new("PathPermissionError", "path_not_permitted"),
+        io::ErrorKind::AlreadyExists => Kind::new("PathExistsError", "path_exists"),
         io::ErrorKind::NotADirectory => Kind::new("PathNotADirectoryError", "path_unusable"),
         _ => Kind::new("PathError", "path_unusable"),
     };

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nono_sandbox::{CapabilitySet, Command, Limits, Observed, Stdio};
+use nono_sandbox::{CapabilitySet, Command, Error, Limits, Observed, Stdio};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -16,6 +16,7 @@ use crate::capability::PyCapabilitySet;
 use crate::error::{argument_error, sandbox_error, unsound};
 use crate::process::{PyChild, PyRun};
 use crate::proxy::PyProxyHandle;
+use crate::recording::{Plan, SessionArgument};
 use crate::result::{PyExecResult, Request};
 use crate::stdio::{InputArgument, StreamArgument, TerminalArgument};
 
@@ -35,7 +36,7 @@ impl PyCommand {
         max_processes=None, max_cpu_seconds=None, max_file_size_bytes=None, max_open_files=None,
         uid=None, gid=None, enforcement_mode="auto", *, max_memory_bytes=None,
         max_output_bytes=None, input=None, stdin=None, stdout=None, stderr=None, proxy=None,
-        pty=None, keep_background=false, verify=false, require_limits=false,
+        pty=None, keep_background=false, verify=false, require_limits=false, session=None,
     ), text_signature = "(*args, **options)")]
     #[expect(
         clippy::too_many_arguments,
@@ -68,6 +69,7 @@ impl PyCommand {
         keep_background: bool,
         verify: bool,
         require_limits: bool,
+        session: Option<SessionArgument>,
     ) -> PyResult<Self> {
         check_mode(enforcement_mode)?;
         let limits = Limits {
@@ -80,8 +82,14 @@ impl PyCommand {
                 .unwrap_or_else(|| Limits::default().max_output_bytes),
         };
         let words: CommandArgument = command.extract()?;
+        let plan = session
+            .map(|place| Plan::new(place, &words.0, proxy.map(|proxy| proxy.clone().unbind())));
         let mut built = build(words.0, env.unwrap_or_default(), inherit_env)?;
-        built.limits(limits).require_limits(require_limits).keep_background(keep_background);
+        built
+            .identify(plan.is_some())
+            .limits(limits)
+            .require_limits(require_limits)
+            .keep_background(keep_background);
         if let Some(directory) = cwd {
             built.cwd(directory.0);
         }
@@ -106,7 +114,7 @@ impl PyCommand {
         if verify {
             verified(py, &caps)?;
         }
-        Ok(Self { command: built, request: Request::new(command, timeout_secs, caps) })
+        Ok(Self { command: built, request: Request::new(command, timeout_secs, caps, plan) })
     }
 
     /// Run the program and wait for its end. What a signal handler raises meanwhile
@@ -118,14 +126,16 @@ impl PyCommand {
     /// Start the program, for its output to be collected by an event loop.
     fn start(&self, py: Python<'_>) -> PyResult<PyRun> {
         self.refuse_pipe_to_nobody()?;
-        let run = py.detach(|| self.command.start(self.request.caps())).map_err(sandbox_error)?;
-        Ok(PyRun::new(run, self.request.clone_ref(py)))
+        let begun = self.request.begin(py)?;
+        let run = begun.start(py, |caps| self.command.start(caps))?;
+        Ok(PyRun::new(run, begun))
     }
 
     /// Start the program and hand over its streams.
     fn spawn(&self, py: Python<'_>) -> PyResult<PyChild> {
-        let child = py.detach(|| self.command.spawn(self.request.caps())).map_err(sandbox_error)?;
-        Ok(PyChild::new(child, self.request.clone_ref(py)))
+        let begun = self.request.begin(py)?;
+        let child = begun.start(py, |caps| self.command.spawn(caps))?;
+        Ok(PyChild::new(child, begun))
     }
 }
 
@@ -143,16 +153,19 @@ impl PyCommand {
 
     fn finish(&self, py: Python<'_>, command: &Command) -> PyResult<PyExecResult> {
         self.refuse_pipe_to_nobody()?;
-        let mut run = py.detach(|| command.start(self.request.caps())).map_err(sandbox_error)?;
+        let begun = self.request.begin(py)?;
+        let mut run = begun.start(py, |caps| command.start(caps))?;
         loop {
             let step = py.detach(|| run.advance(Some(SIGNAL_INTERVAL)));
-            if let Some(output) = step.map_err(sandbox_error)? {
-                return Ok(PyExecResult::new(py, output, &self.request));
+            if let Some(outcome) = step.transpose() {
+                return begun.end(py, outcome);
             }
             if let Err(raised) = py.check_signals() {
                 run.cancel();
                 // Until everything is gone: whoever catches the exception can rely on that.
                 py.detach(|| while let Ok(None) = run.advance(None) {});
+                // What was raised says more than that its program was ended for it.
+                let _ended = begun.end(py, Err(Error::Cancelled));
                 return Err(raised);
             }
         }
@@ -176,7 +189,7 @@ impl PyCommand {
         max_processes=None, max_cpu_seconds=None, max_file_size_bytes=None, max_open_files=None, \
         uid=None, gid=None, enforcement_mode='auto', *, max_memory_bytes=None, \
         max_output_bytes=None, input=None, stdin=None, stdout=None, stderr=None, proxy=None, \
-        pty=None, keep_background=False, verify=False, require_limits=False)"
+        pty=None, keep_background=False, verify=False, require_limits=False, session=None)"
 )]
 pub(crate) fn sandboxed_exec(
     py: Python<'_>,

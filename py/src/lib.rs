@@ -26,6 +26,7 @@ mod policy;
 mod process;
 mod proxy;
 mod query;
+mod recording;
 mod result;
 mod route;
 mod session;

@@ -11,7 +11,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
 use crate::error::sandbox_error;
-use crate::result::{AT_ONCE, PyExecResult, Request};
+use crate::result::{AT_ONCE, Begun, PyExecResult};
 
 /// A running program whose output is collected. Dropped, it is killed with all it has started.
 #[pyclass(name = "_Run", module = "nono_py", frozen)]
@@ -19,12 +19,12 @@ use crate::result::{AT_ONCE, PyExecResult, Request};
 pub(crate) struct PyRun {
     /// None when it is closed.
     run: Mutex<Option<Run>>,
-    request: Request,
+    begun: Begun,
 }
 
 impl PyRun {
-    pub(crate) fn new(run: Run, request: Request) -> Self {
-        Self { run: Mutex::new(Some(run)), request }
+    pub(crate) fn new(run: Run, begun: Begun) -> Self {
+        Self { run: Mutex::new(Some(run)), begun }
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Run>> {
@@ -43,8 +43,8 @@ impl PyRun {
     /// Do what is to be done, without waiting, and return the result if that was all.
     fn advance(&self, py: Python<'_>) -> PyResult<Option<PyExecResult>> {
         let step = py.detach(|| self.lock().as_mut().map(|run| run.advance(AT_ONCE)));
-        let step = step.ok_or_else(closed)?.map_err(sandbox_error)?;
-        Ok(step.map(|output| PyExecResult::new(py, output, &self.request)))
+        let outcome = step.ok_or_else(closed)?.transpose();
+        outcome.map(|outcome| self.begun.end(py, outcome)).transpose()
     }
 
     /// Kill the program and all that it has started; `advance` tells when they are gone.
@@ -66,12 +66,12 @@ impl PyRun {
 pub(crate) struct PyChild {
     /// None when it is closed.
     child: Mutex<Option<Child>>,
-    request: Request,
+    begun: Begun,
 }
 
 impl PyChild {
-    pub(crate) fn new(child: Child, request: Request) -> Self {
-        Self { child: Mutex::new(Some(child)), request }
+    pub(crate) fn new(child: Child, begun: Begun) -> Self {
+        Self { child: Mutex::new(Some(child)), begun }
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Child>> {
@@ -113,9 +113,8 @@ impl PyChild {
 
     /// Return what became of the program, when everything has ended.
     fn wait(&self, py: Python<'_>) -> PyResult<PyExecResult> {
-        let output = py.detach(|| self.lock().as_mut().map(Child::wait));
-        let output = output.ok_or_else(closed)?.map_err(sandbox_error)?;
-        Ok(PyExecResult::new(py, output, &self.request))
+        let outcome = py.detach(|| self.lock().as_mut().map(Child::wait));
+        self.begun.end(py, outcome.ok_or_else(closed)?)
     }
 
     /// Send a signal to the program alone.

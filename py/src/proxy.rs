@@ -7,6 +7,7 @@ use std::ops::Deref;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use nono_audit::{Consumer, Record};
 use nono_proxy::{Diagnostic, ProxyHandle};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -21,6 +22,9 @@ use crate::events::{self, PyAuditEvents};
 
 /// Seconds that the end of a `with` block waits: the default of `shutdown`.
 const DEFAULT_SHUTDOWN: f64 = 5.0;
+
+/// The variable that has the session token.
+const TOKEN_VARIABLE: &str = "NONO_PROXY_TOKEN";
 
 /// A running proxy. It stops at `shutdown()`, at the end of its `with` block, or when dropped.
 #[pyclass(name = "ProxyHandle", module = "nono_py", frozen, weakref)]
@@ -38,6 +42,23 @@ impl PyProxyHandle {
     /// The files that these variables name.
     pub(crate) fn certificate_files(&self) -> Vec<PathBuf> {
         self.inner.certificate_files()
+    }
+
+    /// A further consumer of its records.
+    pub(crate) fn consumer(&self) -> Consumer {
+        self.inner.audit_consumer()
+    }
+
+    /// What runs now, as far as it is known.
+    pub(crate) fn running(&self) -> Vec<Record> {
+        self.inner.active()
+    }
+
+    /// What its clients show; empty if they need nothing.
+    pub(crate) fn token(&self) -> String {
+        let variables = self.inner.env_vars().into_iter();
+        let mut token = variables.filter(|(name, _)| name == TOKEN_VARIABLE);
+        token.next().map(|(_, value)| value).unwrap_or_default()
     }
 
     /// Variables that lead a program's traffic through the proxy, and SDKs to its routes.

@@ -5,12 +5,15 @@ use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nono_sandbox::{CapabilitySet, Output, Report};
+use nono_sandbox::{CapabilitySet, Error, Output, Report};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::apply::PyEnforcement;
+use crate::error::sandbox_error;
+use crate::recording::{Plan, Recording};
+use crate::session::PySessionMetadata;
 
 /// What a result repeats of the call, and what it is judged by.
 #[derive(Debug)]
@@ -18,20 +21,72 @@ pub(crate) struct Request {
     args: Py<PyAny>,
     timeout: Option<f64>,
     caps: Arc<CapabilitySet>,
+    plan: Option<Arc<Plan>>,
 }
 
 impl Request {
-    pub(crate) fn new(args: Bound<'_, PyAny>, timeout: Option<f64>, caps: CapabilitySet) -> Self {
-        Self { args: args.unbind(), timeout, caps: Arc::new(caps) }
+    pub(crate) fn new(
+        args: Bound<'_, PyAny>,
+        timeout: Option<f64>,
+        caps: CapabilitySet,
+        plan: Option<Plan>,
+    ) -> Self {
+        Self { args: args.unbind(), timeout, caps: Arc::new(caps), plan: plan.map(Arc::new) }
     }
 
-    pub(crate) fn caps(&self) -> &CapabilitySet {
-        &self.caps
+    /// Begins the record of the run, if one is to be kept.
+    pub(crate) fn begin(&self, py: Python<'_>) -> PyResult<Begun> {
+        let plan = self.plan.as_ref();
+        let recording = py.detach(|| plan.map(|plan| plan.begin(&self.caps)).transpose())?;
+        let (args, caps) = (self.args.clone_ref(py), Arc::clone(&self.caps));
+        Ok(Begun { args, timeout: self.timeout, caps, recording })
+    }
+}
+
+/// A run that has begun: what its result needs, and its record.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    args: Py<PyAny>,
+    timeout: Option<f64>,
+    caps: Arc<CapabilitySet>,
+    recording: Option<Recording>,
+}
+
+impl Begun {
+    /// Starts the program; the record ends if it cannot.
+    pub(crate) fn start<T: Send>(
+        &self,
+        py: Python<'_>,
+        start: impl FnOnce(&CapabilitySet) -> Result<T, Error> + Send,
+    ) -> PyResult<T> {
+        let started = py.detach(|| start(&self.caps));
+        started.map_err(|error| {
+            // That it could not run says more than what is wrong with its record.
+            let _record = self.close(py, Err(&error));
+            sandbox_error(error)
+        })
     }
 
-    pub(crate) fn clone_ref(&self, py: Python<'_>) -> Self {
-        let caps = Arc::clone(&self.caps);
-        Self { args: self.args.clone_ref(py), timeout: self.timeout, caps }
+    /// Ends the record, and makes the result. That the program could not run is told before what
+    /// is wrong with the record.
+    pub(crate) fn end(
+        &self,
+        py: Python<'_>,
+        outcome: Result<Output, Error>,
+    ) -> PyResult<PyExecResult> {
+        let record = self.close(py, outcome.as_ref());
+        let output = outcome.map_err(sandbox_error)?;
+        PyExecResult::new(py, output, record?, self)
+    }
+
+    fn close(
+        &self,
+        py: Python<'_>,
+        outcome: Result<&Output, &Error>,
+    ) -> PyResult<Option<PySessionMetadata>> {
+        let recording = self.recording.as_ref();
+        let ended = py.detach(|| recording.map(|recording| recording.end(outcome)));
+        Ok(ended.transpose()?.flatten())
     }
 }
 
@@ -45,24 +100,37 @@ pub(crate) struct PyExecResult {
     stderr: Py<PyBytes>,
     output: Output,
     report: Report,
+    session: Option<Py<PySessionMetadata>>,
 }
 
 impl PyExecResult {
-    pub(crate) fn new(py: Python<'_>, mut output: Output, request: &Request) -> Self {
-        let report = Report::new(&output, &request.caps);
-        Self {
-            args: request.args.clone_ref(py),
-            timeout: request.timeout,
+    fn new(
+        py: Python<'_>,
+        mut output: Output,
+        session: Option<PySessionMetadata>,
+        begun: &Begun,
+    ) -> PyResult<Self> {
+        let report = Report::new(&output, &begun.caps);
+        Ok(Self {
+            session: session.map(|session| Py::new(py, session)).transpose()?,
+            args: begun.args.clone_ref(py),
+            timeout: begun.timeout,
             stdout: PyBytes::new(py, &std::mem::take(&mut output.stdout)).unbind(),
             stderr: PyBytes::new(py, &std::mem::take(&mut output.stderr)).unbind(),
             output,
             report,
-        }
+        })
     }
 }
 
 #[pymethods]
 impl PyExecResult {
+    /// What is kept of the session, as it stands in its directory; None if nothing is.
+    #[getter]
+    fn session(&self, py: Python<'_>) -> Option<Py<PySessionMetadata>> {
+        self.session.as_ref().map(|session| session.clone_ref(py))
+    }
+
     /// The command, as it was given.
     #[getter]
     fn args(&self, py: Python<'_>) -> Py<PyAny> {

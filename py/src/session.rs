@@ -16,6 +16,12 @@ use crate::snapshot::PyContentHash;
 #[derive(Debug)]
 pub(crate) struct PySessionMetadata(Mutex<SessionMetadata>);
 
+impl From<SessionMetadata> for PySessionMetadata {
+    fn from(inner: SessionMetadata) -> Self {
+        Self(Mutex::new(inner))
+    }
+}
+
 impl PySessionMetadata {
     fn lock(&self) -> MutexGuard<'_, SessionMetadata> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -177,26 +183,8 @@ fn network_event<'py>(py: Python<'py>, event: &NetworkEvent) -> PyResult<Bound<'
     let text = serde_json::to_string(event).unwrap_or_default();
     let given = py.import("json")?.call_method1("loads", (text,))?.cast_into::<PyDict>()?;
     let all = PyDict::new(py);
-    for key in EVENT_KEYS {
+    for key in NetworkEvent::KEYS {
         all.set_item(key, given.get_item(key)?)?;
     }
     Ok(all)
 }
-
-const EVENT_KEYS: [&str; 15] = [
-    "timestamp_unix_ms",
-    "mode",
-    "decision",
-    "target",
-    "port",
-    "method",
-    "path",
-    "status",
-    "reason",
-    "route_id",
-    "auth_mechanism",
-    "auth_outcome",
-    "managed_credential_active",
-    "injection_mode",
-    "denial_category",
-];

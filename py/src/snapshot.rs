@@ -254,6 +254,12 @@ impl PyExclusionConfig {
 #[derive(Debug)]
 pub(crate) struct PySnapshotManager(SnapshotManager);
 
+impl PySnapshotManager {
+    pub(crate) fn inner(&self) -> &SnapshotManager {
+        &self.0
+    }
+}
+
 #[pymethods]
 impl PySnapshotManager {
     #[new]

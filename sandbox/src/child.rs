@@ -266,6 +266,7 @@ impl Child {
             cpu_time: report.cpu_time,
             max_rss: report.usage.peak.or(report.max_rss),
             oom_killed: report.usage.is_oom_killed,
+            number: self.number(),
             executable: self.executable.clone(),
             denials: self.denials.take(),
             left_running: !report.is_clear && !keeps_some,

@@ -318,6 +318,8 @@ pub struct Output {
     /// Whether a process that was killed had not ended yet when the run was over. Only one that
     /// the kernel itself cannot end, or one that [`Command::keep_background`] let go on.
     pub left_running: bool,
+    /// The program's process number while it ran; 0 if it was not told.
+    pub number: i32,
     /// Which file was executed, if [`Command::identify`] asked for it and it is certain: it could be
     /// read, and was the same before and after.
     #[cfg(target_os = "linux")]

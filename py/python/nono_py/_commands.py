@@ -28,6 +28,9 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     runs = commands.add_parser("run", help="run a command under groups of a policy")
     _add_choice(runs)
     _add_grants(runs)
+    runs.add_argument(
+        "--session", metavar="DIR", help="keep a record of the run in this directory; else none is"
+    )
     runs.add_argument("--cwd", help="the directory to run in")
     runs.add_argument("--timeout", type=float, help="seconds; then it is killed")
     runs.add_argument("words", nargs="+", metavar="WORD", help="the command, after --")
@@ -131,7 +134,12 @@ def _exit_code(code: int) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     options = _options(arguments) | _limits(arguments)
-    options |= {"stdin": sys.stdin, "stdout": sys.stdout, "stderr": sys.stderr}
+    options |= {
+        "session": arguments.session,
+        "stdin": sys.stdin,
+        "stdout": sys.stdout,
+        "stderr": sys.stderr,
+    }
     return _exit_code(_run_under(arguments, _granted(arguments), options).exit_code)
 
 

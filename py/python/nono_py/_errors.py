@@ -34,6 +34,10 @@ class PathNotFoundError(PathError, FileNotFoundError):
     """A path that is not there."""
 
 
+class PathExistsError(PathError, FileExistsError):
+    """A path where something is already that is kept."""
+
+
 class PathPermissionError(PathError, PermissionError):
     """A path that may not be reached."""
 

@@ -818,6 +818,10 @@ class ExecResult:
         """What the kernel enforced, and what it is too old to enforce."""
 
     @property
+    def session(self) -> SessionMetadata | None:
+        """What is kept of the session, as it stands in its directory; None if nothing is."""
+
+    @property
     def limits(self) -> dict[str, Literal["cgroup", "rlimit", "pipe", "ignored for root"]]:
         """By what each limit was enforced, by its name.
 
@@ -882,6 +886,7 @@ class _Options(TypedDict, total=False):
     keep_background: bool
     verify: bool
     require_limits: bool
+    session: _OsText | SnapshotManager | None
 
 def sandboxed_exec(
     caps: CapabilitySet,
@@ -909,6 +914,7 @@ def sandboxed_exec(
     keep_background: bool = False,
     verify: bool = False,
     require_limits: bool = False,
+    session: _OsText | SnapshotManager | None = None,
 ) -> ExecResult:
     """Run a program that can touch only what `caps` grants, and wait for its end.
 
@@ -917,6 +923,12 @@ def sandboxed_exec(
     network access. What it leaves running is killed when it ends, but for `keep_background`.
     With `verify`, the sandbox is tried first by `caps.verify()`, and nothing runs if it fails. With
     `require_limits`, a limit that the kernel would not hold is an error, and nothing runs.
+    `session` keeps a record of the run in a directory of its own: `session.json`, and a log that
+    `audit.verify_log` checks. It has which file was executed and with which arguments (as they are,
+    but for the token of `proxy`), never the environment; what `proxy` was asked for, what the
+    sandbox refused, how it ended, and the snapshots that a `SnapshotManager` has made there, which
+    may stand in place of the directory. A directory holds the record of one run; the program must
+    have no way to write to it.
     """
 
 @final

@@ -168,7 +168,8 @@ def run(
     they are missing (where the policy writes them with a `/` at the end). If the groups have rules
     for a proxy, one runs as long as the command, which reaches nothing else. The command gets a
     temporary directory of its own and, of the environment, `PATH`, `HOME` and the like; `env` adds
-    to that. `options` are those of `sandboxed_exec`, and win over the policy's limits.
+    to that. `options` are those of `sandboxed_exec`, and win over the policy's limits; `session` is
+    one of them, which keeps a record of the run. None is kept by default.
 
     Raise ValueError or RuntimeError before anything runs if the policy cannot be enforced.
     """

@@ -22,7 +22,7 @@ from nono_py._errors import SandboxError
 from nono_py._nono_py import CapabilitySet, ExecResult, SandboxState, sandboxed_exec
 
 if TYPE_CHECKING:
-    from nono_py._nono_py import _OsText, _Words
+    from nono_py._nono_py import SnapshotManager, _OsText, _Words
 
 __all__ = [
     "OOM_EXIT_CODE",
@@ -241,6 +241,7 @@ def run(
     capture_output: bool = True,
     text: bool = True,
     nono_bin: "str | os.PathLike[str] | None" = None,
+    session: "_OsText | SnapshotManager | None" = None,
 ) -> RunResult:
     """Run a command that can touch only what `caps` grants, under limits, and wait for its end.
 
@@ -249,7 +250,8 @@ def run(
     `max_processes`; `result.limits` says which. One that would not be held is an error. `env` is
     the whole environment; without it the command gets the caller's, as it gets its input, and with
     `capture_output=False` its output too. Text is UTF-8, with U+FFFD for what is none. `nono_bin`
-    names the program in `argv`; nothing else depends on it.
+    names the program in `argv`; nothing else depends on it. `session` keeps a record of the run, as
+    it does for `sandboxed_exec`.
 
     Raise `subprocess.TimeoutExpired` when `timeout` seconds are over, ValueError and so on as
     `build_argv` does, and SandboxError if the command could not be run, if a limit cannot be held,
@@ -267,6 +269,7 @@ def run(
         max_processes=max_processes,
         max_memory_bytes=None if memory is None else parse_memory(memory),
         require_limits=True,
+        session=session,
         stdin=_inherited(0),
         stdout=None if capture_output else _inherited(1),
         stderr=None if capture_output else _inherited(2),

@@ -109,6 +109,16 @@ impl SnapshotManager {
         })
     }
 
+    /// Where the session is, without links.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// What its snapshots are of, as it was given.
+    pub fn tracked_paths(&self) -> Vec<PathBuf> {
+        self.roots.iter().map(|root| root.key.as_path().to_owned()).collect()
+    }
+
     /// How many snapshots the session has.
     ///
     /// # Errors
