@@ -10,6 +10,8 @@ use std::fmt::Write as _;
 
 use serde_json::value::RawValue;
 
+use crate::error::reason;
+
 /// How deep lists and objects may lie in each other.
 const DEPTH: usize = 128;
 
@@ -30,8 +32,8 @@ impl Node {
     /// # Errors
     /// It is no JSON, has a key twice in one object, or is nested too deeply.
     pub(crate) fn read(text: &str) -> Result<Self, String> {
-        let raw: &RawValue =
-            serde_json::from_str(text).map_err(|error| format!("malformed JSON: {error}"))?;
+        let raw: &RawValue = serde_json::from_str(text)
+            .map_err(|error| format!("malformed JSON: {}", reason(&error)))?;
         Reader { rest: raw.get() }.node(DEPTH)
     }
 

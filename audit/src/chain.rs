@@ -10,28 +10,24 @@
 
 use std::io::{self, Write as _};
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::canonical::Node;
+use crate::error::object;
 use crate::hash::{Hash, domain};
 
 /// A line as it was read.
 #[derive(Debug, Deserialize)]
 struct Line<'a> {
     sequence: u64,
-    #[serde(deserialize_with = "present")]
+    #[serde(deserialize_with = "crate::hash::present")]
     prev_chain: Option<Hash>,
     leaf_hash: Hash,
     chain_hash: Hash,
     event_json: Option<String>,
     #[serde(borrow)]
     event: &'a RawValue,
-}
-
-/// What may be `null`, but not absent.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Hash>, D::Error> {
-    Option::deserialize(deserializer)
 }
 
 /// How a line has the text that was hashed.
@@ -105,8 +101,7 @@ impl Chain {
     /// # Errors
     /// It does not follow.
     pub(crate) fn follow(&mut self, line: &str) -> Result<Link, String> {
-        let line: Line<'_> =
-            serde_json::from_str(line).map_err(|error| unreadable(line, &error))?;
+        let line: Line<'_> = object(line).map_err(|reason| unreadable(line, &reason))?;
         if line.sequence != self.lines {
             let (expected, found) = (self.lines, line.sequence);
             return Err(format!("sequence mismatch (expected {expected}, got {found})"));
@@ -134,12 +129,9 @@ impl Chain {
 }
 
 /// What is wrong with a line that is no record.
-fn unreadable(line: &str, error: &serde_json::Error) -> String {
-    match (error.classify(), Node::read(line)) {
-        (serde_json::error::Category::Data, Ok(Node::Object(_))) => {
-            format!("it is no record: {error}")
-        }
-        (_, Err(reason)) => reason,
-        _ => "it is no record: not an object".into(),
+fn unreadable(line: &str, reason: &str) -> String {
+    match Node::read(line) {
+        Ok(_) => format!("it is no record: {reason}"),
+        Err(malformed) => malformed,
     }
 }

@@ -28,6 +28,24 @@ impl VerifyError {
     }
 }
 
+/// What is wrong with a JSON text, without where in it: that is of no use where the text is not the
+/// caller's own, and misleads where it is one line of many.
+pub(crate) fn reason(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.rfind(" at line ").and_then(|end| text.get(..end)).unwrap_or(&text).to_owned()
+}
+
+/// The object that `text` is. A list would be taken for one whose keys are left out.
+///
+/// # Errors
+/// It is none.
+pub(crate) fn object<'de, T: serde::Deserialize<'de>>(text: &'de str) -> Result<T, String> {
+    if !text.trim_start().starts_with(['{']) {
+        return Err("not a JSON object".into());
+    }
+    serde_json::from_str(text).map_err(|error| reason(&error))
+}
+
 impl fmt::Display for VerifyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

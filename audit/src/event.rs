@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::canonical::Node;
+use crate::error::reason;
 use crate::session::{NetworkEvent, WORDS};
 use crate::{Hash, Record};
 
@@ -286,16 +287,18 @@ fn write(at: &str, value: &impl Serialize) -> Result<String, InvalidEvent> {
     serde_json::to_string(value).map_err(|error| InvalidEvent::of(at)(error.to_string()))
 }
 
-fn read<T: DeserializeOwned>(at: &str, node: &Node) -> Result<T, InvalidEvent> {
+/// Reads a value of the format; what is wrong with it is named by its path.
+pub(crate) fn read<T: DeserializeOwned>(at: &str, node: &Node) -> Result<T, InvalidEvent> {
+    if node.members().is_none() {
+        return Err(InvalidEvent::of(at)("it is no JSON object".into()));
+    }
     let text = node.text();
     let mut reader = serde_json::Deserializer::from_str(&text);
     serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();
-        let error = error.into_inner().to_string();
-        // Where in the text that was is of no use: it is not the caller's.
-        let reason = error.rfind(" at line ").and_then(|end| error.get(..end)).unwrap_or(&error);
+        let reason = reason(error.inner());
         InvalidEvent::of(at)(match path.as_str() {
-            "." => reason.to_owned(),
+            "." => reason,
             path => format!("{path}: {reason}"),
         })
     })
@@ -304,7 +307,8 @@ fn read<T: DeserializeOwned>(at: &str, node: &Node) -> Result<T, InvalidEvent> {
 /// Whether the keys and words of an event of the network are those of the format. Sessions are read
 /// less strictly, since there are tools that have more of them.
 fn check_network(at: &str, node: &Node) -> Result<(), InvalidEvent> {
-    for (written, value) in node.members().unwrap_or_default() {
+    let no_object = || InvalidEvent::of(at)("it is no JSON object".into());
+    for (written, value) in node.members().ok_or_else(no_object)? {
         let key = written.trim_matches('"');
         if !NetworkEvent::KEYS.contains(&key) {
             return Err(InvalidEvent::of(at)(format!("{key}: unknown field `{key}`")));

@@ -13,6 +13,8 @@ pub(crate) mod domain {
     pub(crate) const EVENT: &[u8] = b"nono.audit.event.alpha\n";
     pub(crate) const CHAIN: &[u8] = b"nono.audit.chain.alpha\n";
     pub(crate) const MERKLE: &[u8] = b"nono.audit.merkle.alpha\n";
+    pub(crate) const SESSION_DIGEST: &[u8] = b"nono.audit.session-digest.alpha\n";
+    pub(crate) const LEDGER_CHAIN: &[u8] = b"nono.audit.ledger.chain.alpha\n";
 }
 
 /// A SHA-256 hash. Text, 64 hexadecimal digits, only when it is shown.
@@ -80,4 +82,11 @@ impl<'de> Deserialize<'de> for Hash {
         let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
         text.parse().map_err(de::Error::custom)
     }
+}
+
+/// Reads a hash that may be `null`, but not absent.
+pub(crate) fn present<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Hash>, D::Error> {
+    Option::deserialize(deserializer)
 }

@@ -20,20 +20,27 @@
 //! makes messages of records, for who sends them to a collector of OpenTelemetry, and a [`queue`]
 //! keeps them on disk for it, also when the process ends before they are sent.
 //!
+//! A [`SessionLog`] writes the log of a session in the same chained form, and [`verify_log`] checks
+//! it against what [`SessionMetadata`] keeps of it. [`verify_ledger`] looks for a session in a ledger
+//! of many, and [`attest`] signs one, and checks that.
+//!
 //! Nothing in this crate sees a secret: there is no field for header values or bodies, and
 //! [`redact`] removes credentials from paths before they are noted.
 
 #![forbid(unsafe_code)]
 
 mod active;
+pub mod attest;
 mod canonical;
 mod chain;
 mod consumer;
+mod digest;
 mod error;
 mod event;
 mod file;
 mod hash;
 mod json;
+mod ledger;
 mod lines;
 mod log;
 mod merkle;
@@ -53,6 +60,7 @@ mod words;
 mod writer;
 
 pub use consumer::{Batch, Consumer, Lines, Waited};
+pub use digest::{session_digest, whole_session};
 pub use error::VerifyError;
 pub use event::{
     Access, Approval, AuditEntry, CapabilityDecision, CapabilityRequest, Denial, InvalidEvent,
@@ -61,6 +69,7 @@ pub use event::{
 };
 pub use file::{Fault, FileOptions, FileSink, Verified, verify};
 pub use hash::Hash;
+pub use ledger::{LedgerRecord, LedgerVerification, check_session_id, verify_ledger};
 pub use log::{Bounds, Overflow, Permit, Sender};
 pub use merkle::{InclusionProof, Sibling, Side};
 pub use metrics::{Metrics, Now};

@@ -3,8 +3,9 @@
 //! A leaf is the hash of an event as it is, a node `SHA-256("nono.audit.merkle.alpha\n" ‖ left ‖
 //! right)`. What has no partner in its row goes up to the next one as it is.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use crate::error::object;
 use crate::hash::{Hash, domain};
 
 fn node(left: &Hash, right: &Hash) -> Hash {
@@ -40,7 +41,7 @@ impl Tree {
 }
 
 /// On which side of the path to the root a hash is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Side {
     /// Before it.
@@ -50,7 +51,7 @@ pub enum Side {
 }
 
 /// What a node on the path to the root is hashed with.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sibling {
     /// On which side.
     pub direction: Side,
@@ -59,7 +60,7 @@ pub struct Sibling {
 }
 
 /// That a leaf is in a tree.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InclusionProof {
     /// Which leaf, from 0.
     pub leaf_index: u64,
@@ -89,6 +90,14 @@ impl InclusionProof {
         let (leaf_index, leaf_count) = (leaf_index as u64, leaves.len() as u64);
         let merkle_root = row.first().copied()?;
         Some(Self { leaf_index, leaf_count, leaf_hash, merkle_root, siblings })
+    }
+
+    /// Reads it from JSON.
+    ///
+    /// # Errors
+    /// It is none; in words.
+    pub fn from_json(text: &str) -> Result<Self, String> {
+        object(text)
     }
 
     /// Whether it leads from its leaf, at its index among that many, to its root.

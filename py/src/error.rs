@@ -8,12 +8,15 @@ use std::error::Error;
 use std::path::Path;
 use std::{io, iter};
 
+use nono_audit::VerifyError;
+use nono_audit::attest::KeyFault;
 use nono_credentials::{Fault, ParseError};
 use nono_proxy::StartError;
 use nono_sandbox::Step;
 use nono_sandbox::policy::PolicyError;
 use nono_sandbox::snapshot::SnapshotError;
 use pyo3::call::PyCallArgs;
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::IntoPyDict as _;
 
@@ -68,6 +71,7 @@ impl Kind {
 const ARGUMENT: Kind = Kind::new("ConfigurationError", "invalid_argument");
 const CONFIGURATION: Kind = Kind::new("ConfigurationError", "configuration_error");
 const POLICY: Kind = Kind::new("PolicyError", "configuration_error").with_remedy("check_policy");
+const VERIFICATION: Kind = Kind::new("VerificationError", "verification_failed");
 const SANDBOX: Kind = Kind::new("SandboxError", "sandbox_failed");
 const UNSUPPORTED: &str = "unsupported_platform_feature";
 
@@ -204,6 +208,28 @@ pub(crate) fn credential_error(code: &'static str, text: String) -> PyErr {
 pub(crate) fn with_sources(error: &dyn Error) -> String {
     let causes = iter::successors(error.source(), |&cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+/// A log, ledger or signature that is not what it should be, or a file that cannot be read.
+#[expect(clippy::needless_pass_by_value, reason = "the shape of `map_err`")]
+pub(crate) fn verify_error(error: VerifyError) -> PyErr {
+    match &error {
+        VerifyError::Io { path, source } => path_error(source, path),
+        VerifyError::Invalid(reason) => VERIFICATION.raise(reason),
+    }
+}
+
+/// A key that cannot sign.
+pub(crate) fn key_error(fault: KeyFault) -> PyErr {
+    match fault {
+        KeyFault::NotP256 => VERIFICATION.raise(fault.to_string()),
+        KeyFault::PasswordMissing | KeyFault::PasswordUnneeded => {
+            PyTypeError::new_err(fault.to_string())
+        }
+        KeyFault::Unreadable | KeyFault::PasswordWrong | KeyFault::Encryption => {
+            argument_error(fault.to_string())
+        }
+    }
 }
 
 /// An error of the operating system about a path, with `errno` and `filename` set, of the subclass

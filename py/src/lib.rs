@@ -30,6 +30,7 @@ mod recording;
 mod result;
 mod route;
 mod session;
+mod session_log;
 mod snapshot;
 mod source;
 mod state;
@@ -87,6 +88,12 @@ mod _nono_py {
     use crate::route::PyRouteConfig;
     #[pymodule_export]
     use crate::session::PySessionMetadata;
+    #[pymodule_export]
+    use crate::session_log::{
+        PySessionLog, PySigningKey, audit_model, check_ledger_session_id, digest, dsse_pae,
+        inclusion_proof, ledger_record, verify_bundle, verify_bundle_in, verify_inclusion_proof,
+        verify_session_ledger, verify_session_log,
+    };
     #[pymodule_export]
     use crate::snapshot::{
         PyChange, PyContentHash, PyExclusionConfig, PyFileState, PySnapshotManager,

@@ -15,15 +15,18 @@ import pytest
 
 HERE = Path(__file__).parent / "conformance"
 
-#: Public names that are not there yet, with what they belong to.
-LATER = {
-    "audit": "signed audit",
-}
-
 #: Outcomes that differ, and why ours is as it is.
 DIFFERENCES = {
     "access.iterates": "it is a real enum.Enum",
     "access.value": "it is a real enum.Enum",
+    "audit.attested_command": "what was signed names the command, and it is compared",
+    "audit.attested_exit": "the digest of all that is kept of the session is signed with it",
+    "audit.digest_type": "a VerificationError says which key is missing",
+    "audit.log_algorithm": "a log of another algorithm is not this one",
+    "audit.log_count": "a log that lacks events is not whole",
+    "audit.log_no_object": "a VerificationError says in which line",
+    "audit.network_port": "there is no such port",
+    "audit.record_half_pair": "half a surrogate pair is no text, and other readers refuse it",
     "caps.covered_lexically": "the path is followed as the kernel would, and leads out",
     "caps.pathlike": "paths are os.PathLike everywhere",
     "caps.port_zero": "0 is any port of the kernel's choice, and cannot be granted",
@@ -89,8 +92,8 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return json.loads(done.stdout)
 
 
-def test_every_public_name_is_there_or_listed(reference: Any, ours: Any) -> None:
-    assert sorted(set(reference["names"]) - set(ours["names"])) == sorted(LATER)
+def test_every_public_name_is_there(reference: Any, ours: Any) -> None:
+    assert set(reference["names"]) <= set(ours["names"])
 
 
 def test_every_group_of_the_embedded_policy_is_there(reference: Any, ours: Any) -> None:

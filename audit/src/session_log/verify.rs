@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::SessionLog;
 use crate::chain::Form;
+use crate::error::object;
 use crate::lines::Lines;
 use crate::{AuditIntegrity, Hash, VerifyError};
 
@@ -20,7 +21,7 @@ pub const EVENTS_FILENAME: &str = "audit-events.ndjson";
 /// What is kept of a session, in its directory.
 pub const SESSION_FILENAME: &str = "session.json";
 
-/// What was kept of a log elsewhere. What is absent or `null` was not kept.
+/// What was kept of a log elsewhere, which is what a session has in its `audit_integrity`. What is absent or `null` was not kept.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct StoredIntegrity {
     /// The algorithm of the hashes.
@@ -31,6 +32,17 @@ pub struct StoredIntegrity {
     pub chain_head: Option<Hash>,
     /// The root over all events.
     pub merkle_root: Option<Hash>,
+}
+
+impl StoredIntegrity {
+    /// Reads it from JSON.
+    ///
+    /// # Errors
+    /// A key has a value of the wrong kind.
+    pub fn from_json(text: &str) -> Result<Self, VerifyError> {
+        let wrong = |reason| VerifyError::invalid(format!("stored integrity summary: {reason}"));
+        object(text).map_err(wrong)
+    }
 }
 
 /// A log in which nothing is wrong.
@@ -90,16 +102,19 @@ fn kept(session_dir: &Path) -> Result<StoredIntegrity, VerifyError> {
         audit_integrity: Option<StoredIntegrity>,
         audit_event_count: Option<u64>,
     }
+    let wrong = |reason: String| VerifyError::invalid(format!("{SESSION_FILENAME}: {reason}"));
     let path = session_dir.join(SESSION_FILENAME);
-    let text = match std::fs::read(&path) {
+    let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Ok(StoredIntegrity::default());
         }
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            return Err(wrong("it is no UTF-8".into()));
+        }
         Err(error) => return Err(VerifyError::io(&path, error)),
     };
-    let wrong = |reason: String| VerifyError::invalid(format!("{SESSION_FILENAME}: {reason}"));
-    let kept: Kept = serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
+    let kept: Kept = object(&text).map_err(wrong)?;
     let mut stored = kept.audit_integrity.unwrap_or_default();
     // Programs that write no count have a 0 there.
     match (stored.event_count, kept.audit_event_count.filter(|count| *count > 0)) {

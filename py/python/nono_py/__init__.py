@@ -79,7 +79,7 @@ from nono_py._nono_py import (
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
-    from nono_py import limited
+    from nono_py import audit, limited
     from nono_py._aio import Process, sandboxed_exec_async, sandboxed_spawn
     from nono_py._audit import AuditLogger
     from nono_py._learn import Learned, learn
@@ -145,6 +145,7 @@ __all__ = [
     "apply_seccomp",
     "apply_seccomp_with_abi",
     "apply_unlink_overrides",
+    "audit",
     "build_session_diagnostic_report",
     "detect_abi",
     "embedded_policy_json",
@@ -183,7 +184,7 @@ _LATE = {
 
 
 #: Modules that are imported when they are first asked for.
-_MODULES = frozenset({"limited"})
+_MODULES = frozenset({"audit", "limited"})
 
 
 def __getattr__(name: str) -> object:

@@ -4,7 +4,6 @@ import argparse
 import collections
 import json
 import logging
-import os
 import sys
 import threading
 import time
@@ -13,7 +12,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from nono_py._errors import VerificationError
 from nono_py._nono_py import ProxyHandle, _verify_audit
+from nono_py.audit._log import follow, verify_log
+from nono_py.audit._names import AUDIT_EVENTS_FILENAME
+from nono_py.audit._text import line_object
 
 
 class AuditLogger:
@@ -66,11 +69,13 @@ class AuditLogger:
 
 
 def _sentence(event: Mapping[str, Any]) -> str:
-    if event["phase"] == "gap":
+    if event.get("phase") == "gap":
         return f"{event['dropped']} records dropped: {event['reason']}"
     asked = event["path"] if event["method"] != "CONNECT" else ""
     words = [event["method"] or "-", f"{event['target']}{asked or ''}", event["decision"]]
-    words += [str(event["status"] or "-"), event["outcome"], f"{event['duration_ms']:.1f} ms"]
+    words.append(str(event["status"] or "-"))
+    if "outcome" in event:
+        words += [event["outcome"], f"{event['duration_ms']:.1f} ms"]
     if event["reason"]:
         words.append(f"({event['reason']})")
     return " ".join(words)
@@ -94,14 +99,14 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run one of them, and return its exit code."""
-    path = arguments.log / "audit-events.ndjson" if arguments.log.is_dir() else arguments.log
+    path = arguments.log / AUDIT_EVENTS_FILENAME if arguments.log.is_dir() else arguments.log
     try:
         if arguments.what == "verify":
             return _verify(path, arguments.head)
         if arguments.what == "tail":
             return _tail(path, arguments.follow)
         return _stats(path)
-    except OSError as error:
+    except (OSError, VerificationError) as error:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -119,13 +124,32 @@ def _verify(path: Path, head: str | None) -> int:
     if head is not None and head != found["head"]:
         print("the last line does not have the head that was given", file=sys.stderr)
         return 1
+    if path.name == AUDIT_EVENTS_FILENAME and (path.parent / "session.json").exists():
+        return _verify_session(path.parent)
     return 0
 
 
-def _tail(path: Path, follow: bool) -> int:
-    for event in _network(_lines(path, follow)):
-        print(time.strftime("%H:%M:%S", time.localtime(event["timestamp_unix_ms"] / 1000)), end=" ")
-        print(_sentence(event), flush=True)
+def _verify_session(session_dir: Path) -> int:
+    """Check the log of a session against what the session keeps of it."""
+    try:
+        result = verify_log(session_dir)
+    except VerificationError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print("proved:", ", ".join(result["proved"]))
+    print("not proved:", ", ".join(result["not_proved"]))
+    return 0
+
+
+def _tail(path: Path, wait: bool) -> int:
+    for event in _events(path, wait):
+        if event["type"] == "network":
+            happened = event["event"]
+            clock = time.localtime(happened["timestamp_unix_ms"] / 1000)
+            print(time.strftime("%H:%M:%S", clock), _sentence(happened), flush=True)
+        elif event["type"] != "log_opened":
+            # Escaped, since it may hold what a terminal obeys.
+            print(json.dumps(event), flush=True)
     return 0
 
 
@@ -136,13 +160,12 @@ def _stats(path: Path) -> int:
     durations: list[float] = []
     sizes = [0, 0]
     for file in _verify_audit(path)["files"]:
-        for event in _network(_lines(file, follow=False)):
-            if event["phase"] != "end":
-                continue
+        for event in (event["event"] for event in _events(file, False) if _is_exchange(event)):
             for name, counter in counters.items():
-                counter[str(event[name])] += 1
-            durations.append(event["duration_ms"])
-            sizes = [sizes[0] + event["bytes_in"], sizes[1] + event["bytes_out"]]
+                counter[str(event.get(name))] += 1
+            # The log of a session has neither.
+            durations.append(event.get("duration_ms", 0.0))
+            sizes = [sizes[0] + event.get("bytes_in", 0), sizes[1] + event.get("bytes_out", 0)]
     durations.sort()
     print(f"{len(durations)} exchanges, {sizes[0]} bytes in, {sizes[1]} bytes out")
     if durations:
@@ -153,26 +176,19 @@ def _stats(path: Path) -> int:
     return 0
 
 
-def _lines(path: Path, follow: bool) -> Iterator[str]:
-    """Whole lines of a file; of the one that takes its place too, when it is followed."""
-    with path.open(encoding="ascii") as file:
-        rest = ""
-        while True:
-            rest += file.readline()
-            if rest.endswith("\n"):
-                yield rest
-                rest = ""
-            elif not follow:
-                return
-            elif path.exists() and not os.path.samestat(path.stat(), os.fstat(file.fileno())):
-                break
-            else:
-                time.sleep(0.1)
-    yield from _lines(path, follow)
+def _is_exchange(event: Mapping[str, Any]) -> bool:
+    return bool(event["type"] == "network" and event["event"].get("phase", "end") == "end")
 
 
-def _network(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
-    for line in lines:
-        event = json.loads(line)["event"]
-        if event["type"] == "network":
-            yield event["event"]
+def _events(path: Path, wait: bool) -> Iterator[dict[str, Any]]:
+    """Yield the events of a file, and if it is waited for, of what takes its place too."""
+    if wait:
+        lines = follow(path, 0.1, threading.Event())
+    else:
+        # The last line may not be whole yet.
+        whole = path.read_bytes().rpartition(b"\n")[0]
+        lines = enumerate(whole.splitlines(), 1)
+    for number, line in lines:
+        event = line_object(line, number).get("event")
+        if isinstance(event, dict) and "type" in event:
+            yield event

@@ -58,6 +58,12 @@ class ProxyError(NonoError, RuntimeError):
     """A proxy that could not start."""
 
 
+class VerificationError(NonoError):
+    """A log, a ledger or a signature that is not what it should be."""
+
+    diagnostic_code = "verification_failed"
+
+
 class CredentialError(NonoError, RuntimeError):
     """A credential that could not be had."""
 
@@ -78,3 +84,5 @@ def _place() -> None:
 
 
 _place()
+# Where programs for the `nono` tools find it.
+VerificationError.__module__ = "nono_py.audit"

@@ -44,13 +44,26 @@ __all__ = [
     "_Command",
     "_Judge",
     "_Run",
+    "_SessionLog",
+    "_SigningKey",
     "__version__",
+    "_audit_model",
     "_check_credential",
+    "_check_session_id",
+    "_dsse_pae",
+    "_inclusion_proof",
+    "_ledger_record",
     "_list_credentials",
     "_observe",
     "_refusals",
+    "_session_digest",
     "_store_credential",
     "_verify_audit",
+    "_verify_bundle",
+    "_verify_bundle_in",
+    "_verify_inclusion_proof",
+    "_verify_ledger",
+    "_verify_log",
     "apply",
     "apply_auto_with_abi",
     "apply_external",
@@ -1838,3 +1851,51 @@ class _Judge:
     def __new__(cls, config: ProxyConfig) -> _Judge: ...
     def host(self, host: str, port: int) -> tuple[str | None, str | None, str | None]: ...
     def endpoint(self, method: str, path: str) -> tuple[str | None, str | None, str | None]: ...
+
+def _audit_model(name: str, text: str) -> str:
+    """Check what the model `name` is made of, and put it into the form of the format."""
+
+@final
+class _SessionLog:
+    """How far a log has come. It never changes: an event makes another one."""
+
+    def __new__(cls) -> _SessionLog: ...
+    @property
+    def sequence(self) -> int: ...
+    @property
+    def chain_head(self) -> str | None: ...
+    def then(self, event: str) -> tuple[str, _SessionLog]:
+        """Return the line of an event, and the log behind it."""
+
+    def integrity(self) -> str:
+        """Return what it comes to, as JSON; `null` if it is empty."""
+
+@final
+class _SigningKey:
+    """A private key. It shows nothing of itself."""
+
+    def __new__(cls, key: bytes | str, password: bytes | None) -> _SigningKey: ...
+    @property
+    def key_id(self) -> str:
+        """The name of it."""
+
+    def sign(self, metadata: str, redaction_policy: str | None) -> tuple[str, str]:
+        """Sign a session. Returns the bundle, and what the session keeps of it as JSON."""
+
+    def sign_into(self, session_dir: _OsText, metadata: str, redaction_policy: str | None) -> str:
+        """Sign a session into its directory. Returns what the session keeps of it as JSON."""
+
+def _check_session_id(session_id: str) -> None: ...
+def _dsse_pae(payload_type: str, payload: bytes) -> bytes: ...
+def _inclusion_proof(leaves: Sequence[str | bytes], leaf_index: int) -> str: ...
+def _ledger_record(metadata: str, sequence: int, previous_chain: str | bytes | None) -> str: ...
+def _session_digest(metadata: str) -> str: ...
+def _verify_bundle(bundle: str, metadata: str, expected_public_key: bytes | str | None) -> str: ...
+def _verify_bundle_in(
+    session_dir: _OsText, metadata: str, expected_public_key: bytes | str | None
+) -> str: ...
+def _verify_inclusion_proof(proof: str, expected_root: str | None) -> bool:
+    """Whether `proof`, as JSON, is one, and of `expected_root` if that is given."""
+
+def _verify_ledger(ledger: _OsText, metadata: str, expected_head: str | bytes | None) -> str: ...
+def _verify_log(session_dir: _OsText, stored: str | None) -> str: ...

@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import nono_py
+from audited import AUDIT, audited
+from nono_py import audit
 
 #: What is evaluated, by the name that it has in the table. `tmp` is a new directory with `d/` and
 #: `f` in it and a link `l` to `d`; `caps` is a new set, `READ` and so on are the modes.
@@ -301,7 +303,7 @@ EXPRESSIONS = {
 
 
 #: Modules that are public, besides the package itself.
-MODULES = ("limited",)
+MODULES = ("audit", "limited")
 
 
 def outcome(expression: str, tmp: str) -> object:
@@ -398,6 +400,7 @@ def surroundings(tmp: str) -> "dict[str, Any]":
         "argv": lambda command, **options: sandbox.limited.build_argv(
             caps, command, nono_bin="/bin/sh", **options
         ),
+        **audited(audit, tmp),
     }
 
 
@@ -433,11 +436,14 @@ def observed() -> "dict[str, Any]":
     facts: dict[str, Any] = {"names": public, "signatures": {}, "members": {}, "outcomes": {}}
     facts["groups"] = nono_py.load_embedded_policy().group_names()
     for name in public:
+        # There are many ways to make a model; what they do is among the outcomes.
+        if hasattr(items[name], "model_validate"):
+            continue
         if callable(items[name]):
             facts["signatures"][name] = signature(items[name])
         if isinstance(items[name], type):
             facts["members"][name] = members(items[name])
-    for label, expression in EXPRESSIONS.items():
+    for label, expression in {**EXPRESSIONS, **AUDIT}.items():
         here = Path.cwd()
         tmp = tempfile.mkdtemp()
         try:

@@ -1,0 +1,604 @@
+"""The module `audit`: the gaps that its verifiers must not have, and what programs see of it."""
+
+import copy
+import io
+import json
+import os
+import pickle
+import random
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from exchange import EVENTS, KEY, session
+from nono_py import NonoError, SessionMetadata, audit
+from nono_py.audit import AlphaRecorder, VerificationError, verify_log
+
+LOG = audit.AUDIT_EVENTS_FILENAME
+
+
+def lines() -> "list[dict[str, Any]]":
+    recorder = AlphaRecorder()
+    return [recorder.record(event) for event in EVENTS]
+
+
+def put(directory: Path, records: "list[Any]") -> None:
+    (directory / LOG).write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+def kept(records: "list[dict[str, Any]]") -> "dict[str, Any]":
+    recorder = AlphaRecorder()
+    for record in records:
+        recorder.record(record["event"])
+    integrity = recorder.integrity()
+    assert integrity is not None
+    return integrity
+
+
+# Truncation, and what is stored
+
+
+def test_a_log_that_was_cut_is_found_by_whatever_is_stored(tmp_path: Path) -> None:
+    whole = lines()
+    put(tmp_path, whole[:-1])
+    stored = kept(whole)
+    for key in ("event_count", "chain_head", "merkle_root"):
+        with pytest.raises(VerificationError, match="stored"):
+            verify_log(tmp_path, stored={key: stored[key]})
+    (tmp_path / "session.json").write_text(json.dumps(session("sid", stored)))
+    with pytest.raises(VerificationError, match=r"event_count 5 .* 4 events .* missing"):
+        verify_log(tmp_path)
+    # The number alone, in its other place, is enough.
+    alone = {**session("sid", None), "audit_event_count": 5}
+    (tmp_path / "session.json").write_text(json.dumps(alone))
+    with pytest.raises(VerificationError, match="event_count 5"):
+        verify_log(tmp_path)
+
+
+def test_where_nothing_is_stored_it_is_said_that_nothing_proves_the_end(tmp_path: Path) -> None:
+    put(tmp_path, lines()[:-1])
+    found = verify_log(tmp_path)
+    assert not found["complete"]
+    assert (found["proved"], found["not_proved"]) == (["records"], ["completeness", "authorship"])
+    put(tmp_path, lines())
+    found = verify_log(tmp_path, stored=kept(lines()))
+    assert found["complete"]
+    assert "completeness" in found["proved"]
+    assert found["not_proved"] == ["authorship"]
+
+
+def test_what_is_stored_must_agree_and_make_sense(tmp_path: Path) -> None:
+    put(tmp_path, lines())
+    stored = kept(lines())
+    for change, said in (
+        ({"event_count": 4}, "some are added"),
+        ({"event_count": "5"}, "stored integrity summary"),
+        ({"event_count": -5}, "stored integrity summary"),
+        ({"hash_algorithm": "md5"}, "hash_algorithm"),
+        ({"chain_head": "00" * 32}, "chain head"),
+        ({"merkle_root": "00" * 32}, "Merkle root"),
+        ({"merkle_root": "zz"}, "stored integrity summary"),
+    ):
+        with pytest.raises(VerificationError, match=said):
+            verify_log(tmp_path, stored={**stored, **change})
+    with pytest.raises(VerificationError, match="no mapping"):
+        verify_log(tmp_path, stored=3)  # type: ignore[arg-type]
+    for text, said in (
+        ("{", "session.json"),
+        ("[]", "session.json: not a JSON object"),
+        (json.dumps({"audit_integrity": stored, "audit_event_count": 9}), "audit_event_count 9"),
+        (json.dumps({"audit_integrity": [1]}), "session.json"),
+    ):
+        (tmp_path / "session.json").write_text(text)
+        with pytest.raises(VerificationError, match=said):
+            verify_log(tmp_path)
+    (tmp_path / "session.json").write_bytes(b"\xff")
+    with pytest.raises(VerificationError, match=r"session\.json: it is no UTF-8"):
+        verify_log(tmp_path)
+
+
+# Odd lines
+
+ODD = {
+    "number": b"3",
+    "null": b"null",
+    "list": json.dumps(list(lines()[1].values())).encode(),
+    "text": b'"x"',
+    "empty object": b"{}",
+    "cut": json.dumps(lines()[1]).encode()[:-7],
+    "no UTF-8": b"\xff\xfe",
+    "key twice": json.dumps(lines()[1]).encode()[:-1] + b',"sequence":1}',
+    "NaN": b'{"sequence":NaN}',
+    "NUL": b"\0",
+    "deep": b'{"sequence":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    "huge": b'{"sequence":"' + b"x" * (17 << 20) + b'"}',
+    "huge number": b'{"sequence":1' + b"0" * 5000 + b"}",
+    **{
+        f"without {key}": json.dumps({k: v for k, v in lines()[1].items() if k != key}).encode()
+        for key in ("sequence", "prev_chain", "leaf_hash", "chain_hash", "event")
+    },
+    **{
+        f"{key} is {value!r}": json.dumps({**lines()[1], key: value}).encode()
+        for key in ("sequence", "prev_chain", "leaf_hash", "chain_hash", "event_json", "event")
+        for value in cast("tuple[Any, ...]", (-1, "x", [], True))
+    },
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_an_odd_line_is_named(name: str, tmp_path: Path) -> None:
+    first, _, *rest = lines()
+    behind = b"" if name == "cut" else b"".join(json.dumps(r).encode() + b"\n" for r in rest)
+    end = b"" if name == "cut" else b"\n"
+    (tmp_path / LOG).write_bytes(json.dumps(first).encode() + b"\n" + ODD[name] + end + behind)
+    with pytest.raises(VerificationError, match=r"^line 2: "):
+        verify_log(tmp_path)
+    stored = {"event_count": 5}
+    with pytest.raises(VerificationError, match=r"^line 2: "):
+        verify_log(tmp_path, stored=stored)
+
+
+def test_an_event_that_can_be_read_in_two_ways_is_refused(tmp_path: Path) -> None:
+    import hashlib
+
+    text = '{"type":"session_ended","ended":"t","exit_code":1,"exit_code":0}'
+    leaf = hashlib.sha256(audit.EVENT_DOMAIN_ALPHA + text.encode()).digest()
+    chain = hashlib.sha256(audit.CHAIN_DOMAIN_ALPHA + bytes(32) + leaf).hexdigest()
+    head = f'"sequence":0,"prev_chain":null,"leaf_hash":"{leaf.hex()}","chain_hash":"{chain}"'
+    (tmp_path / LOG).write_text(f'{{{head},"event_json":{json.dumps(text)},"event":{text}}}\n')
+    with pytest.raises(VerificationError, match=r'line 1: .*"exit_code" is there twice'):
+        verify_log(tmp_path)
+
+
+def test_no_byte_of_a_log_can_be_changed_unseen(tmp_path: Path) -> None:
+    put(tmp_path, lines())
+    stored = kept(lines())
+    whole = (tmp_path / LOG).read_bytes()
+    chance = random.Random(7)
+    unseen = []
+    for _ in range(2000):
+        at, byte = chance.randrange(len(whole)), chance.randrange(256)
+        if whole[at] == byte:
+            continue
+        (tmp_path / LOG).write_bytes(whole[:at] + bytes([byte]) + whole[at + 1 :])
+        try:
+            verify_log(tmp_path, stored=stored)
+        except VerificationError:
+            continue
+        unseen.append((tmp_path / LOG).read_bytes())
+    # What is left changes how it is written, and nothing of what is read.
+    read = [json.loads(line) for line in whole.splitlines()]
+    for changed in unseen:
+        assert [json.loads(line.lower()) for line in changed.splitlines() if line.strip()] == [
+            json.loads(json.dumps(line).lower()) for line in read
+        ]
+
+
+# Signatures
+
+SIGNED = session("sid", kept(lines()))
+
+
+def signed(key: "bytes | str | None" = None, **options: Any) -> "tuple[str, dict[str, Any]]":
+    bundle, summary = audit.sign_audit_attestation_bundle(
+        SIGNED, KEY.read_bytes() if key is None else key, **options
+    )
+    return bundle, {**SIGNED, "audit_attestation": summary}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"command": ["other"]}, "command"),
+        ({"started": "2025-01-01T00:00:00Z"}, "started"),
+        ({"ended": None}, "ended"),
+        ({"exit_code": 0}, "digest"),
+        ({"snapshot_count": 9}, "digest"),
+        ({"network_events": []}, "digest"),
+        ({"tracked_paths": []}, "digest"),
+        ({"executable_identity": None}, "digest"),
+        ({"session_id": "other"}, "session_id"),
+        ({"audit_integrity": {**SIGNED["audit_integrity"], "event_count": 4}}, "event_count"),
+        ({"audit_integrity": None}, "audit_integrity"),
+        ({"exit_code": "x"}, "exit_code"),
+    ],
+)
+def test_nothing_of_a_signed_session_can_be_changed(change: "dict[str, Any]", said: str) -> None:
+    bundle, metadata = signed()
+    assert audit.verify_audit_attestation_bundle(bundle, metadata)["verification_error"] is None
+    found = audit.verify_audit_attestation_bundle(bundle, {**metadata, **change})
+    assert said in str(found["verification_error"])
+    assert not found["signature_verified"]
+    assert found["proved"] == []
+    with pytest.raises(VerificationError):
+        # What is left out cannot be compared, and is not passed over either.
+        audit.compute_session_digest({k: v for k, v in metadata.items() if k not in change})
+
+
+def test_a_signature_says_what_it_proves() -> None:
+    bundle, metadata = signed()
+    key = metadata["audit_attestation"]["public_key"]
+    found = audit.verify_audit_attestation_bundle(bundle, metadata)
+    assert found["not_proved"] == ["signer", "events"]
+    found = audit.verify_audit_attestation_bundle(bundle, metadata, expected_public_key=key)
+    assert found["not_proved"] == ["events"]
+    assert found["session_digest_matches"] is True
+    # Of less than a whole session there is no digest.
+    few = ("session_id", "started", "command", "audit_integrity")
+    bundle, summary = audit.sign_audit_attestation_bundle(
+        {key: SIGNED[key] for key in few}, KEY.read_bytes()
+    )
+    found = audit.verify_audit_attestation_bundle(bundle, {**SIGNED, "audit_attestation": summary})
+    assert found["session_digest_matches"] is None
+    assert found["not_proved"] == ["ended", "session_metadata", "signer", "events"]
+    found = audit.verify_audit_attestation_bundle(bundle, SIGNED)
+    assert not found["present"]
+    assert found["proved"] == []
+
+
+def test_a_bundle_is_looked_for_in_the_directory_alone(tmp_path: Path) -> None:
+    inside = tmp_path / "session"
+    inside.mkdir()
+    summary = audit.write_audit_attestation(inside, SIGNED, KEY.read_bytes())
+    (tmp_path / "outside").write_bytes((inside / summary["bundle_filename"]).read_bytes())
+    metadata = {**SIGNED, "audit_attestation": summary}
+    assert audit.verify_audit_attestation(inside, metadata)["verification_error"] is None
+    (inside / "link").symlink_to("../outside")
+    os.mkfifo(inside / "fifo")
+    for name in ("../outside", str(tmp_path / "outside"), "link", "fifo", "..", ".", "", "a/../b"):
+        named = {**metadata, "audit_attestation": {**summary, "bundle_filename": name}}
+        found = audit.verify_audit_attestation(inside, named)
+        assert "bundle" in str(found["verification_error"]), name
+        assert not found["signature_verified"]
+    (inside / summary["bundle_filename"]).unlink()
+    assert "missing" in str(audit.verify_audit_attestation(inside, metadata)["verification_error"])
+    with pytest.raises(FileNotFoundError):
+        audit.write_audit_attestation(tmp_path / "none", SIGNED, KEY.read_bytes())
+
+
+@pytest.mark.parametrize(
+    "bundle",
+    ["", "{", "[]", "null", "{}", b"\xff", None, 3, {"mediaType": 1}, {"x": object()}],
+    ids=repr,
+)
+def test_whatever_a_bundle_is_there_is_an_answer(bundle: Any) -> None:
+    found = audit.verify_audit_attestation_bundle(bundle, signed()[1])
+    assert found["present"]
+    assert found["verification_error"] is not None
+    assert not found["signature_verified"]
+
+
+def _envelope(change: "dict[str, Any]") -> "dict[str, Any]":
+    bundle = json.loads(signed()[0])
+    bundle["dsseEnvelope"] |= change
+    return dict(bundle)
+
+
+def test_an_envelope_is_that_of_a_statement_with_one_signature() -> None:
+    one = json.loads(signed()[0])["dsseEnvelope"]["signatures"]
+    changes: tuple[dict[str, Any], ...] = (
+        {"payloadType": "text/plain"},
+        {"signatures": []},
+        {"signatures": one * 2},
+        {"signatures": [{"sig": "AAAA"}]},
+        {"payload": "e30"},
+        {"payload": "*"},
+    )
+    for change in changes:
+        found = audit.verify_audit_attestation_bundle(_envelope(change), signed()[1])
+        assert found["verification_error"] is not None, change
+    statement = audit.dsse_pae(audit.IN_TOTO_PAYLOAD_TYPE, b"{}")
+    assert statement == b"DSSEv1 28 application/vnd.in-toto+json 2 {}"
+
+
+# Keys
+
+
+def _key_forms() -> "Iterator[tuple[str, bytes, bytes | None]]":
+    key = ec.generate_private_key(ec.SECP256R1())
+    forms, none = serialization.PrivateFormat, serialization.NoEncryption()
+    locked = serialization.BestAvailableEncryption(b"pw")
+    for encoding in (serialization.Encoding.PEM, serialization.Encoding.DER):
+        yield f"{encoding} pkcs8", key.private_bytes(encoding, forms.PKCS8, none), None
+        yield f"{encoding} sec1", key.private_bytes(encoding, forms.TraditionalOpenSSL, none), None
+        yield f"{encoding} locked", key.private_bytes(encoding, forms.PKCS8, locked), b"pw"
+
+
+def test_keys_are_taken_in_every_form_and_signatures_are_theirs() -> None:
+    ids = set()
+    for name, key, password in _key_forms():
+        bundle, metadata = signed(key, password=password)
+        public = serialization.load_der_public_key(
+            __import__("base64").b64decode(metadata["audit_attestation"]["public_key"])
+        )
+        assert isinstance(public, ec.EllipticCurvePublicKey)
+        for encoding in (serialization.Encoding.PEM, serialization.Encoding.DER):
+            expected = public.public_bytes(
+                encoding, serialization.PublicFormat.SubjectPublicKeyInfo
+            )
+            found = audit.verify_audit_attestation_bundle(
+                bundle, metadata, expected_public_key=expected
+            )
+            assert found["expected_public_key_matches"], name
+        ids.add(metadata["audit_attestation"]["key_id"])
+    assert len(ids) == 1
+    assert signed(KEY.read_text(), key_id=signed()[1]["audit_attestation"]["key_id"])
+
+
+def test_a_key_that_cannot_sign_is_an_error_that_shows_nothing_of_it() -> None:
+    pem, none = serialization.Encoding.PEM, serialization.NoEncryption()
+    pkcs8, sec1 = serialization.PrivateFormat.PKCS8, serialization.PrivateFormat.TraditionalOpenSSL
+    locked = serialization.BestAvailableEncryption(b"pw")
+    key = ec.generate_private_key(ec.SECP256R1())
+    other = ec.generate_private_key(ec.SECP384R1()).private_bytes(pem, pkcs8, none)
+    edwards = ed25519.Ed25519PrivateKey.generate().private_bytes(pem, pkcs8, none)
+    shut = key.private_bytes(pem, pkcs8, locked)
+    for given, password, kind in (
+        (other, None, VerificationError),
+        (edwards, None, VerificationError),
+        (shut, None, TypeError),
+        (shut, b"no", ValueError),
+        (key.private_bytes(pem, pkcs8, none), b"pw", TypeError),
+        (key.private_bytes(pem, sec1, locked), b"pw", ValueError),
+        (b"zz", None, ValueError),
+        (b"", None, ValueError),
+    ):
+        with pytest.raises(kind) as found:
+            signed(given, password=password)
+        assert not any(word in str(found.value) for word in given.decode().split() if len(word) > 9)
+    with pytest.raises(VerificationError, match="key_id"):
+        signed(key_id="zz")
+    with pytest.raises(VerificationError, match="audit_integrity"):
+        audit.sign_audit_attestation_bundle({**SIGNED, "audit_integrity": None}, KEY.read_bytes())
+
+
+# The ledger
+
+
+def _ledger(path: Path) -> "list[dict[str, Any]]":
+    records: list[dict[str, Any]] = []
+    for sequence, name in enumerate(("a", "sid", "b")):
+        previous = records[-1]["chain_hash"] if records else None
+        one = SIGNED if name == "sid" else session(name, None)
+        built = audit.build_ledger_record(one, sequence=sequence, previous_chain=previous)
+        records.append(dict(built))
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return records
+
+
+def test_a_ledger_finds_a_changed_session_and_says_what_it_cannot_know(tmp_path: Path) -> None:
+    path = tmp_path / audit.AUDIT_LEDGER_FILENAME
+    records = _ledger(path)
+    head = records[-1]["chain_hash"]
+    found = audit.verify_session_in_ledger(path, SIGNED)
+    assert found["session_digest_matches"]
+    assert found["not_proved"] == ["completeness", "authorship"]
+    found = audit.verify_session_in_ledger(path, SIGNED, expected_head=head)
+    assert (found["complete"], found["not_proved"]) == (True, ["authorship"])
+    changed = audit.verify_session_in_ledger(path, {**SIGNED, "exit_code": 0})
+    assert (changed["session_found"], changed["session_digest_matches"]) == (True, False)
+    path.write_text("".join(json.dumps(record) + "\n" for record in records[:-1]))
+    assert audit.verify_session_in_ledger(path, SIGNED)["session_digest_matches"]
+    with pytest.raises(VerificationError, match="missing"):
+        audit.verify_session_in_ledger(path, SIGNED, expected_head=head)
+
+
+def test_an_odd_line_of_a_ledger_is_named(tmp_path: Path) -> None:
+    path = tmp_path / audit.AUDIT_LEDGER_FILENAME
+    first, second, third = _ledger(path)
+    odd: list[Any] = [3, [], {}, list(second.values()), {**second, "completed_at": "x"}, third]
+    odd += [{**second, "sequence": True}, {**second, "session_id": "../x"}]
+    odd += [{k: v for k, v in second.items() if k != key} for key in second]
+    for line in odd:
+        path.write_text(json.dumps(first) + "\n" + json.dumps(line) + "\n")
+        with pytest.raises(VerificationError, match="ledger line 2: "):
+            audit.verify_session_in_ledger(path, SIGNED)
+    path.write_bytes(json.dumps(first).encode() + b"\n\xff\n")
+    with pytest.raises(VerificationError, match="ledger line 2: it is no UTF-8"):
+        audit.verify_session_in_ledger(path, SIGNED)
+    with pytest.raises(VerificationError, match="line 2"):
+        list(audit.iter_ledger(path))
+    with pytest.raises(ValueError, match="line 2"):
+        list(audit.iter_ledger(path))
+
+
+# Writing, reading and following
+
+
+def test_threads_share_a_recorder(tmp_path: Path) -> None:
+    recorder = AlphaRecorder()
+    with (tmp_path / LOG).open("w") as log:
+
+        def work() -> None:
+            for _ in range(200):
+                recorder.write(log, EVENTS[-1])
+
+        threads = [threading.Thread(target=work) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    found = verify_log(tmp_path, stored=recorder.integrity())
+    assert (found["event_count"], found["complete"]) == (1600, True)
+
+
+def test_an_event_that_a_file_does_not_take_is_not_counted() -> None:
+    class Full(io.StringIO):
+        def write(self, _: str, /) -> int:
+            raise OSError(28, "No space left on device")
+
+    recorder, log = AlphaRecorder(), io.StringIO()
+    recorder.write(log, EVENTS[0])
+    head = recorder.chain_head
+    with pytest.raises(OSError, match="No space"):
+        recorder.write(Full(), EVENTS[1])
+    with pytest.raises(ValueError, match="unknown type"):
+        recorder.write(log, {"type": "x"})
+    assert (recorder.sequence, recorder.chain_head) == (1, head)
+    assert recorder.write(log, EVENTS[1])["sequence"] == 1
+    assert log.getvalue().count("\n") == 2
+
+
+def test_a_log_is_followed_through_all_that_happens_to_it(tmp_path: Path) -> None:
+    path, stop, got = tmp_path / LOG, threading.Event(), []
+    arrived = threading.Semaphore(0)
+
+    def follow() -> None:
+        for line in audit.tail_session(tmp_path, poll_interval_s=0.005, stop_event=stop):
+            got.append(line["sequence"])
+            arrived.release()
+
+    def await_lines(count: int) -> None:
+        for _ in range(count):
+            assert arrived.acquire(timeout=30)
+
+    thread = threading.Thread(target=follow)
+    thread.start()
+    written = [json.dumps(line) + "\n" for line in lines()]
+    path.write_text("".join(written[:2]) + written[2][:20])
+    await_lines(2)
+    with path.open("a") as log:
+        log.write(written[2][20:])
+    await_lines(1)
+    # Cut, and written anew.
+    path.write_text(written[0])
+    await_lines(1)
+    # Replaced.
+    (tmp_path / "new").write_text(written[0] + written[1])
+    (tmp_path / "new").replace(path)
+    await_lines(2)
+    stop.set()
+    thread.join()
+    assert got == [0, 1, 2, 0, 0, 1]
+    with pytest.raises(ValueError, match="poll_interval_s"):
+        audit.tail_session(tmp_path, poll_interval_s=float("nan"))
+
+
+def test_a_line_that_is_not_whole_is_an_error_of_both_kinds(tmp_path: Path) -> None:
+    (tmp_path / LOG).write_text(json.dumps(lines()[0]) + '\n{"seq')
+    for kind in (VerificationError, NonoError, json.JSONDecodeError):
+        with pytest.raises(kind, match="line 2: malformed JSON") as found:
+            list(audit.iter_session(tmp_path))
+        again = pickle.loads(pickle.dumps(found.value))
+        assert (type(again), str(again)) == (type(found.value), str(found.value))
+
+
+def test_events_of_any_text_are_what_json_writes() -> None:
+    chance = random.Random(3)
+    for _ in range(500):
+        points = [chance.choice((chance.randrange(0x250), chance.randrange(0x110000)))]
+        points += [chance.randrange(0x3000) for _ in range(chance.randrange(9))]
+        word = "".join(chr(p) for p in points if not 0xD800 <= p < 0xE000)
+        for event in (
+            audit.session_started(started=word, command=[word, ""]),
+            audit.network(
+                timestamp_unix_ms=chance.randrange(1 << 63),
+                mode="connect",
+                decision="allow",
+                target=word,
+                path=word,
+            ),
+        ):
+            record = AlphaRecorder().record(event)
+            assert record["event"] == event
+            assert record["event_json"] == json.dumps(event, separators=(",", ":"))
+
+
+# Models
+
+
+def test_models_are_values() -> None:
+    for line in lines():
+        record = audit.AuditEventRecord.model_validate(line)
+        for again in (
+            copy.deepcopy(record),
+            pickle.loads(pickle.dumps(record)),
+            audit.AuditEventRecord.model_validate(record.model_dump()),
+            audit.AuditEventRecord.model_validate_json(record.model_dump_json()),
+            audit.AuditEventRecord.model_validate_json(json.dumps(record.to_wire()).encode()),
+            audit.AuditEventRecord.model_validate(record),
+        ):
+            assert again == record
+            assert repr(again) == repr(record)
+        assert record.to_wire() == line
+        assert AlphaRecorder().record(record.event)["event"] == line["event"]
+        assert record.model_copy(update={"sequence": 9}) != record
+    started = audit.SessionStartedEvent.model_validate(EVENTS[0])
+    assert isinstance(started.redaction_policy, audit.ScrubPolicyDiffPayload)
+    assert started.redaction_policy.added_flags == ["--token"]
+    # One's list is not another's.
+    audit.ScrubPolicyDiffPayload().added_flags.append("x")
+    assert audit.ScrubPolicyDiffPayload().added_flags == []
+
+
+def test_a_wrong_field_is_named() -> None:
+    good: dict[str, Any] = {"type": "session_ended", "ended": "t", "exit_code": 0}
+    for change, said in (
+        ({"exit_code": "0"}, "exit_code"),
+        ({"exit_code": object()}, "exit_code"),
+        ({"exit_code": float("nan")}, "exit_code"),
+        ({"ended": None}, "ended"),
+        ({"ended": b"t"}, "ended"),
+        ({"other": 1}, "other"),
+        ({"type": "session_started"}, "type"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            audit.SessionEndedEvent(**{**good, **change})
+    wrongs: tuple[Any, ...] = (None, 3, [], "x")
+    for wrong in wrongs:
+        with pytest.raises(ValueError, match="mapping"):
+            audit.SessionEndedEvent.model_validate(wrong)
+        with pytest.raises(ValueError, match="SessionEndedEvent"):
+            audit.SessionEndedEvent.model_validate_json(json.dumps(wrong))
+    with pytest.raises(ValueError, match="mode"):
+        audit.SessionEndedEvent(**good).model_dump(mode="other")  # type: ignore[arg-type]
+
+
+# What it costs
+
+
+def test_the_package_does_not_import_it() -> None:
+    program = (
+        "import sys, nono_py\n"
+        "assert 'nono_py.audit' not in sys.modules\n"
+        "assert not {'typing', 'json', 'uuid'} & set(sys.modules) - early\n"
+        "nono_py.audit.verify_log\n"
+        "assert 'pydantic' not in sys.modules\n"
+    )
+    program = "import sys; early = set(sys.modules)\n" + program
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_a_session_of_this_package_is_metadata_too() -> None:
+    metadata = SessionMetadata("sid", ["sh"], ["/tmp"])
+    assert audit.compute_session_digest(metadata) == audit.compute_session_digest(
+        json.loads(metadata.to_json())
+    )
+    with pytest.raises(TypeError, match="to_json"):
+        audit.compute_session_digest(None)
+
+
+def test_the_command_line_reads_the_log_of_a_session(tmp_path: Path) -> None:
+    put(tmp_path, lines())
+
+    def run(what: str) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-m", "nono_py", "audit", what, str(tmp_path)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert "1 exchanges" in run("stats").stdout
+    shown = run("tail").stdout.splitlines()
+    assert len(shown) == len(EVENTS)
+    assert "GET api.example/v1/modèles deny 407" in shown[3]
+    assert run("verify").returncode == 0
+    (tmp_path / "session.json").write_text(json.dumps(session("sid", kept(lines()))))
+    done = run("verify")
+    assert (done.returncode, "completeness" in done.stdout) == (0, True)
+    put(tmp_path, lines()[:-1])
+    done = run("verify")
+    assert (done.returncode, "some are missing" in done.stderr) == (1, True)
