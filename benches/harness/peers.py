@@ -216,7 +216,7 @@ def missing() -> dict[str, str]:
     needed += [str(path) for path in built if not path.exists()]
     if needed:
         sys.exit(f"needed and not there: {', '.join(needed)}; see `make bench-setup`")
-    lost = {name: "its columns" for name in ("haproxy", "squid") if not shutil.which(name)}
+    lost = {name: "its columns" for name in ("haproxy", "squid", "git") if not shutil.which(name)}
     lost["haproxy-relay"] = "its columns"
     if "haproxy" not in lost:
         del lost["haproxy-relay"]

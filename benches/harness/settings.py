@@ -38,6 +38,8 @@ class Settings:
     exec_count: int
     # How many at once, and how many in all.
     fan_out: tuple[int, int]
+    # Files of a tree, how many of them change, and the bytes of a large one.
+    snapshots: tuple[int, int, int]
     drains: list[int]
     # Seconds for each part: to warm up, to measure.
     parts: tuple[float, float]
@@ -74,6 +76,7 @@ FULL = Settings(
     exec_paths=[6, 60, 600],
     exec_count=60,
     fan_out=(50, 500),
+    snapshots=(50_000, 1000, 1_000_000_000),
     drains=[1000, 4000, 40_000],
     parts=(0.3, 0.7),
 )
@@ -100,6 +103,7 @@ QUICK = Settings(
     exec_paths=[],
     exec_count=40,
     fan_out=(20, 100),
+    snapshots=(10_000, 1000, 100_000_000),
     drains=[4000],
     parts=(0.05, 0.1),
     left_out=frozenset({"llm", "exec_paths", "routes", "records", "record_size", "paths"}),

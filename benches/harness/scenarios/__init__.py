@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import execs, intercept, package, parts, requests, streams, tunnels
+from . import execs, intercept, package, parts, requests, snapshots, streams, tunnels
 
 SCENARIOS = {
     "plain": requests.plain,
@@ -22,6 +22,7 @@ SCENARIOS = {
     "execs": execs.execs,
     "fan_out": execs.fan_out,
     "exec_paths": execs.paths,
+    "snapshots": snapshots.snapshots,
     "drains": package.drains,
     "imports": package.imports,
     "wheels": package.wheels,

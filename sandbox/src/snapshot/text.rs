@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::marker::PhantomData;
 use std::mem;
 
+use memchr::{memchr, memmem};
 use rayon::prelude::*;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -14,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use super::hash::ContentHash;
 use super::key::Key;
 use super::manifest::SnapshotManifest;
-use super::record::{EntryRecord, SkippedRecord};
+use super::record::{EntryRecord, Record, SkippedRecord};
 use super::tree::{Kind, Node, Tree};
 
 /// What a digest of a manifest begins with, so that it is one of nothing else.
@@ -29,6 +30,10 @@ const GROUP: usize = 8;
 
 /// How long a line mostly is, at most.
 const LINE: usize = 320;
+
+/// What stands before the lines of the files, and after them.
+const FILES: &[u8] = b"\n  \"files\": {\n";
+const AFTER_FILES: &[u8] = b"\n  },\n";
 
 /// What stands around the digest.
 const BEFORE: &[u8] = b"    \"digest\": \"";
@@ -77,6 +82,41 @@ pub(super) fn is_sealed(text: &[u8]) -> bool {
     let parts = text.strip_suffix(AFTER).and_then(|rest| rest.split_last_chunk::<64>());
     let parts = parts.and_then(|(rest, said)| Some((rest.strip_suffix(BEFORE)?, said)));
     parts.is_some_and(|(rest, said)| digest(rest).to_string().as_bytes() == said)
+}
+
+/// The record in a sealed `text`: its files, which are most of it, are read on all processors,
+/// line by line. `None` if the text is not as [`write`] makes it.
+pub(super) fn parse(text: &[u8]) -> Option<Record> {
+    let begin = memmem::find(text, FILES)? + FILES.len();
+    let length = memmem::find(text.get(begin..)?, AFTER_FILES)?;
+    let (lines, after) = text.get(begin..)?.split_at_checked(length)?;
+    let rest = [text.get(..begin)?, after].concat();
+    let mut record: Record = serde_json::from_slice(&rest).ok()?;
+    let pieces: Option<Vec<_>> = pieces(lines).into_par_iter().map(map).collect();
+    record.files = Lines(pieces?.into_iter().flat_map(|lines| lines.0).collect());
+    Some(record)
+}
+
+/// Whole lines, some at a time.
+fn pieces(lines: &[u8]) -> Vec<&[u8]> {
+    let mut pieces = Vec::new();
+    let mut rest = lines;
+    while !rest.is_empty() {
+        let least = rest.len().min(BATCH * LINE);
+        let (_, after) = rest.split_at(least);
+        let end = memchr(b'\n', after).map_or(rest.len(), |index| least + index + 1);
+        let (piece, others) = rest.split_at(end);
+        pieces.push(piece);
+        rest = others;
+    }
+    pieces
+}
+
+/// The map that some of its lines are.
+fn map(lines: &[u8]) -> Option<Lines<EntryRecord>> {
+    let lines = lines.trim_ascii_end();
+    let lines = lines.strip_suffix(b",").unwrap_or(lines);
+    serde_json::from_slice(&[b"{", lines, b"}"].concat()).ok()
 }
 
 fn digest(text: &[u8]) -> ContentHash {
@@ -232,5 +272,62 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Lines<T> {
             }
         }
         deserializer.deserialize_map(Pairs(PhantomData))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::snapshot::exclusion::ExclusionConfig;
+    use crate::snapshot::tree::{Attributes, Entry, Identity, Mtime};
+    use crate::snapshot::walk::Found;
+
+    /// A file with a name that looks like the text around it.
+    fn node(number: u64) -> Arc<Node> {
+        let odd = ["plain", "a\n  },\nb", "\"files\": {", "\u{fc}, }"];
+        let name = format!("/root/{}/{number}", odd[usize::try_from(number).unwrap() % odd.len()]);
+        let identity = Identity {
+            device: u64::MAX,
+            inode: number,
+            changed: (-1, 2),
+            links: 3,
+            is_settled: true,
+        };
+        let entry = Entry {
+            kind: Kind::File { hash: ContentHash::of(&[]), size: number, group: None },
+            mode: 0o100_644,
+            mtime: Mtime { seconds: 1, nanos: Some(2) },
+            owner: Some((3, u32::try_from(number % 5).unwrap())),
+            attributes: Attributes::from([("user.a".into(), vec![0, 255])]),
+            identity: Some(identity),
+        };
+        Arc::new(Node { key: Key::new(Path::new(&name)), entry })
+    }
+
+    #[test]
+    fn a_text_is_read_as_it_was_written_line_by_line_and_whole() {
+        for count in [0, 1, 2, 20_000] {
+            let tree = Tree::new((0..count).map(node).collect());
+            let found = Found { tree, ..Found::default() };
+            let config = ExclusionConfig::default();
+            let manifest = SnapshotManifest::new(7, 8, config, found, None);
+            let mut text = Vec::new();
+            write(&manifest, &mut text).unwrap();
+            assert!(is_sealed(&text));
+            let whole: Record = serde_json::from_slice(&text).unwrap();
+            let records = [Some(whole), parse(&text)];
+            assert_eq!(records[1].is_some(), count > 0);
+            for record in records.into_iter().flatten() {
+                let read = record.manifest().unwrap();
+                assert_eq!(read.tree.nodes(), manifest.tree.nodes());
+                assert_eq!(read.merkle_root, manifest.merkle_root);
+            }
+            let middle = text.len() / 2;
+            text[middle] ^= 1;
+            assert!(!is_sealed(&text));
+        }
     }
 }

@@ -1,0 +1,60 @@
+"""Snapshots of a tree, beside git."""
+
+from __future__ import annotations
+
+import shutil
+
+from ..bench import Bench
+from ..measure import Cell, Scenario
+from ..peers import BENCHES, OURS, Peer, Process
+
+SCRIPT = BENCHES / "peers" / "python_snapshot.py"
+# What the cells are called, and the steps of the script.
+STEPS = {
+    "baseline": "baseline",
+    "unchanged": "unchanged",
+    "unchanged, once more": "again",
+    "restore": "restore",
+}
+
+
+def snapshots(bench: Bench) -> Scenario:
+    files, changes, large = bench.settings.snapshots
+    scenario = Scenario(
+        "snapshots",
+        f"Snapshots of {files:,} files of 2 kB",
+        "Beside git on a tree of its own with the same files, all in the page cache. `baseline` "
+        "is `create_baseline` into a new session, and `git add --all` into a new repository; "
+        "`unchanged` is `create_incremental` by a new manager, which has to read the last "
+        "snapshot, and `git status`; `once more` is the same by a manager that has just made "
+        f"one; `restore` is `restore_to` after {changes:,} files were changed, by a new manager, "
+        f"and `git checkout`. `large` is the baseline of one file of {large / 1e9:g} GB. `MB` is "
+        "the most that the process has held, Python included for the package.",
+        ["ms", "MB"],
+        ["ms"],
+    )
+    if "nono_py" in bench.lost:
+        raise RuntimeError("the package is not built")
+    home = bench.site.out / "snapshots"
+
+    def cell(name: str, step: str, names: list[str]) -> None:
+        def run(peer: Peer) -> dict[str, float]:
+            command = [OURS, SCRIPT, peer.name, step, home / peer.name, "--files", files]
+            command += ["--changes", changes, "--bytes", large]
+            process = Process(list(map(str, command)), bench.site.out / "snapshots.log")
+            try:
+                return process.answer(300)
+            finally:
+                process.stop()
+
+        bench.cell(
+            scenario, Cell(name), [Peer(name, 0) for name in names if name not in bench.lost], run
+        )
+
+    try:
+        for name, step in STEPS.items():
+            cell(name, step, ["nono", "git"])
+        cell("large", "large", ["nono"])
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+    return scenario
