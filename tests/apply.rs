@@ -27,6 +27,12 @@ fn domains(threads: usize) -> usize {
     if is_shared { 1 } else { threads }
 }
 
+/// Whether a thread that cannot be told was restricted by the kernel itself: from Landlock ABI 8 on,
+/// if there is nothing else for each thread to give up.
+fn is_restricted_anyway(said: &str) -> bool {
+    domains(2) == 1 && said.starts_with("Ok(")
+}
+
 #[test]
 fn every_thread_is_restricted_wherever_it_waits() {
     let expected = format!("{} domains, here false; main false, others 0", domains(6));
@@ -66,13 +72,16 @@ fn threads_made_meanwhile_do_not_slip_through() {
 
 #[test]
 fn a_thread_that_hears_no_signal_keeps_all_others_unrestricted() {
-    assert_eq!(threads("deaf"), "deaf false\ntrue true 5");
+    let said = threads("deaf");
+    let is_held = is_restricted_anyway(&said) && said.ends_with("\nfalse false 0");
+    assert!(said == "deaf false\ntrue true 5" || is_held, "{said}");
 }
 
 #[test]
 fn a_thread_of_the_kernel_is_told_from_others() {
     let said = threads("ring");
-    assert!(said == "true true true" || said.starts_with("left out"), "{said}");
+    let is_left_out = said.starts_with("left out");
+    assert!(said == "true true true" || is_left_out || is_restricted_anyway(&said), "{said}");
 }
 
 #[test]

@@ -17,6 +17,7 @@ use crate::capability::{Access, CapabilitySet, FsCapability};
 use crate::error::{Error, Feature};
 use crate::network::{Judge, Network, Seal};
 use crate::own_proc::OwnPath;
+use crate::privilege::writes_files;
 use crate::sys;
 
 /// The first ABI that judges TCP ports.
@@ -85,9 +86,17 @@ impl Landlock {
     pub(crate) fn judge(self, caps: &CapabilitySet) -> Judge {
         match caps.seal() {
             Seal::Open => Judge::Landlock,
-            Seal::Local if self.abi >= UNIX_SOCKETS => Judge::Landlock,
+            Seal::Local if self.judges_locally(caps) => Judge::Landlock,
             Seal::Local | Seal::Tcp | Seal::Ports => Judge::Supervisor,
         }
+    }
+
+    /// Whether nothing is left for a supervisor to judge where there is no network: changes of
+    /// owners and modes, which matter where files are written, and sockets that are denied within
+    /// a granted directory.
+    fn judges_locally(self, caps: &CapabilitySet) -> bool {
+        let has_exceptions = !caps.unix_sockets().is_empty() && !caps.denied_paths().is_empty();
+        self.abi >= UNIX_SOCKETS && !writes_files(caps) && !has_exceptions
     }
 
     /// What newer kernels judge and this one lets pass.

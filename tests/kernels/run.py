@@ -25,7 +25,7 @@ MIRROR = os.environ.get("DEBIAN_MIRROR", "http://deb.debian.org/debian")
 # What tests run, besides what a shell has built in.
 PROGRAMS = """sh bash cat cp chmod dd echo env false head id ip kill ln ls mkdir mkfifo mknod mount
     mv nice ps python3 readlink rm rmdir sed seq setpriv setsid sleep sort stat stty tail tee test
-    timeout touch tr true umount unshare wc yes"""
+    timeout touch tr true umount uname unshare wc yes"""
 PATH = "/usr/bin:/bin:/usr/sbin:/sbin"
 # Without two features that this emulation gets wrong, which later kernels use.
 MACHINE = """qemu-system-x86_64 -accel tcg,thread=multi -cpu max,la57=off,cx16=off -smp 2 -m 3G
@@ -93,7 +93,7 @@ def build(lines: list[str]) -> Path:
         (root / folder).mkdir(parents=True)
     for name in ("bin", "lib", "lib64"):
         (root / name).symlink_to(f"usr/{name}")
-    tests = compile_tests(sorted({line.split()[1] for line in lines}))
+    tests = compile_tests(sorted({line.split()[2] for line in lines}))
     programs = [found for name in PROGRAMS.split() if (found := shutil.which(name, path=PATH))]
     for program in [*programs, *tests.values(), ROOT / "target" / "debug" / "probe"]:
         put(root, Path(program))
@@ -102,8 +102,8 @@ def build(lines: list[str]) -> Path:
         copy(root, Path(file))
     init = Path(__file__).with_name("init").read_text()
     steps = []
-    for user, test, *options in map(str.split, lines):
-        steps.append(" ".join(["step", user, str(tests[test]), *options]))
+    for since, user, test, *options in map(str.split, lines):
+        steps.append(" ".join(["step", since, user, str(tests[test]), *options]))
     (root / "init").write_text(init.replace("@STEPS@", "\n".join(steps)))
     (root / "init").chmod(0o755)
     image = OUT / "root.cpio"
