@@ -153,6 +153,27 @@ async fn a_window_of_one_byte_serves_the_whole_response_byte_by_byte() {
     assert_eq!(outcomes(&setting, 1).await, [(Some(200), Outcome::Complete)]);
 }
 
+/// Nothing is lost or said twice where a response is cut into frames.
+#[tokio::test]
+async fn a_large_response_comes_whole_in_frames_that_fit_a_record() {
+    let setting = Setting::new().await;
+    let wide = [(INITIAL_WINDOW_SIZE, LARGEST)];
+    let mut client = Frames::open(&setting.proxy, setting.port(), &wide).await;
+    client.send(&window(0, 1 << 30)).await.unwrap();
+    client.get("/large", 1).await;
+    let mut whole = 0;
+    loop {
+        let data = client.on(1, DATA).await;
+        assert!(data.payload.len() + 9 <= 16_384, "{}", data.payload.len());
+        whole += data.payload.len();
+        if data.flags & END_STREAM != 0 {
+            break;
+        }
+    }
+    assert_eq!(whole, 1 << 20);
+    assert_eq!(outcomes(&setting, 1).await, [(Some(200), Outcome::Complete)]);
+}
+
 #[tokio::test]
 async fn a_window_that_overflows_ends_what_it_is_of() {
     let setting = Setting::new().await;
