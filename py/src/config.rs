@@ -483,14 +483,6 @@ impl PyProxyConfig {
         hash_of(&(&self.inner.allowed_hosts, self.inner.bind))
     }
 
-    fn __copy__(slf: Py<Self>) -> Py<Self> {
-        slf
-    }
-
-    fn __deepcopy__(slf: Py<Self>, _memo: &Bound<'_, PyAny>) -> Py<Self> {
-        slf
-    }
-
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Reduced<'py>> {
         reduce(slf, &FIELDS)
     }

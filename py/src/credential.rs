@@ -14,7 +14,7 @@ use pyo3::types::{PyBytes, PyDateTime, PyDelta, PyString, PyTuple};
 use crate::arguments::time_limit;
 use crate::blocking;
 use crate::error::{argument_error, credential_error, credential_fault, reference_error};
-use crate::value::{Reduced, hash_of, reduce};
+use crate::value::{Reduced, reduce};
 
 /// The argument `credential`.
 #[derive(Debug, Clone)]
@@ -101,7 +101,7 @@ fn expiry(value: &Bound<'_, PyAny>) -> PyResult<Instant> {
 }
 
 /// The Vault server that a `vault://` reference is of.
-#[pyclass(name = "VaultConfig", module = "nono_py", frozen, weakref, eq)]
+#[pyclass(name = "VaultConfig", module = "nono_py", frozen, weakref, eq, hash)]
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct PyVaultConfig(pub(crate) VaultConfig);
 
@@ -146,18 +146,6 @@ impl PyVaultConfig {
         Ok(format!("VaultConfig(address={})", PyString::new(py, &self.0.address).repr()?))
     }
 
-    fn __hash__(&self) -> u64 {
-        hash_of(&self.0)
-    }
-
-    fn __copy__(slf: Py<Self>) -> Py<Self> {
-        slf
-    }
-
-    fn __deepcopy__(slf: Py<Self>, _memo: &Bound<'_, PyAny>) -> Py<Self> {
-        slf
-    }
-
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Reduced<'py>> {
         reduce(slf, &["address", "token_key", "namespace", "tls_ca"])
     }
@@ -176,7 +164,7 @@ const OAUTH2_FIELDS: [&str; 8] = [
 ];
 
 /// An OAuth 2.0 token endpoint, and the right to get tokens from it.
-#[pyclass(name = "OAuth2Config", module = "nono_py", frozen, weakref, eq)]
+#[pyclass(name = "OAuth2Config", module = "nono_py", frozen, weakref, eq, hash)]
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct PyOAuth2Config(pub(crate) OAuth2Config);
 
@@ -261,18 +249,6 @@ impl PyOAuth2Config {
     /// Without the references: whoever mistakes a key for one finds it nowhere.
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         Ok(format!("OAuth2Config(token_url={})", PyString::new(py, &self.0.token_url).repr()?))
-    }
-
-    fn __hash__(&self) -> u64 {
-        hash_of(&self.0)
-    }
-
-    fn __copy__(slf: Py<Self>) -> Py<Self> {
-        slf
-    }
-
-    fn __deepcopy__(slf: Py<Self>, _memo: &Bound<'_, PyAny>) -> Py<Self> {
-        slf
     }
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Reduced<'py>> {

@@ -6,10 +6,10 @@ use nono_proxy::ExternalProxyConfig;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use crate::value::{Reduced, hash_of, reduce};
+use crate::value::{Reduced, reduce};
 
 /// A proxy between this one and the world.
-#[pyclass(name = "ExternalProxyConfig", module = "nono_py", frozen, weakref, get_all, eq)]
+#[pyclass(name = "ExternalProxyConfig", module = "nono_py", frozen, weakref, get_all, eq, hash)]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct PyExternalProxyConfig {
     /// Where it listens: `host:port`, or a URL: `https` to speak TLS to it.
@@ -55,18 +55,6 @@ impl PyExternalProxyConfig {
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         Ok(format!("ExternalProxyConfig(address={})", PyString::new(py, &self.address).repr()?))
-    }
-
-    fn __hash__(&self) -> u64 {
-        hash_of(&self)
-    }
-
-    fn __copy__(slf: Py<Self>) -> Py<Self> {
-        slf
-    }
-
-    fn __deepcopy__(slf: Py<Self>, _memo: &Bound<'_, PyAny>) -> Py<Self> {
-        slf
     }
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Reduced<'py>> {

@@ -4,11 +4,9 @@ use nono_sandbox::Source;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use crate::value::hash_of;
-
 /// Who granted a path: the program itself, a group of a policy, or this library.
-#[pyclass(name = "CapabilitySource", module = "nono_py", frozen, weakref, eq)]
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[pyclass(name = "CapabilitySource", module = "nono_py", frozen, weakref, eq, hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct PyCapabilitySource {
     inner: Source,
 }
@@ -45,10 +43,6 @@ impl PyCapabilitySource {
 
     fn __str__(&self) -> String {
         self.inner.to_string()
-    }
-
-    fn __hash__(&self) -> u64 {
-        hash_of(&self.inner)
     }
 
     fn __copy__(slf: Py<Self>) -> Py<Self> {
