@@ -118,8 +118,7 @@ impl PartialEq for Node {
 /// `text`, which is JSON, with all escaped that is not printable ASCII. What `serde_json` writes is
 /// canonical after this, but for its floating-point numbers.
 pub(crate) fn ascii(text: &str) -> Cow<'_, str> {
-    let is_plain = |byte: u8| byte.is_ascii() && byte != 0x7f;
-    if text.bytes().all(is_plain) {
+    if is_printable(text.as_bytes()) {
         return text.into();
     }
     let mut ascii = String::with_capacity(2 * text.len());
@@ -127,6 +126,12 @@ pub(crate) fn ascii(text: &str) -> Cow<'_, str> {
         put_char(c, &mut ascii);
     }
     ascii.into()
+}
+
+/// Whether [`ascii`] changes nothing in `text`.
+pub(crate) fn is_printable(text: &[u8]) -> bool {
+    // Counted and not searched for, so that many bytes are looked at at once.
+    text.iter().filter(|byte| !byte.is_ascii() || **byte == 0x7f).count() == 0
 }
 
 fn put_char(c: char, text: &mut String) {

@@ -8,14 +8,16 @@
 //! chain_hash = SHA-256("nono.audit.chain.alpha\n" ‖ previous chain_hash, or 32 zero bytes ‖ leaf_hash)
 //! ```
 
-use std::io::{self, Write as _};
+use std::io;
 
+use arrayvec::ArrayVec;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::canonical::Node;
 use crate::error::object;
 use crate::hash::{Hash, domain};
+use crate::json::put_quoted;
 
 /// A line as it was read.
 #[derive(Debug, Deserialize)]
@@ -85,15 +87,33 @@ pub(crate) struct Chain {
 impl Chain {
     /// Appends the line of the event that `event_json` is to `out`, and returns the hash of it.
     pub(crate) fn append(&mut self, event_json: &str, out: &mut Vec<u8>) -> io::Result<Hash> {
-        let (leaf_hash, chain_hash) = self.hashes(event_json);
+        let leaf = Hash::of(&[domain::EVENT, event_json.as_bytes()]);
+        let quoted = serde_json::to_vec(event_json)?;
+        self.put(leaf, event_json.as_bytes(), &quoted, out);
+        Ok(leaf)
+    }
+
+    /// Appends the line of an event: its hash, its text, and that as a string.
+    pub(crate) fn put(&mut self, leaf: Hash, event_json: &[u8], quoted: &[u8], out: &mut Vec<u8>) {
+        let chain_hash = self.next(leaf);
         // By hand, since the event is JSON already.
-        write!(out, r#"{{"sequence":{},"prev_chain":"#, self.lines)?;
-        serde_json::to_writer(&mut *out, &self.head)?;
-        write!(out, r#","leaf_hash":"{leaf_hash}","chain_hash":"{chain_hash}","event_json":"#)?;
-        serde_json::to_writer(&mut *out, event_json)?;
-        writeln!(out, r#","event":{event_json}}}"#)?;
+        out.extend_from_slice(br#"{"sequence":"#);
+        out.extend_from_slice(itoa::Buffer::new().format(self.lines).as_bytes());
+        out.extend_from_slice(br#","prev_chain":"#);
+        match self.head {
+            Some(head) => put_quoted(&head.digits(), out),
+            None => out.extend_from_slice(b"null"),
+        }
+        out.extend_from_slice(br#","leaf_hash":"#);
+        put_quoted(&leaf.digits(), out);
+        out.extend_from_slice(br#","chain_hash":"#);
+        put_quoted(&chain_hash.digits(), out);
+        out.extend_from_slice(br#","event_json":"#);
+        out.extend_from_slice(quoted);
+        out.extend_from_slice(br#","event":"#);
+        out.extend_from_slice(event_json);
+        out.extend_from_slice(b"}\n");
         *self = Self { lines: self.lines + 1, head: Some(chain_hash) };
-        Ok(leaf_hash)
     }
 
     /// Goes on by `line`.
@@ -123,8 +143,18 @@ impl Chain {
 
     fn hashes(&self, event_json: &str) -> (Hash, Hash) {
         let leaf = Hash::of(&[domain::EVENT, event_json.as_bytes()]);
+        (leaf, self.next(leaf))
+    }
+
+    /// The hash of a line whose event has the hash `leaf`.
+    fn next(&self, leaf: Hash) -> Hash {
         let previous = self.head.unwrap_or(Hash::ZERO);
-        (leaf, Hash::of(&[domain::CHAIN, previous.as_bytes(), leaf.as_bytes()]))
+        let mut bytes = ArrayVec::<u8, 128>::new();
+        for part in [domain::CHAIN, previous.as_bytes(), leaf.as_bytes()] {
+            // They are shorter together.
+            let _ = bytes.try_extend_from_slice(part);
+        }
+        Hash::of_all(&bytes)
     }
 }
 

@@ -4,7 +4,6 @@
 //! is renamed: `audit-events.1.ndjson`, `audit-events.2.ndjson`, … Every file is a chain of its own,
 //! whose first line says with which hash the one before it ended.
 
-use std::borrow::Cow;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufReader, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
@@ -13,11 +12,12 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::canonical::ascii;
+use crate::canonical::{ascii, is_printable};
 use crate::chain::{Chain, Form, Link};
-use crate::hash::Hash;
-use crate::json::{Out as _, Value as _};
+use crate::hash::{Hash, domain};
+use crate::json::put_parts;
 use crate::lines::Lines;
+use crate::quoted::Quoted;
 use crate::recorder::unix_ms;
 use crate::{Record, Sink};
 
@@ -40,6 +40,9 @@ pub struct FileSink {
     chain: Chain,
     /// Up to here it is whole.
     len: u64,
+    /// Room for the texts of events and for lines, used again with each batch.
+    texts: Quoted,
+    lines: Vec<u8>,
     /// What it became, if it was renamed and the next one could not yet be made.
     aside: Option<Previous>,
 }
@@ -65,7 +68,8 @@ impl FileSink {
             .map(|(chain, _)| set_aside(&options, chain))
             .transpose()?;
         let (file, chain, len) = create(&options.path, previous)?;
-        Ok(Self { options, file, chain, len, aside: None })
+        let (texts, lines) = (Quoted::default(), Vec::new());
+        Ok(Self { options, file, chain, len, texts, lines, aside: None })
     }
 
     /// Whether the file is where it was made: not removed, and not renamed by somebody.
@@ -98,11 +102,18 @@ impl FileSink {
 
     fn add(&mut self, records: &[Record]) -> io::Result<()> {
         self.renew()?;
-        let (mut bytes, mut chain) = (Vec::new(), self.chain);
-        for event in records {
-            chain.append(&network(event)?, &mut bytes)?;
+        let (mut texts, mut lines) =
+            (std::mem::take(&mut self.texts), std::mem::take(&mut self.lines));
+        let mut chain = self.chain;
+        let mut before = None;
+        for record in records {
+            put_line(record, before.replace(record), &mut texts, &mut chain, &mut lines)?;
         }
-        self.append(&bytes, chain)
+        let done = self.append(&lines, chain);
+        texts.clear();
+        lines.clear();
+        (self.texts, self.lines) = (texts, lines);
+        done
     }
 
     fn append(&mut self, bytes: &[u8], chain: Chain) -> io::Result<()> {
@@ -138,17 +149,36 @@ impl Sink for FileSink {
     }
 }
 
-/// The event of a record: the text that is hashed.
-fn network(record: &Record) -> io::Result<String> {
-    let mut text = Vec::with_capacity(1024);
-    text.put(br#"{"type":"network","event":"#);
-    record.put(&mut text);
-    text.put(b"}");
-    let text = String::from_utf8(text).map_err(io::Error::other)?;
-    Ok(match ascii(&text) {
-        Cow::Borrowed(_) => text,
-        Cow::Owned(text) => text,
-    })
+/// What an event of a record begins with, and the same inside a string.
+const NETWORK: &[u8] = br#"{"type":"network","event":"#;
+const NETWORK_QUOTED: &[u8] = br#""{\"type\":\"network\",\"event\":"#;
+
+/// Appends the line of `record`, whose event goes to `texts`, behind that of the record `before`.
+fn put_line(
+    record: &Record,
+    before: Option<&Record>,
+    texts: &mut Quoted,
+    chain: &mut Chain,
+    lines: &mut Vec<u8>,
+) -> io::Result<()> {
+    let hashed_at = texts.plain.bytes.len();
+    texts.plain.bytes.extend_from_slice(domain::EVENT);
+    let (plain_at, quoted_at) = (texts.plain.bytes.len(), texts.quoted.bytes.len());
+    texts.plain.bytes.extend_from_slice(NETWORK);
+    texts.quoted.bytes.extend_from_slice(NETWORK_QUOTED);
+    put_parts(record, before, texts);
+    texts.plain.bytes.push(b'}');
+    texts.quoted.bytes.extend_from_slice(br#"}""#);
+    let text = texts.plain.bytes.get(plain_at..).unwrap_or_default();
+    if is_printable(text) {
+        let hashed = texts.plain.bytes.get(hashed_at..).unwrap_or_default();
+        let quoted = texts.quoted.bytes.get(quoted_at..).unwrap_or_default();
+        chain.put(Hash::of_all(hashed), text, quoted, lines);
+    } else {
+        let text = str::from_utf8(text).map_err(io::Error::other)?;
+        chain.append(&ascii(text), lines)?;
+    }
+    Ok(())
 }
 
 /// How the event begins that begins a file.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use aws_lc_rs::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
+use aws_lc_rs::digest::{Context, SHA256, SHA256_OUTPUT_LEN, digest};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::record::hexadecimal;
@@ -35,6 +35,19 @@ impl Hash {
         hash
     }
 
+    /// As of `bytes`, which begin with the domain: for hashes that are made by the million.
+    pub(crate) fn of_all(bytes: &[u8]) -> Self {
+        let mut hash = Self::ZERO;
+        hash.0.copy_from_slice(digest(&SHA256, bytes).as_ref());
+        hash
+    }
+
+    pub(crate) fn digits(&self) -> [u8; 2 * SHA256_OUTPUT_LEN] {
+        let mut digits = [0; 2 * SHA256_OUTPUT_LEN];
+        hexadecimal(&self.0, &mut digits);
+        digits
+    }
+
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -48,9 +61,7 @@ impl From<[u8; SHA256_OUTPUT_LEN]> for Hash {
 
 impl fmt::Display for Hash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut digits = [0; 2 * SHA256_OUTPUT_LEN];
-        hexadecimal(&self.0, &mut digits);
-        f.write_str(str::from_utf8(&digits).map_err(|_| fmt::Error)?)
+        f.write_str(str::from_utf8(&self.digits()).map_err(|_| fmt::Error)?)
     }
 }
 

@@ -77,29 +77,71 @@ pub(crate) trait Value {
     fn put(&self, out: &mut impl Out);
 }
 
-/// Writes a struct's fields as an object. A field that is not named does not compile.
-macro_rules! object {
-    ($type:ident: $first:ident $(, $name:ident)*) => {
-        impl Value for $type {
+/// How many parts the text of a record has.
+pub(crate) const PARTS: usize = 11;
+
+/// Takes the text of records, part by part.
+pub(crate) trait Parts {
+    /// The part `at`, which `write` writes; `is_known` if it is as in the record before.
+    fn part(&mut self, at: usize, is_known: bool, write: impl FnOnce(&mut Vec<u8>));
+}
+
+/// Defines how the fields of a record are put, part by part. What is `shared` is often as in the
+/// record before. A field that is not named does not compile.
+macro_rules! parts {
+    ($first:ident, $(($at:literal, $kind:ident: $($name:ident),+)),+) => {
+        impl Value for Record {
             fn put(&self, out: &mut impl Out) {
-                let Self { $first $(, $name)* } = self;
+                let Self { $first, $($($name,)+)+ } = self;
                 out.put(concat!("{\"", stringify!($first), "\":").as_bytes());
                 $first.put(out);
-                $(
+                $($(
                     out.put(concat!(",\"", stringify!($name), "\":").as_bytes());
                     $name.put(out);
-                )*
+                )+)+
                 out.put(b"}");
             }
         }
+
+        /// Writes `record`, of which `before` is what was written before it.
+        pub(crate) fn put_parts(record: &Record, before: Option<&Record>, out: &mut impl Parts) {
+            let Record { $first, $($($name,)+)+ } = record;
+            out.part(0, false, |out| {
+                out.put(concat!("{\"", stringify!($first), "\":").as_bytes());
+                $first.put(out);
+            });
+            $(
+                let is_known = parts!(@$kind before $($name)+);
+                out.part($at, is_known, |out| {
+                    $(
+                        out.put(concat!(",\"", stringify!($name), "\":").as_bytes());
+                        $name.put(out);
+                    )+
+                    if $at == PARTS - 1 {
+                        out.put(b"}");
+                    }
+                });
+            )+
+        }
+    };
+    (@own $before:ident $($name:ident)+) => { false };
+    (@shared $before:ident $($name:ident)+) => {
+        $before.is_some_and(|before| $(before.$name == *$name)&&+)
     };
 }
 
-object!(Record:
-    timestamp_unix_ms, mode, decision, target, port, method, path, status, reason, route_id,
-    auth_mechanism, auth_outcome, managed_credential_active, injection_mode, denial_category,
-    sequence, id, session, phase, outcome, duration_ms, time_to_first_byte_ms, bytes_in, bytes_out,
-    upstream_addr, protocol, client, rule, request_id, traceparent, dropped
+parts!(
+    timestamp_unix_ms,
+    (1, shared: mode, decision, target, port, method),
+    (2, own: path),
+    (3, shared: status, reason, route_id, auth_mechanism, auth_outcome),
+    (4, shared: managed_credential_active, injection_mode, denial_category),
+    (5, own: sequence, id),
+    (6, shared: session, phase, outcome),
+    (7, own: duration_ms, time_to_first_byte_ms, bytes_in, bytes_out),
+    (8, shared: upstream_addr, protocol),
+    (9, shared: client),
+    (10, shared: rule, request_id, traceparent, dropped)
 );
 
 impl<T: Value> Value for Option<T> {
@@ -216,6 +258,8 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::{Value as _, put_parts};
+    use crate::quoted::Quoted;
     use crate::{Mode, Record, RecordId, Session};
 
     fn record(
@@ -264,6 +308,18 @@ mod tests {
             let mut space = vec![0; lines.len() + 1];
             prop_assert_eq!(super::fill(&records, &mut space).len(), 1);
             prop_assert_eq!(&space[..lines.len()], &lines[..]);
+            // What is copied from the record before is as it would be without one.
+            let twice = [records[0].clone(), records[0].clone(), records[1].clone()];
+            let mut whole = Quoted::default();
+            let (mut before, mut alone) = (None, Vec::new());
+            for record in &twice {
+                put_parts(record, before.replace(record), &mut whole);
+                record.put(&mut alone);
+            }
+            prop_assert_eq!(&whole.plain.bytes, &alone);
+            let text = String::from_utf8(alone).unwrap();
+            let quoted = String::from_utf8(whole.quoted.bytes).unwrap();
+            prop_assert_eq!(format!("\"{quoted}\""), serde_json::to_string(&text).unwrap());
         }
     }
 }

@@ -47,6 +47,7 @@ mod merkle;
 mod metrics;
 pub mod otlp;
 pub mod queue;
+mod quoted;
 mod reader;
 mod record;
 mod recorder;

@@ -186,12 +186,22 @@ impl FromStr for RecordId {
     }
 }
 
+/// The two digits of each byte.
+const DIGITS: [[u8; 2]; 256] = {
+    let digits = b"0123456789abcdef";
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        pairs[byte] = [digits[byte >> 4], digits[byte & 15]];
+        byte += 1;
+    }
+    pairs
+};
+
 /// Writes `bytes` to `digits`, which are twice as many.
 pub(crate) fn hexadecimal(bytes: &[u8], digits: &mut [u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     for (byte, pair) in bytes.iter().zip(digits.chunks_exact_mut(2)) {
-        let [high, low] = [byte >> 4, byte & 15].map(usize::from);
-        pair.copy_from_slice(&[DIGITS[high], DIGITS[low]]);
+        pair.copy_from_slice(&DIGITS[usize::from(*byte)]);
     }
 }
 

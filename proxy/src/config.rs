@@ -161,7 +161,8 @@ pub struct Limits {
     /// How many bytes of records the log holds on disk besides, in a temporary file without a
     /// name. 1 GiB: some two million records. 0 is none, and none are where no file can be made.
     pub audit_disk: u64,
-    /// What happens to requests when both are full: by default they are refused.
+    /// What happens to requests when both are full: by default they are refused. Neither happens
+    /// while only [`crate::ProxyHandle::drain_audit`] waits, and a file or a collector has them.
     pub audit_overflow: Overflow,
     /// Worker threads, each with a runtime and connection pool of its own. The number of cores,
     /// at most 4: the work of a request is small, and more threads share less.

@@ -1667,7 +1667,11 @@ class ProxyHandle:
         """Return the whole environment for a sandboxed program, sorted by name."""
 
     def drain_audit_events(self) -> list[NetworkAuditEvent]:
-        """Take the records gathered since the last call, oldest first."""
+        """Take the records gathered since the last call, oldest first.
+
+        If the log was full meanwhile, and `audit_file` or a collector has its records, the first is
+        of the phase `gap`: it counts what is no longer held, and says where it is.
+        """
 
     def drain_audit_objects(self) -> list[AuditEvent]:
         """Take the records gathered since the last call, as objects."""
