@@ -40,7 +40,8 @@ pub(crate) struct Body {
 enum Source {
     Empty,
     Full(Bytes),
-    Wire(Stream),
+    /// Boxed, since bodies are handed on often, and most are empty.
+    Wire(Box<Stream>),
 }
 
 /// A body that comes from a socket.
@@ -62,8 +63,8 @@ enum Wire {
     Library(Incoming),
     /// From a client over HTTP/1.1.
     Client(Intake),
-    /// From an upstream over HTTP/1.1. Boxed to keep the bodies of requests small.
-    Upstream(Box<Payload>),
+    /// From an upstream over HTTP/1.1.
+    Upstream(Payload),
 }
 
 #[derive(Debug)]
@@ -146,11 +147,12 @@ impl Body {
 
     /// The body of a response over HTTP/1.1.
     pub(crate) fn payload(payload: Payload) -> Self {
-        Self::of(Wire::Upstream(Box::new(payload)))
+        Self::of(Wire::Upstream(payload))
     }
 
     fn of(wire: Wire) -> Self {
-        Self::new(Source::Wire(Stream { wire, idle: None, scrubber: None, trailers: None }))
+        let stream = Stream { wire, idle: None, scrubber: None, trailers: None };
+        Self::new(Source::Wire(Box::new(stream)))
     }
 
     /// The empty body of the response that opens a tunnel, to which `handover` gives the client's

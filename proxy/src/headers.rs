@@ -46,8 +46,10 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
         return;
     }
     if headers.contains_key(CONNECTION) {
-        let named: Vec<HeaderName> =
-            tokens(headers, &CONNECTION).filter_map(|name| name.try_into().ok()).collect();
+        // The most common one is removed below and need not be looked up.
+        let is_other = |name: &&[u8]| !name.eq_ignore_ascii_case(b"keep-alive");
+        let named = tokens(headers, &CONNECTION).filter(is_other);
+        let named: Vec<HeaderName> = named.filter_map(|name| name.try_into().ok()).collect();
         for name in named {
             headers.remove(name);
         }

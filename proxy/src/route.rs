@@ -98,11 +98,12 @@ impl Route {
         if governed && let Some(reason) = path::ambiguity(rest) {
             return Err(PathRefusal::Ambiguous(reason));
         }
-        let rule = self.rules.allow(method, rest);
-        if self.has_rules() && rule.is_none() {
-            return Err(PathRefusal::NoRule);
+        let path = [&*self.base, rest].concat();
+        if !self.has_rules() {
+            return Ok((path, None));
         }
-        Ok((format!("{}{rest}", self.base), rule))
+        let rule = self.rules.allow(method, rest).ok_or(PathRefusal::NoRule)?;
+        Ok((path, Some(rule)))
     }
 
     /// What was loaded last of its credential.

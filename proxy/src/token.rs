@@ -38,7 +38,16 @@ impl Token {
 
     /// Whether `given` is this token. Takes the same time wherever the two differ.
     pub(crate) fn is(&self, given: &[u8]) -> bool {
-        self.0.ct_eq(given).into()
+        let (ours, _) = self.0.as_chunks();
+        let (theirs, rest) = given.as_chunks();
+        if given.len() != LENGTH || !rest.is_empty() {
+            return false;
+        }
+        // Eight bytes at a time, without asking any of them: only whether all were the same.
+        let word = u64::from_ne_bytes;
+        let pairs = ours.iter().zip(theirs);
+        let different = pairs.fold(0, |different, (a, b)| different | (word(*a) ^ word(*b)));
+        different.ct_eq(&0).into()
     }
 
     /// Whether a header value carries this token: bare, as `Bearer` (or GitHub's `token`), or

@@ -13,6 +13,10 @@ use tokio::io::AsyncWrite;
 use super::fields::{self, Text};
 use crate::body::{Body, BodyError};
 
+/// Up to this size data is copied behind what is written before it: one piece costs the kernel less
+/// than several, and that less than the copy.
+const SHORT: usize = 2 * 1024;
+
 /// See the module. `H` holds the head.
 #[derive(Debug)]
 pub(crate) struct Outgoing<H> {
@@ -104,7 +108,8 @@ impl<H: Text> Outgoing<H> {
     }
 }
 
-/// What is to be written: at most a head, a chunk, and what is behind it.
+/// What is to be written: at most a head, a chunk, and what is behind it. What is short stands in
+/// the head.
 struct Outbox<H> {
     head: H,
     /// How much of `head` is written.
@@ -126,17 +131,34 @@ impl<H: Text> Outbox<H> {
 
     fn put_data(&mut self, data: Bytes, is_chunked: bool) {
         // A chunk of no bytes would be the end.
-        if is_chunked && !data.is_empty() {
+        let is_chunk = is_chunked && !data.is_empty();
+        if is_chunk {
             self.head.put(format!("{:x}\r\n", data.len()).as_bytes());
-            self.tail.extend_from_slice(b"\r\n");
         }
-        self.data = data;
+        if data.len() <= SHORT {
+            self.head.put(&data);
+        } else {
+            self.data = data;
+        }
+        if is_chunk {
+            self.put_behind(b"\r\n");
+        }
     }
 
     fn put_last(&mut self, trailers: Option<&HeaderMap>) {
-        self.tail.extend_from_slice(b"0\r\n");
-        fields::put(&mut self.tail, trailers.into_iter().flatten());
-        self.tail.extend_from_slice(b"\r\n");
+        let mut last = b"0\r\n".to_vec();
+        fields::put(&mut last, trailers.into_iter().flatten());
+        last.extend_from_slice(b"\r\n");
+        self.put_behind(&last);
+    }
+
+    /// Puts `bytes` behind all that is there.
+    fn put_behind(&mut self, bytes: &[u8]) {
+        if self.has_room() {
+            self.head.put(bytes);
+        } else {
+            self.tail.extend_from_slice(bytes);
+        }
     }
 
     fn poll_write<T>(&mut self, io: &mut T, cx: &mut Context<'_>) -> Poll<io::Result<()>>

@@ -51,7 +51,11 @@ pub(crate) struct Inject<S> {
 
 impl<S> Service<Exchange<Permitted>> for Inject<S>
 where
-    S: Service<Exchange<Ready>, Response = Response<Body>, Error = Error> + Clone + Send + 'static,
+    S: Service<Exchange<Ready>, Response = Response<Body>, Error = Error>
+        + Clone
+        + Send
+        + Unpin
+        + 'static,
     S::Future: Send + Unpin,
 {
     type Response = Response<Body>;
@@ -106,7 +110,11 @@ type Fetching = BoxFuture<'static, Answer>;
 
 impl<S> Inject<S>
 where
-    S: Service<Exchange<Ready>, Response = Response<Body>, Error = Error> + Clone + Send + 'static,
+    S: Service<Exchange<Ready>, Response = Response<Body>, Error = Error>
+        + Clone
+        + Send
+        + Unpin
+        + 'static,
     S::Future: Send + Unpin,
 {
     /// Fetches the credential of `route`, and sends the exchange with it.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
+use http::uri::PathAndQuery;
 use http::{Method, Request, Response, Uri, Version};
 use http_body::Body as _;
 use nono_audit::Recorder;
@@ -29,7 +30,7 @@ use crate::upstream::Refused;
 /// An exchange with a credential that may turn out to be refused.
 pub(crate) enum Renewing<S: Service<Exchange<Ready>>> {
     /// Sent, with what it takes to send it again.
-    Sent(S::Future, Option<Box<Again<S>>>),
+    Sent(S::Future, Option<Again<S>>),
     /// Being renewed.
     Again(BoxFuture<'static, Answer>),
 }
@@ -44,14 +45,18 @@ pub(crate) struct Again<S> {
     peer: Arc<Peer>,
     reach: Reach,
     /// As it was before the credential was put on it.
-    uri: Uri,
+    path: Option<PathAndQuery>,
     version: Version,
     is_repeatable: bool,
 }
 
 impl<S> Renewing<S>
 where
-    S: Service<Exchange<Ready>, Response = Response<Body>, Error = Error> + Clone + Send + 'static,
+    S: Service<Exchange<Ready>, Response = Response<Body>, Error = Error>
+        + Clone
+        + Send
+        + Unpin
+        + 'static,
     S::Future: Send + Unpin,
 {
     /// Sends `exchange` with `loaded` through `inner`, which is ready.
@@ -69,19 +74,23 @@ where
             recorder: Arc::clone(&exchange.recorder),
             peer: Arc::clone(&exchange.peer),
             reach: exchange.stage.reach,
-            uri: exchange.request.uri().clone(),
+            path: exchange.request.uri().path_and_query().cloned(),
             version: exchange.request.version(),
             is_repeatable: is_repeatable(&exchange.request),
             loaded,
         };
         let exchange = inject(shared, route, Some(&again.loaded), exchange)?;
-        Ok(Self::Sent(inner.call(exchange), Some(Box::new(again))))
+        Ok(Self::Sent(inner.call(exchange), Some(again)))
     }
 }
 
 impl<S> Future for Renewing<S>
 where
-    S: Service<Exchange<Ready>, Response = Response<Body>, Error = Error> + Clone + Send + 'static,
+    S: Service<Exchange<Ready>, Response = Response<Body>, Error = Error>
+        + Clone
+        + Send
+        + Unpin
+        + 'static,
     S::Future: Send + Unpin,
 {
     type Output = Answer;
@@ -108,12 +117,16 @@ where
 
 impl<S> Again<S>
 where
-    S: Service<Exchange<Ready>, Response = Response<Body>, Error = Error> + Clone + Send + 'static,
+    S: Service<Exchange<Ready>, Response = Response<Body>, Error = Error>
+        + Clone
+        + Send
+        + Unpin
+        + 'static,
     S::Future: Send,
 {
     /// Sends the request of `response` again if there is another credential by then and it may be
     /// sent twice. Otherwise the credential is fetched again for the requests to come.
-    async fn renew(mut self: Box<Self>, mut response: Response<Body>) -> Answer {
+    async fn renew(mut self, mut response: Response<Body>) -> Answer {
         let route = Arc::clone(&self.route);
         let Some(credential) = &route.credential else { return Ok(response) };
         let refused = response.extensions_mut().remove::<Refused>();
@@ -137,7 +150,7 @@ where
 
     /// Takes off what was put on.
     fn restore(&mut self, request: &mut Request<Body>) {
-        *request.uri_mut() = std::mem::take(&mut self.uri);
+        *request.uri_mut() = self.path.take().map(Uri::from).unwrap_or_default();
         *request.version_mut() = self.version;
         if let Rendered::Header(name, _) = self.loaded.rendered() {
             request.headers_mut().remove(name);

@@ -1,12 +1,12 @@
 //! The head of a response: what it says of the body's end and of the connection's.
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Buf as _, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, TRANSFER_ENCODING};
 use http::{HeaderValue, Method, Response, StatusCode};
 use hyper::ext::ReasonPhrase;
 
 use crate::headers::has_token;
-use crate::http1::{Chunks, Framing, HEAD_LIMIT, fields, number};
+use crate::http1::{Chunks, Framing, HEAD_LIMIT, fields, number, read};
 
 /// The most fields in a head.
 const FIELD_LIMIT: usize = 128;
@@ -41,7 +41,7 @@ pub(super) fn parse(bytes: &mut BytesMut, method: &Method) -> Result<Option<Head
         Err(error) => return Err(explain(error)),
     };
     // A copy: values that are kept for long would keep all else that was read with them.
-    let text = Bytes::copy_from_slice(&bytes[..length]);
+    let text = read::shelve(&bytes[..length]).freeze();
     let mut said = Said { is_http_11: parsed.version == Some(1), ..Said::default() };
     let wrong = "a header field of its response is not one";
     let note = |name: &HeaderName, value: &HeaderValue| said.note(name, value);
