@@ -4,7 +4,7 @@ use std::future::{Future as _, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::header::CONTENT_LENGTH;
 use http::{Response, StatusCode, Version};
@@ -21,6 +21,7 @@ use crate::layers::Answer;
 use crate::leaf::Worker;
 use crate::route::Route;
 use crate::scrub::{self, Scrubber};
+use crate::server::spin::{self, Awaited};
 use crate::server::websocket::Challenge;
 use crate::upstream::{Answered, Destination};
 
@@ -47,6 +48,7 @@ pub(crate) async fn send(worker: &Worker, exchange: Exchange<Ready>) -> Answer {
     };
 
     let answered = {
+        spin::wait_for(Awaited::Response, &peer, Instant::now());
         let timer = peer.gate.timer().take();
         let mut patience = Patience::new(limits.response_head, timer);
         let mut sending =

@@ -9,6 +9,7 @@ pub(crate) mod gate;
 pub(crate) mod http1;
 pub(crate) mod http2;
 mod overflow;
+pub(crate) mod spin;
 pub(crate) mod websocket;
 
 use std::io;
@@ -198,6 +199,7 @@ async fn work(shared: Arc<Shared>, limit: Limit, mut accepted: mpsc::Receiver<Ac
         limit: limit.clone(),
         tasks: tasks.clone(),
     };
+    tokio::spawn(spin::watch());
     let stack = stack(&shared, limit, Leaf::new(worker));
     let mut sweeps = tokio::time::interval(shared.settings.limits.pool_idle.max(SWEEP_PAUSE));
     loop {

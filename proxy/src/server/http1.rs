@@ -39,6 +39,7 @@ use crate::exchange::{Arrival, Peer};
 use crate::http1::Stopped;
 use crate::idle::{Idle, Timer};
 use crate::layers::respond;
+use crate::server::spin::{self, Awaited};
 use crate::stack::{HttpService, Shared};
 
 use answer::{Answer, answer, opening};
@@ -315,6 +316,7 @@ impl Connection {
             return if self.line.has_part() { Next::Linger } else { Next::Close };
         }
         self.since = Instant::now();
+        spin::wait_for(Awaited::Request, &self.line.peer, self.since.into_std());
         self.departure = None;
         Next::Request
     }

@@ -1,0 +1,199 @@
+//! Spares a worker the way to sleep and back while one client asks it one thing after the other
+//! and all answer at once.
+//!
+//! To sleep until a socket has something, and be woken, takes longer than a server on the same
+//! machine takes to answer. So a worker that has learned that its next wait will be short looks at
+//! its sockets again and again instead, for [`BUDGET`] at most. It does so only where that costs
+//! nobody anything: as long as one connection alone keeps it busy, and while such waits do end in
+//! time; where they do not, because the upstream is far, the client thinks, or others need the
+//! processor, it sleeps as always. Adaptive mutexes do the same, and hypervisors before they halt.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
+
+use crate::exchange::Peer;
+
+/// How long is looked, at most.
+const BUDGET: Duration = Duration::from_micros(50);
+
+/// A wait is worth it if the last one of its kind was no longer. More than the budget, since it
+/// was slept through, which takes time.
+const SHORT: Duration = Duration::from_micros(150);
+
+/// So many waits in a row must be of one connection.
+const ALONE: u32 = 16;
+
+/// How many waits are slept through after one that took too long.
+const PAUSE: u32 = 256;
+
+/// What a connection waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Awaited {
+    /// The upstream's response.
+    Response,
+    /// The client's next request.
+    Request,
+}
+
+thread_local! {
+    static HABIT: Cell<Habit> = const { Cell::new(Habit::NEW) };
+    /// Until when is looked.
+    static UNTIL: Cell<Option<Instant>> = const { Cell::new(None) };
+    /// Who looks, while there is nothing to look for.
+    static WATCHER: RefCell<Option<Waker>> = const { RefCell::new(None) };
+}
+
+/// Says that the connection of `peer`, one of this worker's, waits from `now` on.
+pub(crate) fn wait_for(awaited: Awaited, peer: &Arc<Peer>, now: Instant) {
+    // No other connection is there at the same time.
+    let number = Arc::as_ptr(peer).addr();
+    let mut habit = HABIT.get();
+    let is_worth_it = habit.wait_for(awaited, number, now);
+    HABIT.set(habit);
+    UNTIL.set(is_worth_it.then(|| now + BUDGET));
+    if is_worth_it && let Some(watcher) = WATCHER.take() {
+        watcher.wake();
+    }
+}
+
+/// Looks at the worker's sockets for as long as that is worth it; never ends.
+pub(super) async fn watch() {
+    loop {
+        match UNTIL.get() {
+            None => rest().await,
+            // The runtime looks at its sockets before it comes back here.
+            Some(until) if Instant::now() < until => tokio::task::yield_now().await,
+            Some(_) => {
+                UNTIL.set(None);
+                let mut habit = HABIT.get();
+                habit.missed();
+                HABIT.set(habit);
+            }
+        }
+    }
+}
+
+/// Waits until there is something to look for.
+async fn rest() {
+    poll_fn(|cx| {
+        if UNTIL.get().is_some() {
+            return Poll::Ready(());
+        }
+        WATCHER.replace(Some(cx.waker().clone()));
+        Poll::Pending
+    })
+    .await;
+}
+
+/// What was learned of a worker's waits.
+#[derive(Debug, Clone, Copy)]
+struct Habit {
+    /// Stands for the connection that waited last.
+    number: usize,
+    /// How often it did in a row.
+    in_a_row: u32,
+    /// What it waits for, since when.
+    waits: Option<(Awaited, Instant)>,
+    /// How long the last wait for each took.
+    response: Duration,
+    request: Duration,
+    /// Waits still to be slept through.
+    pause: u32,
+}
+
+impl Habit {
+    const NEW: Self = Self {
+        number: 0,
+        in_a_row: 0,
+        waits: None,
+        response: Duration::MAX,
+        request: Duration::MAX,
+        pause: 0,
+    };
+
+    /// Notes a wait from `now` on, which ends the one before; whether it is worth looking.
+    fn wait_for(&mut self, awaited: Awaited, number: usize, now: Instant) -> bool {
+        if self.number != number {
+            *self = Self { number, pause: self.pause, ..Self::NEW };
+        }
+        self.in_a_row = self.in_a_row.saturating_add(1);
+        self.pause = self.pause.saturating_sub(1);
+        if let Some((ended, since)) = self.waits.replace((awaited, now)) {
+            *self.last(ended) = now.saturating_duration_since(since);
+        }
+        self.in_a_row >= ALONE && self.pause == 0 && *self.last(awaited) <= SHORT
+    }
+
+    /// Notes that what was looked for did not come in time.
+    fn missed(&mut self) {
+        self.pause = PAUSE;
+    }
+
+    fn last(&mut self, awaited: Awaited) -> &mut Duration {
+        match awaited {
+            Awaited::Response => &mut self.response,
+            Awaited::Request => &mut self.request,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::{ALONE, Awaited, Habit, PAUSE};
+
+    /// The waits of a worker, one behind the other.
+    struct Worker {
+        habit: Habit,
+        now: Instant,
+    }
+
+    impl Worker {
+        fn new() -> Self {
+            Self { habit: Habit::NEW, now: Instant::now() }
+        }
+
+        /// An exchange of the connection of that `number` whose response takes so many
+        /// microseconds; whether it was worth looking for it.
+        fn exchange(&mut self, number: usize, response: u64) -> bool {
+            let is_worth_it = self.habit.wait_for(Awaited::Response, number, self.now);
+            self.now += Duration::from_micros(response);
+            self.habit.wait_for(Awaited::Request, number, self.now);
+            self.now += Duration::from_micros(20);
+            is_worth_it
+        }
+
+        fn exchanges(&mut self, response: u64) -> usize {
+            (0..1000).filter(|_| self.exchange(1, response)).count()
+        }
+    }
+
+    #[test]
+    fn one_client_whose_upstream_is_near_is_looked_for() {
+        assert_eq!(Worker::new().exchanges(30), 1000 - ALONE as usize / 2);
+    }
+
+    #[test]
+    fn an_upstream_that_is_far_is_slept_for() {
+        assert_eq!(Worker::new().exchanges(1000), 0);
+    }
+
+    #[test]
+    fn several_clients_are_slept_for() {
+        let mut worker = Worker::new();
+        assert!((0..1000).all(|n| !worker.exchange(n % 2, 30)));
+    }
+
+    #[test]
+    fn a_wait_that_was_too_long_is_followed_by_many_that_are_slept_through() {
+        let mut worker = Worker::new();
+        worker.exchanges(30);
+        worker.habit.missed();
+        let slept = (0..1000).take_while(|_| !worker.exchange(1, 30)).count();
+        assert_eq!(slept, PAUSE as usize / 2);
+    }
+}
