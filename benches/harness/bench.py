@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ class Bench:
             if name in self.lost:
                 continue
             try:
-                started.append(start(name))
+                started.append(dataclasses.replace(start(name), start=start))
             except RuntimeError as error:
                 scenario.errors.append(f"{name} does not start: {error}")
         try:
@@ -55,13 +56,14 @@ class Bench:
         run: Callable[[Peer], dict[str, float]],
         warm: bool = True,
     ) -> None:
-        """Measures one cell by alternating rounds; before the first one, everybody runs once."""
+        """Measures one cell by alternating rounds. If they are to be `warm`, everybody runs once
+        before the first one; and for each further one, the proxies are started anew."""
         if warm and not scenario.cells:
             for peer in peers:
                 # The first round will say what is wrong.
                 with contextlib.suppress(RuntimeError, subprocess.SubprocessError):
                     run(peer)
-        alternate(scenario, cell, peers, self.settings.rounds, run, self.progress)
+        alternate(scenario, cell, peers, self.settings.rounds, run, warm, self.progress)
 
 
 def times(found: dict[str, float]) -> dict[str, float]:

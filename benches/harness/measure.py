@@ -66,6 +66,7 @@ def alternate(
     peers: list[Peer],
     rounds: int,
     run: Callable[[Peer], dict[str, float]],
+    renews: bool,
     progress: Progress,
 ) -> None:
     """Runs every peer once per round, in an order that turns round from one to the next, so that
@@ -75,8 +76,10 @@ def alternate(
     alive = list(peers)
     for number in range(rounds):
         for peer in alive if number % 2 == 0 else alive[::-1]:
-            before = peer.process.cpu() if peer.process else 0.0
             try:
+                if renews and number > 0:
+                    peer.renew()
+                before = peer.process.cpu() if peer.process else 0.0
                 found = run(peer)
             except (
                 RuntimeError,

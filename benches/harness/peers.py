@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +52,16 @@ class Peer:
     connects: bool = False
     # What clients inside tunnels trust it by.
     ca: str | None = None
+    # How another is started in its place.
+    start: Callable[[str], Peer] | None = None
+
+    def renew(self) -> None:
+        """Starts another process in place of this one: two runs of one program differ by some
+        percent in speed for as long as they live, by where memory and threads come to lie."""
+        # It would take longer to start than to measure.
+        if self.start and self.process and self.name != "litellm":
+            self.process.stop()
+            vars(self).update(vars(self.start(self.name)) | {"start": self.start})
 
     @property
     def header(self) -> str:
