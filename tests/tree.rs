@@ -113,7 +113,7 @@ fn a_deadline_holds_while_the_caller_does_something_else() {
     let leash = Leash::new();
     let watch = leash.watch();
     let mut command = leash.shell("sleep 30");
-    let mut run = command.timeout(Duration::from_millis(100)).start(&leash.caps).unwrap();
+    let mut run = command.timeout(Duration::from_secs(2)).start(&leash.caps).unwrap();
     // Nobody asks for the end before it has come.
     watch.join().unwrap();
     let output = loop {
