@@ -12,7 +12,7 @@ from pathlib import Path
 import api
 from nono_py import AuditLogger, ProxyConfig, RouteConfig, start_proxy
 
-logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stdout)
+logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
 
 with api.running() as upstream, tempfile.TemporaryDirectory() as directory:
     log = Path(directory) / "audit-events.ndjson"
