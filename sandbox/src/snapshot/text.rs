@@ -85,7 +85,7 @@ pub(super) fn is_sealed(text: &[u8]) -> bool {
 }
 
 /// The record in a sealed `text`: its files, which are most of it, are read on all processors,
-/// line by line. `None` if the text is not as [`write`] makes it.
+/// line by line. `None` if the text is not as [`write()`] makes it.
 pub(super) fn parse(text: &[u8]) -> Option<Record> {
     let begin = memmem::find(text, FILES)? + FILES.len();
     let length = memmem::find(text.get(begin..)?, AFTER_FILES)?;
