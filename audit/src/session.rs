@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -260,6 +260,10 @@ impl SessionMetadata {
     ///
     /// With line and column, if the text is no such object.
     pub fn from_json(text: &str) -> serde_json::Result<Self> {
+        // A list would be taken for an object whose keys are left out.
+        if text.trim_start().starts_with('[') {
+            return Err(de::Error::custom("not a JSON object"));
+        }
         serde_json::from_str(text)
     }
 }
@@ -292,5 +296,7 @@ mod tests {
         let session = SessionMetadata::from_json(text).expect("all that is required");
         assert_eq!(session.network_events, []);
         assert!(SessionMetadata::from_json("{}").is_err());
+        let list = r#"["s", "t", null, [], null, [], 0, null, []]"#;
+        assert!(SessionMetadata::from_json(list).is_err());
     }
 }

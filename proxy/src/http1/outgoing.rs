@@ -13,9 +13,9 @@ use tokio::io::AsyncWrite;
 use super::fields::{self, Text};
 use crate::body::{Body, BodyError};
 
-/// Up to this size data is copied behind what is written before it: one piece costs the kernel less
-/// than several, and that less than the copy.
-const SHORT: usize = 2 * 1024;
+/// Data is copied behind the head if both have room in this: one piece costs the kernel less than
+/// several, by more than the copy costs. It is less than a page, in which heads with a secret are.
+const ONE_PIECE: usize = 4000;
 
 /// See the module. `H` holds the head.
 #[derive(Debug)]
@@ -25,6 +25,9 @@ pub(crate) struct Outgoing<H> {
     is_chunked: bool,
     takes_trailers: bool,
     outbox: Outbox<H>,
+    /// Whether the other end takes nothing now. The body is not asked for more then: what it gave
+    /// would gather here.
+    is_stalled: bool,
 }
 
 /// Why a message was not written to its end.
@@ -40,7 +43,7 @@ impl<H: Text> Outgoing<H> {
     /// The message that begins with `head`, and goes on with `body` as it comes.
     pub(crate) fn new(head: H, body: Option<Body>) -> Self {
         let outbox = Outbox { head, written: 0, data: Bytes::new(), tail: Vec::new() };
-        Self { body, is_chunked: false, takes_trailers: false, outbox }
+        Self { body, is_chunked: false, takes_trailers: false, outbox, is_stalled: false }
     }
 
     /// Writes the body in the chunked coding, which its head must announce.
@@ -56,23 +59,27 @@ impl<H: Text> Outgoing<H> {
         loop {
             // Asked before writing, so that the first of the body goes out with the head.
             let is_waiting = match &mut self.body {
-                Some(body) if self.outbox.has_room() => match Pin::new(body).poll_frame(cx) {
-                    Poll::Ready(Some(Ok(frame))) => {
-                        self.put(frame);
-                        false
+                Some(body) if self.outbox.has_room() && !self.is_stalled => {
+                    match Pin::new(body).poll_frame(cx) {
+                        Poll::Ready(Some(Ok(frame))) => {
+                            self.put(frame);
+                            false
+                        }
+                        Poll::Ready(Some(Err(error))) => {
+                            return Poll::Ready(Err(Stopped::Body(error)));
+                        }
+                        Poll::Ready(None) => {
+                            self.end();
+                            false
+                        }
+                        Poll::Pending => true,
                     }
-                    Poll::Ready(Some(Err(error))) => {
-                        return Poll::Ready(Err(Stopped::Body(error)));
-                    }
-                    Poll::Ready(None) => {
-                        self.end();
-                        false
-                    }
-                    Poll::Pending => true,
-                },
+                }
                 _ => false,
             };
-            ready!(self.outbox.poll_write(io, cx)).map_err(Stopped::Write)?;
+            let written = self.outbox.poll_write(io, cx);
+            self.is_stalled = written.is_pending();
+            ready!(written).map_err(Stopped::Write)?;
             if self.body.is_none() || is_waiting {
                 ready!(Pin::new(&mut *io).poll_flush(cx)).map_err(Stopped::Write)?;
                 return if is_waiting { Poll::Pending } else { Poll::Ready(Ok(())) };
@@ -135,7 +142,7 @@ impl<H: Text> Outbox<H> {
         if is_chunk {
             self.head.put(format!("{:x}\r\n", data.len()).as_bytes());
         }
-        if data.len() <= SHORT {
+        if self.head.len() + data.len() <= ONE_PIECE {
             self.head.put(&data);
         } else {
             self.data = data;

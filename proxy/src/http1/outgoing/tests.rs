@@ -1,6 +1,11 @@
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
 use bytes::Bytes;
 use nono_audit::Outcome;
 use nono_credentials::SecretBuf;
+use tokio::io::AsyncWrite;
 
 use super::Outgoing;
 use crate::body::Body;
@@ -29,7 +34,7 @@ fn what_is_short_goes_out_in_one_piece() {
 #[test]
 fn what_is_long_is_not_copied() {
     let mut outgoing = Outgoing::new(b"head\r\n\r\n".to_vec(), None);
-    let long = Bytes::from(vec![0; super::SHORT + 1]);
+    let long = Bytes::from(vec![0; super::ONE_PIECE]);
     outgoing.outbox.put_data(long.clone(), false);
     outgoing.outbox.put_last(None);
     assert_eq!(outgoing.outbox.data.as_ptr(), long.as_ptr());
@@ -37,4 +42,43 @@ fn what_is_long_is_not_copied() {
         (&*outgoing.outbox.head, &*outgoing.outbox.tail),
         (&b"head\r\n\r\n"[..], &b"0\r\n\r\n"[..])
     );
+}
+
+/// Takes nothing until it is told to.
+struct Shut(bool);
+
+impl AsyncWrite for Shut {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.0 { Poll::Pending } else { Poll::Ready(Ok(bytes.len())) }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[test]
+fn a_body_is_not_asked_for_more_while_the_other_end_takes_nothing() {
+    let mut cx = Context::from_waker(Waker::noop());
+    let body = Body::answer("hello", Outcome::Complete);
+    let mut outgoing = Outgoing::new(b"head\r\n\r\n".to_vec(), None);
+    let mut io = Shut(true);
+    assert!(outgoing.poll(&mut io, &mut cx).is_pending());
+    // What comes later waits where it is.
+    outgoing.body = Some(body);
+    for _ in 0..100 {
+        assert!(outgoing.poll(&mut io, &mut cx).is_pending());
+    }
+    assert_eq!(outgoing.outbox.head, b"head\r\n\r\n");
+    io.0 = false;
+    assert!(outgoing.poll(&mut io, &mut cx).is_ready());
+    assert!(outgoing.body.is_none());
 }
