@@ -27,7 +27,7 @@ const SHORT: Duration = Duration::from_micros(150);
 const ALONE: u32 = 16;
 
 /// How many waits are slept through after one that took too long.
-const PAUSE: u32 = 256;
+const PAUSE: u32 = 32;
 
 /// What a connection waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
