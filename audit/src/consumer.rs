@@ -75,7 +75,9 @@ impl Consumer {
         gap: impl FnOnce(Arc<Vec<Record>>) -> T,
     ) -> Option<(T, u64)> {
         let mut state = self.shared.lock();
-        if let Some((missed, end)) = self.missed(&mut state) {
+        if at.is_none()
+            && let Some((missed, end)) = self.missed(&mut state)
+        {
             return Some((gap(Arc::new(vec![missed])), end));
         }
         let at = at.unwrap_or_else(|| self.at(&state));
@@ -109,12 +111,11 @@ impl Consumer {
     }
 
     fn go_to(&mut self, at: u64) {
-        let mut state = self.shared.lock();
-        if let Some(cursor) = state.cursors.get_mut(self.key) {
-            cursor.go_to(at);
-        }
-        let _released = self.shared.release(&mut state);
-        drop(state);
+        self.shared.advance(|state| {
+            if let Some(cursor) = state.cursors.get_mut(self.key) {
+                cursor.go_to(at);
+            }
+        });
     }
 
     /// Takes the next records, oldest first; none when all are taken.
@@ -259,10 +260,9 @@ impl Consumer {
 
 impl Drop for Consumer {
     fn drop(&mut self) {
-        let mut state = self.shared.lock();
-        state.cursors.try_remove(self.key);
-        let _released = self.shared.release(&mut state);
-        drop(state);
+        self.shared.advance(|state| {
+            state.cursors.try_remove(self.key);
+        });
     }
 }
 

@@ -176,14 +176,20 @@ impl Shared {
             state.strangers += 1;
         }
         state.push(record);
-        let is_much = !state.is_spilling && self.is_much(&state);
-        state.is_spilling |= is_much;
-        let is_much = is_much || self.should_warn(state.in_memory());
+        let is_much = self.should_spill(&mut state) || self.should_warn(state.in_memory());
         drop(state);
         let is_wanted = self.wanted.load(Ordering::Relaxed);
         if is_much || (is_wanted && self.wanted.swap(false, Ordering::Relaxed)) {
             self.wake();
         }
+    }
+
+    /// Whether the writer is to be woken to make room: there is much in memory, and it does not
+    /// know of that yet.
+    fn should_spill(&self, state: &mut State) -> bool {
+        let should = !state.is_spilling && self.is_much(state);
+        state.is_spilling |= should;
+        should
     }
 
     /// Whether so much is in memory that some of it should leave, and can.
@@ -248,8 +254,21 @@ impl Shared {
         }
     }
 
+    /// Changes how far consumers are with `change`, and lets go of what all have. Who was in the way
+    /// of giving way may now not be, and a full log has no next record to notice it with.
+    pub(crate) fn advance(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.lock();
+        change(&mut state);
+        let _released = self.release(&mut state);
+        let should_spill = self.should_spill(&mut state);
+        drop(state);
+        if should_spill {
+            self.wake();
+        }
+    }
+
     /// Lets go of what all consumers have. Returns it, to be dropped without the lock.
-    pub(crate) fn release(&self, state: &mut State) -> Vec<Segment> {
+    fn release(&self, state: &mut State) -> Vec<Segment> {
         let oldest = state.cursors.iter().map(|(_, cursor)| cursor.at).min();
         let released = state.segments.release(oldest.unwrap_or(state.next));
         self.calm(state);

@@ -1,7 +1,8 @@
 use std::io;
-use std::sync::mpsc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::{
     AuthOutcome, Bounds, Consumer, Log, Mode, Outcome, Overflow, Phase, Reader, Record, Recorder,
@@ -232,6 +233,60 @@ fn a_reader_gives_way_when_the_log_is_full_and_its_records_are_kept() {
         assert!(counted.try_iter().eq(0..5060), "and the keeper has it anyway");
         assert!(late.drain().is_empty());
     }
+}
+
+#[test]
+fn a_full_log_makes_room_as_soon_as_its_last_obstacle_is_gone() {
+    type Leave = fn(&mut Consumer, Consumer);
+    let leaves: [Leave; 3] = [
+        |keeper, mut holder| assert_eq!((keeper.drain().len(), holder.drain().len()), (100, 100)),
+        |keeper, mut holder| assert_eq!((holder.drain().len(), keeper.drain().len()), (100, 100)),
+        |keeper, holder| {
+            assert_eq!(keeper.drain().len(), 100);
+            drop(holder);
+        },
+    ];
+    for leave in leaves {
+        let (sender, log) = open(100, 0, Vec::new());
+        let mut keeper = log.subscribe(Reader::keeping("keeper", "the cellar".into()));
+        let holder = log.subscribe(Reader::holding("holder"));
+        let mut late = log.subscribe(Reader::giving_way("late"));
+        // The alarm holds the log's thread where it has found that nobody gives way.
+        let gate = Arc::new(Barrier::new(2));
+        let passed = Arc::clone(&gate);
+        log.warn_by(move |_| {
+            passed.wait();
+            passed.wait();
+        });
+        fill(&sender, 80);
+        gate.wait();
+        fill(&sender, 20);
+        assert!(!write(&sender), "it is full");
+        sender.shared.woken.store(false, Ordering::Release);
+        leave(&mut keeper, holder);
+        gate.wait();
+        let until = Instant::now() + LONG;
+        while !write(&sender) {
+            assert!(Instant::now() < until, "it stays full");
+            thread::yield_now();
+        }
+        assert_eq!(drain_late(&mut late, 0, 101), 100);
+    }
+}
+
+#[test]
+fn who_looks_behind_a_batch_is_not_given_again_what_it_missed() {
+    let (sender, log) = open(100, 0, Vec::new());
+    let mut keeper = log.subscribe(Reader::keeping("keeper", "the cellar".into()));
+    let late = log.subscribe(Reader::giving_way("late"));
+    fill(&sender, 100);
+    assert_eq!(keeper.drain().len(), 100);
+    fill(&sender, 1);
+    let missed = late.peek().unwrap();
+    assert_eq!((missed.len(), missed[0].dropped), (1, Some(100)));
+    let behind = late.peek_behind(&missed).unwrap();
+    assert_eq!((behind.len(), behind[0].sequence), (1, 100));
+    assert!(late.peek_behind(&behind).is_none());
 }
 
 #[test]
