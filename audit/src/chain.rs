@@ -19,8 +19,9 @@ use crate::error::object;
 use crate::hash::{Hash, domain};
 use crate::json::put_quoted;
 
-/// A line as it was read.
+/// A line as it was read. A key that is not known would lie outside its hashes.
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Line<'a> {
     sequence: u64,
     #[serde(deserialize_with = "crate::hash::present")]

@@ -19,7 +19,7 @@ use crate::json::put_parts;
 use crate::lines::Lines;
 use crate::quoted::Quoted;
 use crate::recorder::unix_ms;
-use crate::{Record, Sink};
+use crate::{Record, Sink, regular};
 
 /// Where a log is written, and how much of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +54,7 @@ impl FileSink {
     /// The file cannot be made.
     pub fn open(options: FileOptions) -> io::Result<Self> {
         // Kept until it is renamed, so that nobody else writes to it meanwhile.
-        let found = match File::open(&options.path) {
+        let found = match regular::open(&options.path) {
             Ok(found) => Some(found),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
@@ -380,7 +380,7 @@ fn follow(
     mut chain: Chain,
     mut judge: impl FnMut(u64, &Link) -> Result<(), String>,
 ) -> io::Result<(Chain, Option<Broken>)> {
-    let mut lines = Lines::new(BufReader::new(File::open(path)?));
+    let mut lines = Lines::new(BufReader::new(regular::open(path)?));
     while let Some(line) = lines.next()? {
         let before = chain;
         let followed = if line.is_cut { Err("it is cut off".into()) } else { line.text }

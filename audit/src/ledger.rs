@@ -5,7 +5,6 @@
 //!                      {"sequence":…,"session_id":…,"session_digest":…,"completed_at":…})
 //! ```
 
-use std::fs::File;
 use std::io::{self, BufReader};
 use std::path::Path;
 
@@ -14,10 +13,11 @@ use serde::{Deserialize, Serialize};
 use crate::error::object;
 use crate::hash::{Hash, domain};
 use crate::lines::Lines;
-use crate::{AuditIntegrity, SessionMetadata, VerifyError, session_digest};
+use crate::{AuditIntegrity, SessionMetadata, VerifyError, regular, session_digest};
 
-/// A line of a ledger.
+/// A line of a ledger. A key that is not known would lie outside its hash.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct LedgerRecord {
     /// Its place: 0, 1, 2, …
     pub sequence: u64,
@@ -132,7 +132,7 @@ pub fn verify_ledger(
 ) -> Result<LedgerVerification, VerifyError> {
     check_session_id(&session.session_id)?;
     let (mut records, mut head, mut found) = (0, None, None);
-    let file = match File::open(path) {
+    let file = match regular::open(path) {
         Ok(file) => Some(file),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(VerifyError::io(path, error)),

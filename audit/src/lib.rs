@@ -52,6 +52,7 @@ mod reader;
 mod record;
 mod recorder;
 pub mod redact;
+mod regular;
 mod segment;
 mod session;
 mod session_log;

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use crate::recorder::unix_ms;
 use crate::{
     Consumer, EVENTS_FILENAME, ExecutableIdentity, Record, SESSION_FILENAME, SessionEnded,
-    SessionEvent, SessionMetadata, SessionStarted, timestamp,
+    SessionEvent, SessionMetadata, SessionStarted, regular, timestamp,
 };
 
 use follower::Follower;
@@ -59,6 +59,16 @@ pub struct Ending {
 }
 
 impl SessionRecorder {
+    /// Makes the directory of a record if it is not there, for its owner alone, and returns it
+    /// without links: so that it can be judged before anything is written to it.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn prepare(directory: &Path) -> Result<PathBuf, RecordError> {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
+        made.and_then(|()| fs::canonicalize(directory)).map_err(about(directory))
+    }
+
     /// Begins the record of `command` in `directory`, which is made if it is not there.
     ///
     /// A `session.json` that is there already, of a session that has not run, gives the session its
@@ -72,9 +82,7 @@ impl SessionRecorder {
         command: Vec<String>,
         tracked_paths: Option<Vec<PathBuf>>,
     ) -> Result<Self, RecordError> {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
-        let found = made.and_then(|()| fs::canonicalize(directory));
-        let directory = found.map_err(about(directory))?;
+        let directory = Self::prepare(directory)?;
         let prepared = prepared(&directory)?;
         let tracked = tracked_paths
             .or_else(|| prepared.as_ref().map(|known| known.tracked_paths.clone()))
@@ -216,7 +224,7 @@ impl Drop for SessionRecorder {
 /// The session that `directory` was prepared for, if it has not run.
 fn prepared(directory: &Path) -> Result<Option<SessionMetadata>, RecordError> {
     let path = directory.join(SESSION_FILENAME);
-    let text = match fs::read_to_string(&path) {
+    let text = match regular::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(about(&path)(error)),

@@ -1,7 +1,9 @@
 //! `session=`: the record of a run, in a directory of its own.
 
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::fs;
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -93,11 +95,14 @@ impl Plan {
     /// # Errors
     /// There is a record already, it cannot be written, or the program could change it.
     pub(crate) fn begin(self: &Arc<Self>, caps: &CapabilitySet) -> PyResult<Recording> {
-        let directory = self.place.directory();
-        out_of_reach(directory, caps)?;
+        let named = self.place.directory();
+        // Before anything is made, and again of what was: links may lead elsewhere by then.
+        out_of_reach(named, caps)?;
         let fault = |error: RecordError| path_error(&error.source, &error.path);
-        let roots = roots_in(directory, Vec::new())?;
-        let begun = SessionRecorder::begin(directory, self.command.clone(), self.place.tracked());
+        let directory = SessionRecorder::prepare(named).map_err(fault)?;
+        out_of_reach(&directory, caps)?;
+        let roots = roots_in(&directory, Vec::new())?;
+        let begun = SessionRecorder::begin(&directory, self.command.clone(), self.place.tracked());
         let mut recorder = begun.map_err(fault)?;
         if let Some(proxy) = &self.proxy {
             recorder.follow(proxy.get().consumer()).map_err(fault)?;
@@ -136,12 +141,15 @@ impl Recording {
         let proxy = self.plan.proxy.as_ref();
         let running = || proxy.map(|proxy| proxy.get().running()).unwrap_or_default();
         let ended = recorder.end(ending, running).map_err(|error| lost(&error, outcome))?;
-        unreadable.map_or(Ok(Some(PySessionMetadata::from(ended))), Err)
+        match unreadable {
+            None => Ok(Some(PySessionMetadata::from(ended))),
+            Some(error) => Err(lost(&error, outcome)),
+        }
     }
 }
 
 /// What is said when a program has run and its record is not whole.
-fn lost(error: &RecordError, outcome: Result<&Output, &Error>) -> PyErr {
+fn lost(error: &dyn Display, outcome: Result<&Output, &Error>) -> PyErr {
     let ended = match outcome {
         Ok(output) => format!("the program ended with {}", output.exit_code),
         Err(error) => error.to_string(),
@@ -149,7 +157,7 @@ fn lost(error: &RecordError, outcome: Result<&Output, &Error>) -> PyErr {
     unsound(format!("{ended}, but the record of its session is not whole: {error}"))
 }
 
-/// Refuses a record that the program could change.
+/// Refuses a record that the program could change, or of which that is not known.
 fn out_of_reach(directory: &Path, caps: &CapabilitySet) -> PyResult<()> {
     let query = Query::new(caps.clone());
     let answer = query.path(directory, Access::Write);
@@ -158,6 +166,7 @@ fn out_of_reach(directory: &Path, caps: &CapabilitySet) -> PyResult<()> {
         |grant: &&FsCapability| grant.access().is_write() && grant.resolved().starts_with(&real);
     let found = match &answer {
         PathAnswer::Allowed(_) => Some(directory),
+        PathAnswer::Unreachable => return Err(leads_nowhere(directory)),
         _ => caps.fs_capabilities().iter().find(beneath).map(FsCapability::resolved),
     };
     match found {
@@ -167,6 +176,17 @@ fn out_of_reach(directory: &Path, caps: &CapabilitySet) -> PyResult<()> {
             path.display(),
             directory.display()
         ))),
+    }
+}
+
+/// Why a path cannot be followed, to what is there or could be made.
+fn leads_nowhere(path: &Path) -> PyErr {
+    match fs::canonicalize(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => path_error(&error, path),
+        _ => argument_error(format!(
+            "session: {} leads nowhere: there is a `..` behind what does not exist",
+            path.display()
+        )),
     }
 }
 
@@ -193,7 +213,8 @@ fn ending(outcome: Result<&Output, &Error>, session: &str) -> Ending {
         Ok(output) => Ending {
             exit_code: Some(output.exit_code),
             executable: output.executable.as_ref().map(|file| ExecutableIdentity {
-                resolved_path: file.path.clone(),
+                // A session has no place for what is no UTF-8.
+                resolved_path: file.path.to_string_lossy().into_owned().into(),
                 sha256: file.sha256.to_string(),
             }),
             decisions: decisions(output, session),

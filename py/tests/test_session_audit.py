@@ -9,7 +9,7 @@ import random
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -180,6 +180,53 @@ def test_no_byte_of_a_log_can_be_changed_unseen(tmp_path: Path) -> None:
         ]
 
 
+def test_a_key_that_no_hash_covers_is_refused(tmp_path: Path) -> None:
+    whole = lines()
+    whole[1]["approved_by"] = "somebody"
+    put(tmp_path, whole)
+    with pytest.raises(VerificationError, match=r"line 2: .*approved_by"):
+        verify_log(tmp_path, stored=kept(lines()))
+    metadata = session("sid", kept(lines()))
+    record = dict(audit.build_ledger_record(metadata, sequence=0, previous_chain=None))
+    record["approved_by"] = "somebody"
+    ledger = tmp_path / "ledger"
+    ledger.write_text(json.dumps(record) + "\n")
+    with pytest.raises(VerificationError, match=r"line 1: .*approved_by"):
+        audit.verify_session_in_ledger(ledger, metadata)
+
+
+def nothing(path: Path, kind: str) -> None:
+    """Put what never ends, or never begins, at a path."""
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "zeros"])
+def test_what_is_no_file_is_refused(tmp_path: Path, kind: str) -> None:
+    metadata = session("sid", kept(lines()))
+    readers: list[Callable[[Path], object]] = [
+        verify_log,
+        lambda place: list(audit.iter_session(place)),
+        lambda place: next(audit.tail_session(place, poll_interval_s=0)),
+        lambda place: audit.verify_session_in_ledger(place / LOG, metadata),
+        lambda place: list(audit.iter_ledger(place / LOG)),
+    ]
+    for number, read in enumerate(readers):
+        place = tmp_path / str(number)
+        place.mkdir()
+        nothing(place / LOG, kind)
+        with pytest.raises(OSError, match="no regular file"):
+            read(place)
+    place = tmp_path / "kept"
+    place.mkdir()
+    put(place, lines())
+    nothing(place / "session.json", kind)
+    with pytest.raises(OSError, match="no regular file"):
+        verify_log(place)
+
+
 # Signatures
 
 SIGNED = session("sid", kept(lines()))
@@ -221,6 +268,23 @@ def test_nothing_of_a_signed_session_can_be_changed(change: "dict[str, Any]", sa
         audit.compute_session_digest({k: v for k, v in metadata.items() if k not in change})
 
 
+@pytest.mark.parametrize("left_out", sorted({*SIGNED} - {"session_id", "audit_integrity"}))
+def test_nothing_of_a_signed_session_can_be_left_out(left_out: str) -> None:
+    bundle, metadata = signed()
+    changed = {**metadata, "exit_code": 0}
+    del changed[left_out]
+    for less in (changed, {k: v for k, v in metadata.items() if k != left_out}):
+        found = audit.verify_audit_attestation_bundle(bundle, less)
+        if left_out == "audit_attestation":
+            assert not found["present"]
+        else:
+            assert f"it lacks {left_out}" in str(found["verification_error"]) or (
+                f"the session's {left_out}" in str(found["verification_error"])
+            )
+        assert not found["signature_verified"]
+        assert found["proved"] == []
+
+
 def test_a_signature_says_what_it_proves() -> None:
     bundle, metadata = signed()
     key = metadata["audit_attestation"]["public_key"]
@@ -246,6 +310,8 @@ def test_a_bundle_is_looked_for_in_the_directory_alone(tmp_path: Path) -> None:
     inside = tmp_path / "session"
     inside.mkdir()
     summary = audit.write_audit_attestation(inside, SIGNED, KEY.read_bytes())
+    # It has the command in it, as the session has.
+    assert (inside / summary["bundle_filename"]).stat().st_mode & 0o777 == 0o600
     (tmp_path / "outside").write_bytes((inside / summary["bundle_filename"]).read_bytes())
     metadata = {**SIGNED, "audit_attestation": summary}
     assert audit.verify_audit_attestation(inside, metadata)["verification_error"] is None
@@ -436,13 +502,38 @@ def test_an_event_that_a_file_does_not_take_is_not_counted() -> None:
     recorder, log = AlphaRecorder(), io.StringIO()
     recorder.write(log, EVENTS[0])
     head = recorder.chain_head
-    with pytest.raises(OSError, match="No space"):
-        recorder.write(Full(), EVENTS[1])
     with pytest.raises(ValueError, match="unknown type"):
         recorder.write(log, {"type": "x"})
-    assert (recorder.sequence, recorder.chain_head) == (1, head)
     assert recorder.write(log, EVENTS[1])["sequence"] == 1
-    assert log.getvalue().count("\n") == 2
+    recorder = AlphaRecorder()
+    recorder.write(log, EVENTS[0])
+    with pytest.raises(OSError, match="No space"):
+        recorder.write(Full(), EVENTS[1])
+    assert (recorder.sequence, recorder.chain_head) == (1, head)
+
+
+def test_nothing_is_written_behind_half_a_line() -> None:
+    class Fills(io.StringIO):
+        """A file whose buffer reaches the disk in part."""
+
+        is_full = False
+
+        def flush(self) -> None:
+            if self.is_full:
+                raise OSError(28, "No space left on device")
+
+    recorder, log = AlphaRecorder(), Fills()
+    recorder.write(log, EVENTS[0])
+    log.is_full = True
+    with pytest.raises(OSError, match="No space"):
+        recorder.write(log, EVENTS[1])
+    log.is_full = False
+    before = log.getvalue()
+    for _ in range(2):
+        with pytest.raises(VerificationError, match=r"half a line.*No space"):
+            recorder.write(log, EVENTS[1])
+    assert log.getvalue() == before
+    assert recorder.sequence == 1
 
 
 def test_a_log_is_followed_through_all_that_happens_to_it(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 import nono_py
 import pytest
 from nono_py import (
+    AccessMode,
     CapabilitySet,
     ProxyConfig,
     ProxyHandle,
@@ -130,6 +131,46 @@ def test_a_program_that_could_change_its_record_does_not_run(
     link.symlink_to(place)
     with pytest.raises(ValueError, match="keep it elsewhere"):
         sandboxed_exec(caps, shell("true"), session=link / "new")
+
+
+@pytest.mark.parametrize("inner", ["s", "."])
+def test_a_record_that_leads_nowhere_yet_is_refused(
+    caps: CapabilitySet, place: Path, tmp_path: Path, inner: str
+) -> None:
+    # Made bit by bit, this is a directory that the program may write to.
+    where = f"{tmp_path}/nope/../{place.name}/{inner}"
+    assert place.parent == tmp_path
+    with pytest.raises(ValueError, match="leads nowhere"):
+        sandboxed_exec(caps, shell("true"), session=where)
+    assert not (tmp_path / "nope").exists()
+    assert not list(place.rglob("session.json"))
+    loop = tmp_path / "loop"
+    loop.symlink_to("loop")
+    with pytest.raises(OSError, match="loop"):
+        sandboxed_exec(caps, shell("true"), session=loop / "s")
+
+
+def test_a_program_whose_path_is_no_text_has_its_record(directory: Path, tmp_path: Path) -> None:
+    program = tmp_path / os.fsdecode(b"odd\xff")
+    program.write_bytes(Path("/bin/true").read_bytes())
+    program.chmod(0o755)
+    caps = CapabilitySet()
+    caps.allow_system()
+    caps.allow_file(program, AccessMode.READ)
+    result = sandboxed_exec(caps, [program], session=directory)
+    assert result.session is not None
+    assert result.session.exit_code == 0
+    assert result.session.executable_identity is not None
+    assert result.session.executable_identity["resolved_path"].endswith("odd\ufffd")
+    assert kinds(directory) == ["session_started", "session_ended"]
+
+
+@pytest.mark.parametrize("name", ["session.json", LOG])
+def test_a_record_is_no_pipe(caps: CapabilitySet, directory: Path, name: str) -> None:
+    directory.mkdir(parents=True)
+    os.mkfifo(directory / name)
+    with pytest.raises(OSError, match=r"session\.json|choose another"):
+        sandboxed_exec(caps, shell("true"), session=directory)
 
 
 def test_a_record_is_never_written_over(caps: CapabilitySet, directory: Path, place: Path) -> None:

@@ -1,7 +1,6 @@
 //! Signing a session.
 
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -91,10 +90,8 @@ pub fn sign_into(
     let signed = sign(session, key, redaction_policy)?;
     let path = session_dir.join(BUNDLE_FILENAME);
     let write = || -> std::io::Result<()> {
-        // There is no secret in it, and who checks it may be somebody else.
-        let mut file = tempfile::Builder::new()
-            .permissions(std::fs::Permissions::from_mode(0o644))
-            .tempfile_in(session_dir)?;
+        // It has the command in it: like the session, it is its owner's alone.
+        let mut file = tempfile::NamedTempFile::new_in(session_dir)?;
         file.write_all(signed.bundle.as_bytes())?;
         file.as_file().sync_all()?;
         file.persist(&path)?;

@@ -1,7 +1,5 @@
 //! Checking a signed session, and saying what that has proved.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Component, Path};
 
 use serde::{Deserialize, Serialize};
@@ -11,7 +9,7 @@ use super::key::PublicKey;
 use super::statement::{PREDICATE_TYPE, Predicate, Statement};
 use crate::canonical::Node;
 use crate::digest::{missing, whole_session};
-use crate::{AuditAttestation, AuditIntegrity, session_digest};
+use crate::{AuditAttestation, AuditIntegrity, Hash, regular, session_digest};
 
 /// How long a bundle may be.
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
@@ -38,8 +36,8 @@ pub struct Attested {
     pub expected_public_key_matches: Option<bool>,
     /// What is wrong.
     pub verification_error: Option<String>,
-    /// Whether all that is kept of the session is what was signed; `None` if its digest was not signed, or
-    /// cannot be had since the session is not whole.
+    /// Whether all that is kept of the session is what was signed; `None` if its digest was not
+    /// signed, or is not the same. If it was signed, nothing of the session may be left out.
     pub session_digest_matches: Option<bool>,
     /// What this has proved.
     pub proved: Vec<&'static str>,
@@ -58,7 +56,22 @@ struct Session {
     audit_integrity: Option<AuditIntegrity>,
     audit_attestation: Option<AuditAttestation>,
     #[serde(skip)]
-    digest: Option<crate::Hash>,
+    digest: Digest,
+}
+
+/// The digest of a session.
+#[derive(Debug)]
+enum Digest {
+    /// Of all that is kept of it.
+    Whole(Hash),
+    /// There is none, since these are missing.
+    Missing(Vec<&'static str>),
+}
+
+impl Default for Digest {
+    fn default() -> Self {
+        Self::Missing(Vec::new())
+    }
 }
 
 impl Session {
@@ -66,10 +79,13 @@ impl Session {
         let node = Node::read(json).map_err(|reason| format!("session metadata: {reason}"))?;
         let mut session: Self =
             crate::event::read("session metadata", &node).map_err(|error| error.to_string())?;
-        if missing(&node).is_empty() {
+        let missing = missing(&node);
+        session.digest = if missing.is_empty() {
             let whole = whole_session(json).map_err(|error| error.to_string())?;
-            session.digest = Some(session_digest(&whole));
-        }
+            Digest::Whole(session_digest(&whole))
+        } else {
+            Digest::Missing(missing)
+        };
         Ok(session)
     }
 }
@@ -225,12 +241,16 @@ fn compare(signed: &Predicate, session: &Session) -> Result<Option<bool>, String
             return Err(format!("the session's {what} is not the one that was signed"));
         }
     }
-    match (signed.session_digest, session.digest) {
-        (Some(signed), Some(found)) if signed != found => Err(format!(
+    match (signed.session_digest, &session.digest) {
+        (None, _) => Ok(None),
+        (Some(signed), Digest::Whole(found)) if signed == *found => Ok(Some(true)),
+        (Some(signed), Digest::Whole(found)) => Err(format!(
             "the session is not the one that was signed: its digest was {signed} and is {found}"
         )),
-        (Some(_), Some(_)) => Ok(Some(true)),
-        _ => Ok(None),
+        (Some(_), Digest::Missing(keys)) => Err(format!(
+            "the session is not the one that was signed: its digest was, and it lacks {}",
+            keys.join(", ")
+        )),
     }
 }
 
@@ -256,11 +276,5 @@ fn read_bundle(session_dir: &Path, name: &str) -> Result<String, String> {
     if !kind.is_file() {
         return Err(format!("audit attestation bundle {shown} is no regular file"));
     }
-    let mut text = String::new();
-    let file = File::open(&path).map_err(failed)?;
-    file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(failed)?;
-    if text.len() as u64 > MAX_BYTES {
-        return Err(format!("audit attestation bundle {shown} is longer than {MAX_BYTES} bytes"));
-    }
-    Ok(text)
+    regular::read_within(&path, MAX_BYTES).map_err(failed)
 }

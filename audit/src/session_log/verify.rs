@@ -4,7 +4,6 @@
 //! not that the last line is the last one that was written, nor who wrote it. For the former something
 //! must have been kept elsewhere: the session's [`AuditIntegrity`].
 
-use std::fs::File;
 use std::io::{self, BufReader};
 use std::path::Path;
 
@@ -14,7 +13,7 @@ use super::SessionLog;
 use crate::chain::Form;
 use crate::error::object;
 use crate::lines::Lines;
-use crate::{AuditIntegrity, Hash, VerifyError};
+use crate::{AuditIntegrity, Hash, VerifyError, regular};
 
 /// The log of a session, in its directory.
 pub const EVENTS_FILENAME: &str = "audit-events.ndjson";
@@ -89,7 +88,7 @@ pub fn verify_log(
 ) -> Result<LogVerification, VerifyError> {
     let stored = stored.map_or_else(|| kept(session_dir), Ok)?;
     let path = session_dir.join(EVENTS_FILENAME);
-    let file = File::open(&path).map_err(|error| VerifyError::io(&path, error))?;
+    let file = regular::open(&path).map_err(|error| VerifyError::io(&path, error))?;
     let (log, lacks_text) = follow(BufReader::new(file), &path)?;
     check(&log, lacks_text, &stored)?;
     Ok(verification(&log, lacks_text, &stored))
@@ -104,7 +103,7 @@ fn kept(session_dir: &Path) -> Result<StoredIntegrity, VerifyError> {
     }
     let wrong = |reason: String| VerifyError::invalid(format!("{SESSION_FILENAME}: {reason}"));
     let path = session_dir.join(SESSION_FILENAME);
-    let text = match std::fs::read_to_string(&path) {
+    let text = match regular::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Ok(StoredIntegrity::default());

@@ -21,7 +21,7 @@ from nono_py.audit._names import (
     AuditInclusionProofDict,
     AuditVerificationResultDict,
 )
-from nono_py.audit._text import line_object, text
+from nono_py.audit._text import line_object, open_regular, text
 
 #: A file can be removed, and another put in its place, while it is followed.
 _CHUNK = 1 << 16
@@ -33,6 +33,8 @@ class AlphaRecorder:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._log = _SessionLog()
+        #: Why the last event was not written; nothing is written behind it.
+        self._failure: BaseException | None = None
 
     @property
     def sequence(self) -> int:
@@ -60,13 +62,24 @@ class AlphaRecorder:
     def write(self, fh: "IO[str]", event: "AuditEvent | Mapping[str, Any]") -> dict[str, Any]:
         """Write the line of an event to a text file, flush it, and return it as a dictionary.
 
-        An event that the file does not take is not counted.
+        An event that the file does not take is not counted. How much of its line is there is not
+        known then, and nothing may follow half a line: from then on, writing is an error. A log
+        that is to go on needs another recorder, and another file.
         """
         given = event_text(event)
         with self._lock:
+            if self._failure is not None:
+                raise VerificationError(
+                    "the log may end in half a line, since an event could not be written: "
+                    f"{self._failure}"
+                ) from self._failure
             line, behind = self._log.then(given)
-            fh.write(line)
-            fh.flush()
+            try:
+                fh.write(line)
+                fh.flush()
+            except BaseException as error:
+                self._failure = error
+                raise
             self._log = behind
         record: dict[str, Any] = json.loads(line)
         return record
@@ -83,7 +96,7 @@ def iter_session(session_dir: "str | os.PathLike[str]") -> Iterator[dict[str, An
 
 def objects(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the objects on the lines of a file."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         for number, line in enumerate(file, 1):
             if line.strip():
                 yield line_object(line, number)
@@ -112,7 +125,7 @@ def follow(path: Path, interval: float, stop: threading.Event) -> Iterator[tuple
     """Yield whole lines of a file that grows, each with its number in the file."""
     while not stop.is_set():
         try:
-            file = path.open("rb")
+            file = open_regular(path)
         except FileNotFoundError:
             stop.wait(interval)
             continue

@@ -1,11 +1,14 @@
 """JSON on its way to the extension module and back."""
 
+import errno
 import json
 import os
+import stat
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn
 
-from nono_py._errors import VerificationError
+from nono_py._errors import PathError, VerificationError
 
 
 class LineError(VerificationError, json.JSONDecodeError):
@@ -57,6 +60,16 @@ def metadata_text(metadata: object) -> str:
     if to_json is None:
         raise TypeError("metadata must be a mapping or expose to_json()")
     return str(to_json())
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file that anybody may have put there, without waiting for what is no regular one."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    # The open file is judged, not the path: the path may change meanwhile.
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    raise PathError(errno.EINVAL, "it is no regular file", os.fspath(path))
 
 
 def line_object(line: bytes, number: int) -> dict[str, Any]:

@@ -1,0 +1,71 @@
+//! Opening files that anybody may have put there, and reading them whole. What is no regular file
+//! could keep a reader waiting, or never end: it is refused.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use nix::fcntl::OFlag;
+
+/// How long a text that is read whole may be.
+const MAX_BYTES: u64 = 256 * 1024 * 1024;
+
+/// Opens the file at `path` for reading.
+///
+/// # Errors
+/// What the operating system says; [`io::ErrorKind::InvalidInput`] if it is no regular file.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    // The open of a FIFO would wait for a writer, and that of a terminal could take it over.
+    let flags = (OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits();
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    // The open file is judged, not the path: the path may change meanwhile.
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"))
+}
+
+/// Reads the text at `path`.
+///
+/// # Errors
+/// As [`open`]; [`io::ErrorKind::InvalidData`] if it is no UTF-8, and
+/// [`io::ErrorKind::FileTooLarge`] if it is longer than 256 MiB.
+pub(crate) fn read_to_string(path: &Path) -> io::Result<String> {
+    read_within(path, MAX_BYTES)
+}
+
+/// As [`read_to_string`], with another bound in bytes.
+pub(crate) fn read_within(path: &Path, most: u64) -> io::Result<String> {
+    let file = open(path)?;
+    let mut text = String::new();
+    file.take(most.saturating_add(1)).read_to_string(&mut text)?;
+    if text.len() as u64 > most {
+        let said = format!("it is longer than {most} bytes");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, said));
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::stat::Mode;
+
+    use super::*;
+
+    #[test]
+    fn only_regular_files_are_read_and_no_more_than_the_bound() {
+        let place = tempfile::tempdir().unwrap();
+        let (fifo, zero) = (place.path().join("fifo"), place.path().join("zero"));
+        nix::unistd::mkfifo(&fifo, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", &zero).unwrap();
+        for path in [&*fifo, &*zero, place.path()] {
+            assert_eq!(open(path).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+            assert_eq!(read_to_string(path).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        }
+        let text = place.path().join("text");
+        std::fs::write(&text, "abc").unwrap();
+        assert_eq!(read_within(&text, 3).unwrap(), "abc");
+        assert_eq!(read_within(&text, 2).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+    }
+}
