@@ -5,12 +5,14 @@
 //! told from what is not. `taken` says up to where all is delivered; files before that are removed.
 //!
 //! What is written survives the process, however that ends, from its last whole line on backwards;
-//! it survives a power cut only from the end of the process on, when it is synchronised.
+//! it survives a power cut only from when it is synchronised on: each file when the next is begun,
+//! the last at the end of the process.
 
 mod line;
 mod read;
 mod write;
 
+use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -69,6 +71,22 @@ struct Part {
     len: u64,
 }
 
+impl Part {
+    /// Whether its end is behind `at`.
+    fn is_behind(&self, at: Position) -> bool {
+        self.behind(at) > 0
+    }
+
+    /// How many of its bytes are behind `at`.
+    fn behind(&self, at: Position) -> u64 {
+        match self.number.cmp(&at.file) {
+            Ordering::Less => 0,
+            Ordering::Equal => self.len.saturating_sub(at.offset),
+            Ordering::Greater => self.len,
+        }
+    }
+}
+
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Files> {
         // Every change is whole before anything that could panic.
@@ -78,6 +96,11 @@ impl Shared {
     fn path(&self, number: u64) -> PathBuf {
         path(&self.options.directory, number)
     }
+}
+
+/// A file's size when the next one is begun.
+fn file_size(max_bytes: u64) -> u64 {
+    (max_bytes / FILES).min(LARGEST_FILE)
 }
 
 fn path(directory: &Path, number: u64) -> PathBuf {
@@ -107,11 +130,11 @@ pub fn open(
     let mut all = VecDeque::new();
     for number in numbers(directory)? {
         let path = path(directory, number);
-        let len = fs::metadata(&path)?.len();
-        if number < at.file || (number == at.file && len <= at.offset) {
+        let part = Part { number, len: fs::metadata(&path)?.len() };
+        if number < at.file || (number == at.file && !part.is_behind(at)) {
             fs::remove_file(path)?;
         } else {
-            all.push_back(Part { number, len });
+            all.push_back(part);
         }
     }
     let next = all.back().map_or(at.file, |part| part.number) + 1;

@@ -32,8 +32,8 @@ pub(crate) const ITERATOR: &str = "audit_events()";
 pub struct Diagnostic {
     /// What it is: `credential_not_found` or `credential_unavailable`; of the audit log
     /// `audit_filling`, and of what it is written to `audit_unwritable`; of the export of records
-    /// `otlp_unavailable`, `otlp_rejected`, `otlp_undelivered`, `otlp_queued` or
-    /// `otlp_queue_damaged`; of the authority that vouches for intercepted tunnels
+    /// `otlp_unavailable`, `otlp_rejected`, `otlp_undelivered`, `otlp_queued`,
+    /// `otlp_queue_unreadable` or `otlp_queue_damaged`; of the authority that vouches for intercepted tunnels
     /// `authority_expiring` or `authority_expired`.
     pub code: &'static str,
     /// How bad it is: `warning`.

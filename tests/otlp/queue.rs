@@ -1,8 +1,8 @@
 //! Records that outlive the proxy that made them, in a queue on disk.
 
 use std::fs;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,13 +43,14 @@ async fn what_one_proxy_could_not_deliver_the_next_one_does() {
     let directory = TempDir::new().unwrap();
     let queue = directory.path().join("queue");
     let (origin, (_silent, nowhere)) = (Origin::hello().await, away().await);
-    for count in [3, 4] {
+    for (count, number) in [(3, 1), (4, 2)] {
         let proxy = exporting(origin.addr, queued(nowhere.clone(), &queue)).await;
         ask(&proxy, count).await;
         let found = end(&proxy).await;
         let [("otlp_queued", message)] = &*found else { panic!("{found:?}") };
-        let left = if count == 3 { "3 records" } else { "7 records" };
-        assert!(message.starts_with(left), "{message}");
+        let len = |number| fs::metadata(file(&queue, number)).unwrap().len();
+        let left = format!("records of {} bytes", (1..=number).map(len).sum::<u64>());
+        assert!(message.starts_with(&left), "{message}");
     }
     let collector = Collector::willing().await;
     let proxy = exporting(origin.addr, queued(collector.config(), &queue)).await;
@@ -143,6 +144,46 @@ async fn what_is_damaged_in_a_queue_is_told_and_the_rest_delivered() {
     let [("otlp_queue_damaged", message)] = &*found else { panic!("{found:?}") };
     assert!(message.starts_with("1 parts") && message.contains("queue-1.ndjson"), "{message}");
     assert_eq!(collector.sequences(), [0, 1, 3, 4]);
+}
+
+#[tokio::test]
+async fn a_queue_that_cannot_be_read_now_is_told_of_and_delivered_when_it_can() {
+    let directory = TempDir::new().unwrap();
+    let (origin, (_silent, nowhere)) = (Origin::hello().await, away().await);
+    for _ in 0..2 {
+        let proxy = exporting(origin.addr, queued(nowhere.clone(), directory.path())).await;
+        ask(&proxy, 3).await;
+        end(&proxy).await;
+    }
+    let is_away = Arc::new(AtomicBool::new(true));
+    let state = Arc::clone(&is_away);
+    let react = move |_: &[_]| answer(if state.load(Ordering::SeqCst) { 503 } else { 200 });
+    let collector = Collector::start(None, react).await;
+    let otlp = OtlpConfig { flush: LONG, ..queued(collector.config(), directory.path()) };
+    let proxy = exporting(origin.addr, otlp).await;
+    collector.until(|it| !it.deliveries().is_empty()).await;
+    // The first file is read; the second is one that no process can open.
+    let (path, aside) = (file(directory.path(), 2), directory.path().join("aside"));
+    fs::rename(&path, &aside).unwrap();
+    symlink(&path, &path).unwrap();
+    is_away.store(false, Ordering::SeqCst);
+    let told = loop {
+        let mut found = proxy.diagnostics().into_iter();
+        if let Some(told) = found.find(|it| it.code == "otlp_queue_unreadable") {
+            break told;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert!(told.message.contains("queue-2.ndjson"), "{}", told.message);
+    assert_eq!(collector.sequences(), [0, 1, 2]);
+    fs::rename(&aside, &path).unwrap();
+    assert_eq!(end(&proxy).await, []);
+    assert_eq!(collector.sequences(), [0, 1, 2, 0, 1, 2]);
+}
+
+/// A file of a queue.
+fn file(queue: &Path, number: u64) -> PathBuf {
+    queue.join(format!("queue-{number}.ndjson"))
 }
 
 /// A proxy whose collector is away, and clients that keep it busy until the process is killed.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::line::Position;
-use super::{Part, Shared, line};
+use super::{Part, Shared, file_size, line};
 use crate::Record;
 use crate::otlp::Resource;
 
@@ -20,6 +20,8 @@ pub struct QueueReader {
     taken: File,
     /// The next line to be read.
     at: Position,
+    /// Up to where all is delivered, as the file says.
+    settled: Position,
     /// The file that is read.
     open: Option<Open>,
     damage: Option<Damage>,
@@ -71,7 +73,7 @@ impl QueueReader {
         at: Position,
         is_damaged: bool,
     ) -> Self {
-        let mut reader = Self { shared, own, taken, at, open: None, damage: None };
+        let mut reader = Self { shared, own, taken, at, settled: at, open: None, damage: None };
         if is_damaged {
             let path = reader.directory().join("taken");
             reader.note(&path, 0, "it is not as it was written; all that is left is sent again");
@@ -87,7 +89,7 @@ impl QueueReader {
     /// Whether there is something to be delivered.
     pub fn state(&self) -> State {
         let files = self.shared.lock();
-        if files.all.iter().any(|part| self.is_behind(part)) {
+        if files.all.iter().any(|part| part.is_behind(self.at)) {
             State::Ready
         } else if files.has_ended {
             State::Ended
@@ -96,10 +98,19 @@ impl QueueReader {
         }
     }
 
-    /// How many bytes wait.
+    /// How many bytes wait to be read.
     pub fn waiting(&self) -> u64 {
-        let files = self.shared.lock();
-        files.all.iter().filter(|part| self.is_behind(part)).map(|part| self.rest(part)).sum()
+        self.behind(self.at)
+    }
+
+    /// How many bytes are not delivered, read or not.
+    pub fn undelivered(&self) -> u64 {
+        self.behind(self.settled)
+    }
+
+    /// How many bytes there are behind `at`.
+    fn behind(&self, at: Position) -> u64 {
+        self.shared.lock().all.iter().map(|part| part.behind(at)).sum()
     }
 
     /// What could not be read.
@@ -107,29 +118,30 @@ impl QueueReader {
         self.damage.as_ref()
     }
 
-    /// Whether the end of `part` is behind what was read.
-    fn is_behind(&self, part: &Part) -> bool {
-        part.number > self.at.file || (part.number == self.at.file && part.len > self.at.offset)
-    }
-
-    /// What of `part` is to be read.
-    fn rest(&self, part: &Part) -> u64 {
-        part.len - if part.number == self.at.file { self.at.offset } else { 0 }
-    }
-
     /// The next records, at most `many`; none when all are read. They stay in the queue until
     /// [`QueueReader::commit`]. What is damaged is left out, and told of by
     /// [`QueueReader::damage`].
-    pub fn next(&mut self, many: usize) -> Option<Delivery> {
+    ///
+    /// # Errors
+    /// A file cannot be read now, as when there are no descriptors left. Nothing of it is left out:
+    /// it is read from there when this is called again.
+    pub fn next(&mut self, many: usize) -> io::Result<Option<Delivery>> {
         loop {
-            let part = *self.shared.lock().all.iter().find(|part| self.is_behind(part))?;
+            let next = self.shared.lock().all.iter().find(|part| part.is_behind(self.at)).copied();
+            let Some(part) = next else { return Ok(None) };
             if part.number != self.at.file {
                 self.at = Position { file: part.number, offset: 0 };
             }
             let path = self.shared.path(part.number);
             match self.read(&part, many) {
-                Ok(Some(delivery)) => return Some(delivery),
+                Ok(Some(delivery)) => return Ok(Some(delivery)),
                 Ok(None) => {}
+                Err(error) if !is_lost(&error) => {
+                    return Err(io::Error::new(
+                        error.kind(),
+                        format!("{}: {error}", path.display()),
+                    ));
+                }
                 Err(error) => {
                     self.note(&path, self.at.offset, &format!("it cannot be read: {error}"));
                     self.at.offset = part.len;
@@ -138,7 +150,8 @@ impl QueueReader {
         }
     }
 
-    /// Reads on in `part`, and skips what is damaged; `None` if nothing else is left.
+    /// Reads on in `part`, and skips what is damaged; `None` if nothing else is left. After an error
+    /// it goes on where that was, and what was read before it is handed on first.
     fn read(&mut self, part: &Part, many: usize) -> io::Result<Option<Delivery>> {
         let path = self.shared.path(part.number);
         let mut open = match self.open.take().filter(|open| open.number == part.number) {
@@ -146,14 +159,19 @@ impl QueueReader {
             None => self.begin(&path, part)?,
         };
         open.file.seek(SeekFrom::Start(self.at.offset))?;
-        let mut lines = BufReader::new((&open.file).take(self.rest(part)));
+        let mut lines = BufReader::new((&open.file).take(part.behind(self.at)));
         let (mut records, mut line) = (Vec::new(), Vec::new());
         while records.len() < many {
             line.clear();
-            let len = lines.read_until(b'\n', &mut line)?;
+            let len = match lines.read_until(b'\n', &mut line) {
+                Err(_) if !records.is_empty() => break,
+                read => read?,
+            };
             if len == 0 {
-                // A file that became shorter has nothing more either.
-                self.at.offset = part.len;
+                if self.at.offset < part.len {
+                    self.note(&path, self.at.offset, "it has become shorter");
+                    self.at.offset = part.len;
+                }
                 break;
             }
             let offset = self.at.offset;
@@ -183,7 +201,8 @@ impl QueueReader {
         let resource = line::text(&line).and_then(|text| {
             serde_json::from_slice(text).map_err(|_| "it does not say whose records follow")
         });
-        if let Err(reason) = &resource {
+        // Later it is known: to this process, or to the one that began to deliver the file.
+        if let (Err(reason), 0) = (&resource, self.at.offset) {
             self.note(path, 0, reason);
         }
         self.at.offset = self.at.offset.max(len as u64);
@@ -206,10 +225,15 @@ impl QueueReader {
         self.settle(self.at)
     }
 
-    fn settle(&self, end: Position) -> io::Result<()> {
+    fn settle(&mut self, end: Position) -> io::Result<()> {
         end.write(&self.taken)?;
+        self.settled = end;
+        let full = file_size(self.shared.options.max_bytes);
         let mut files = self.shared.lock();
-        let count = files.all.partition_point(|part| part.number < end.file);
+        // A file that may yet grow is left to who writes it.
+        let is_done =
+            |part: &Part| part.number < end.file || (part.len >= full && !part.is_behind(end));
+        let count = files.all.partition_point(is_done);
         let done: Vec<_> = files.all.drain(..count).collect();
         drop(files);
         for part in done {
@@ -219,15 +243,6 @@ impl QueueReader {
         Ok(())
     }
 
-    /// How many records are not yet read. It reads them, and cannot be called twice.
-    pub fn left(&mut self) -> u64 {
-        let mut left = 0;
-        while let Some(delivery) = self.next(1024) {
-            left += delivery.records.len() as u64;
-        }
-        left
-    }
-
     fn note(&mut self, path: &Path, offset: u64, reason: &str) {
         let damage = self.damage.get_or_insert_with(|| Damage {
             count: 0,
@@ -235,4 +250,9 @@ impl QueueReader {
         });
         damage.count += 1;
     }
+}
+
+/// Whether a file's records are gone for good; otherwise it may be read later.
+fn is_lost(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::IsADirectory)
 }

@@ -1,12 +1,13 @@
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use tempfile::TempDir;
 
 use super::{QueueOptions, QueueReader, QueueSink, State, open};
 use crate::otlp::Resource;
-use crate::{Mode, Record, RecordId, Session, Sink as _};
+use crate::{Mode, Phase, Record, RecordId, Session, Sink as _};
 
 const LEAST: u64 = QueueOptions::LEAST_BYTES;
 
@@ -33,7 +34,7 @@ fn begin(directory: &Path, session: u64) -> io::Result<(QueueSink, QueueReader)>
 /// Reads and commits all that is there: the session and sequence of each record.
 fn take(reader: &mut QueueReader) -> Vec<(u64, u64)> {
     let mut taken = Vec::new();
-    while let Some(delivery) = reader.next(100) {
+    while let Some(delivery) = reader.next(100).unwrap() {
         assert_eq!(delivery.resource.session, delivery.records[0].session);
         taken.extend(delivery.records.iter().map(|record| (record.session.0, record.sequence)));
         reader.commit(&delivery).unwrap();
@@ -60,11 +61,15 @@ fn what_is_not_committed_is_read_by_the_next_that_opens_it() {
     assert_eq!(reader.state(), State::Waiting);
     sink.write(&records(1, 0..250)).unwrap();
     assert_eq!(reader.state(), State::Ready);
-    let first = reader.next(100).unwrap();
+    let first = reader.next(100).unwrap().unwrap();
     assert_eq!(*first.records, records(1, 0..100));
     assert_eq!((&*first.resource.service, first.resource.process), ("agents", Some(7)));
     reader.commit(&first).unwrap();
-    assert_eq!(*reader.next(100).unwrap().records, records(1, 100..200), "read, not committed");
+    assert_eq!(
+        *reader.next(100).unwrap().unwrap().records,
+        records(1, 100..200),
+        "read, not committed"
+    );
     drop((sink, reader));
     for session in 2..4 {
         let (mut sink, reader) = begin(directory.path(), session).unwrap();
@@ -96,7 +101,7 @@ fn what_does_not_fit_is_refused_and_comes_again_from_there() {
             assert!(error.to_string().contains("its 1048576 bytes are full"), "{error}");
             assert!(size(directory.path()) <= LEAST);
             refusals += 1;
-            let delivery = reader.next(300).unwrap();
+            let delivery = reader.next(300).unwrap().unwrap();
             reader.commit(&delivery).unwrap();
             taken.extend(delivery.records.iter().map(|record| (1, record.sequence)));
         }
@@ -188,7 +193,7 @@ fn how_far_it_is_delivered_may_be_damaged_too() {
     let directory = TempDir::new().unwrap();
     let (mut sink, mut reader) = begin(directory.path(), 1).unwrap();
     sink.write(&records(1, 0..10)).unwrap();
-    let half = reader.next(5).unwrap();
+    let half = reader.next(5).unwrap().unwrap();
     reader.commit(&half).unwrap();
     drop((sink, reader));
     let taken = directory.path().join("taken");
@@ -210,4 +215,72 @@ fn a_file_that_is_gone_is_told_and_the_rest_goes_on() {
     let expected: Vec<_> = (1000..1100).map(|number| (1, number)).collect();
     assert_eq!(take(&mut reader), expected);
     assert!(reader.damage().unwrap().first.contains("cannot be read"));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_now_is_read_later_and_loses_nothing() {
+    let directory = TempDir::new().unwrap();
+    let (mut sink, mut reader) = begin(directory.path(), 1).unwrap();
+    sink.write(&records(1, 0..1000)).unwrap();
+    sink.write(&records(1, 1000..1100)).unwrap();
+    let path = directory.path().join("queue-2.ndjson");
+    let aside = directory.path().join("aside");
+    let first = reader.next(1000).unwrap().unwrap();
+    reader.commit(&first).unwrap();
+    fs::rename(&path, &aside).unwrap();
+    symlink(&path, &path).unwrap();
+    for _ in 0..3 {
+        let error = reader.next(100).unwrap_err();
+        assert!(error.to_string().contains("queue-2.ndjson"), "{error}");
+        assert_eq!(reader.state(), State::Ready);
+    }
+    reader.skip().unwrap();
+    fs::rename(&aside, &path).unwrap();
+    let expected: Vec<_> = (1000..1100).map(|number| (1, number)).collect();
+    assert_eq!((take(&mut reader), reader.damage()), (expected, None));
+}
+
+#[test]
+fn a_file_that_becomes_shorter_is_told() {
+    let directory = TempDir::new().unwrap();
+    let (mut sink, mut reader) = begin(directory.path(), 1).unwrap();
+    sink.write(&records(1, 0..10)).unwrap();
+    let path = directory.path().join("queue-1.ndjson");
+    let text = fs::read(&path).unwrap();
+    OpenOptions::new().write(true).open(path).unwrap().set_len(line(&text, 5) as u64).unwrap();
+    let expected: Vec<_> = (0..5).map(|number| (1, number)).collect();
+    assert_eq!(take(&mut reader), expected);
+    assert!(reader.damage().unwrap().first.contains("become shorter"));
+}
+
+#[test]
+fn a_queue_of_which_all_is_delivered_takes_more() {
+    let directory = TempDir::new().unwrap();
+    let (mut sink, mut reader) = begin(directory.path(), 1).unwrap();
+    let all = records(1, 0..9000);
+    assert_eq!(sink.write(&all).unwrap_err().kind(), io::ErrorKind::StorageFull);
+    assert_eq!(files(directory.path()), ["queue-1.ndjson"], "a batch fills it at once");
+    assert_eq!(reader.undelivered(), size(directory.path()));
+    let first = take(&mut reader).len();
+    assert_eq!((reader.undelivered(), size(directory.path())), (0, 0));
+    assert_eq!(sink.write(&all[..first + 100]).err().map(|error| error.to_string()), None);
+    assert_eq!(take(&mut reader).len(), 100);
+}
+
+#[test]
+fn what_could_not_be_read_back_is_told_also_when_a_part_of_it_was_written() {
+    let directory = TempDir::new().unwrap();
+    let (mut sink, mut reader) = begin(directory.path(), 1).unwrap();
+    let all = records(1, 0..9000);
+    sink.write(&all).unwrap_err();
+    let written = take(&mut reader).len() as u64;
+    // The log hands on the same batch again, but its disk has failed meanwhile.
+    let gap = Record { phase: Phase::Gap, dropped: Some(9000), ..all[0].clone() };
+    sink.write(&[gap]).unwrap();
+    sink.write(&records(1, 9000..9001)).unwrap();
+    let delivery = reader.next(10).unwrap().unwrap();
+    let [gap, next] = &**delivery.records else { panic!("{delivery:?}") };
+    let told = (gap.phase, gap.sequence, gap.dropped);
+    assert_eq!(told, (Phase::Gap, written, Some(9000 - written)), "of what is missing, alone");
+    assert_eq!(next.sequence, 9000);
 }

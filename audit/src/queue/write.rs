@@ -1,15 +1,16 @@
 //! The end of a queue that records go into.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::Arc;
 
-use super::{FILES, LARGEST_FILE, Part, Shared, line};
+use super::{Part, Shared, file_size, line};
 use crate::json::Value as _;
 use crate::otlp::Resource;
-use crate::{Record, Sink};
+use crate::{Phase, Record, Sink};
 
 /// See [`open`](super::open).
 pub struct QueueSink {
@@ -41,7 +42,10 @@ impl QueueSink {
 
     fn add(&mut self, records: &[Record]) -> io::Result<()> {
         let max_bytes = self.shared.options.max_bytes;
-        if self.current.as_ref().is_some_and(|(_, part)| part.len >= file_size(max_bytes)) {
+        if let Some((file, part)) = &self.current
+            && part.len >= file_size(max_bytes)
+        {
+            file.sync_data()?;
             self.current = None;
         }
         self.lines.clear();
@@ -51,7 +55,7 @@ impl QueueSink {
         let used: u64 = self.shared.lock().all.iter().map(|part| part.len).sum();
         let mut next = self.next;
         let mut is_full = false;
-        for record in records.iter().filter(|record| record.sequence >= self.next) {
+        for record in self.rest(records).iter() {
             let before = self.lines.len();
             line::put(&mut self.lines, |line| record.put(line));
             if used + self.lines.len() as u64 > max_bytes {
@@ -72,6 +76,20 @@ impl QueueSink {
             return Err(io::Error::new(io::ErrorKind::StorageFull, message));
         }
         Ok(())
+    }
+
+    /// What of `records` is not yet written. One that stands for several, which the log could not
+    /// read back, may come when the first of them are: it then stands for the others.
+    fn rest<'a>(&self, records: &'a [Record]) -> Cow<'a, [Record]> {
+        let begin = records.partition_point(|record| record.sequence < self.next);
+        match records {
+            [gap] if begin == 1 && gap.phase == Phase::Gap => {
+                let end = gap.sequence + gap.dropped.unwrap_or_default();
+                let dropped = Some(end.saturating_sub(self.next));
+                Cow::Owned(vec![Record { sequence: self.next, dropped, ..gap.clone() }])
+            }
+            _ => Cow::Borrowed(records.get(begin..).unwrap_or_default()),
+        }
     }
 
     /// Appends the lines, all or nothing; to a new file if there is none that grows.
@@ -100,11 +118,6 @@ impl QueueSink {
         self.number += 1;
         Ok(())
     }
-}
-
-/// A file's size when the next one is begun.
-fn file_size(max_bytes: u64) -> u64 {
-    (max_bytes / FILES).min(LARGEST_FILE)
 }
 
 impl Sink for QueueSink {

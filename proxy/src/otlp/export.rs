@@ -115,9 +115,17 @@ impl Exporter {
 
     /// Sends what comes, until nothing more does.
     async fn export(&mut self) {
+        let mut backoff = Backoff::new();
         while self.source.has_news().await {
             self.gather().await;
-            let Some(load) = self.source.next(&self.status) else { continue };
+            let next = self.source.next(&self.status);
+            self.status.readable(next.as_ref().err());
+            let Ok(next) = next else {
+                self.pause(None, &mut backoff).await;
+                continue;
+            };
+            backoff = Backoff::new();
+            let Some(load) = next else { continue };
             let records: Vec<&Record> = load.parts.iter().flat_map(|part| part.iter()).collect();
             for kind in Signal::ALL {
                 self.deliver(kind, &load.encoder, &records).await;

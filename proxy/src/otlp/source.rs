@@ -66,10 +66,13 @@ impl Source {
         }
     }
 
-    /// The next records: many, if there are many.
-    pub(super) fn next(&mut self, status: &Status) -> Option<Load> {
+    /// The next records: many, if there are many; none if what was there is damaged.
+    ///
+    /// # Errors
+    /// They are there, and cannot be read now.
+    pub(super) fn next(&mut self, status: &Status) -> io::Result<Option<Load>> {
         match self {
-            Self::Log(log) => Some(log.next()),
+            Self::Log(log) => Ok(Some(log.next())),
             Self::Queue(queue) => queue.next(status),
         }
     }
@@ -87,9 +90,7 @@ impl Source {
         match self {
             Self::Log(log) => status.lost(log.consumer.lag()),
             Self::Queue(queue) => {
-                let taken = queue.last.as_ref().map_or(0, |last| last.records.len() as u64);
-                status.left(taken + queue.reader.left());
-                queue.tell_damage(status);
+                status.left(queue.reader.undelivered());
             }
         }
     }
@@ -183,13 +184,13 @@ impl FromQueue {
         }
     }
 
-    fn next(&mut self, status: &Status) -> Option<Load> {
+    fn next(&mut self, status: &Status) -> io::Result<Option<Load>> {
         let next = self.reader.next(MANY);
         self.tell_damage(status);
-        let Some(delivery) = next else {
+        let Some(delivery) = next? else {
             // Otherwise what is damaged would fill the queue for good.
             status.stored(self.reader.skip());
-            return None;
+            return Ok(None);
         };
         let encoder = match self.encoder.take() {
             Some(known) if Arc::ptr_eq(&known.0, &delivery.resource) => known,
@@ -198,7 +199,7 @@ impl FromQueue {
         let parts = vec![Arc::clone(&delivery.records)];
         let load = Load { encoder: Arc::clone(&encoder.1), parts };
         (self.encoder, self.last) = (Some(encoder), Some(delivery));
-        Some(load)
+        Ok(Some(load))
     }
 
     fn commit(&mut self, status: &Status) {

@@ -24,6 +24,8 @@ struct State {
     undelivered: Left,
     /// What of a queue could not be read.
     damage: Option<Damage>,
+    /// Why a queue cannot be read now.
+    unreadable: Option<String>,
     /// Why it cannot be written down how far a queue is delivered.
     unsettled: Option<String>,
 }
@@ -35,7 +37,7 @@ enum Left {
     Nothing,
     /// So many records, which ended with the process.
     Lost(u64),
-    /// So many, which a queue has.
+    /// So many bytes of them, which a queue has.
     Queued(u64),
 }
 
@@ -87,10 +89,10 @@ impl Status {
         }
     }
 
-    /// The export has ended, and so many records are left in the queue.
-    pub(super) fn left(&self, count: u64) {
-        if count > 0 {
-            self.lock().undelivered = Left::Queued(count);
+    /// The export has ended, and records of so many bytes are left in the queue.
+    pub(super) fn left(&self, bytes: u64) {
+        if bytes > 0 {
+            self.lock().undelivered = Left::Queued(bytes);
         }
     }
 
@@ -99,6 +101,14 @@ impl Status {
         let mut state = self.lock();
         if state.damage.as_ref() != Some(damage) {
             state.damage = Some(damage.clone());
+        }
+    }
+
+    /// Whether the queue could be read, or why not.
+    pub(super) fn readable(&self, error: Option<&io::Error>) {
+        let mut state = self.lock();
+        if error.is_some() || state.unreadable.is_some() {
+            state.unreadable = error.map(ToString::to_string);
         }
     }
 
@@ -134,7 +144,12 @@ impl Status {
             );
             found.push(say("otlp_rejected", message, None));
         }
-        let why = failure.unwrap_or("there was no time left");
+        if let (Some(why), Left::Nothing) = (&state.unreadable, &state.undelivered) {
+            let message = format!("the queue cannot be read now: {why}");
+            let hint = "records are held in it, and sent when it can";
+            found.push(say("otlp_queue_unreadable", message, Some(hint)));
+        }
+        let why = state.unreadable.as_deref().or(failure).unwrap_or("there was no time left");
         match state.undelivered {
             Left::Nothing => {}
             Left::Lost(count) => {
@@ -146,9 +161,10 @@ impl Status {
                             them for the next proxy";
                 found.push(say("otlp_undelivered", message, Some(hint)));
             }
-            Left::Queued(count) => {
+            Left::Queued(bytes) => {
                 let message = format!(
-                    "{count} records for the collector at {address} are left in the queue: {why}"
+                    "records of {bytes} bytes for the collector at {address} are left in the \
+                     queue: {why}"
                 );
                 let hint = "the next proxy with this otlp_queue_dir delivers them";
                 found.push(say("otlp_queued", message, Some(hint)));
