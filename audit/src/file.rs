@@ -4,7 +4,7 @@
 //! is renamed: `audit-events.1.ndjson`, `audit-events.2.ndjson`, … Every file is a chain of its own,
 //! whose first line says with which hash the one before it ended.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::canonical::{ascii, is_printable};
 use crate::chain::{Chain, Form, Link};
+use crate::claim::Claim;
 use crate::hash::{Hash, domain};
 use crate::json::put_parts;
 use crate::lines::Lines;
@@ -36,7 +37,7 @@ pub struct FileOptions {
 #[derive(Debug)]
 pub struct FileSink {
     options: FileOptions,
-    file: File,
+    file: Claim,
     chain: Chain,
     /// Up to here it is whole.
     len: u64,
@@ -59,9 +60,12 @@ impl FileSink {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
-        found.as_ref().map(claim).transpose()?;
-        let is_begun =
-            found.as_ref().map(File::metadata).transpose()?.is_some_and(|is| is.len() > 0);
+        let found = found.map(Claim::new).transpose()?;
+        let is_begun = found
+            .as_ref()
+            .map(|found| found.metadata())
+            .transpose()?
+            .is_some_and(|is| is.len() > 0);
         let previous = is_begun
             .then(|| follow(&options.path, Chain::default(), |_, _| Ok(())))
             .transpose()?
@@ -230,10 +234,10 @@ fn set_aside(options: &FileOptions, chain: Chain) -> io::Result<Previous> {
 }
 
 /// Makes the file at `path`, with the line that opens it.
-fn create(path: &Path, previous: Option<Previous>) -> io::Result<(File, Chain, u64)> {
+fn create(path: &Path, previous: Option<Previous>) -> io::Result<(Claim, Chain, u64)> {
     // It tells who asked for what: that is its owner's alone.
-    let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
-    claim(&file)?;
+    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+    let mut file = Claim::new(file)?;
     if file.metadata()?.len() > 0 {
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, "another file was put there"));
     }
@@ -244,20 +248,6 @@ fn create(path: &Path, previous: Option<Previous>) -> io::Result<(File, Chain, u
         let _ = file.set_len(0);
     })?;
     Ok((file, chain, line.len() as u64))
-}
-
-/// Sees to it that no other log writes to `file`: two chains in one file would be none.
-pub(crate) fn claim(file: &File) -> io::Result<()> {
-    match file.try_lock() {
-        Ok(()) => Ok(()),
-        Err(TryLockError::WouldBlock) => Err(io::Error::new(
-            io::ErrorKind::ResourceBusy,
-            "another proxy writes its log there; each needs a place of its own",
-        )),
-        // There are file systems without locks.
-        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
-        Err(TryLockError::Error(error)) => Err(error),
-    }
 }
 
 /// `audit-events.7.ndjson` for `audit-events.ndjson` and 7.

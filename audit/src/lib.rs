@@ -33,6 +33,7 @@ mod active;
 pub mod attest;
 mod canonical;
 mod chain;
+mod claim;
 mod consumer;
 mod digest;
 mod error;

@@ -20,7 +20,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::file::claim;
+use crate::claim::Claim;
 use crate::otlp::Resource;
 use line::Position;
 pub use read::{Damage, Delivery, QueueReader, State};
@@ -54,7 +54,7 @@ struct Shared {
     options: QueueOptions,
     files: Mutex<Files>,
     /// Held for as long as the queue is in use.
-    _lock: File,
+    _lock: Claim,
 }
 
 #[derive(Debug)]
@@ -120,7 +120,7 @@ pub fn open(
 ) -> io::Result<(QueueSink, QueueReader)> {
     let directory = &options.directory;
     let lock = open_own(&directory.join("lock"))?;
-    claim(&lock)?;
+    let lock = Claim::new(lock)?;
     let taken = open_own(&directory.join("taken"))?;
     let (at, is_damaged) = match Position::read(&taken)? {
         Some(Ok(at)) => (at, false),
