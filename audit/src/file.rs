@@ -61,16 +61,15 @@ impl FileSink {
             Err(error) => return Err(error),
         };
         let found = found.map(Claim::new).transpose()?;
-        let is_begun = found
-            .as_ref()
-            .map(|found| found.metadata())
-            .transpose()?
-            .is_some_and(|is| is.len() > 0);
+        let is_begun =
+            found.as_deref().map(File::metadata).transpose()?.is_some_and(|is| is.len() > 0);
         let previous = is_begun
             .then(|| follow(&options.path, Chain::default(), |_, _| Ok(())))
             .transpose()?
             .map(|(chain, _)| set_aside(&options, chain))
             .transpose()?;
+        // One of which nothing was written is still in place, and is claimed again.
+        drop(found);
         let (file, chain, len) = create(&options.path, previous)?;
         let (texts, lines) = (Quoted::default(), Vec::new());
         Ok(Self { options, file, chain, len, texts, lines, aside: None })

@@ -164,6 +164,15 @@ fn one_file_has_one_log() {
     FileSink::open(options).unwrap();
 }
 
+#[test]
+fn a_file_of_which_nothing_was_written_is_begun() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("log");
+    fs::write(&path, "").unwrap();
+    sink(&path, u64::MAX, 0).write(&[record(0)]).unwrap();
+    assert_eq!(verify(&path).unwrap().fault, None);
+}
+
 proptest! {
     #[test]
     fn no_byte_can_be_changed_without_notice(at in 0_usize..20_000, flip in 1_u8..=255) {

@@ -89,9 +89,7 @@ impl Source {
     pub(super) fn end(&mut self, status: &Status) {
         match self {
             Self::Log(log) => status.lost(log.consumer.lag()),
-            Self::Queue(queue) => {
-                status.left(queue.reader.undelivered());
-            }
+            Self::Queue(queue) => status.left(queue.reader.undelivered()),
         }
     }
 }
