@@ -192,6 +192,15 @@ fn fill(sender: &Sender, count: u64) {
     (0..count).for_each(|_| while !write(sender) {});
 }
 
+/// Waits until `is_so`.
+fn soon(what: &str, is_so: impl Fn() -> bool) {
+    let until = Instant::now() + LONG;
+    while !is_so() {
+        assert!(Instant::now() < until, "it is not so that {what}");
+        thread::yield_now();
+    }
+}
+
 /// What a consumer that gave way is given: the records, of which the first may stand for others.
 /// Returns how many were missed; all others come once and in order.
 fn drain_late(consumer: &mut Consumer, from: u64, until: u64) -> u64 {
@@ -224,7 +233,7 @@ fn a_reader_gives_way_when_the_log_is_full_and_its_records_are_kept() {
         fill(&sender, 20);
         assert_eq!(drain_late(&mut late, 0, 20), 0, "as long as there is room, it has everything");
         fill(&sender, 5000);
-        assert_eq!(log.filling(), None, "it is full for nobody");
+        soon("the keeper has all, and it is full for nobody", || log.filling().is_none());
         let missed = drain_late(&mut late, 20, 5020);
         assert!((4000..5000).contains(&missed), "{missed}");
         fill(&sender, 40);
@@ -265,11 +274,7 @@ fn a_full_log_makes_room_as_soon_as_its_last_obstacle_is_gone() {
         sender.shared.woken.store(false, Ordering::Release);
         leave(&mut keeper, holder);
         gate.wait();
-        let until = Instant::now() + LONG;
-        while !write(&sender) {
-            assert!(Instant::now() < until, "it stays full");
-            thread::yield_now();
-        }
+        soon("there is room", || write(&sender));
         assert_eq!(drain_late(&mut late, 0, 101), 100);
     }
 }
