@@ -3,6 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
 
+use crate::canonical::Node;
+use crate::shape;
+
 /// Why something is not verified.
 #[derive(Debug)]
 pub enum VerifyError {
@@ -44,6 +47,19 @@ pub(crate) fn object<'de, T: serde::Deserialize<'de>>(text: &'de str) -> Result<
         return Err("not a JSON object".into());
     }
     serde_json::from_str(text).map_err(|error| reason(&error))
+}
+
+/// As [`object`], where it has objects within, of which none may be a list either.
+///
+/// # Errors
+/// It is none, or can be read in two ways.
+pub(crate) fn whole_object<T>(text: &str) -> Result<T, String>
+where
+    T: serde::Serialize + serde::de::DeserializeOwned,
+{
+    let value = object(text)?;
+    shape::check(&Node::read(text)?, &value)?;
+    Ok(value)
 }
 
 impl fmt::Display for VerifyError {

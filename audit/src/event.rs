@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::canonical::Node;
 use crate::error::reason;
 use crate::session::{NetworkEvent, WORDS};
-use crate::{Hash, Record};
+use crate::{Hash, Record, shape};
 
 /// One event of a session's log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -288,20 +288,25 @@ fn write(at: &str, value: &impl Serialize) -> Result<String, InvalidEvent> {
 }
 
 /// Reads a value of the format; what is wrong with it is named by its path.
-pub(crate) fn read<T: DeserializeOwned>(at: &str, node: &Node) -> Result<T, InvalidEvent> {
+pub(crate) fn read<T>(at: &str, node: &Node) -> Result<T, InvalidEvent>
+where
+    T: Serialize + DeserializeOwned,
+{
     if node.members().is_none() {
         return Err(InvalidEvent::of(at)("it is no JSON object".into()));
     }
     let text = node.text();
     let mut reader = serde_json::Deserializer::from_str(&text);
-    serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();
         let reason = reason(error.inner());
         InvalidEvent::of(at)(match path.as_str() {
             "." => reason,
             path => format!("{path}: {reason}"),
         })
-    })
+    })?;
+    shape::check(node, &value).map_err(InvalidEvent::of(at))?;
+    Ok(value)
 }
 
 /// Whether the keys and words of an event of the network are those of the format. Sessions are read

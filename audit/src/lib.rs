@@ -58,6 +58,7 @@ mod segment;
 mod session;
 mod session_log;
 mod session_recorder;
+mod shape;
 mod trace;
 mod words;
 mod writer;

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::object;
+use crate::error::whole_object;
 use crate::hash::{Hash, domain};
 
 fn node(left: &Hash, right: &Hash) -> Hash {
@@ -97,7 +97,7 @@ impl InclusionProof {
     /// # Errors
     /// It is none; in words.
     pub fn from_json(text: &str) -> Result<Self, String> {
-        object(text)
+        whole_object(text)
     }
 
     /// Whether it leads from its leaf, at its index among that many, to its root.

@@ -9,7 +9,11 @@ use serde::{Deserialize, Serialize, de};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::{AuthMechanism, AuthOutcome, Decision, DenialCategory, InjectionMode, Mode, Record};
+use crate::canonical::Node;
+use crate::error::object;
+use crate::{
+    AuthMechanism, AuthOutcome, Decision, DenialCategory, InjectionMode, Mode, Record, shape,
+};
 
 /// One session, as it stands in its `session.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,6 +126,14 @@ pub struct NetworkEvent {
 }
 
 impl NetworkEvent {
+    /// Reads an event from JSON; keys besides its own are passed over.
+    ///
+    /// # Errors
+    /// It is no object, or none of the format; in words.
+    pub fn from_json(text: &str) -> Result<Self, String> {
+        object(text)
+    }
+
     /// The keys of an event, in the order in which records are shown.
     pub const KEYS: [&str; 15] = [
         "timestamp_unix_ms",
@@ -175,7 +187,20 @@ impl From<&Record> for NetworkEvent {
             method: record.method.as_deref().map(Into::into),
             path: record.path.clone(),
             status: record.status,
-            reason: record.reason.as_deref().map(Into::into),
+            reason: reason(record),
+        }
+    }
+}
+
+/// Why it was decided so. The format has no word for records that were lost: here it is said how
+/// many there were, since they are no request that was refused.
+fn reason(record: &Record) -> Option<String> {
+    let reason = record.reason.as_deref();
+    match record.dropped {
+        None => reason.map(Into::into),
+        Some(count) => {
+            let reason = reason.unwrap_or_default();
+            Some(format!("no request, but {count} that are not recorded: {reason}"))
         }
     }
 }
@@ -264,7 +289,10 @@ impl SessionMetadata {
         if text.trim_start().starts_with('[') {
             return Err(de::Error::custom("not a JSON object"));
         }
-        serde_json::from_str(text)
+        let session = serde_json::from_str(text)?;
+        let node = Node::read(text).map_err(de::Error::custom)?;
+        shape::check(&node, &session).map_err(de::Error::custom)?;
+        Ok(session)
     }
 }
 

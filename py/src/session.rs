@@ -154,7 +154,7 @@ impl PySessionMetadata {
         let read = |event: PyResult<Bound<'_, PyAny>>| -> PyResult<NetworkEvent> {
             let text: String = dumps.call1((event?,))?.extract()?;
             let fault = |error| argument_error(format!("not an event of the network: {error}"));
-            serde_json::from_str(&text).map_err(fault)
+            NetworkEvent::from_json(&text).map_err(fault)
         };
         let events = events.try_iter()?.map(read).collect::<PyResult<_>>()?;
         self.lock().network_events = events;

@@ -306,6 +306,71 @@ def test_a_signature_says_what_it_proves() -> None:
     assert found["proved"] == []
 
 
+def test_what_no_digest_is_of_is_not_proved() -> None:
+    bundle, metadata = signed()
+    integrity = {**metadata["audit_integrity"], "approved_by": "somebody"}
+    for more in (
+        {"approved_by": "somebody"},
+        {"audit_integrity": integrity},
+        {"network_events": [{**event, "note": 1} for event in metadata["network_events"]]},
+    ):
+        found = audit.verify_audit_attestation_bundle(bundle, {**metadata, **more})
+        assert found["verification_error"] is None
+        assert "session_metadata" in found["not_proved"], more
+    # That a key is absent, or null, is the same.
+    events = [{"injection_mode": None, **event} for event in metadata["network_events"]]
+    assert events != metadata["network_events"]
+    found = audit.verify_audit_attestation_bundle(bundle, {**metadata, "network_events": events})
+    assert "session_metadata" in found["proved"]
+
+
+def test_a_key_that_is_expected_is_asked_for() -> None:
+    bundle, metadata = signed()
+    key = metadata["audit_attestation"]["public_key"]
+    found = audit.verify_audit_attestation_bundle(bundle, SIGNED, expected_public_key=key)
+    assert not found["present"]
+    assert "not signed" in str(found["verification_error"])
+    changed = {**metadata, "exit_code": 0}
+    found = audit.verify_audit_attestation_bundle(bundle, changed, expected_public_key=key)
+    assert "digest" in str(found["verification_error"])
+    assert found["expected_public_key_matches"] is None
+
+
+def test_a_list_is_no_object() -> None:
+    integrity = list(SIGNED["audit_integrity"].values())
+    wrong = {**SIGNED, "audit_integrity": integrity, "audit_attestation": None}
+    with pytest.raises(VerificationError, match=r"audit_integrity: .*no JSON object"):
+        audit.compute_session_digest(wrong)
+    with pytest.raises(ValueError, match=r"audit_integrity: .*no JSON object"):
+        SessionMetadata.from_json(json.dumps(wrong))
+    with pytest.raises(VerificationError, match="audit_integrity"):
+        audit.sign_audit_attestation_bundle(wrong, KEY.read_bytes())
+    metadata = SessionMetadata("sid", ["sh"], ["/tmp"])
+    with pytest.raises(ValueError, match="not a JSON object"):
+        metadata.set_network_events([[0, "connect", "allow", "host"]])  # type: ignore[list-item]
+    records = lines()
+    hashes = [record["leaf_hash"] for record in records]
+    proof = audit.build_inclusion_proof(hashes, 1)
+    assert audit.verify_inclusion_proof(proof)
+    siblings = [list(sibling.values()) for sibling in proof["siblings"]]
+    assert not audit.verify_inclusion_proof({**proof, "siblings": siblings})
+    decision = next(event for event in EVENTS if event["type"] == "capability_decision")
+    entry = decision["entry"]
+    request = list(entry["request"].values())
+    for odd in (list(entry.values()), {**entry, "request": request}):
+        with pytest.raises(ValueError, match="entry"):
+            AlphaRecorder().record({**decision, "entry": odd})
+
+
+def test_what_is_stored_is_of_the_log(tmp_path: Path) -> None:
+    put(tmp_path, lines())
+    whole = session("sid", kept(lines()))
+    with pytest.raises(VerificationError, match="its audit_integrity is meant"):
+        verify_log(tmp_path, stored=whole)
+    assert verify_log(tmp_path, stored=whole["audit_integrity"])["complete"]
+    assert not verify_log(tmp_path, stored={})["complete"]
+
+
 def test_a_bundle_is_looked_for_in_the_directory_alone(tmp_path: Path) -> None:
     inside = tmp_path / "session"
     inside.mkdir()
@@ -673,6 +738,41 @@ def test_a_session_of_this_package_is_metadata_too() -> None:
     )
     with pytest.raises(TypeError, match="to_json"):
         audit.compute_session_digest(None)
+
+
+@pytest.mark.parametrize("what", ["tail", "stats"])
+def test_the_command_line_obeys_no_line_and_names_the_odd_one(tmp_path: Path, what: str) -> None:
+    log = tmp_path / "log.ndjson"
+
+    def run(event: "dict[str, Any]") -> "subprocess.CompletedProcess[str]":
+        good = json.dumps({"event": {"type": "network", "event": request}})
+        log.write_text(f"{good}\n{json.dumps({'event': event})}\n")
+        command = [sys.executable, "-m", "nono_py", "audit", what, str(log)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    request = {
+        "timestamp_unix_ms": 0,
+        "target": "\x1b]0;owned\x07\u202e\ud800é",
+        "decision": "allow",
+        "outcome": "completed",
+        "duration_ms": 1.0,
+        "method": "GET",
+        "path": "/",
+        "status": 200,
+        "reason": None,
+    }
+    done = run({"type": "network", "event": request})
+    assert done.returncode == 0, done.stderr
+    assert r"\x1b]0;owned\x07\u202e\ud800é" in done.stdout
+    assert all(line.isprintable() for line in done.stdout.splitlines())
+    odd: list[Any] = ["x", None, {**request, "duration_ms": "\x1b"}]
+    if what == "tail":
+        odd += [{}, {**request, "timestamp_unix_ms": 1e300}]
+    for event in odd:
+        done = run({"type": "network", "event": event})
+        assert (done.returncode, "line 2: it is no record" in done.stderr) == (2, True), event
+        assert "\x1b" not in done.stderr
+        assert "Traceback" not in done.stderr
 
 
 def test_the_command_line_reads_the_log_of_a_session(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 
-use crate::error::object;
+use crate::error::whole_object;
 
 /// The bundle of a session, in its directory.
 pub const BUNDLE_FILENAME: &str = "audit-attestation.bundle";
@@ -73,7 +73,7 @@ impl Bundle {
     /// Reads a bundle.
     pub(super) fn read(json: &str) -> Result<Self, String> {
         let wrong = |reason: String| format!("invalid audit attestation bundle: {reason}");
-        let bundle: Self = object(json).map_err(wrong)?;
+        let bundle: Self = whole_object(json).map_err(wrong)?;
         if !bundle.media_type.starts_with(MEDIA_TYPES) {
             return Err(wrong(format!("mediaType {:?} is no Sigstore bundle", bundle.media_type)));
         }

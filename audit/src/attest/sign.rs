@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::Path;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::bundle::{BUNDLE_FILENAME, Bundle, PAYLOAD_TYPE, pae};
@@ -14,7 +14,7 @@ use crate::digest::{missing, whole_session};
 use crate::{AuditAttestation, AuditIntegrity, VerifyError, session_digest};
 
 /// What of a session a statement tells.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Subject {
     pub(super) session_id: String,
     pub(super) started: String,

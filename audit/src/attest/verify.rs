@@ -9,7 +9,7 @@ use super::key::PublicKey;
 use super::statement::{PREDICATE_TYPE, Predicate, Statement};
 use crate::canonical::Node;
 use crate::digest::{missing, whole_session};
-use crate::{AuditAttestation, AuditIntegrity, Hash, regular, session_digest};
+use crate::{AuditAttestation, AuditIntegrity, Hash, regular, session_digest, shape};
 
 /// How long a bundle may be.
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
@@ -46,7 +46,7 @@ pub struct Attested {
 }
 
 /// What is known of a session that may be signed: its own keys.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[expect(clippy::struct_field_names, reason = "the keys of the format")]
 struct Session {
     session_id: String,
@@ -57,6 +57,9 @@ struct Session {
     audit_attestation: Option<AuditAttestation>,
     #[serde(skip)]
     digest: Digest,
+    /// Whether there is something besides, which no digest is of.
+    #[serde(skip)]
+    has_more: bool,
 }
 
 /// The digest of a session.
@@ -82,6 +85,7 @@ impl Session {
         let missing = missing(&node);
         session.digest = if missing.is_empty() {
             let whole = whole_session(json).map_err(|error| error.to_string())?;
+            session.has_more = shape::has_more(&node, &whole)?;
             Digest::Whole(session_digest(&whole))
         } else {
             Digest::Missing(missing)
@@ -132,9 +136,19 @@ fn judged(
     expected: Option<&[u8]>,
     bundle: impl FnOnce(&AuditAttestation) -> Result<String, String>,
 ) -> Attested {
-    let fault = |attested, reason| Attested { verification_error: Some(reason), ..attested };
+    let fault = |attested: Attested, reason| Attested {
+        verification_error: Some(reason),
+        // That it is the right key is of no worth without what it has signed.
+        expected_public_key_matches: attested
+            .expected_public_key_matches
+            .filter(|matches| !matches),
+        ..attested
+    };
     match claimed(session) {
         Err(reason) => fault(Attested { not_proved: ALL.to_vec(), ..Attested::default() }, reason),
+        Ok(attested) if !attested.present && expected.is_some() => {
+            fault(attested, "the session is not signed, and should be, by the expected key".into())
+        }
         Ok(attested) if !attested.present => attested,
         Ok(mut attested) => match check(session, expected, bundle, &mut attested) {
             Ok(()) => attested,
@@ -168,7 +182,7 @@ fn check(
         // Signed before its end, it says nothing of that.
         "ended" => statement.predicate.ended.is_some(),
         "command" => session.command.is_some(),
-        "session_metadata" => digest_matches == Some(true),
+        "session_metadata" => digest_matches == Some(true) && !session.has_more,
         "signer" => expected.is_some(),
         "events" => false,
         _ => true,

@@ -1,5 +1,5 @@
 use super::{SessionEvent, normalised};
-use crate::{Mode, NetworkEvent, Record, RecordId, Session};
+use crate::{Mode, NetworkEvent, Phase, Record, RecordId, Session};
 
 fn refused(model: &str, text: &str) -> String {
     normalised(model, text).unwrap_err().to_string()
@@ -115,4 +115,18 @@ fn a_record_of_the_proxy_is_an_event() {
     assert!(
         event.as_object().unwrap().keys().all(|key| NetworkEvent::KEYS.contains(&key.as_str()))
     );
+}
+
+#[test]
+fn records_that_were_lost_are_told_as_such() {
+    let record = Record::new(RecordId { session: Session(1), number: 0 }, 0, Mode::Reverse);
+    let gap = Record {
+        phase: Phase::Gap,
+        dropped: Some(5),
+        reason: Some("there was no place".into()),
+        ..record
+    };
+    let SessionEvent::Network(told) = SessionEvent::from(&gap) else { panic!("another event") };
+    let said = "no request, but 5 that are not recorded: there was no place";
+    assert_eq!(told.event.reason.as_deref(), Some(said));
 }

@@ -10,8 +10,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::SessionLog;
+use crate::canonical::Node;
 use crate::chain::Form;
-use crate::error::object;
+use crate::error::{object, whole_object};
 use crate::lines::Lines;
 use crate::{AuditIntegrity, Hash, VerifyError, regular};
 
@@ -21,7 +22,7 @@ pub const EVENTS_FILENAME: &str = "audit-events.ndjson";
 pub const SESSION_FILENAME: &str = "session.json";
 
 /// What was kept of a log elsewhere, which is what a session has in its `audit_integrity`. What is absent or `null` was not kept.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredIntegrity {
     /// The algorithm of the hashes.
     pub hash_algorithm: Option<String>,
@@ -34,13 +35,24 @@ pub struct StoredIntegrity {
 }
 
 impl StoredIntegrity {
+    const KEYS: [&str; 4] = ["hash_algorithm", "event_count", "chain_head", "merkle_root"];
+
     /// Reads it from JSON.
     ///
     /// # Errors
     /// A key has a value of the wrong kind.
     pub fn from_json(text: &str) -> Result<Self, VerifyError> {
         let wrong = |reason| VerifyError::invalid(format!("stored integrity summary: {reason}"));
-        object(text).map_err(wrong)
+        let stored = object(text).map_err(wrong)?;
+        let node = Node::read(text).map_err(wrong)?;
+        let is_empty = node.members().is_none_or(<[_]>::is_empty);
+        if !is_empty && Self::KEYS.iter().all(|key| node.get(key).is_none()) {
+            let keys = Self::KEYS.join(", ");
+            return Err(wrong(format!(
+                "it has none of {keys}: of a session, its audit_integrity is meant"
+            )));
+        }
+        Ok(stored)
     }
 }
 
@@ -96,7 +108,7 @@ pub fn verify_log(
 
 /// What the session in `session_dir` has kept of its log.
 fn kept(session_dir: &Path) -> Result<StoredIntegrity, VerifyError> {
-    #[derive(Deserialize)]
+    #[derive(Serialize, Deserialize)]
     struct Kept {
         audit_integrity: Option<StoredIntegrity>,
         audit_event_count: Option<u64>,
@@ -113,7 +125,7 @@ fn kept(session_dir: &Path) -> Result<StoredIntegrity, VerifyError> {
         }
         Err(error) => return Err(VerifyError::io(&path, error)),
     };
-    let kept: Kept = object(&text).map_err(wrong)?;
+    let kept: Kept = whole_object(&text).map_err(wrong)?;
     let mut stored = kept.audit_integrity.unwrap_or_default();
     // Programs that write no count have a 0 there.
     match (stored.event_count, kept.audit_event_count.filter(|count| *count > 0)) {

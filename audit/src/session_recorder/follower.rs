@@ -4,6 +4,8 @@ use std::collections::HashSet;
 use std::io::{self, Read as _};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
 use super::journal::Journal;
@@ -15,6 +17,7 @@ use crate::{Consumer, Phase, Record, RecordId, SessionEvent};
 pub(super) struct Follower {
     /// The other end of what the thread waits for.
     wake: UnixStream,
+    is_stopped: Arc<AtomicBool>,
     thread: JoinHandle<(Following, Result<(), RecordError>)>,
 }
 
@@ -24,6 +27,8 @@ struct Following {
     journal: Journal,
     consumer: Consumer,
     signal: UnixStream,
+    /// Whether it is to end though more may have come.
+    is_stopped: Arc<AtomicBool>,
     began_unix_ms: u64,
 }
 
@@ -38,13 +43,16 @@ impl Follower {
         let signal = consumer.signal()?;
         signal.set_nonblocking(false)?;
         let wake = signal.try_clone()?;
-        let mut following = Following { journal, consumer, signal, began_unix_ms };
+        let is_stopped = Arc::<AtomicBool>::default();
+        let theirs = Arc::clone(&is_stopped);
+        let mut following =
+            Following { journal, consumer, signal, is_stopped: theirs, began_unix_ms };
         let work = move || {
             let outcome = following.run();
             (following, outcome)
         };
         let thread = thread::Builder::new().name("nono-session".to_owned()).spawn(work)?;
-        Ok(Self { wake, thread })
+        Ok(Self { wake, is_stopped, thread })
     }
 
     /// Takes what is there, and what runs still, and gives the log back.
@@ -52,6 +60,8 @@ impl Follower {
         self,
         running: impl FnOnce() -> Vec<Record>,
     ) -> io::Result<(Journal, Result<(), RecordError>)> {
+        // A busy proxy may leave it nothing to wait for.
+        self.is_stopped.store(true, Ordering::Relaxed);
         // It has ended by itself if this fails.
         let _ = self.wake.shutdown(Shutdown::Both);
         let panicked = |_| io::Error::other("the thread that writes a session's log has panicked");
@@ -66,6 +76,9 @@ impl Following {
     fn run(&mut self) -> Result<(), RecordError> {
         loop {
             self.take()?;
+            if self.is_stopped.load(Ordering::Relaxed) {
+                return Ok(());
+            }
             if self.consumer.arm() {
                 match self.signal.read(&mut [0; 64]) {
                     Ok(0) => return Ok(()),
@@ -100,5 +113,29 @@ impl Following {
         let began = self.began_unix_ms;
         let own = records.filter(|record| record.timestamp_unix_ms >= began);
         self.journal.write_all(own.map(SessionEvent::from))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Bounds, Log, Mode, Outcome, Overflow, Reader, Recorder, Session};
+
+    #[test]
+    fn it_ends_when_it_is_stopped_however_much_comes() {
+        let place = tempfile::tempdir().unwrap();
+        let bounds = Bounds { records: 16, disk: 1 << 20, overflow: Overflow::Refuse };
+        let (sender, log) = Log::open(Session(7), bounds, Vec::new()).unwrap();
+        let mut consumer = log.subscribe(Reader::holding("test"));
+        let permit = sender.try_reserve().unwrap();
+        Recorder::open(permit, Mode::Reverse, "host".into()).finish(Outcome::Complete);
+        // The signal stays open, so nothing else ends it.
+        let signal = consumer.signal().unwrap();
+        signal.set_nonblocking(false).unwrap();
+        let journal = Journal::create(&place.path().join("log")).unwrap();
+        let is_stopped = Arc::new(AtomicBool::new(true));
+        let mut following = Following { journal, consumer, signal, is_stopped, began_unix_ms: 0 };
+        following.run().unwrap();
+        assert_eq!(following.journal.count(), 1);
     }
 }

@@ -2,6 +2,7 @@
 
 import argparse
 import collections
+import contextlib
 import json
 import logging
 import sys
@@ -16,7 +17,7 @@ from nono_py._errors import VerificationError
 from nono_py._nono_py import ProxyHandle, _verify_audit
 from nono_py.audit._log import follow, verify_log
 from nono_py.audit._names import AUDIT_EVENTS_FILENAME
-from nono_py.audit._text import line_object
+from nono_py.audit._text import LineError, line_object, open_regular
 
 
 class AuditLogger:
@@ -107,7 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
             return _tail(path, arguments.follow)
         return _stats(path)
     except (OSError, VerificationError) as error:
-        print(error, file=sys.stderr)
+        print(_printable(str(error)), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -119,7 +120,7 @@ def _verify(path: Path, head: str | None) -> int:
     print(f"head {found['head']}")
     if found["fault"] is not None:
         file, line, reason = found["fault"]
-        print(f"{file}, line {line}: {reason}", file=sys.stderr)
+        print(_printable(f"{file}, line {line}: {reason}"), file=sys.stderr)
         return 1
     if head is not None and head != found["head"]:
         print("the last line does not have the head that was given", file=sys.stderr)
@@ -134,7 +135,7 @@ def _verify_session(session_dir: Path) -> int:
     try:
         result = verify_log(session_dir)
     except VerificationError as error:
-        print(error, file=sys.stderr)
+        print(_printable(str(error)), file=sys.stderr)
         return 1
     print("proved:", ", ".join(result["proved"]))
     print("not proved:", ", ".join(result["not_proved"]))
@@ -142,15 +143,33 @@ def _verify_session(session_dir: Path) -> int:
 
 
 def _tail(path: Path, wait: bool) -> int:
-    for event in _events(path, wait):
+    for number, event in _events(path, wait):
         if event["type"] == "network":
-            happened = event["event"]
-            clock = time.localtime(happened["timestamp_unix_ms"] / 1000)
-            print(time.strftime("%H:%M:%S", clock), _sentence(happened), flush=True)
+            with _named(number):
+                happened = event["event"]
+                clock = time.localtime(happened["timestamp_unix_ms"] / 1000)
+                shown = _printable(f"{time.strftime('%H:%M:%S', clock)} {_sentence(happened)}")
+            print(shown, flush=True)
         elif event["type"] != "log_opened":
-            # Escaped, since it may hold what a terminal obeys.
-            print(json.dumps(event), flush=True)
+            # In ASCII, since it may hold what a terminal obeys.
+            print(_printable(json.dumps(event)), flush=True)
     return 0
+
+
+@contextlib.contextmanager
+def _named(number: int) -> Iterator[None]:
+    """Name the line of which something is not as it should be."""
+    try:
+        yield
+    except (ArithmeticError, LookupError, AttributeError, TypeError, ValueError, OSError) as error:
+        raise LineError(number, f"it is no record of this kind: {error!r}", "") from error
+
+
+def _printable(text: str) -> str:
+    """Escape what a terminal may obey instead of showing it."""
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
+    )
 
 
 def _stats(path: Path) -> int:
@@ -160,19 +179,25 @@ def _stats(path: Path) -> int:
     durations: list[float] = []
     sizes = [0, 0]
     for file in _verify_audit(path)["files"]:
-        for event in (event["event"] for event in _events(file, False) if _is_exchange(event)):
-            for name, counter in counters.items():
-                counter[str(event.get(name))] += 1
-            # The log of a session has neither.
-            durations.append(event.get("duration_ms", 0.0))
-            sizes = [sizes[0] + event.get("bytes_in", 0), sizes[1] + event.get("bytes_out", 0)]
+        for number, line in _events(file, False):
+            with _named(number):
+                if not _is_exchange(line):
+                    continue
+                event = line["event"]
+                for name, counter in counters.items():
+                    counter[str(event.get(name))] += 1
+                # The log of a session has neither.
+                durations.append(float(event.get("duration_ms", 0.0)))
+                more = (int(event.get("bytes_in", 0)), int(event.get("bytes_out", 0)))
+                sizes = [size + part for size, part in zip(sizes, more, strict=True)]
     durations.sort()
     print(f"{len(durations)} exchanges, {sizes[0]} bytes in, {sizes[1]} bytes out")
     if durations:
         median, most = durations[len(durations) // 2], durations[-1]
         print(f"duration: median {median:.1f} ms, longest {most:.1f} ms")
     for name, counter in counters.items():
-        print(f"{name}: " + ", ".join(f"{word} {n}" for word, n in counter.most_common(10)))
+        found = ", ".join(f"{word} {n}" for word, n in counter.most_common(10))
+        print(_printable(f"{name}: {found}"))
     return 0
 
 
@@ -180,15 +205,21 @@ def _is_exchange(event: Mapping[str, Any]) -> bool:
     return bool(event["type"] == "network" and event["event"].get("phase", "end") == "end")
 
 
-def _events(path: Path, wait: bool) -> Iterator[dict[str, Any]]:
-    """Yield the events of a file, and if it is waited for, of what takes its place too."""
+def _events(path: Path, wait: bool) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the events of a file with their lines' numbers.
+
+    If it is waited for, also those of what takes its place.
+    """
     if wait:
         lines = follow(path, 0.1, threading.Event())
     else:
         # The last line may not be whole yet.
-        whole = path.read_bytes().rpartition(b"\n")[0]
-        lines = enumerate(whole.splitlines(), 1)
+        with open_regular(path) as file:
+            whole = file.read().rpartition(b"\n")[0]
+        lines = enumerate(whole.split(b"\n"), 1)
     for number, line in lines:
+        if not line.strip():
+            continue
         event = line_object(line, number).get("event")
         if isinstance(event, dict) and "type" in event:
-            yield event
+            yield number, event
