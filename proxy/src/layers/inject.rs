@@ -49,14 +49,28 @@ pub(crate) struct Inject<S> {
     inner: S,
 }
 
-impl<S> Service<Exchange<Permitted>> for Inject<S>
-where
-    S: Service<Exchange<Ready>, Response = Response<Body>, Error = Error>
+/// What takes an exchange on from here: further down, and again if its credential is refused.
+pub(crate) trait Onward:
+    Service<Exchange<Ready>, Response = Response<Body>, Error = Error, Future: Send + Unpin>
+    + Clone
+    + Send
+    + Unpin
+    + 'static
+{
+}
+
+impl<S> Onward for S where
+    S: Service<Exchange<Ready>, Response = Response<Body>, Error = Error, Future: Send + Unpin>
         + Clone
         + Send
         + Unpin
-        + 'static,
-    S::Future: Send + Unpin,
+        + 'static
+{
+}
+
+impl<S> Service<Exchange<Permitted>> for Inject<S>
+where
+    S: Onward,
 {
     type Response = Response<Body>;
     type Error = Error;
@@ -110,12 +124,7 @@ type Fetching = BoxFuture<'static, Answer>;
 
 impl<S> Inject<S>
 where
-    S: Service<Exchange<Ready>, Response = Response<Body>, Error = Error>
-        + Clone
-        + Send
-        + Unpin
-        + 'static,
-    S::Future: Send + Unpin,
+    S: Onward,
 {
     /// Fetches the credential of `route`, and sends the exchange with it.
     fn fetch(&mut self, route: Arc<Route>, exchange: Exchange<Permitted>) -> Fetching {

@@ -16,7 +16,7 @@ use nono_audit::Recorder;
 use nono_credentials::{Loaded, Rendered};
 use tower::{Service, ServiceExt as _};
 
-use super::inject;
+use super::{Onward, inject};
 use crate::address::Reach;
 use crate::body::Body;
 use crate::error::Error;
@@ -52,12 +52,7 @@ pub(crate) struct Again<S> {
 
 impl<S> Renewing<S>
 where
-    S: Service<Exchange<Ready>, Response = Response<Body>, Error = Error>
-        + Clone
-        + Send
-        + Unpin
-        + 'static,
-    S::Future: Send + Unpin,
+    S: Onward,
 {
     /// Sends `exchange` with `loaded` through `inner`, which is ready.
     pub(super) fn send(
@@ -86,12 +81,7 @@ where
 
 impl<S> Future for Renewing<S>
 where
-    S: Service<Exchange<Ready>, Response = Response<Body>, Error = Error>
-        + Clone
-        + Send
-        + Unpin
-        + 'static,
-    S::Future: Send + Unpin,
+    S: Onward,
 {
     type Output = Answer;
 
@@ -117,12 +107,7 @@ where
 
 impl<S> Again<S>
 where
-    S: Service<Exchange<Ready>, Response = Response<Body>, Error = Error>
-        + Clone
-        + Send
-        + Unpin
-        + 'static,
-    S::Future: Send,
+    S: Onward,
 {
     /// Sends the request of `response` again if there is another credential by then and it may be
     /// sent twice. Otherwise the credential is fetched again for the requests to come.
