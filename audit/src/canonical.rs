@@ -11,6 +11,7 @@ use std::fmt::Write as _;
 use serde_json::value::RawValue;
 
 use crate::error::reason;
+use crate::json::has_any;
 
 /// How deep lists and objects may lie in each other.
 const DEPTH: usize = 128;
@@ -130,8 +131,7 @@ pub(crate) fn ascii(text: &str) -> Cow<'_, str> {
 
 /// Whether [`ascii`] changes nothing in `text`.
 pub(crate) fn is_printable(text: &[u8]) -> bool {
-    // Counted and not searched for, so that many bytes are looked at at once.
-    text.iter().filter(|byte| !byte.is_ascii() || **byte == 0x7f).count() == 0
+    !has_any(text, |byte| byte >= 0x7f)
 }
 
 fn put_char(c: char, text: &mut String) {

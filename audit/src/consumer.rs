@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use crate::log::{Shared, State};
 use crate::segment::{Held, Place};
-use crate::{Reader, Record, json};
+use crate::texts::Texts;
+use crate::{Reader, Record};
 
 /// Sees every record once, in order, from the oldest that the log held when it was made. What it
 /// has not yet taken the log holds for it.
@@ -23,13 +24,6 @@ pub struct Consumer {
 pub struct Batch {
     records: Arc<Vec<Record>>,
     end: u64,
-}
-
-/// Records that follow each other, as JSON Lines that are yet to be written.
-#[derive(Debug)]
-pub struct Lines {
-    parts: Vec<Held>,
-    len: usize,
 }
 
 /// What ended a wait.
@@ -144,19 +138,27 @@ impl Consumer {
     }
 
     /// Takes all records that are there, as JSON Lines.
-    pub fn drain_lines(&mut self) -> Lines {
-        let parts = self.drain_each(|this| this.read(None, Place::read, Held::Records));
-        let lengths = parts.iter().map(|part| match part {
-            Held::Records(records) => json::length(records),
-            Held::Lines(lines) => lines.len(),
+    pub fn drain_lines(&mut self) -> Vec<u8> {
+        let mut lines = Texts::default();
+        self.drain_each(|this| {
+            let is_first = lines.bytes.is_empty();
+            let (part, end) = this.read(None, Place::read, Held::Records)?;
+            match part {
+                Held::Records(records) => lines.put_lines(&records),
+                Held::Lines(held) => lines.bytes.extend_from_slice(&held),
+            }
+            if is_first {
+                let (at, until) = this.span();
+                lines.reserve_for(end - at, until.saturating_sub(end));
+            }
+            Some(((), end))
         });
-        let len = lengths.sum();
-        Lines { parts, len }
+        lines.bytes
     }
 
     /// Takes what `next` reads, with the sequence number behind it, up to the last record that is
     /// there now: what comes meanwhile is for the next time, or there might be no end of it.
-    fn drain_each<T>(&mut self, next: impl Fn(&Self) -> Option<(T, u64)>) -> Vec<T> {
+    fn drain_each<T>(&mut self, mut next: impl FnMut(&Self) -> Option<(T, u64)>) -> Vec<T> {
         let mut all = Vec::new();
         // Twice, since a gap may have been waiting for the place that the first time makes.
         for _ in 0..2 {
@@ -275,35 +277,6 @@ impl Batch {
     /// The records, shared.
     pub fn into_shared(self) -> Arc<Vec<Record>> {
         self.records
-    }
-}
-
-impl Lines {
-    /// How many bytes they have.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// Writes them to `space`, which should have [`Lines::len`] bytes; more are left as they are,
-    /// and with fewer the rest is missing.
-    pub fn write_to(&self, mut space: &mut [u8]) {
-        for part in &self.parts {
-            space = match part {
-                Held::Records(records) => json::fill(records, space),
-                Held::Lines(lines) => {
-                    let Some((here, rest)) = space.split_at_mut_checked(lines.len()) else {
-                        return;
-                    };
-                    here.copy_from_slice(lines);
-                    rest
-                }
-            };
-        }
     }
 }
 

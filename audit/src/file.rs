@@ -18,8 +18,8 @@ use crate::claim::Claim;
 use crate::hash::{Hash, domain};
 use crate::json::put_parts;
 use crate::lines::Lines;
-use crate::quoted::Quoted;
 use crate::recorder::unix_ms;
+use crate::texts::Quoted;
 use crate::{Record, Sink, regular};
 
 /// Where a log is written, and how much of it.

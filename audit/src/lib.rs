@@ -48,7 +48,6 @@ mod merkle;
 mod metrics;
 pub mod otlp;
 pub mod queue;
-mod quoted;
 mod reader;
 mod record;
 mod recorder;
@@ -59,11 +58,12 @@ mod session;
 mod session_log;
 mod session_recorder;
 mod shape;
+mod texts;
 mod trace;
 mod words;
 mod writer;
 
-pub use consumer::{Batch, Consumer, Lines, Waited};
+pub use consumer::{Batch, Consumer, Waited};
 pub use digest::{session_digest, whole_session};
 pub use error::VerifyError;
 pub use event::{

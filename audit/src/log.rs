@@ -11,10 +11,10 @@ use std::thread::Thread;
 use slab::Slab;
 
 use crate::active::Active;
-use crate::json;
 use crate::reader::{Filling, Reader};
 use crate::recorder::unix_ms;
 use crate::segment::{Place, Ring, Segment, Segments};
+use crate::texts::Texts;
 use crate::{Decision, Mode, Outcome, Phase, Record, RecordId, Session};
 
 /// Records are handed on in groups of at most so many.
@@ -284,6 +284,7 @@ impl Shared {
     /// Moves the oldest records to disk while there are too many in memory; or lets go of them, if
     /// the disk has no room and those who have not taken them give way.
     pub(crate) fn spill(&self) {
+        let mut lines = Texts::default();
         loop {
             let mut state = self.lock();
             if !self.is_much(&state) {
@@ -298,8 +299,9 @@ impl Shared {
             }
             let Some((first, records)) = state.segments.oldest_in_memory() else { return };
             drop(state);
-            let lines = json::lines(&records);
-            let moved = Segments::move_to_disk(|| self.lock(), first, &lines);
+            lines.bytes.clear();
+            lines.put_lines(&records);
+            let moved = Segments::move_to_disk(|| self.lock(), first, &lines.bytes);
             if moved {
                 self.give_back(records.len());
             }

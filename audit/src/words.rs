@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::json::{Out, Value, put_quoted};
+use crate::json::{Value, put_quoted};
 
 /// Defines an enum whose variants each have a word, by which they are serialised.
 macro_rules! words {
@@ -37,7 +37,7 @@ macro_rules! words {
         }
 
         impl Value for $name {
-            fn put(&self, out: &mut impl Out) {
+            fn put(&self, out: &mut Vec<u8>) {
                 put_quoted(self.as_str().as_bytes(), out);
             }
         }

@@ -136,13 +136,9 @@ impl PyProxyHandle {
     }
 
     /// Take the records gathered since the last call, as JSON Lines.
-    fn drain_audit_jsonl<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+    fn drain_audit_jsonl<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         let lines = py.detach(|| self.inner.drain_audit_lines());
-        // Straight into the object that Python gets.
-        PyBytes::new_with(py, lines.len(), |space| {
-            py.detach(move || lines.write_to(space));
-            Ok(())
-        })
+        PyBytes::new(py, &lines)
     }
 
     /// A further consumer of the records: sees all that are held and all that come, each once.

@@ -11,14 +11,24 @@ use crate::record::hexadecimal;
 /// The check sum's digits, and the space behind them.
 const PREFIX: usize = 9;
 
-/// Appends a line with the text that `write` appends.
-pub(super) fn put(lines: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+/// Appends a line with `text`.
+pub(super) fn put(lines: &mut Vec<u8>, text: &[u8]) {
+    let begin = begin(lines);
+    lines.extend_from_slice(text);
+    end(lines, begin);
+}
+
+/// Begins a line, and returns where. Its text is to be appended, and then it is to be ended.
+pub(super) fn begin(lines: &mut Vec<u8>) -> usize {
     let begin = lines.len();
     lines.extend_from_slice(b"00000000 ");
-    write(lines);
-    if let Some((prefix, text)) =
-        lines.get_mut(begin..).and_then(|it| it.split_at_mut_checked(PREFIX))
-    {
+    begin
+}
+
+/// Ends the line that begins there.
+pub(super) fn end(lines: &mut Vec<u8>, begin: usize) {
+    let line = lines.get_mut(begin..).and_then(|line| line.split_at_mut_checked(PREFIX));
+    if let Some((prefix, text)) = line {
         hexadecimal(&hash(text).to_be_bytes(), prefix);
     }
     lines.push(b'\n');
@@ -59,7 +69,7 @@ impl Position {
     pub(super) fn write(self, file: &File) -> io::Result<()> {
         let mut line = Vec::new();
         let Self { file: number, offset } = self;
-        put(&mut line, |line| line.extend(format!("{number:020} {offset:020}").bytes()));
+        put(&mut line, format!("{number:020} {offset:020}").as_bytes());
         file.write_all_at(&line, 0)
     }
 }

@@ -8,8 +8,9 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::Arc;
 
 use super::{Part, Shared, file_size, line};
-use crate::json::Value as _;
+use crate::json::put_parts;
 use crate::otlp::Resource;
+use crate::texts::Texts;
 use crate::{Phase, Record, Sink};
 
 /// See [`open`](super::open).
@@ -23,7 +24,7 @@ pub struct QueueSink {
     opening: Vec<u8>,
     /// The records before this are written: a batch that did not fit comes again as a whole.
     next: u64,
-    lines: Vec<u8>,
+    lines: Texts,
     wake: Box<dyn Fn() + Send>,
 }
 
@@ -36,8 +37,8 @@ impl QueueSink {
     ) -> io::Result<Self> {
         let text = serde_json::to_vec(resource)?;
         let mut opening = Vec::new();
-        line::put(&mut opening, |line| line.extend_from_slice(&text));
-        Ok(Self { shared, current: None, number, opening, next: 0, lines: Vec::new(), wake })
+        line::put(&mut opening, &text);
+        Ok(Self { shared, current: None, number, opening, next: 0, lines: Texts::default(), wake })
     }
 
     fn add(&mut self, records: &[Record]) -> io::Result<()> {
@@ -48,18 +49,20 @@ impl QueueSink {
             file.sync_data()?;
             self.current = None;
         }
-        self.lines.clear();
+        self.lines.bytes.clear();
         if self.current.is_none() {
-            self.lines.extend_from_slice(&self.opening);
+            self.lines.bytes.extend_from_slice(&self.opening);
         }
         let used: u64 = self.shared.lock().all.iter().map(|part| part.len).sum();
         let mut next = self.next;
         let mut is_full = false;
+        let mut before = None;
         for record in self.rest(records).iter() {
-            let before = self.lines.len();
-            line::put(&mut self.lines, |line| record.put(line));
-            if used + self.lines.len() as u64 > max_bytes {
-                self.lines.truncate(before);
+            let begin = line::begin(&mut self.lines.bytes);
+            put_parts(record, before.replace(record), &mut self.lines);
+            line::end(&mut self.lines.bytes, begin);
+            if used + self.lines.bytes.len() as u64 > max_bytes {
+                self.lines.bytes.truncate(begin);
                 is_full = true;
                 break;
             }
@@ -94,9 +97,9 @@ impl QueueSink {
 
     /// Appends the lines, all or nothing; to a new file if there is none that grows.
     fn append(&mut self) -> io::Result<()> {
-        let len = self.lines.len() as u64;
+        let len = self.lines.bytes.len() as u64;
         if let Some((file, part)) = &mut self.current {
-            file.write_all(&self.lines).inspect_err(|_| {
+            file.write_all(&self.lines.bytes).inspect_err(|_| {
                 // Half a line must not be followed by others; if this fails too, its sum shows it.
                 let _ = file.set_len(part.len);
             })?;
@@ -108,7 +111,7 @@ impl QueueSink {
         }
         let path = self.shared.path(self.number);
         let mut file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&path)?;
-        file.write_all(&self.lines).inspect_err(|_| {
+        file.write_all(&self.lines.bytes).inspect_err(|_| {
             // So that it can be made again. What cannot be removed is said then.
             let _ = fs::remove_file(&path);
         })?;

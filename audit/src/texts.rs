@@ -1,0 +1,149 @@
+//! The JSON of many records, alone and together with the same JSON inside a string, as a chain's
+//! lines have both.
+//!
+//! Most of a record is as in the one before it: there it is copied, and neither made nor escaped
+//! again.
+
+use std::ops::Range;
+
+use crate::Record;
+use crate::json::{PARTS, Parts, Value, has_any, put_parts};
+
+/// Room is made ahead for at most so many bytes.
+const AHEAD: usize = 32 << 20;
+
+/// The texts of records, one behind the other: what a record has in common with the one before it,
+/// which is most of it, is copied from there.
+#[derive(Debug, Default)]
+pub(crate) struct Texts {
+    pub(crate) bytes: Vec<u8>,
+    /// Where the parts of the last one begin, and where it ends.
+    places: [usize; PARTS + 1],
+    /// Parts of it that follow each other and are yet to be copied.
+    copied: Range<usize>,
+}
+
+impl Texts {
+    /// Makes room for `rest` records more, if `done` have the length that there is: all at once,
+    /// since what grows step by step is memory that is new to the process each time.
+    pub(crate) fn reserve_for(&mut self, done: u64, rest: u64) {
+        let expected = (self.bytes.len() as u64).saturating_mul(rest) / done.max(1);
+        // A little more, since numbers get longer.
+        let more = usize::try_from(expected.saturating_add(expected / 16)).unwrap_or(AHEAD);
+        self.bytes.reserve_exact(more.min(AHEAD));
+    }
+
+    /// Appends the records as JSON Lines.
+    pub(crate) fn put_lines(&mut self, records: &[Record]) {
+        let mut before = None;
+        for record in records {
+            put_parts(record, before.replace(record), self);
+            self.bytes.push(b'\n');
+        }
+    }
+
+    /// Notes where the part `at` begins, and returns where it is in the record before.
+    fn place(&mut self, at: usize) -> Range<usize> {
+        let here = self.bytes.len() + self.copied.len();
+        let end = self.places.get(at + 1).copied().unwrap_or_default();
+        let Some(place) = self.places.get_mut(at) else { return 0..0 };
+        std::mem::replace(place, here)..end
+    }
+
+    fn copy(&mut self) {
+        self.bytes.extend_from_within(std::mem::take(&mut self.copied));
+    }
+}
+
+impl Parts for Texts {
+    fn repeat(&mut self, at: usize) {
+        let place = self.place(at);
+        if self.copied.is_empty() {
+            self.copied.start = place.start;
+        }
+        self.copied.end = place.end;
+    }
+
+    fn begin(&mut self, at: usize) {
+        self.place(at);
+        self.copy();
+    }
+
+    fn text(&mut self, plain: &'static str, _quoted: &'static str) {
+        self.bytes.extend_from_slice(plain.as_bytes());
+    }
+
+    fn value(&mut self, value: &impl Value) {
+        value.put(&mut self.bytes);
+    }
+
+    fn end(&mut self) {
+        self.begin(PARTS);
+        self.bytes.push(b'}');
+    }
+}
+
+/// The same texts twice: as they are, and as they are inside a string.
+#[derive(Debug, Default)]
+pub(crate) struct Quoted {
+    pub(crate) plain: Texts,
+    pub(crate) quoted: Texts,
+}
+
+impl Quoted {
+    /// Forgets all of them, and keeps their room.
+    pub(crate) fn clear(&mut self) {
+        self.plain.bytes.clear();
+        self.quoted.bytes.clear();
+    }
+}
+
+impl Parts for Quoted {
+    fn repeat(&mut self, at: usize) {
+        self.plain.repeat(at);
+        self.quoted.repeat(at);
+    }
+
+    fn begin(&mut self, at: usize) {
+        self.plain.begin(at);
+        self.quoted.begin(at);
+    }
+
+    fn text(&mut self, plain: &'static str, quoted: &'static str) {
+        self.plain.text(plain, quoted);
+        self.quoted.text(quoted, quoted);
+    }
+
+    fn value(&mut self, value: &impl Value) {
+        let begin = self.plain.bytes.len();
+        self.plain.value(value);
+        let text = self.plain.bytes.get(begin..).unwrap_or_default();
+        put_escaped(text, &mut self.quoted.bytes);
+    }
+
+    fn end(&mut self) {
+        self.plain.end();
+        self.quoted.end();
+    }
+}
+
+/// Writes a value's JSON as it is inside a string: it has no other characters to escape than
+/// these, and mostly only the quotes around it.
+fn put_escaped(text: &[u8], out: &mut Vec<u8>) {
+    let is_special = |byte| byte == b'"' || byte == b'\\';
+    match text {
+        [b'"', inner @ .., b'"'] if !has_any(inner, is_special) => {
+            out.extend_from_slice(br#"\""#);
+            out.extend_from_slice(inner);
+            out.extend_from_slice(br#"\""#);
+        }
+        _ => {
+            for byte in text {
+                if is_special(*byte) {
+                    out.push(b'\\');
+                }
+                out.push(*byte);
+            }
+        }
+    }
+}
