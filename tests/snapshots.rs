@@ -12,6 +12,8 @@ mod property;
 mod restore;
 #[path = "snapshots/tree.rs"]
 mod tree;
+#[path = "snapshots/unchanged.rs"]
+mod unchanged;
 
 use std::path::{Path, PathBuf};
 

@@ -22,8 +22,8 @@
 //! can set), or if it had changed too shortly before the last snapshot for a later change to show.
 //! Trees share the entries that are the same in both, so comparing them costs what differs. The
 //! manifest has a line for each entry and ends with a digest of its text, and is written and read
-//! on all processors; that is what is left to do where nothing has changed. Memory grows with the
-//! number of entries, not with their sizes.
+//! on all processors; where nothing has changed, the lines are those of the manifest before, and
+//! the kernel copies them. Memory grows with the number of entries, not with their sizes.
 //!
 //! # What is left alone
 //!
@@ -35,6 +35,7 @@
 //! (`openat2` with `RESOLVE_NO_SYMLINKS`): what is outside is neither read nor changed.
 
 mod attributes;
+mod collected;
 mod diff;
 mod error;
 mod exclusion;
@@ -42,14 +43,19 @@ mod hash;
 mod ignored;
 mod key;
 mod known;
+mod leaf;
 mod manager;
 mod manifest;
+mod names;
 mod place;
 mod plan;
 mod progress;
+mod quick;
 mod record;
 mod restore;
 mod roots;
+mod seal;
+mod session;
 mod store;
 mod text;
 mod tree;

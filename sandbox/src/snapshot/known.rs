@@ -29,11 +29,23 @@ impl<'a> Known<'a> {
         self.own
     }
 
+    /// The place of `path`, beneath this one, and forgets all before it: the next is asked for in
+    /// order.
+    pub(super) fn pass(&mut self, path: &Path) -> Self {
+        let found = self.at(path);
+        (self.rest, self.begin) = (found.rest, found.begin);
+        found
+    }
+
     /// The place of `path`, beneath this one.
     pub(super) fn at(&self, path: &Path) -> Self {
         let path = self.tail(path.as_os_str().as_bytes());
-        let found =
-            self.rest.binary_search_by(|node| compare(self.tail(node.key.as_bytes()), path));
+        let is_first = self.rest.first().is_some_and(|node| self.tail(node.key.as_bytes()) == path);
+        let found = if is_first {
+            Ok(0)
+        } else {
+            self.rest.binary_search_by(|node| compare(self.tail(node.key.as_bytes()), path))
+        };
         let (own, skipped) = match found {
             Ok(index) => (self.rest.get(index).map(|node| (self.begin + index, node)), index + 1),
             Err(index) => (None, index),

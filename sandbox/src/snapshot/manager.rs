@@ -1,28 +1,22 @@
 //! The snapshots of one session.
 
-use std::fs::{self, File};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::sync::{Arc, Mutex};
 
-use rayon::ThreadPoolBuilder;
 use rayon::prelude::*;
-use rustix::fs::{FlockOperation, flock};
-use serde::Serialize;
 
 use super::diff::Change;
 use super::error::SnapshotError;
 use super::exclusion::{Exclusion, ExclusionConfig};
-use super::hash::ContentHash;
 use super::key::Key;
 use super::manifest::SnapshotManifest;
 use super::plan::Comparison;
 use super::progress::{Callback, Meter, Phase};
-use super::record;
 use super::restore::Restore;
 use super::roots::{Root, find, roots};
-use super::store::{Store, write_whole};
+use super::session::{Kept, Session};
+use super::store::Store;
 use super::tree::Node;
 use super::walk::{Contents, Found, IgnoreFiles, SkipReason, Walk, now};
 
@@ -46,35 +40,11 @@ impl Default for Limits {
 /// A session may be used by several managers and processes: they wait for each other.
 #[derive(Debug)]
 pub struct SnapshotManager {
-    directory: PathBuf,
+    session: Session,
     roots: Vec<Root>,
     exclusion: Exclusion,
     limits: Limits,
     store: Store,
-    /// The manifest that was made or read last, and its file.
-    latest: Mutex<Option<(Arc<SnapshotManifest>, Mark)>>,
-}
-
-/// What a file is: device, inode, size, and when that was changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Mark(u64, u64, u64, i64, i64);
-
-impl Mark {
-    fn of(path: &Path) -> Result<Self, SnapshotError> {
-        let data = fs::metadata(path).map_err(SnapshotError::io("look at", path))?;
-        let (seconds, nanos) = (data.ctime(), data.ctime_nsec());
-        Ok(Self(data.dev(), data.ino(), data.size(), seconds, nanos))
-    }
-}
-
-/// A line of `changes/NNN.json`.
-#[derive(Serialize)]
-struct ChangeRecord {
-    path: Key,
-    change_type: &'static str,
-    size_delta: Option<i64>,
-    old_hash: Option<ContentHash>,
-    new_hash: Option<ContentHash>,
 }
 
 impl SnapshotManager {
@@ -92,26 +62,14 @@ impl SnapshotManager {
         limits: Limits,
     ) -> Result<Self, SnapshotError> {
         let exclusion = Exclusion::new(exclusion)?;
-        for part in ["objects", "snapshots", "changes"] {
-            let path = directory.join(part);
-            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&path);
-            made.map_err(SnapshotError::io("make", &path))?;
-        }
-        let found = fs::canonicalize(directory);
-        let directory = found.map_err(SnapshotError::io("resolve", directory))?;
-        Ok(Self {
-            store: Store::new(directory.join("objects")),
-            directory,
-            roots: roots(tracked)?,
-            exclusion,
-            limits,
-            latest: Mutex::default(),
-        })
+        let session = Session::open(directory)?;
+        let store = Store::new(session.directory().join("objects"));
+        Ok(Self { session, roots: roots(tracked)?, exclusion, limits, store })
     }
 
     /// Where the session is, without links.
     pub fn directory(&self) -> &Path {
-        &self.directory
+        self.session.directory()
     }
 
     /// What its snapshots are of, as it was given.
@@ -125,11 +83,7 @@ impl SnapshotManager {
     ///
     /// If its directory cannot be read.
     pub fn snapshot_count(&self) -> Result<u32, SnapshotError> {
-        let path = self.directory.join("snapshots");
-        let entries = fs::read_dir(&path).map_err(SnapshotError::io("read", &path))?;
-        let number = |name: &str| name.strip_suffix(".json")?.parse::<u32>().ok();
-        let numbers = entries.flatten().filter_map(|entry| number(entry.file_name().to_str()?));
-        Ok(numbers.max().map_or(0, |highest| highest + 1))
+        self.session.count()
     }
 
     /// Makes a snapshot that stands for itself. The first of a session has the number 0; a later
@@ -142,10 +96,10 @@ impl SnapshotManager {
         &self,
         progress: Callback<'_>,
     ) -> Result<Arc<SnapshotManifest>, SnapshotError> {
-        self.alone(|| {
-            let number = self.snapshot_count()?;
-            let previous = self.latest(number).unwrap_or_default();
-            self.create(number, None, previous.as_deref(), progress).map(|(manifest, _)| manifest)
+        self.session.alone(|| {
+            let number = self.session.count()?;
+            let previous = self.session.latest(number).unwrap_or_default();
+            self.create(number, None, previous.as_ref(), progress).map(|(manifest, _)| manifest)
         })
     }
 
@@ -158,10 +112,10 @@ impl SnapshotManager {
         &self,
         progress: Callback<'_>,
     ) -> Result<(Arc<SnapshotManifest>, Vec<Change>), SnapshotError> {
-        self.alone(|| {
-            let number = self.snapshot_count()?;
-            let previous = self.latest(number)?.ok_or(SnapshotError::NoBaseline)?;
-            self.create(number, Some(&previous), Some(&previous), progress)
+        self.session.alone(|| {
+            let number = self.session.count()?;
+            let previous = self.session.latest(number)?.ok_or(SnapshotError::NoBaseline)?;
+            self.create(number, Some(&previous.manifest), Some(&previous), progress)
         })
     }
 
@@ -175,7 +129,7 @@ impl SnapshotManager {
         number: u32,
         progress: Callback<'_>,
     ) -> Result<Vec<Change>, SnapshotError> {
-        self.alone(|| {
+        self.session.alone(|| {
             let target = self.target(number)?;
             let found = self.look(&target, progress)?;
             Ok(Comparison::new(&target, &found).changes())
@@ -194,7 +148,7 @@ impl SnapshotManager {
         number: u32,
         progress: Callback<'_>,
     ) -> Result<Vec<Change>, SnapshotError> {
-        self.alone(|| {
+        self.session.alone(|| {
             let target = self.target(number)?;
             let found = self.look_everywhere(&target, progress)?;
             let comparison = Comparison::new(&target, &found);
@@ -213,12 +167,7 @@ impl SnapshotManager {
     /// [`SnapshotError::NoSuchSnapshot`], [`SnapshotError::ManifestFormat`] or
     /// [`SnapshotError::ManifestChanged`].
     pub fn load_manifest(&self, number: u32) -> Result<Arc<SnapshotManifest>, SnapshotError> {
-        let count = self.snapshot_count()?;
-        let path = self.file("snapshots", number);
-        if number >= count || !path.exists() {
-            return Err(SnapshotError::NoSuchSnapshot { number, count });
-        }
-        record::read(&path).map(Arc::new)
+        self.session.read(number).map(|(manifest, _)| Arc::new(manifest))
     }
 
     /// Keeps the text of the session's metadata.
@@ -227,9 +176,7 @@ impl SnapshotManager {
     ///
     /// If the file cannot be written.
     pub fn save_session_metadata(&self, json: &str) -> Result<(), SnapshotError> {
-        let path = self.directory.join("session.json");
-        write_whole(&path, 0o600, |file| std::io::Write::write_all(file, json.as_bytes()))
-            .map_err(SnapshotError::io("write", &path))
+        self.session.save_metadata(json)
     }
 
     /// The text of a session's metadata.
@@ -238,37 +185,33 @@ impl SnapshotManager {
     ///
     /// [`SnapshotError::SessionNotFound`].
     pub fn load_session_metadata(directory: &Path) -> Result<String, SnapshotError> {
-        let path = directory.join("session.json");
-        fs::read_to_string(&path).map_err(|source| SnapshotError::SessionNotFound { path, source })
+        Session::load_metadata(directory)
     }
 
     fn create(
         &self,
         number: u32,
         parent: Option<&SnapshotManifest>,
-        previous: Option<&SnapshotManifest>,
+        previous: Option<&Kept>,
         progress: Callback<'_>,
     ) -> Result<(Arc<SnapshotManifest>, Vec<Change>), SnapshotError> {
         self.store.sweep()?;
         let seconds = now();
+        let known = previous.map(|previous| &*previous.manifest);
         let walk = Walk {
             contents: Contents::Keep(&self.store),
             ignore_files: IgnoreFiles::Found,
-            ..self.walk(previous, &self.exclusion, progress)?
+            ..self.walk(known, &self.exclusion, progress)?
         };
         let found = walk.run()?;
         let config = self.exclusion.config.clone();
         let manifest = SnapshotManifest {
             parent: parent.map(|parent| parent.number),
-            ..SnapshotManifest::new(number, seconds, config, found, previous)
+            ..SnapshotManifest::new(number, seconds, config, found, known)
         };
         let changes = parent.map(|parent| manifest.changes_since(parent));
         let changes = changes.unwrap_or_default();
-        self.write_changes(number, &changes)?;
-        let path = self.file("snapshots", number);
-        record::write(&manifest, &path)?;
-        let manifest = Arc::new(manifest);
-        self.keep(&manifest, Mark::of(&path)?);
+        let manifest = self.session.add(manifest, &changes, previous)?;
         Ok((manifest, changes))
     }
 
@@ -329,8 +272,8 @@ impl SnapshotManager {
         exclusion: &'a Exclusion,
         progress: Callback<'a>,
     ) -> Result<Walk<'a>, SnapshotError> {
-        let own =
-            fs::metadata(&self.directory).map_err(SnapshotError::io("open", &self.directory))?;
+        let directory = self.session.directory();
+        let own = directory.metadata().map_err(SnapshotError::io("open", directory))?;
         Ok(Walk {
             roots: &self.roots,
             exclusion,
@@ -344,88 +287,13 @@ impl SnapshotManager {
         })
     }
 
-    /// The manifest of the latest of `count` snapshots.
-    fn latest(&self, count: u32) -> Result<Option<Arc<SnapshotManifest>>, SnapshotError> {
-        count.checked_sub(1).map(|number| self.load(number)).transpose()
-    }
-
     /// A snapshot that can be restored: it reaches nowhere out of what is tracked.
     fn target(&self, number: u32) -> Result<Arc<SnapshotManifest>, SnapshotError> {
-        let target = self.load(number)?;
+        let target = self.session.load(number)?.manifest;
         let strays = |node: &&Arc<Node>| find(&self.roots, &node.key).is_none();
         match target.tree.nodes().par_iter().find_any(strays) {
             Some(node) => Err(SnapshotError::Outside { path: node.key.as_path().to_owned() }),
             None => Ok(target),
-        }
-    }
-
-    /// A manifest: the one that was made or read last, if its file is still the same, or else
-    /// from its file.
-    fn load(&self, number: u32) -> Result<Arc<SnapshotManifest>, SnapshotError> {
-        let mark = Mark::of(&self.file("snapshots", number));
-        let kept = self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let (Some((kept, then)), Ok(now)) = (kept, &mark)
-            && (kept.number, &then) == (number, now)
-        {
-            return Ok(kept);
-        }
-        let manifest = self.load_manifest(number)?;
-        self.keep(&manifest, mark?);
-        Ok(manifest)
-    }
-
-    fn keep(&self, manifest: &Arc<SnapshotManifest>, mark: Mark) {
-        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        *latest = Some((Arc::clone(manifest), mark));
-    }
-
-    fn write_changes(&self, number: u32, changes: &[Change]) -> Result<(), SnapshotError> {
-        if changes.is_empty() {
-            return Ok(());
-        }
-        let records: Vec<_> = changes.iter().map(ChangeRecord::new).collect();
-        let path = self.file("changes", number);
-        write_whole(&path, 0o600, |file| {
-            serde_json::to_writer_pretty(file, &records).map_err(Into::into)
-        })
-        .map_err(SnapshotError::io("write", &path))
-    }
-
-    fn file(&self, part: &str, number: u32) -> PathBuf {
-        self.directory.join(part).join(format!("{number:03}.json"))
-    }
-
-    /// Runs `work` on threads of its own while no other manager of the session works.
-    fn alone<T: Send>(
-        &self,
-        work: impl FnOnce() -> Result<T, SnapshotError> + Send,
-    ) -> Result<T, SnapshotError> {
-        let fault = SnapshotError::io("lock", &self.directory);
-        let directory = File::open(&self.directory).map_err(fault)?;
-        flock(&directory, FlockOperation::LockExclusive)
-            .map_err(SnapshotError::io("lock", &self.directory))?;
-        let threads = thread::available_parallelism().map_or(1, usize::from);
-        let pool = ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|number| format!("nono-snapshot-{number}"))
-            .build()
-            .map_err(|error| SnapshotError::Io {
-                step: "start threads for",
-                path: self.directory.clone(),
-                source: std::io::Error::other(error),
-            })?;
-        pool.install(work)
-    }
-}
-
-impl ChangeRecord {
-    fn new(change: &Change) -> Self {
-        Self {
-            path: Key::new(&change.path),
-            change_type: change.change_type.as_recorded(),
-            size_delta: change.size_delta,
-            old_hash: change.old_hash,
-            new_hash: change.new_hash,
         }
     }
 }

@@ -75,6 +75,16 @@ impl SnapshotManifest {
         changes(earlier.tree.pairs(&self.tree), earlier.is_complete)
     }
 
+    /// Whether all but number, time and parent is the same, as far as the two share their entries.
+    pub(super) fn is_as(&self, other: &Self) -> bool {
+        self.is_complete
+            && other.is_complete
+            && self.merkle_root == other.merkle_root
+            && self.skipped == other.skipped
+            && self.exclusion == other.exclusion
+            && other.tree.pairs(&self.tree).next().is_none()
+    }
+
     /// The files by path, in the order of their components.
     pub fn files(&self) -> impl Iterator<Item = (&Path, FileState)> {
         self.tree.nodes().iter().filter_map(|node| match node.entry.kind {

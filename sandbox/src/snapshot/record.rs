@@ -5,45 +5,52 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs;
+use std::fmt::{self, Formatter};
+use std::fs::{self, File};
+use std::marker::PhantomData;
 use std::path::Path;
 use std::sync::Arc;
 
-use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::error::SnapshotError;
 use super::exclusion::ExclusionConfig;
 use super::hash::{ContentHash, decode_hex, encode_hex};
 use super::key::Key;
 use super::manifest::{SnapshotManifest, merkle_root};
+use super::quick;
+use super::seal::{self, Body};
 use super::store::write_whole;
-use super::text::{self, Lines};
+use super::text;
 use super::tree::{Attributes, Entry, Identity, Kind, Mtime, Node, Tree};
 use super::walk::Skipped;
+
+/// User and group, if they are known.
+pub(super) type Owner = Option<(u32, u32)>;
 
 #[derive(Deserialize)]
 pub(super) struct Record {
     number: u32,
     timestamp: String,
     parent: Option<u32>,
-    pub(super) files: Lines<EntryRecord>,
+    files: Lines<EntryRecord>,
     #[serde(default)]
     symlinks: Vec<Key>,
     merkle_root: ContentHash,
     #[serde(default)]
-    pub(super) tree: Option<TreeRecord>,
+    tree: Option<TreeRecord>,
 }
 
 /// All that the format of the `nono` tools has no place for.
 #[derive(Deserialize)]
-pub(super) struct TreeRecord {
+struct TreeRecord {
     /// User and group of every entry that does not name its own.
     owner: (u32, u32),
-    pub(super) directories: Lines<EntryRecord>,
-    pub(super) symlinks: Lines<EntryRecord>,
+    directories: Lines<EntryRecord>,
+    symlinks: Lines<EntryRecord>,
     /// Files whose names are no text.
-    pub(super) files: Lines<EntryRecord>,
+    files: Lines<EntryRecord>,
     exclusion: Option<ExclusionConfig>,
     skipped: Vec<SkippedRecord>,
 }
@@ -83,51 +90,75 @@ pub(super) struct SkippedRecord {
     reason: super::walk::SkipReason,
 }
 
-/// Writes a manifest to its file, whole or not at all.
-pub(super) fn write(manifest: &SnapshotManifest, path: &Path) -> Result<(), SnapshotError> {
-    write_whole(path, 0o600, |file| text::write(manifest, file))
-        .map_err(SnapshotError::io("write", path))
+/// A map in the order in which it stands in the text.
+#[derive(Debug)]
+pub(super) struct Lines<T>(pub(super) Vec<(Key, T)>);
+
+/// Writes a manifest to its file, whole or not at all. `same` is the file of another, and in it
+/// the body that this one has too.
+pub(super) fn write(
+    manifest: &SnapshotManifest,
+    same: Option<(&File, &Body)>,
+    path: &Path,
+) -> Result<Body, SnapshotError> {
+    write_whole(path, 0o600, |out| match same {
+        Some((file, body)) => seal::copy(&text::head(manifest), body, file, out),
+        None => text::write(manifest, out),
+    })
+    .map_err(SnapshotError::io("write", path))
 }
 
-/// Reads a manifest and compares its sums.
-pub(super) fn read(path: &Path) -> Result<SnapshotManifest, SnapshotError> {
+/// Reads a manifest and compares its sums. The body is `None` if another manifest cannot have it
+/// as it is.
+pub(super) fn read(path: &Path) -> Result<(SnapshotManifest, Option<Body>), SnapshotError> {
     let text = fs::read(path).map_err(SnapshotError::io("read the manifest", path))?;
-    let is_sealed = text::is_sealed(&text);
-    let fault = |source| SnapshotError::ManifestFormat { path: path.to_owned(), source };
-    let quickly = is_sealed.then(|| text::parse(&text)).flatten();
-    let record = quickly.map_or_else(|| serde_json::from_slice(&text), Ok).map_err(fault)?;
+    let body = Body::of(&text);
     let changed = |what| SnapshotError::ManifestChanged { path: path.to_owned(), what };
-    if record.tree.is_some() && !is_sealed {
+    let quickly = body.as_ref().and_then(|body| quick::read(&text, body));
+    let (record, files) = match quickly {
+        Some(found) => found,
+        None => (parse(&text, path)?, Vec::new()),
+    };
+    if record.tree.is_some() && body.is_none() {
         return Err(changed("digest"));
     }
-    let manifest = record.manifest().ok_or_else(|| changed("form"))?;
+    let manifest = record.manifest(files).ok_or_else(|| changed("form"))?;
     if merkle_root(&manifest.tree) != manifest.merkle_root {
         return Err(changed("Merkle root"));
     }
-    Ok(manifest)
+    let is_usual = |body: &Body| text.get(..body.begin) == Some(&text::head(&manifest));
+    let body = body.filter(is_usual);
+    Ok((manifest, body))
+}
+
+fn parse(text: &[u8], path: &Path) -> Result<Record, SnapshotError> {
+    let fault = |source| SnapshotError::ManifestFormat { path: path.to_owned(), source };
+    serde_json::from_slice(text).map_err(fault)
 }
 
 impl Record {
-    /// `None` if a value in it cannot be what it stands for, or a name is there twice.
-    pub(super) fn manifest(self) -> Option<SnapshotManifest> {
+    pub(super) fn owner(&self) -> Owner {
+        self.tree.as_ref().map(|tree| tree.owner)
+    }
+
+    /// The manifest with all of these `files` too. `None` if a value in it cannot be what it
+    /// stands for, or a name is there twice.
+    pub(super) fn manifest(self, files: Vec<Arc<Node>>) -> Option<SnapshotManifest> {
         let is_complete = self.tree.is_some();
-        let owner = self.tree.as_ref().map(|tree| tree.owner);
-        let mut nodes = Vec::new();
-        let mut add = |lines: Lines<EntryRecord>, kind: fn(&mut EntryRecord) -> Option<Kind>| {
-            let node = |(key, mut record): (Key, EntryRecord)| {
-                let entry = kind(&mut record).and_then(|kind| record.entry(kind, owner))?;
-                Some(Arc::new(Node { key, entry }))
-            };
-            let all: Option<Vec<_>> = lines.0.into_par_iter().map(node).collect();
-            nodes.extend(all?);
+        let owner = self.owner();
+        let mut nodes = files;
+        let mut add = |lines: Lines<EntryRecord>, entry: fn(_, Owner) -> Option<Entry>| {
+            for (key, record) in lines.0 {
+                nodes.push(Arc::new(Node { key, entry: entry(record, owner)? }));
+            }
             Some(())
         };
         add(self.files, EntryRecord::file)?;
         let (mut skipped, mut exclusion) = (Vec::new(), None);
         if let Some(more) = self.tree {
             add(more.files, EntryRecord::file)?;
-            add(more.directories, |_| Some(Kind::Directory))?;
-            add(more.symlinks, |record| Some(record.link()))?;
+            add(more.directories, |record, owner| record.entry(Kind::Directory, owner))?;
+            add(more.symlinks, EntryRecord::link)?;
             skipped = more.skipped.into_iter().map(SkippedRecord::skipped).collect();
             exclusion = more.exclusion;
         } else {
@@ -194,15 +225,18 @@ impl EntryRecord {
         record
     }
 
-    fn file(&mut self) -> Option<Kind> {
-        Some(Kind::File { hash: self.hash?, size: self.size?, group: self.group })
+    /// A file's entry; `usual` is the owner that is not named.
+    pub(super) fn file(self, usual: Owner) -> Option<Entry> {
+        let kind = Kind::File { hash: self.hash?, size: self.size?, group: self.group };
+        self.entry(kind, usual)
     }
 
-    fn link(&mut self) -> Kind {
-        Kind::Symlink { target: self.target.take().map(|target| target.as_path().into()) }
+    fn link(mut self, usual: Owner) -> Option<Entry> {
+        let target = self.target.take().map(|target| target.as_path().into());
+        self.entry(Kind::Symlink { target }, usual)
     }
 
-    fn entry(self, kind: Kind, usual: Option<(u32, u32)>) -> Option<Entry> {
+    fn entry(self, kind: Kind, usual: Owner) -> Option<Entry> {
         let value = |(name, digits): (Key, String)| {
             let mut value = vec![0; digits.len() / 2];
             decode_hex(&digits, &mut value)?;
@@ -232,5 +266,33 @@ impl SkippedRecord {
 
     fn skipped(self) -> Skipped {
         Skipped { path: self.path.as_path().to_owned(), reason: self.reason }
+    }
+}
+
+impl<T> Default for Lines<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Lines<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Pairs<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Pairs<T> {
+            type Value = Lines<T>;
+
+            fn expecting(&self, f: &mut Formatter<'_>) -> fmt::Result {
+                f.write_str("a map of paths")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Lines<T>, M::Error> {
+                let mut lines = Vec::new();
+                while let Some(line) = map.next_entry()? {
+                    lines.push(line);
+                }
+                Ok(Lines(lines))
+            }
+        }
+        deserializer.deserialize_map(Pairs(PhantomData))
     }
 }

@@ -233,19 +233,20 @@ fn open_plain(path: &Path) -> io::Result<File> {
 }
 
 /// Writes a file beside its place and moves it there, so that it is there whole or not at all.
-pub(super) fn write_whole(
+pub(super) fn write_whole<T>(
     path: &Path,
     mode: u32,
-    write: impl FnOnce(&mut io::BufWriter<&File>) -> io::Result<()>,
-) -> io::Result<()> {
+    write: impl FnOnce(&mut io::BufWriter<&File>) -> io::Result<T>,
+) -> io::Result<T> {
     let mut name = OsString::from(path);
     name.push(".new");
     let beside = PathBuf::from(name);
     let file =
         OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&beside)?;
     let mut buffered = io::BufWriter::with_capacity(CHUNK, &file);
-    write(&mut buffered)?;
+    let written = write(&mut buffered)?;
     buffered.flush()?;
     drop(buffered);
-    fs::rename(&beside, path)
+    fs::rename(&beside, path)?;
+    Ok(written)
 }

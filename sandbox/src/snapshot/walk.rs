@@ -9,6 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use super::collected::Collected;
 use super::error::SnapshotError;
 use super::exclusion::Exclusion;
 use super::key::Key;
@@ -16,7 +17,7 @@ use super::progress::Meter;
 use super::roots::Root;
 use super::store::Store;
 use super::tree::{Kind, Node, Tree};
-use super::visit::{Collected, Visit};
+use super::visit::Visit;
 
 /// What was not looked at, or not whole, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

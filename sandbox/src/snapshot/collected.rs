@@ -1,0 +1,63 @@
+//! What the threads of a walk have found, and why one of them goes no further.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::io::Errno;
+
+use super::error::SnapshotError;
+use super::key::Key;
+use super::tree::Node;
+use super::walk::{SkipReason, Skipped};
+
+/// What was found, in no order.
+#[derive(Default)]
+pub(super) struct Collected {
+    pub(super) nodes: Vec<Arc<Node>>,
+    pub(super) skipped: Vec<Skipped>,
+    pub(super) leftovers: Vec<Key>,
+    /// The size of files that is not counted yet.
+    pub(super) bytes: u64,
+    /// The first error is the walk's.
+    pub(super) error: Option<SnapshotError>,
+}
+
+impl Collected {
+    pub(super) fn append(&mut self, other: Self) {
+        self.nodes.extend(other.nodes);
+        self.skipped.extend(other.skipped);
+        self.leftovers.extend(other.leftovers);
+        self.error = self.error.take().or(other.error);
+    }
+}
+
+/// Why an entry is not looked at any further.
+pub(super) enum Stop {
+    Skip(SkipReason),
+    Fail(SnapshotError),
+}
+
+impl From<SnapshotError> for Stop {
+    fn from(error: SnapshotError) -> Self {
+        Self::Fail(error)
+    }
+}
+
+/// What an error of the kernel means for an entry that was there a moment ago.
+pub(super) fn cannot(step: &'static str, path: &Path) -> impl FnOnce(Errno) -> Stop {
+    move |error| match error {
+        Errno::NOENT => Stop::Skip(SkipReason::Vanished),
+        Errno::ACCESS | Errno::PERM => Stop::Skip(SkipReason::Unreadable),
+        Errno::NAMETOOLONG => Stop::Skip(SkipReason::TooDeep),
+        // It was something else when its directory was read.
+        Errno::LOOP | Errno::NOTDIR | Errno::NXIO => Stop::Skip(SkipReason::ChangedWhileRead),
+        error => Stop::Fail(SnapshotError::io(step, path)(error)),
+    }
+}
+
+pub(super) fn check_limit(what: &'static str, found: u64, limit: u64) -> Result<(), SnapshotError> {
+    if limit == 0 || found <= limit {
+        return Ok(());
+    }
+    Err(SnapshotError::Budget { what, found, limit })
+}

@@ -1,0 +1,219 @@
+//! The directory of a session: one manifest for each snapshot, what changed between them, and the
+//! session's metadata. Managers and processes that use it wait for each other here.
+
+use std::fs::{self, File};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::{io, thread};
+
+use rayon::ThreadPoolBuilder;
+use rustix::fs::{FlockOperation, flock};
+use serde::Serialize;
+
+use super::diff::Change;
+use super::error::SnapshotError;
+use super::hash::ContentHash;
+use super::key::Key;
+use super::manifest::SnapshotManifest;
+use super::record;
+use super::seal::Body;
+use super::store::write_whole;
+
+#[derive(Debug)]
+pub(super) struct Session {
+    directory: PathBuf,
+    /// The manifest that was made or read last.
+    latest: Mutex<Option<Kept>>,
+}
+
+/// A manifest, and what is known of its file.
+#[derive(Clone, Debug)]
+pub(super) struct Kept {
+    pub(super) manifest: Arc<SnapshotManifest>,
+    mark: Mark,
+    /// What another manifest of the same tree may copy.
+    body: Option<Body>,
+}
+
+/// What a file is: device, inode, size, and when that was changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Mark(u64, u64, u64, i64, i64);
+
+impl Mark {
+    fn of(path: &Path) -> Result<Self, SnapshotError> {
+        fs::metadata(path).map(Self::from).map_err(SnapshotError::io("look at", path))
+    }
+}
+
+impl From<fs::Metadata> for Mark {
+    fn from(data: fs::Metadata) -> Self {
+        Self(data.dev(), data.ino(), data.size(), data.ctime(), data.ctime_nsec())
+    }
+}
+
+/// A line of `changes/NNN.json`.
+#[derive(Serialize)]
+struct ChangeRecord {
+    path: Key,
+    change_type: &'static str,
+    size_delta: Option<i64>,
+    old_hash: Option<ContentHash>,
+    new_hash: Option<ContentHash>,
+}
+
+impl Session {
+    /// The session at `directory`, which is made if it is not there.
+    pub(super) fn open(directory: &Path) -> Result<Self, SnapshotError> {
+        for part in ["objects", "snapshots", "changes"] {
+            let path = directory.join(part);
+            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&path);
+            made.map_err(SnapshotError::io("make", &path))?;
+        }
+        let found = fs::canonicalize(directory);
+        let directory = found.map_err(SnapshotError::io("resolve", directory))?;
+        Ok(Self { directory, latest: Mutex::default() })
+    }
+
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// How many snapshots there are.
+    pub(super) fn count(&self) -> Result<u32, SnapshotError> {
+        let path = self.directory.join("snapshots");
+        let entries = fs::read_dir(&path).map_err(SnapshotError::io("read", &path))?;
+        let number = |name: &str| name.strip_suffix(".json")?.parse::<u32>().ok();
+        let numbers = entries.flatten().filter_map(|entry| number(entry.file_name().to_str()?));
+        Ok(numbers.max().map_or(0, |highest| highest + 1))
+    }
+
+    /// The latest of `count` snapshots.
+    pub(super) fn latest(&self, count: u32) -> Result<Option<Kept>, SnapshotError> {
+        count.checked_sub(1).map(|number| self.load(number)).transpose()
+    }
+
+    /// A snapshot: the one that was made or read last, if its file is still the same, or else
+    /// from its file.
+    pub(super) fn load(&self, number: u32) -> Result<Kept, SnapshotError> {
+        let mark = Mark::of(&self.manifest(number));
+        let kept = self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let (Some(kept), Ok(now)) = (kept, &mark)
+            && (kept.manifest.number, &kept.mark) == (number, now)
+        {
+            return Ok(kept);
+        }
+        let (manifest, body) = self.read(number)?;
+        Ok(self.keep(Kept { manifest: Arc::new(manifest), mark: mark?, body }))
+    }
+
+    /// Reads a manifest from its file, and compares its sums.
+    pub(super) fn read(
+        &self,
+        number: u32,
+    ) -> Result<(SnapshotManifest, Option<Body>), SnapshotError> {
+        let count = self.count()?;
+        let path = self.manifest(number);
+        if number >= count || !path.exists() {
+            return Err(SnapshotError::NoSuchSnapshot { number, count });
+        }
+        record::read(&path)
+    }
+
+    /// Adds a snapshot, and what has changed in it since the one before. `earlier` is any that
+    /// may be of the same tree.
+    pub(super) fn add(
+        &self,
+        manifest: SnapshotManifest,
+        changes: &[Change],
+        earlier: Option<&Kept>,
+    ) -> Result<Arc<SnapshotManifest>, SnapshotError> {
+        let path = self.manifest(manifest.number);
+        self.write_changes(manifest.number, changes)?;
+        let same = earlier.and_then(|earlier| self.same(&manifest, earlier));
+        let same = same.as_ref().map(|(file, body)| (file, *body));
+        let body = Some(record::write(&manifest, same, &path)?);
+        let (manifest, mark) = (Arc::new(manifest), Mark::of(&path)?);
+        Ok(self.keep(Kept { manifest, mark, body }).manifest)
+    }
+
+    /// The file of an earlier manifest, if its body is that of `manifest` too.
+    fn same<'k>(&self, manifest: &SnapshotManifest, earlier: &'k Kept) -> Option<(File, &'k Body)> {
+        let body = earlier.body.as_ref().filter(|_| manifest.is_as(&earlier.manifest))?;
+        let file = File::open(self.manifest(earlier.manifest.number)).ok()?;
+        let is_still = file.metadata().is_ok_and(|data| Mark::from(data) == earlier.mark);
+        is_still.then_some((file, body))
+    }
+
+    fn keep(&self, kept: Kept) -> Kept {
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        *latest = Some(kept.clone());
+        kept
+    }
+
+    fn write_changes(&self, number: u32, changes: &[Change]) -> Result<(), SnapshotError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let records: Vec<_> = changes.iter().map(ChangeRecord::new).collect();
+        let path = self.file("changes", number);
+        write_whole(&path, 0o600, |file| {
+            serde_json::to_writer_pretty(file, &records).map_err(Into::into)
+        })
+        .map_err(SnapshotError::io("write", &path))
+    }
+
+    pub(super) fn save_metadata(&self, json: &str) -> Result<(), SnapshotError> {
+        let path = metadata(&self.directory);
+        write_whole(&path, 0o600, |file| io::Write::write_all(file, json.as_bytes()))
+            .map_err(SnapshotError::io("write", &path))
+    }
+
+    pub(super) fn load_metadata(directory: &Path) -> Result<String, SnapshotError> {
+        let path = metadata(directory);
+        fs::read_to_string(&path).map_err(|source| SnapshotError::SessionNotFound { path, source })
+    }
+
+    fn manifest(&self, number: u32) -> PathBuf {
+        self.file("snapshots", number)
+    }
+
+    fn file(&self, part: &str, number: u32) -> PathBuf {
+        self.directory.join(part).join(format!("{number:03}.json"))
+    }
+
+    /// Runs `work` on threads of its own while no other manager of the session works.
+    pub(super) fn alone<T: Send>(
+        &self,
+        work: impl FnOnce() -> Result<T, SnapshotError> + Send,
+    ) -> Result<T, SnapshotError> {
+        let fault = SnapshotError::io("lock", &self.directory);
+        let directory = File::open(&self.directory).map_err(fault)?;
+        flock(&directory, FlockOperation::LockExclusive)
+            .map_err(SnapshotError::io("lock", &self.directory))?;
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        let pool = ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|number| format!("nono-snapshot-{number}"))
+            .build()
+            .map_err(io::Error::other)
+            .map_err(SnapshotError::io("start threads for", &self.directory))?;
+        pool.install(work)
+    }
+}
+
+fn metadata(directory: &Path) -> PathBuf {
+    directory.join("session.json")
+}
+
+impl ChangeRecord {
+    fn new(change: &Change) -> Self {
+        Self {
+            path: Key::new(&change.path),
+            change_type: change.change_type.as_recorded(),
+            size_delta: change.size_delta,
+            old_hash: change.old_hash,
+            new_hash: change.new_hash,
+        }
+    }
+}

@@ -1,0 +1,140 @@
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::*;
+use crate::snapshot::exclusion::ExclusionConfig;
+use crate::snapshot::hash::ContentHash;
+use crate::snapshot::key::Key;
+use crate::snapshot::quick;
+use crate::snapshot::record::Record;
+use crate::snapshot::seal::{self, Body};
+use crate::snapshot::tree::{Attributes, Entry, Identity, Mtime};
+use crate::snapshot::walk::Found;
+
+/// A file with a name that looks like the text around it, and whatever else may be known of one.
+fn node(number: u64) -> Arc<Node> {
+    let odd = ["plain", "a\n  },\nb", "\"files\": {", "\u{fc}, }", "a\\\t\u{7f}", "0\":{"];
+    let small = u32::try_from(number).unwrap();
+    let name = format!("/root/{}/{number}", odd[usize::try_from(number).unwrap() % odd.len()]);
+    let identity = Identity {
+        device: u64::MAX,
+        inode: number,
+        changed: (-1, 2),
+        links: 3,
+        is_settled: !number.is_multiple_of(7),
+    };
+    let attributes = [("user.a".into(), vec![0, 255])];
+    let entry = Entry {
+        kind: Kind::File {
+            hash: ContentHash::of(&[&number.to_le_bytes()]),
+            size: number << 40,
+            group: number.is_multiple_of(5).then_some(small),
+        },
+        mode: 0o100_644,
+        mtime: Mtime {
+            seconds: 3 - number.cast_signed(),
+            nanos: (!number.is_multiple_of(11)).then_some(2),
+        },
+        owner: Some((3, small % 5)),
+        attributes: attributes.into_iter().filter(|_| number.is_multiple_of(3)).collect(),
+        identity: Some(identity),
+    };
+    Arc::new(Node { key: Key::new(Path::new(&name)), entry })
+}
+
+fn manifest(number: u32, count: u64) -> SnapshotManifest {
+    let tree = Tree::new((0..count).map(node).collect());
+    let found = Found { tree, ..Found::default() };
+    SnapshotManifest::new(number, 8, ExclusionConfig::default(), found, None)
+}
+
+/// What is known of an entry once it was written.
+fn as_written(node: &Arc<Node>) -> Node {
+    let mut node = Node::clone(node);
+    node.entry.identity = node.entry.identity.filter(|identity| identity.is_settled);
+    node
+}
+
+#[test]
+fn a_text_is_read_as_it_was_written_line_by_line_and_whole() {
+    for count in [0, 1, 2, 20_000] {
+        let manifest = manifest(7, count);
+        let mut text = Vec::new();
+        let written = write(&manifest, &mut text).unwrap();
+        assert_eq!(Body::of(&text), Some(written.clone()));
+        let whole: Record = serde_json::from_slice(&text).unwrap();
+        let quickly = quick::read(&text, &written);
+        assert_eq!(quickly.is_some(), count > 0);
+        for (record, files) in [Some((whole, Vec::new())), quickly].into_iter().flatten() {
+            let read = record.manifest(files).unwrap();
+            let expected: Vec<_> = manifest.tree.nodes().iter().map(as_written).collect();
+            assert!(read.tree.nodes().iter().map(AsRef::as_ref).eq(&expected));
+            assert_eq!(read.merkle_root, manifest.merkle_root);
+        }
+        for place in [10, text.len() / 2, text.len() - 20] {
+            let mut changed = text.clone();
+            changed[place] ^= 1;
+            assert_eq!(Body::of(&changed), None);
+        }
+    }
+}
+
+#[test]
+fn a_body_that_is_copied_makes_the_text_that_would_be_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let (earlier, later) = (manifest(9, 5000), manifest(10, 5000));
+    let path = directory.path().join("earlier");
+    let mut text = Vec::new();
+    let body = write(&earlier, &mut text).unwrap();
+    File::create(&path).unwrap().write_all(&text).unwrap();
+    let copied = directory.path().join("later");
+    let file = File::create(&copied).unwrap();
+    let mut out = BufWriter::new(&file);
+    let of_copy = seal::copy(&head(&later), &body, &File::open(&path).unwrap(), &mut out).unwrap();
+    drop(out);
+    let mut expected = Vec::new();
+    assert_eq!(write(&later, &mut expected).unwrap(), of_copy);
+    assert!(std::fs::read(&copied).unwrap() == expected);
+    assert_eq!(Body::of(&expected), Some(of_copy));
+
+    // One that has become shorter is not copied, and one that was changed has no digest.
+    let mut out = BufWriter::new(&file);
+    File::options().write(true).open(&path).unwrap().set_len(1000).unwrap();
+    seal::copy(&head(&later), &body, &File::open(&path).unwrap(), &mut out).unwrap_err();
+    text[1000] ^= 1;
+    std::fs::write(&path, &text).unwrap();
+    let file = File::create(&copied).unwrap();
+    let mut out = BufWriter::new(&file);
+    seal::copy(&head(&later), &body, &File::open(&path).unwrap(), &mut out).unwrap();
+    drop(out);
+    assert_eq!(Body::of(&std::fs::read(&copied).unwrap()), None);
+}
+
+/// The form of a line is that of a file without attributes.
+#[test]
+fn a_line_means_the_same_to_both_readers_whatever_is_changed_in_it() {
+    let attributes = Attributes::new();
+    let entry = Entry { attributes, ..node(10).entry.clone() };
+    let mut line = Text::default();
+    line.raw(b"    \"/root/a\": ");
+    line.json(&EntryRecord::new(&entry, (0, 0)));
+    let usual = Some((1, 2));
+    let quickly = quick::quickly(&line.0, usual);
+    assert_eq!(quickly.unwrap().entry.owner, entry.owner);
+    let mut understood = 0;
+    for index in 0..line.0.len() {
+        for byte in 0..=u8::MAX {
+            for is_replaced in [false, true] {
+                let mut changed = line.0.clone();
+                changed.splice(index..index + usize::from(is_replaced), [byte]);
+                if let Some(node) = quick::quickly(&changed, usual) {
+                    assert_eq!(Some(node), quick::parsed(&changed, usual));
+                    understood += 1;
+                }
+            }
+        }
+    }
+    assert!(understood > 1000, "{understood}");
+}
