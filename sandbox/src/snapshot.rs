@@ -25,6 +25,14 @@
 //! on all processors; where nothing has changed, the lines are those of the manifest before, and
 //! the kernel copies them. Memory grows with the number of entries, not with their sizes.
 //!
+//! # What is checked
+//!
+//! A manifest's digest whenever it is read, and its Merkle root before it is restored or given out;
+//! a new snapshot takes over entries, and for the same files the root, from one whose digest is
+//! right. Neither has a key: they show what was damaged or changed by a program that does not know
+//! of them. Whoever can write the session and means to deceive can make another that is as good,
+//! unless the roots are kept elsewhere, as a signed record of the session does.
+//!
 //! # What is left alone
 //!
 //! What the [`ExclusionConfig`] or a `.gitignore` named **at the time of the snapshot**: ignoring

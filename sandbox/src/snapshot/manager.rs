@@ -167,7 +167,7 @@ impl SnapshotManager {
     /// [`SnapshotError::NoSuchSnapshot`], [`SnapshotError::ManifestFormat`] or
     /// [`SnapshotError::ManifestChanged`].
     pub fn load_manifest(&self, number: u32) -> Result<Arc<SnapshotManifest>, SnapshotError> {
-        self.session.read(number).map(|(manifest, _)| Arc::new(manifest))
+        self.session.reread(number).map(Arc::new)
     }
 
     /// Keeps the text of the session's metadata.
@@ -289,7 +289,7 @@ impl SnapshotManager {
 
     /// A snapshot that can be restored: it reaches nowhere out of what is tracked.
     fn target(&self, number: u32) -> Result<Arc<SnapshotManifest>, SnapshotError> {
-        let target = self.session.load(number)?.manifest;
+        let target = self.session.proved(number)?;
         let strays = |node: &&Arc<Node>| find(&self.roots, &node.key).is_none();
         match target.tree.nodes().par_iter().find_any(strays) {
             Some(node) => Err(SnapshotError::Outside { path: node.key.as_path().to_owned() }),

@@ -22,7 +22,7 @@ const AFTER_FILES: &[u8] = b"\n  },\n";
 pub(super) fn read(text: &[u8], body: &Body) -> Option<(Record, Vec<Arc<Node>>)> {
     let (head, body) = text.split_at_checked(body.begin)?;
     let lines = body.strip_prefix(b"{\n")?;
-    let (lines, after) = lines.split_at_checked(memmem::find(lines, AFTER_FILES)?)?;
+    let (lines, after) = lines.split_at_checked(memmem::rfind(lines, AFTER_FILES)?)?;
     let record: Record = serde_json::from_slice(&[head, b"{", after].concat()).ok()?;
     let owner = record.owner();
     let piece = |piece: &[u8]| {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::{self, Formatter};
-use std::fs::{self, File};
+use std::fs::File;
 use std::marker::PhantomData;
 use std::path::Path;
 use std::sync::Arc;
@@ -108,27 +108,36 @@ pub(super) fn write(
     .map_err(SnapshotError::io("write", path))
 }
 
-/// Reads a manifest and compares its sums. The body is `None` if another manifest cannot have it
-/// as it is.
+/// Reads a manifest and compares its digest, or its root if it has none. The body is `None` if
+/// another manifest cannot have it as it is.
 pub(super) fn read(path: &Path) -> Result<(SnapshotManifest, Option<Body>), SnapshotError> {
-    let text = fs::read(path).map_err(SnapshotError::io("read the manifest", path))?;
-    let body = Body::of(&text);
-    let changed = |what| SnapshotError::ManifestChanged { path: path.to_owned(), what };
+    let text = File::open(path).and_then(|file| Body::read(&file));
+    let (text, body) = text.map_err(SnapshotError::io("read the manifest", path))?;
     let quickly = body.as_ref().and_then(|body| quick::read(&text, body));
     let (record, files) = match quickly {
         Some(found) => found,
         None => (parse(&text, path)?, Vec::new()),
     };
     if record.tree.is_some() && body.is_none() {
-        return Err(changed("digest"));
+        return Err(changed(path, "digest"));
     }
-    let manifest = record.manifest(files).ok_or_else(|| changed("form"))?;
-    if merkle_root(&manifest.tree) != manifest.merkle_root {
-        return Err(changed("Merkle root"));
+    let manifest = record.manifest(files).ok_or_else(|| changed(path, "form"))?;
+    if body.is_none() {
+        prove(&manifest, path)?;
     }
     let is_usual = |body: &Body| text.get(..body.begin) == Some(&text::head(&manifest));
     let body = body.filter(is_usual);
     Ok((manifest, body))
+}
+
+/// Compares the root of a manifest with its files.
+pub(super) fn prove(manifest: &SnapshotManifest, path: &Path) -> Result<(), SnapshotError> {
+    let is_right = merkle_root(&manifest.tree) == manifest.merkle_root;
+    is_right.then_some(()).ok_or_else(|| changed(path, "Merkle root"))
+}
+
+fn changed(path: &Path, what: &'static str) -> SnapshotError {
+    SnapshotError::ManifestChanged { path: path.to_owned(), what }
 }
 
 fn parse(text: &[u8], path: &Path) -> Result<Record, SnapshotError> {

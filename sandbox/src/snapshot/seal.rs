@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write};
+use std::os::unix::fs::FileExt as _;
 
 use memchr::memmem;
 use rayon::prelude::*;
@@ -26,6 +27,12 @@ pub(super) const FILES: &[u8] = b"\n  \"files\": ";
 const BEFORE: &[u8] = b"    \"digest\": \"";
 const AFTER: &[u8] = b"\"\n  }\n}\n";
 
+/// How many digits a digest has.
+const DIGITS: usize = 64;
+
+/// How long a head is at most, with the name of the first field.
+const HEAD: usize = 256;
+
 /// Where the body of a text begins in its file, how long it is, and its hashes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Body {
@@ -35,15 +42,30 @@ pub(super) struct Body {
 }
 
 impl Body {
-    /// The body of a text whose digest is right.
-    pub(super) fn of(text: &[u8]) -> Option<Self> {
-        let (rest, said) = text.strip_suffix(AFTER)?.split_last_chunk::<64>()?;
-        let rest = rest.strip_suffix(BEFORE)?;
-        let begin = memmem::find(rest, FILES)? + FILES.len();
-        let (head, body) = rest.split_at_checked(begin)?;
-        let parts = body.par_chunks(PART).map(|part| ContentHash::of(&[part])).collect();
-        let found = Self { begin, length: body.len() as u64, parts };
-        (found.digest(head).to_string().as_bytes() == said).then_some(found)
+    /// Reads a text, and its body if its digest is right: the parts on all processors, each of
+    /// them hashed as soon as it is read.
+    pub(super) fn read(file: &File) -> io::Result<(Vec<u8>, Option<Self>)> {
+        let length = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
+        let mut text = vec![0; length];
+        let (start, _) = text.split_at_mut(length.min(HEAD));
+        file.read_exact_at(start, 0)?;
+        let begin = memmem::find(start, FILES).map(|at| at + FILES.len());
+        let end = length.checked_sub(BEFORE.len() + DIGITS + AFTER.len());
+        let Some((begin, end)) = begin.zip(end).filter(|(begin, end)| begin <= end) else {
+            file.read_exact_at(&mut text, 0)?;
+            return Ok((text, None));
+        };
+        let (rest, seal) = text.split_at_mut(end);
+        let (head, body) = rest.split_at_mut(begin);
+        file.read_exact_at(seal, end as u64)?;
+        let read = |(number, part): (usize, &mut [u8])| {
+            file.read_exact_at(part, (begin + number * PART) as u64)?;
+            Ok(ContentHash::of(&[part]))
+        };
+        let parts: io::Result<_> = body.par_chunks_mut(PART).enumerate().map(read).collect();
+        let found = Self { begin, length: body.len() as u64, parts: parts? };
+        let is_right = found.end(head) == seal;
+        Ok((text, is_right.then_some(found)))
     }
 
     fn digest(&self, head: &[u8]) -> ContentHash {
@@ -55,11 +77,9 @@ impl Body {
         ContentHash::finish(hasher)
     }
 
-    fn seal(self, head: &[u8], mut out: impl Write) -> io::Result<Self> {
-        out.write_all(BEFORE)?;
-        out.write_all(self.digest(head).to_string().as_bytes())?;
-        out.write_all(AFTER)?;
-        Ok(self)
+    /// What stands after the body: the digest, and the end of the text.
+    fn end(&self, head: &[u8]) -> Vec<u8> {
+        [BEFORE, self.digest(head).to_string().as_bytes(), AFTER].concat()
     }
 }
 
@@ -101,7 +121,8 @@ impl<W: Write + Send> Sealed<W> {
             self.body.parts.push(ContentHash::of(&[&self.pending]));
         }
         self.out.write_all(&self.pending)?;
-        self.body.seal(&self.head, self.out)
+        self.out.write_all(&self.body.end(&self.head))?;
+        Ok(self.body)
     }
 }
 
@@ -120,5 +141,7 @@ pub(super) fn copy(
     if io::copy(&mut file.take(body.length), out)? != body.length {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    Body { begin: head.len(), ..body.clone() }.seal(head, out)
+    let body = Body { begin: head.len(), ..body.clone() };
+    out.write_all(&body.end(head))?;
+    Ok(body)
 }

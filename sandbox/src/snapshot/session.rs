@@ -34,6 +34,8 @@ pub(super) struct Kept {
     mark: Mark,
     /// What another manifest of the same tree may copy.
     body: Option<Body>,
+    /// Whether its root is known to be that of its files.
+    is_proved: bool,
 }
 
 /// What a file is: device, inode, size, and when that was changed.
@@ -88,14 +90,24 @@ impl Session {
         Ok(numbers.max().map_or(0, |highest| highest + 1))
     }
 
-    /// The latest of `count` snapshots.
+    /// The latest of `count` snapshots, for comparing what is there now with: its digest is right,
+    /// which is over its root too.
     pub(super) fn latest(&self, count: u32) -> Result<Option<Kept>, SnapshotError> {
         count.checked_sub(1).map(|number| self.load(number)).transpose()
     }
 
+    /// A snapshot whose root is that of its files.
+    pub(super) fn proved(&self, number: u32) -> Result<Arc<SnapshotManifest>, SnapshotError> {
+        let kept = self.load(number)?;
+        if !kept.is_proved {
+            record::prove(&kept.manifest, &self.manifest(number))?;
+        }
+        Ok(self.keep(Kept { is_proved: true, ..kept }).manifest)
+    }
+
     /// A snapshot: the one that was made or read last, if its file is still the same, or else
     /// from its file.
-    pub(super) fn load(&self, number: u32) -> Result<Kept, SnapshotError> {
+    fn load(&self, number: u32) -> Result<Kept, SnapshotError> {
         let mark = Mark::of(&self.manifest(number));
         let kept = self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let (Some(kept), Ok(now)) = (kept, &mark)
@@ -104,14 +116,18 @@ impl Session {
             return Ok(kept);
         }
         let (manifest, body) = self.read(number)?;
-        Ok(self.keep(Kept { manifest: Arc::new(manifest), mark: mark?, body }))
+        let (manifest, mark) = (Arc::new(manifest), mark?);
+        Ok(self.keep(Kept { manifest, mark, body, is_proved: false }))
     }
 
-    /// Reads a manifest from its file, and compares its sums.
-    pub(super) fn read(
-        &self,
-        number: u32,
-    ) -> Result<(SnapshotManifest, Option<Body>), SnapshotError> {
+    /// A manifest as it stands in its file now, with its sums compared.
+    pub(super) fn reread(&self, number: u32) -> Result<SnapshotManifest, SnapshotError> {
+        let (manifest, _) = self.read(number)?;
+        record::prove(&manifest, &self.manifest(number))?;
+        Ok(manifest)
+    }
+
+    fn read(&self, number: u32) -> Result<(SnapshotManifest, Option<Body>), SnapshotError> {
         let count = self.count()?;
         let path = self.manifest(number);
         if number >= count || !path.exists() {
@@ -134,7 +150,9 @@ impl Session {
         let same = same.as_ref().map(|(file, body)| (file, *body));
         let body = Some(record::write(&manifest, same, &path)?);
         let (manifest, mark) = (Arc::new(manifest), Mark::of(&path)?);
-        Ok(self.keep(Kept { manifest, mark, body }).manifest)
+        // Its root may be the earlier one's.
+        let is_proved = earlier.is_none_or(|earlier| earlier.is_proved);
+        Ok(self.keep(Kept { manifest, mark, body, is_proved }).manifest)
     }
 
     /// The file of an earlier manifest, if its body is that of `manifest` too.
@@ -217,3 +235,6 @@ impl ChangeRecord {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
