@@ -693,6 +693,34 @@ def test_models_are_values() -> None:
     assert audit.ScrubPolicyDiffPayload().added_flags == []
 
 
+def test_models_tell_their_fields_and_which_were_given() -> None:
+    fields = audit.SessionStartedEvent.model_fields
+    assert list(fields) == ["type", "started", "command", "redaction_policy"]
+    assert [name for name, field in fields.items() if field.is_required()] == list(fields)[:3]
+    assert (fields["command"].annotation, fields["redaction_policy"].default) == (list[str], None)
+
+    given = {"type": "session_started", "started": "t", "command": ["x"]}
+    policy = {"added_flags": ["--token"]}
+    bare = audit.SessionStartedEvent.model_validate(given)
+    full = audit.SessionStartedEvent.model_validate({**given, "redaction_policy": policy})
+    assert bare.model_fields_set == set(given)
+    assert bare.model_dump(exclude_unset=True) == given
+    assert bare.model_dump()["redaction_policy"] is None
+    for event in (
+        full,
+        copy.deepcopy(full),
+        pickle.loads(pickle.dumps(full)),
+        full.model_copy(),
+        bare.model_copy(update={"redaction_policy": full.redaction_policy}),
+        audit.SessionStartedEvent(**dict(full)),
+        audit.SessionStartedEvent.model_validate_json(full.model_dump_json(exclude_unset=True)),
+    ):
+        assert event.model_dump(exclude_unset=True) == {**given, "redaction_policy": policy}
+    bare.redaction_policy = None
+    assert bare.model_dump(exclude_unset=True) == {**given, "redaction_policy": None}
+    assert full.model_fields_set is not full.model_copy().model_fields_set
+
+
 def test_a_wrong_field_is_named() -> None:
     good: dict[str, Any] = {"type": "session_ended", "ended": "t", "exit_code": 0}
     for change, said in (

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use nono_sandbox::snapshot::SnapshotError;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use crate::tree::describe;
 use crate::{Session, keep_going};
@@ -57,6 +58,31 @@ fn an_object_that_is_a_link_is_not_followed() {
     fs::rename(&path, &elsewhere).unwrap();
     std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
     nothing_is_restored(&session);
+}
+
+#[test]
+fn a_pipe_in_the_place_of_an_object_or_a_manifest_is_not_waited_for() {
+    let session = changed();
+    let pipe = |path: &PathBuf| {
+        fs::remove_file(path).unwrap();
+        mknodat(CWD, path, FileType::Fifo, Mode::RUSR, 0).unwrap();
+    };
+    pipe(&object(&session, "first"));
+    nothing_is_restored(&session);
+    pipe(&session.session("snapshots/000.json"));
+    let error = session.manager.restore_to(0, &keep_going).unwrap_err();
+    assert!(matches!(error, SnapshotError::ManifestFormat { .. }), "{error}");
+}
+
+#[test]
+fn a_manifest_that_is_a_link_is_not_followed() {
+    let session = changed();
+    let path = session.session("snapshots/000.json");
+    let elsewhere = session.directory.path().join("elsewhere");
+    fs::rename(&path, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
+    let error = session.manager.restore_to(0, &keep_going).unwrap_err();
+    assert!(matches!(error, SnapshotError::Io { .. }), "{error}");
 }
 
 #[test]

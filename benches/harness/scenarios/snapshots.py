@@ -26,10 +26,11 @@ def snapshots(bench: Bench) -> Scenario:
         "Beside git on a tree of its own with the same files, all in the page cache. `baseline` "
         "is `create_baseline` into a new session, and `git add --all` into a new repository; "
         "`unchanged` is `create_incremental` by a new manager, which has to read the last "
-        "snapshot, and `git status`; `once more` is the same by a manager that has just made "
-        f"one; `restore` is `restore_to` after {changes:,} files were changed, by a new manager, "
-        f"and `git checkout`. `large` is the baseline of one file of {large / 1e9:g} GB. `MB` is "
-        "the most that the process has held, Python included for the package.",
+        "snapshot, and `git status` of what is committed; `once more` is the same by a manager "
+        f"that has just made one; `restore` is `restore_to` after {changes:,} files were changed, "
+        "by a new manager, and `git checkout`. `large` is the baseline of one file of "
+        f"{large / 1e9:g} GB. `MB` is the most that the process has held, Python included for the "
+        "package.",
         ["ms", "MB"],
         ["ms"],
     )

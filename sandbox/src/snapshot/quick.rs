@@ -26,7 +26,7 @@ pub(super) fn read(text: &[u8], body: &Body) -> Option<(Record, Vec<Arc<Node>>)>
     let record: Record = serde_json::from_slice(&[head, b"{", after].concat()).ok()?;
     let owner = record.owner();
     let piece = |piece: &[u8]| {
-        let lines = piece.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+        let lines = piece.split_inclusive(|&byte| byte == b'\n');
         lines.map(|line| node(line, owner)).collect::<Option<Vec<_>>>()
     };
     let pieces: Option<Vec<_>> = pieces(lines).into_par_iter().map(piece).collect();
@@ -48,9 +48,12 @@ fn pieces(lines: &[u8]) -> Vec<&[u8]> {
     pieces
 }
 
-/// The file in a line.
+/// The file in a line. All end with a comma but the last, which has no end.
 fn node(line: &[u8], usual: Owner) -> Option<Arc<Node>> {
-    let line = line.strip_suffix(b",").unwrap_or(line);
+    let line = match line.strip_suffix(b"\n") {
+        Some(line) => line.strip_suffix(b",")?,
+        None => line,
+    };
     quickly(line, usual).or_else(|| parsed(line, usual)).map(Arc::new)
 }
 

@@ -21,7 +21,7 @@ use super::key::Key;
 use super::manifest::{SnapshotManifest, merkle_root};
 use super::quick;
 use super::seal::{self, Body};
-use super::store::write_whole;
+use super::store::{open_plain, write_whole};
 use super::text;
 use super::tree::{Attributes, Entry, Identity, Kind, Mtime, Node, Tree};
 use super::walk::Skipped;
@@ -111,7 +111,7 @@ pub(super) fn write(
 /// Reads a manifest and compares its digest, or its root if it has none. The body is `None` if
 /// another manifest cannot have it as it is.
 pub(super) fn read(path: &Path) -> Result<(SnapshotManifest, Option<Body>), SnapshotError> {
-    let text = File::open(path).and_then(|file| Body::read(&file));
+    let text = open_plain(path).and_then(|file| Body::read(&file));
     let (text, body) = text.map_err(SnapshotError::io("read the manifest", path))?;
     let quickly = body.as_ref().and_then(|body| quick::read(&text, body));
     let (record, files) = match quickly {

@@ -46,6 +46,8 @@ impl Body {
     /// them hashed as soon as it is read.
     pub(super) fn read(file: &File) -> io::Result<(Vec<u8>, Option<Self>)> {
         let length = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
+        // Asked first: there is no error if there is no room for what is only to be zero.
+        Vec::<u8>::new().try_reserve_exact(length)?;
         let mut text = vec![0; length];
         let (start, _) = text.split_at_mut(length.min(HEAD));
         file.read_exact_at(start, 0)?;

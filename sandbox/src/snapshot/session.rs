@@ -18,7 +18,7 @@ use super::key::Key;
 use super::manifest::SnapshotManifest;
 use super::record;
 use super::seal::Body;
-use super::store::write_whole;
+use super::store::{open_plain, write_whole};
 
 #[derive(Debug)]
 pub(super) struct Session {
@@ -158,7 +158,7 @@ impl Session {
     /// The file of an earlier manifest, if its body is that of `manifest` too.
     fn same<'k>(&self, manifest: &SnapshotManifest, earlier: &'k Kept) -> Option<(File, &'k Body)> {
         let body = earlier.body.as_ref().filter(|_| manifest.is_as(&earlier.manifest))?;
-        let file = File::open(self.manifest(earlier.manifest.number)).ok()?;
+        let file = open_plain(&self.manifest(earlier.manifest.number)).ok()?;
         let is_still = file.metadata().is_ok_and(|data| Mark::from(data) == earlier.mark);
         is_still.then_some((file, body))
     }

@@ -7,7 +7,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use rustix::fs::ioctl_ficlone;
+use rustix::fs::{OFlags, ioctl_ficlone};
 use sha2::{Digest as _, Sha256};
 
 use super::error::SnapshotError;
@@ -226,10 +226,10 @@ fn fill(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(length)
 }
 
-/// Opens a file that is no link.
-fn open_plain(path: &Path) -> io::Result<File> {
-    let nofollow = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
-    OpenOptions::new().read(true).custom_flags(nofollow).open(path)
+/// Opens a file that is no link, and does not wait for what is a pipe.
+pub(super) fn open_plain(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)
 }
 
 /// Writes a file beside its place and moves it there, so that it is there whole or not at all.

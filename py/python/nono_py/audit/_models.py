@@ -7,7 +7,7 @@ field.
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeAlias, TypeVar
 
 from nono_py._errors import ConfigurationError
 from nono_py._nono_py import _audit_model
@@ -29,15 +29,27 @@ ApprovalDecision: TypeAlias = Literal["Granted", "Timeout"] | dict[str, Any]
 _NONE: list[str] = []
 
 
+class Field(NamedTuple):
+    """A field of a model: of what type it is, and what it is if it is not given."""
+
+    annotation: Any
+    default: Any = ...
+
+    def is_required(self) -> bool:
+        """Whether it has to be given."""
+        return self.default is ...
+
+
 @dataclass_transform(kw_only_default=True, eq_default=True)
 class _Model:
     """What all models share. A subclass names its fields, and those that are models themselves."""
 
-    _fields: ClassVar[tuple[str, ...]] = ()
+    #: The fields by their names, in the order in which they are written down, and shown.
+    model_fields: ClassVar[dict[str, Field]] = {}
 
     def __init_subclass__(cls) -> None:
-        # In the order in which they are written down, and shown.
-        cls._fields = tuple(cls.__annotations__)
+        given = cls.__annotations__.items()
+        cls.model_fields = {name: Field(kind, getattr(cls, name, ...)) for name, kind in given}
 
     def __init__(self, **data: Any) -> None:
         name = type(self).__name__
@@ -47,18 +59,31 @@ class _Model:
                 members.append(f"{text(key)}:{text(value)}")
             except (TypeError, ValueError, RecursionError) as error:
                 raise ConfigurationError(f"{name}: {key}: {error}") from error
-        self._fill(json.loads(_audit_model(name, "{" + ",".join(members) + "}")))
+        self._fill(json.loads(_audit_model(name, "{" + ",".join(members) + "}")), data)
 
-    def _fill(self, data: Mapping[str, Any]) -> None:
-        for name in self._fields:
-            default = getattr(type(self), name, None)
+    def _fill(self, data: Mapping[str, Any], given: object) -> None:
+        """Take over what was checked. `given` is what that was before."""
+        if isinstance(given, _Model):
+            names, given = set(given.model_fields_set), dict(given)
+        else:
+            given = given if isinstance(given, Mapping) else data
+            names = set(given)
+        object.__setattr__(self, "_given", names)
+        for name, field in self.model_fields.items():
+            default = None if field.is_required() else field.default
             value = data.get(name, list(default) if default is _NONE else default)
             model = _model_of(name, value)
             if model is not None:
                 nested: _Model = model.__new__(model)
-                nested._fill(value)
+                nested._fill(value, given.get(name))
                 value = nested
             object.__setattr__(self, name, value)
+
+    @property
+    def model_fields_set(self) -> set[str]:
+        """The names of the fields that were given, or set since."""
+        given: set[str] = self.__dict__["_given"]
+        return given
 
     @classmethod
     def model_validate(cls, value: object) -> "Self":
@@ -75,31 +100,55 @@ class _Model:
         """Make one of JSON."""
         given = value if isinstance(value, str) else value.decode("utf-8")
         model: Self = cls.__new__(cls)
-        model._fill(json.loads(_audit_model(cls.__name__, given)))
+        model._fill(json.loads(_audit_model(cls.__name__, given)), json.loads(given))
         return model
 
     def model_dump(
-        self, *, mode: Literal["python", "json"] = "python", exclude_none: bool = False
+        self,
+        *,
+        mode: Literal["python", "json"] = "python",
+        exclude_unset: bool = False,
+        exclude_none: bool = False,
     ) -> dict[str, Any]:
-        """Return it as a dictionary with all its fields, or with those that are not `None`.
+        """Return it as a dictionary of its fields: of all, of those that were given, or of those
+        that are not `None`.
 
         In both modes the values are those of JSON: there are no others.
         """
         if mode not in ("python", "json"):
             raise ConfigurationError(f"mode {mode!r} is not 'python' or 'json'")
-        pairs = ((name, _dumped(value, exclude_none)) for name, value in self)
-        return {name: value for name, value in pairs if not (exclude_none and value is None)}
 
-    def model_dump_json(self, *, indent: int | None = None, exclude_none: bool = False) -> str:
+        def dumped(value: object) -> object:
+            if isinstance(value, _Model):
+                return value.model_dump(exclude_unset=exclude_unset, exclude_none=exclude_none)
+            return list(value) if isinstance(value, list) else value
+
+        return {
+            name: dumped(value)
+            for name, value in self
+            if not (exclude_unset and name not in self.model_fields_set)
+            and not (exclude_none and value is None)
+        }
+
+    def model_dump_json(
+        self,
+        *,
+        indent: int | None = None,
+        exclude_unset: bool = False,
+        exclude_none: bool = False,
+    ) -> str:
         """Return what `model_dump` does as JSON."""
         separators = (",", ":") if indent is None else None
-        dumped = self.model_dump(exclude_none=exclude_none)
+        dumped = self.model_dump(exclude_unset=exclude_unset, exclude_none=exclude_none)
         return json.dumps(dumped, indent=indent, separators=separators, ensure_ascii=False)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None) -> "Self":
         """Return another one, with the fields in `update` changed; those are not checked."""
         model: Self = type(self).__new__(type(self))
-        for name, value in {**dict(self), **(update or {})}.items():
+        object.__setattr__(model, "_given", set(self.model_fields_set))
+        for name, value in self:
+            object.__setattr__(model, name, value)
+        for name, value in (update or {}).items():
             setattr(model, name, value)
         return model
 
@@ -109,12 +158,13 @@ class _Model:
         return wire
 
     def __setattr__(self, name: str, value: object) -> None:
-        if name not in self._fields:
+        if name not in self.model_fields:
             raise ConfigurationError(f'"{type(self).__name__}" object has no field "{name}"')
         object.__setattr__(self, name, value)
+        self.model_fields_set.add(name)
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
-        return ((name, getattr(self, name)) for name in self._fields)
+        return ((name, getattr(self, name)) for name in self.model_fields)
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
@@ -126,12 +176,6 @@ class _Model:
     def __repr__(self) -> str:
         fields = ", ".join(f"{name}={value!r}" for name, value in self)
         return f"{type(self).__name__}({fields})"
-
-
-def _dumped(value: object, exclude_none: bool) -> object:
-    if isinstance(value, _Model):
-        return value.model_dump(exclude_none=exclude_none)
-    return list(value) if isinstance(value, list) else value
 
 
 class ScrubPolicyDiffPayload(_Model):

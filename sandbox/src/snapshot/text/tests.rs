@@ -148,3 +148,27 @@ fn a_line_means_the_same_to_both_readers_whatever_is_changed_in_it() {
     }
     assert!(understood > 1000, "{understood}");
 }
+
+#[test]
+fn what_is_no_json_is_none_quickly_either_though_its_digest_is_right() {
+    let manifest = manifest(1, 600);
+    let mut text = Vec::new();
+    let written = write(&manifest, &mut text).unwrap();
+    let end = memchr::memmem::rfind(&text, b"    \"digest\"").unwrap();
+    let body_text = String::from_utf8(text[written.begin..end].to_vec()).unwrap();
+    let line = body_text.lines().nth(300).unwrap();
+    for (from, to) in [
+        (line, line.trim_end_matches(',')),
+        (line, &format!("{line},")),
+        (line, &format!("{line}\n,")),
+        ("\n  },\n", ",\n  },\n"),
+    ] {
+        let mut text = Vec::new();
+        let mut sealed = Sealed::new(head(&manifest), &mut text).unwrap();
+        sealed.push(body_text.replacen(from, to, 1).as_bytes()).unwrap();
+        let sealed = sealed.seal().unwrap();
+        assert_eq!(body(&text), Some(sealed.clone()));
+        assert!(quick::read(&text, &sealed).is_none(), "{to}");
+        assert!(serde_json::from_slice::<Record>(&text).is_err(), "{to}");
+    }
+}
