@@ -29,7 +29,8 @@ pub(crate) fn build(
     inherit: bool,
     explicit: &[(OsString, OsString)],
 ) -> Result<Environment, Error> {
-    let parents = std::env::vars_os().filter(|_| inherit);
+    // Reading them takes longer than all else here, and a lock.
+    let parents = inherit.then(std::env::vars_os).into_iter().flatten();
     let (loader, mut variables): (Variables, Variables) =
         parents.partition(|(name, _)| is_loader_variable(name));
     for (name, value) in explicit {

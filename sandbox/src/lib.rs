@@ -51,7 +51,9 @@
 //!   that called and into none that is started later: those can connect to nothing.
 //! * Where a supervisor is killed, what it would have judged fails with `ENOSYS`. Before Landlock
 //!   ABI 6 the sandboxed process can do that.
-//! * With the network open, a unix socket with a path can be connected to before Landlock ABI 9.
+//! * With the network open, a unix socket with a path can be connected to before Landlock ABI 9,
+//!   and from then on one that is denied within a granted directory of sockets: nobody is there
+//!   who could tell it from its neighbours.
 //! * With it limited, an abstract unix socket of the same sandbox can be connected to as long as
 //!   the process that began to listen at it keeps it open under the same number; and whoever is
 //!   connected to sees the parent's process number, not the child's.

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, ioctl_fionread, read};
 
@@ -13,8 +14,10 @@ use crate::child::Child;
 use crate::error::Error;
 use crate::exec::Output;
 
-/// Bytes taken from a pipe at a time: what a pipe holds by default.
-const CHUNK: usize = 64 << 10;
+/// Bytes that there is room for at least whenever a pipe is read.
+const LEAST: usize = 4 << 10;
+/// Bytes that are dropped at a time.
+const DROPPED: usize = 16 << 10;
 /// The longest single wait; what comes later is waited for in turns.
 const LONGEST_WAIT: Duration = Duration::from_hours(24);
 
@@ -23,7 +26,6 @@ const LONGEST_WAIT: Duration = Duration::from_hours(24);
 pub struct Run {
     child: Child,
     streams: [Stream; 2],
-    chunk: Vec<u8>,
     cancel: Option<Arc<OwnedFd>>,
     is_cancelled: bool,
 }
@@ -33,7 +35,7 @@ impl Run {
         let streams = [child.stdout.take(), child.stderr.take()].map(|fd| Stream::new(fd, room));
         // A terminal's input has the output's other end; nobody writes to it here.
         child.stdin = None;
-        Self { child, streams, chunk: vec![0; CHUNK], cancel, is_cancelled: false }
+        Self { child, streams, cancel, is_cancelled: false }
     }
 
     /// The descriptors of which one becomes readable when [`advance`](Self::advance) has something
@@ -78,7 +80,7 @@ impl Run {
         }
         for (stream, is_ready) in self.streams.iter_mut().zip(ready.streams) {
             if is_ready {
-                stream.take(&mut self.chunk).map_err(read_error)?;
+                stream.take().map_err(read_error)?;
             }
         }
         Ok(None)
@@ -108,7 +110,7 @@ impl Run {
 
     fn finish(&mut self) -> Result<Output, Error> {
         for stream in &mut self.streams {
-            stream.take_available(&mut self.chunk).map_err(read_error)?;
+            stream.take_available().map_err(read_error)?;
         }
         let mut output = self.child.wait()?;
         if self.is_cancelled {
@@ -138,6 +140,7 @@ struct Stream {
     /// The descriptor stays open beyond the end: somebody may still have it in a set to watch.
     is_ended: bool,
     bytes: Vec<u8>,
+    /// How many of them are kept.
     room: usize,
     is_truncated: bool,
 }
@@ -153,9 +156,16 @@ impl Stream {
     }
 
     /// Reads once, and gives the number of bytes read.
-    fn take(&mut self, chunk: &mut [u8]) -> io::Result<usize> {
+    fn take(&mut self) -> io::Result<usize> {
         let Some(fd) = &self.fd else { return Ok(0) };
-        let length = match read(fd, &mut *chunk) {
+        let is_full = self.bytes.len() >= self.room;
+        let length = if is_full {
+            read(fd, &mut [0; DROPPED])
+        } else {
+            self.bytes.reserve(LEAST);
+            read(fd, spare_capacity(&mut self.bytes))
+        };
+        let length = match length {
             Ok(length) => length,
             Err(Errno::AGAIN | Errno::INTR) => return Ok(0),
             // What a terminal says when nobody has it open any more.
@@ -163,26 +173,20 @@ impl Stream {
             Err(error) => return Err(error.into()),
         };
         self.is_ended |= length == 0;
-        let kept = length.min(self.room);
-        self.bytes.extend(chunk.iter().take(kept));
-        self.room -= kept;
-        self.is_truncated |= kept < length;
+        self.is_truncated |= (is_full && length > 0) || self.bytes.len() > self.room;
+        self.bytes.truncate(self.room);
         Ok(length)
     }
 
     /// Reads what is in the pipe at this moment and no more: another holder could go on writing
     /// for ever.
-    fn take_available(&mut self, chunk: &mut [u8]) -> io::Result<()> {
+    fn take_available(&mut self) -> io::Result<()> {
         let Some(fd) = self.fd() else { return Ok(()) };
         let mut left = usize::try_from(ioctl_fionread(fd)?).unwrap_or(usize::MAX);
         while left > 0 {
-            let most = left.min(chunk.len());
-            let Some(part) = chunk.get_mut(..most) else {
-                return Ok(());
-            };
-            match self.take(part)? {
+            match self.take()? {
                 0 => return Ok(()),
-                length => left -= length,
+                length => left = left.saturating_sub(length),
             }
         }
         Ok(())
@@ -191,4 +195,33 @@ impl Stream {
 
 fn read_error(source: io::Error) -> Error {
     Error::Watch { syscall: "read", source }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    /// What is kept of `written` bytes where there is room for `room`, and whether that is told.
+    fn kept(written: usize, room: u64) -> (usize, bool) {
+        let (ours, mut theirs) = io::pipe().unwrap();
+        let mut stream = Stream::new(Some(ours.into()), room);
+        theirs.write_all(&vec![b'x'; written]).unwrap();
+        stream.take_available().unwrap();
+        drop(theirs);
+        while stream.take().unwrap() > 0 {}
+        assert!(stream.is_ended);
+        (stream.bytes.len(), stream.is_truncated)
+    }
+
+    #[test]
+    fn as_much_is_kept_as_there_is_room_for() {
+        for (written, room) in [(0, 0), (5, 5), (60_000, 60_000), (4096, 4096), (5, u64::MAX)] {
+            assert_eq!(kept(written, room), (written, false), "{written} into {room}");
+        }
+        for (written, room) in [(1, 0), (6, 5), (60_001, 60_000), (60_000, 1)] {
+            assert_eq!(kept(written, room), (usize::try_from(room).unwrap(), true));
+        }
+    }
 }

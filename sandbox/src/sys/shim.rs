@@ -228,7 +228,8 @@ impl Launch {
             }
             if ended != 0 {
                 drain(signals);
-                self.reap(child);
+                let is_clear = self.reap(child);
+                self.ending.is_clear.store(is_clear, Ordering::Relaxed);
                 if self.ending.has_status.load(Ordering::Relaxed) {
                     return Cause::Exit;
                 }
@@ -262,6 +263,9 @@ impl Launch {
 
     /// Kills what is there and waits for it, until nothing is left or patience is.
     fn end_tree(&self, signals: c_int, child: c_int) {
+        if self.ending.is_clear.load(Ordering::Relaxed) {
+            return;
+        }
         let until = monotonic().saturating_add(PATIENCE);
         while !self.reap(child) {
             if !self.kill_tree(child) {
