@@ -1,14 +1,14 @@
 //! The log between exchanges and those who read it: bounded, first in memory and then on disk.
 
+mod permit;
+mod state;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread;
-
-use slab::Slab;
 
 use crate::active::Active;
 use crate::reader::{Filling, Reader};
@@ -16,6 +16,9 @@ use crate::recorder::unix_ms;
 use crate::segment::{Place, Ring, Segment, Segments};
 use crate::texts::Texts;
 use crate::{Decision, Mode, Outcome, Phase, Record, RecordId, Session};
+
+pub use permit::{Permit, Sender};
+pub(crate) use state::{Cursor, State};
 
 /// Records are handed on in groups of at most so many.
 pub(crate) const SEGMENT: usize = 1024;
@@ -73,35 +76,6 @@ pub(crate) struct Shared {
     state: Mutex<State>,
 }
 
-/// What is behind the lock.
-pub(crate) struct State {
-    /// The next record's sequence number.
-    pub(crate) next: u64,
-    /// The newest records, not yet part of a segment.
-    fresh: Vec<Record>,
-    pub(crate) segments: Segments,
-    /// Records of clients without the token, wherever they are.
-    strangers: usize,
-    /// Records that could not be kept and that no gap record has counted yet.
-    dropped: u64,
-    pub(crate) cursors: Slab<Cursor>,
-    is_spilling: bool,
-    pub(crate) has_ended: bool,
-}
-
-/// How far a consumer has come.
-pub(crate) struct Cursor {
-    pub(crate) at: u64,
-    pub(crate) reader: Reader,
-    /// How many records before `at` it was not given, since it had to give way.
-    pub(crate) missed: u64,
-    /// Whether it has been given something that it has not yet gone behind.
-    pub(crate) is_reading: bool,
-    /// Written to when something comes, if it is to be.
-    pub(crate) signal: Option<UnixStream>,
-    pub(crate) is_armed: bool,
-}
-
 impl Shared {
     pub(crate) fn new(session: Session, bounds: Bounds) -> io::Result<Self> {
         let ring = Ring::create(bounds.disk)?;
@@ -119,16 +93,7 @@ impl Shared {
             faults: Mutex::default(),
             alarm: OnceLock::new(),
             has_warned: AtomicBool::new(false),
-            state: Mutex::new(State {
-                next: 0,
-                fresh: Vec::new(),
-                segments: Segments::new(ring),
-                strangers: 0,
-                dropped: 0,
-                cursors: Slab::new(),
-                is_spilling: false,
-                has_ended: false,
-            }),
+            state: Mutex::new(State::new(ring)),
         })
     }
 
@@ -152,16 +117,7 @@ impl Shared {
 
     /// Adds a consumer, at the oldest record that there is.
     pub(crate) fn subscribe(&self, reader: Reader) -> usize {
-        let mut state = self.lock();
-        let at = state.first();
-        state.cursors.insert(Cursor {
-            at,
-            reader,
-            missed: 0,
-            is_reading: false,
-            signal: None,
-            is_armed: false,
-        })
+        self.lock().subscribe(reader)
     }
 
     fn push(&self, record: Record) {
@@ -194,8 +150,8 @@ impl Shared {
 
     /// Whether so much is in memory that some of it should leave, and can.
     fn is_much(&self, state: &State) -> bool {
-        let in_memory = state.segments.in_memory + state.fresh.len();
-        in_memory > self.bounds.records / 2 && (state.segments.has_room() || state.can_give_way())
+        state.in_memory() > self.bounds.records / 2
+            && (state.segments.has_room() || state.can_give_way())
     }
 
     /// Puts what is new into a segment, so that consumers can have it.
@@ -313,122 +269,6 @@ impl Shared {
     }
 }
 
-impl State {
-    fn push(&mut self, mut record: Record) {
-        record.sequence = self.next;
-        self.next += 1;
-        self.fresh.push(record);
-        if self.fresh.len() >= SEGMENT {
-            self.seal();
-        }
-    }
-
-    fn in_memory(&self) -> usize {
-        self.segments.in_memory + self.fresh.len()
-    }
-
-    fn seal(&mut self) {
-        if !self.fresh.is_empty() {
-            let first = self.next - self.fresh.len() as u64;
-            self.segments.push(first, std::mem::take(&mut self.fresh));
-        }
-    }
-
-    /// The first sequence number that is still held.
-    pub(crate) fn first(&self) -> u64 {
-        self.segments.first().unwrap_or(self.next - self.fresh.len() as u64)
-    }
-}
-
-/// Reserves places for records. Cheap to clone.
-#[derive(Clone)]
-pub struct Sender {
-    pub(crate) shared: Arc<Shared>,
-}
-
-impl Sender {
-    /// Takes a place for one record, or `None` when the log is full.
-    pub fn try_reserve(&self) -> Option<Permit> {
-        Permit::reserve(&self.shared, self.shared.opened.fetch_add(1, Ordering::Relaxed))
-    }
-
-    /// How many exchanges run.
-    pub fn running(&self) -> usize {
-        self.shared.active.len()
-    }
-
-    /// How many records the slowest consumer has not yet taken.
-    pub fn waiting(&self) -> u64 {
-        let state = self.shared.lock();
-        let oldest = state.cursors.iter().map(|(_, cursor)| cursor.at).min();
-        state.next - oldest.unwrap_or(state.next)
-    }
-
-    /// Says that the proxy is being shut down: what is abandoned from now on is abandoned by it.
-    pub fn close(&self) {
-        self.shared.closed.store(true, Ordering::Relaxed);
-    }
-}
-
-/// A reserved place. Sending through it cannot fail; dropping it unused gives the place back.
-pub struct Permit {
-    shared: Arc<Shared>,
-    number: u64,
-    /// Not when the log was full, and counts what it cannot keep.
-    has_place: bool,
-}
-
-impl Permit {
-    fn reserve(shared: &Arc<Shared>, number: u64) -> Option<Self> {
-        let taken = shared.taken.fetch_add(1, Ordering::Relaxed);
-        let has_place = taken < shared.bounds.records;
-        if !has_place {
-            shared.give_back(1);
-        }
-        (has_place || shared.bounds.overflow == Overflow::Count).then(|| Self {
-            shared: Arc::clone(shared),
-            number,
-            has_place,
-        })
-    }
-
-    /// A place for a further record of the same exchange.
-    pub(crate) fn another(&self) -> Option<Self> {
-        Self::reserve(&self.shared, self.number)
-    }
-
-    /// The id for this exchange's record.
-    pub fn id(&self) -> RecordId {
-        RecordId { session: self.shared.session, number: self.number }
-    }
-
-    /// Whether the sender was closed.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.shared.closed.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn active(&self) -> &Active {
-        &self.shared.active
-    }
-
-    /// Puts the record in, giving it the next sequence number.
-    pub fn send(mut self, record: Record) {
-        if std::mem::take(&mut self.has_place) {
-            self.shared.push(record);
-        } else {
-            self.shared.lock().dropped += 1;
-        }
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        if self.has_place {
-            self.shared.give_back(1);
-        }
-    }
-}
-
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Log")
@@ -436,18 +276,6 @@ impl fmt::Debug for Shared {
             .field("taken", &self.taken)
             .field("bounds", &self.bounds)
             .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Sender {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.shared.fmt(f)
-    }
-}
-
-impl fmt::Debug for Permit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Permit").field(&self.number).finish()
     }
 }
 

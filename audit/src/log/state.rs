@@ -1,0 +1,93 @@
+//! What a log holds, and how far those who read it have come.
+
+use std::os::unix::net::UnixStream;
+
+use slab::Slab;
+
+use super::SEGMENT;
+use crate::Record;
+use crate::reader::Reader;
+use crate::segment::{Ring, Segments};
+
+/// What is behind the lock.
+pub(crate) struct State {
+    /// The next record's sequence number.
+    pub(crate) next: u64,
+    /// The newest records, not yet part of a segment.
+    pub(super) fresh: Vec<Record>,
+    pub(crate) segments: Segments,
+    /// Records of clients without the token, wherever they are.
+    pub(super) strangers: usize,
+    /// Records that could not be kept and that no gap record has counted yet.
+    pub(super) dropped: u64,
+    pub(crate) cursors: Slab<Cursor>,
+    pub(super) is_spilling: bool,
+    pub(crate) has_ended: bool,
+}
+
+/// How far a consumer has come.
+pub(crate) struct Cursor {
+    pub(crate) at: u64,
+    pub(crate) reader: Reader,
+    /// How many records before `at` it was not given, since it had to give way.
+    pub(crate) missed: u64,
+    /// Whether it has been given something that it has not yet gone behind.
+    pub(crate) is_reading: bool,
+    /// Written to when something comes, if it is to be.
+    pub(crate) signal: Option<UnixStream>,
+    pub(crate) is_armed: bool,
+}
+
+impl State {
+    pub(super) fn new(ring: Option<Ring>) -> Self {
+        Self {
+            next: 0,
+            fresh: Vec::new(),
+            segments: Segments::new(ring),
+            strangers: 0,
+            dropped: 0,
+            cursors: Slab::new(),
+            is_spilling: false,
+            has_ended: false,
+        }
+    }
+
+    /// Adds a consumer, at the oldest record that there is. Returns its key.
+    pub(super) fn subscribe(&mut self, reader: Reader) -> usize {
+        let at = self.first();
+        self.cursors.insert(Cursor {
+            at,
+            reader,
+            missed: 0,
+            is_reading: false,
+            signal: None,
+            is_armed: false,
+        })
+    }
+
+    /// Gives `record` the next sequence number, and puts it in.
+    pub(super) fn push(&mut self, mut record: Record) {
+        record.sequence = self.next;
+        self.next += 1;
+        self.fresh.push(record);
+        if self.fresh.len() >= SEGMENT {
+            self.seal();
+        }
+    }
+
+    pub(super) fn in_memory(&self) -> usize {
+        self.segments.in_memory + self.fresh.len()
+    }
+
+    pub(super) fn seal(&mut self) {
+        if !self.fresh.is_empty() {
+            let first = self.next - self.fresh.len() as u64;
+            self.segments.push(first, std::mem::take(&mut self.fresh));
+        }
+    }
+
+    /// The first sequence number that is still held.
+    pub(crate) fn first(&self) -> u64 {
+        self.segments.first().unwrap_or(self.next - self.fresh.len() as u64)
+    }
+}
