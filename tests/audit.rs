@@ -221,7 +221,7 @@ async fn what_memory_does_not_hold_goes_to_disk_and_comes_back_in_order() {
     let records = proxy.drain_audit();
     assert!(records.iter().map(|record| record.sequence).eq(0..1000));
     for (n, record) in records.iter().enumerate() {
-        assert_eq!(record.path, Some(format!("/api/{n}?key=[redacted]")));
+        assert_eq!(record.path.as_deref(), Some(&*format!("/api/{n}?key=[redacted]")));
         assert_eq!(record.rule.as_deref(), None);
     }
     assert_eq!(second.drain(), records, "every consumer has every record, to the last field");

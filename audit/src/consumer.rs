@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::drained::{Lines, Spare};
 use crate::log::{Shared, State};
 use crate::segment::{Held, Place};
 use crate::texts::Texts;
@@ -17,6 +18,8 @@ use crate::{Reader, Record};
 pub struct Consumer {
     shared: Arc<Shared>,
     key: usize,
+    /// For lines.
+    spare: Spare,
 }
 
 /// Records that follow each other.
@@ -40,7 +43,7 @@ pub enum Waited {
 impl Consumer {
     pub(crate) fn new(shared: Arc<Shared>, reader: Reader) -> Self {
         let key = shared.subscribe(reader);
-        Self { shared, key }
+        Self { shared, key, spare: Spare::default() }
     }
 
     /// The next records, oldest first; none when all are taken. They stay in the log until
@@ -138,8 +141,8 @@ impl Consumer {
     }
 
     /// Takes all records that are there, as JSON Lines.
-    pub fn drain_lines(&mut self) -> Vec<u8> {
-        let mut lines = Texts::default();
+    pub fn drain_lines(&mut self) -> Lines {
+        let mut lines = Texts::new(self.spare.take());
         self.drain_each(|this| {
             let is_first = lines.bytes.is_empty();
             let (part, end) = this.read(None, Place::read, Held::Records)?;
@@ -153,7 +156,7 @@ impl Consumer {
             }
             Some(((), end))
         });
-        lines.bytes
+        self.spare.lend(lines.bytes)
     }
 
     /// Takes what `next` reads, with the sequence number behind it, up to the last record that is

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::record::{RecordId, Session};
+use crate::redact::RedactedPath;
 use crate::{Record, SpanContext};
 
 /// What can be the value of a key.
@@ -141,7 +142,7 @@ macro_rules! held {
     )*};
 }
 
-held!(String, Arc<str>, Box<str>, Box<SpanContext>, Cow<'static, str>);
+held!(RedactedPath, Arc<str>, Box<str>, Box<SpanContext>, Cow<'static, str>);
 
 impl Value for Session {
     fn put(&self, out: &mut Vec<u8>) {
@@ -199,6 +200,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::put_parts;
+    use crate::redact::path_and_query;
     use crate::texts::{Quoted, Texts};
     use crate::{Mode, Record, RecordId, Session};
 
@@ -211,7 +213,7 @@ mod tests {
         let id = RecordId { session: Session(id.0), number: id.1 };
         Record {
             target: text.clone().into(),
-            path: Some(text.clone()),
+            path: Some(path_and_query(&text, "", &[""; 0])),
             reason: Some(text.clone().into()),
             request_id: Some(text.into()),
             bytes_in: numbers.0,

@@ -24,8 +24,8 @@
 //! it against what [`SessionMetadata`] keeps of it. [`verify_ledger`] looks for a session in a ledger
 //! of many, and [`attest`] signs one, and checks that.
 //!
-//! Nothing in this crate sees a secret: there is no field for header values or bodies, and
-//! [`redact`] removes credentials from paths before they are noted.
+//! Nothing in this crate keeps a secret: there is no field for header values or bodies, and a path
+//! is a [`redact::RedactedPath`], which is made only by removing credentials.
 
 #![forbid(unsafe_code)]
 
@@ -36,6 +36,7 @@ mod chain;
 mod claim;
 mod consumer;
 mod digest;
+mod drained;
 mod error;
 mod event;
 mod file;
@@ -65,6 +66,7 @@ mod writer;
 
 pub use consumer::{Batch, Consumer, Waited};
 pub use digest::{session_digest, whole_session};
+pub use drained::Lines;
 pub use error::VerifyError;
 pub use event::{
     Access, Approval, AuditEntry, CapabilityDecision, CapabilityRequest, Denial, InvalidEvent,

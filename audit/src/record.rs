@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::redact::RedactedPath;
 use crate::{
     AuthMechanism, AuthOutcome, Decision, DenialCategory, InjectionMode, Mode, Outcome, Phase,
     Protocol, SpanContext,
@@ -33,7 +34,7 @@ pub struct Record {
     /// The request method.
     pub method: Option<Cow<'static, str>>,
     /// The request's path and query as the client sent them, credentials removed.
-    pub path: Option<String>,
+    pub path: Option<RedactedPath>,
     /// The status that the client received; `None` if it left before there was one.
     pub status: Option<u16>,
     /// Why the exchange was refused or failed, in words.

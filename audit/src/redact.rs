@@ -1,5 +1,9 @@
 //! What may never be recorded: credentials in a path or query.
 
+use std::ops::Deref;
+
+use serde::{Deserialize, Serialize};
+
 /// The longest path that is recorded, in bytes; what is longer is cut, and ends in `…`.
 const PATH_LIMIT: usize = 1024;
 
@@ -27,11 +31,25 @@ const CREDENTIAL_NAMES: [&str; 16] = [
     "token",
 ];
 
+/// A path and query fit for a record: [`path_and_query`] alone makes one of what a client sent. A
+/// record that was written can be read again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RedactedPath(String);
+
+impl Deref for RedactedPath {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
 /// Returns `path_and_query` fit for a record: every occurrence of `token` (when not empty) and
 /// the value of every credential-like query parameter is replaced by [`REDACTED`].
 ///
 /// `also` names further query parameters to redact, such as those a route injects into.
-pub fn path_and_query(path_and_query: &str, token: &str, also: &[impl AsRef<str>]) -> String {
+pub fn path_and_query(path_and_query: &str, token: &str, also: &[impl AsRef<str>]) -> RedactedPath {
     let (path, query) = match path_and_query.split_once('?') {
         Some((path, query)) => (path, Some(query)),
         None => (path_and_query, None),
@@ -46,7 +64,7 @@ pub fn path_and_query(path_and_query: &str, token: &str, also: &[impl AsRef<str>
         }
     }
     cut(&mut out, PATH_LIMIT);
-    out
+    RedactedPath(out)
 }
 
 /// Shortens `text` to at most `limit` bytes and an ellipsis.
@@ -92,12 +110,12 @@ mod tests {
     #[test]
     fn credential_parameters_and_the_token_are_removed() {
         let seen = path_and_query("/bot-T0K/send?api_key=sk-1&q=T0K&page=2", "T0K", &NONE);
-        assert_eq!(seen, "/bot-[redacted]/send?api_key=[redacted]&q=[redacted]&page=2");
+        assert_eq!(&*seen, "/bot-[redacted]/send?api_key=[redacted]&q=[redacted]&page=2");
     }
 
     #[test]
     fn named_parameters_are_removed() {
-        assert_eq!(path_and_query("/x?pin=1&a", "", &["pin"]), "/x?pin=[redacted]&a");
+        assert_eq!(&*path_and_query("/x?pin=1&a", "", &["pin"]), "/x?pin=[redacted]&a");
     }
 
     #[test]
@@ -108,6 +126,6 @@ mod tests {
 
     #[test]
     fn a_harmless_path_stays_as_it_is() {
-        assert_eq!(path_and_query("/v1/models?limit=3", "T0K", &NONE), "/v1/models?limit=3");
+        assert_eq!(&*path_and_query("/v1/models?limit=3", "T0K", &NONE), "/v1/models?limit=3");
     }
 }

@@ -185,7 +185,7 @@ impl From<&Record> for NetworkEvent {
             target: record.target.to_string(),
             port: record.port,
             method: record.method.as_deref().map(Into::into),
-            path: record.path.clone(),
+            path: record.path.as_deref().map(str::to_owned),
             status: record.status,
             reason: reason(record),
         }

@@ -9,8 +9,11 @@ use std::ops::Range;
 use crate::Record;
 use crate::json::{PARTS, Parts, Value, has_any, put_parts};
 
-/// Room is made ahead for at most so many bytes.
+/// Room is made ahead for at most so many bytes,
 const AHEAD: usize = 32 << 20;
+
+/// and so that there is a multiple of so many: drains of about as much take the same.
+const STEP: usize = 256 << 10;
 
 /// The texts of records, one behind the other: what a record has in common with the one before it,
 /// which is most of it, is copied from there.
@@ -24,13 +27,19 @@ pub(crate) struct Texts {
 }
 
 impl Texts {
+    /// None yet, which are to be put into `bytes`.
+    pub(crate) fn new(bytes: Vec<u8>) -> Self {
+        Self { bytes, ..Self::default() }
+    }
+
     /// Makes room for `rest` records more, if `done` have the length that there is: all at once,
     /// since what grows step by step is memory that is new to the process each time.
     pub(crate) fn reserve_for(&mut self, done: u64, rest: u64) {
         let expected = (self.bytes.len() as u64).saturating_mul(rest) / done.max(1);
         // A little more, since numbers get longer.
         let more = usize::try_from(expected.saturating_add(expected / 16)).unwrap_or(AHEAD);
-        self.bytes.reserve_exact(more.min(AHEAD));
+        let whole = (self.bytes.len() + more.min(AHEAD)).next_multiple_of(STEP);
+        self.bytes.reserve_exact(whole - self.bytes.len());
     }
 
     /// Appends the records as JSON Lines.

@@ -10,12 +10,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use nono_audit::redact::path_and_query;
 use nono_audit::{
     AuthOutcome, Bounds, Consumer, FileOptions, FileSink, Log, Mode, Outcome, Overflow, Reader,
     Record, Recorder, Sender, Session, Sink, Waited, verify,
 };
 use tempfile::TempDir;
 
+const PATH: &str = "/v1/models?limit=20&after=model-0123456789";
 const LONG: Duration = Duration::from_mins(1);
 const MANY: u64 = if cfg!(debug_assertions) { 30_000 } else { 1_000_000 };
 /// How many the log holds in memory.
@@ -73,7 +75,7 @@ fn write(sender: &Sender, client: &Arc<str>) {
     recorder.note(|record| {
         record.auth_outcome = Some(AuthOutcome::Succeeded);
         record.method = Some("GET".into());
-        record.path = Some("/v1/models?limit=20&after=model-0123456789".into());
+        record.path = Some(path_and_query(PATH, "", &[""; 0]));
     });
     recorder.responded(200);
     recorder.finish(Outcome::Complete);

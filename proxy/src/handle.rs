@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use nono_audit::{
-    Batch, Bounds, Consumer, FileSink, Log, Metrics, Reader, Record, Sender, Session, Sink,
+    Batch, Bounds, Consumer, FileSink, Lines, Log, Metrics, Reader, Record, Sender, Session, Sink,
 };
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until};
@@ -155,7 +155,7 @@ impl ProxyHandle {
     }
 
     /// Takes the audit records out as JSON Lines.
-    pub fn drain_audit_lines(&self) -> Vec<u8> {
+    pub fn drain_audit_lines(&self) -> Lines {
         self.consumer().drain_lines()
     }
 

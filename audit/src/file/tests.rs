@@ -5,12 +5,17 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::{FileOptions, FileSink, verify};
+use crate::redact::path_and_query;
 use crate::{Mode, Record, RecordId, Session, Sink as _};
 
 fn record(number: u64) -> Record {
     let id = RecordId { session: Session(7), number };
-    let path = Some(format!("/v1/{number}/\"ä🦀\""));
-    Record { sequence: number, path, ..Record::new(id, 1_700_000_000_000, Mode::Reverse) }
+    let path = path_and_query(&format!("/v1/{number}/\"ä🦀\""), "", &[""; 0]);
+    Record {
+        sequence: number,
+        path: Some(path),
+        ..Record::new(id, 1_700_000_000_000, Mode::Reverse)
+    }
 }
 
 fn sink(path: &Path, max_bytes: u64, keep: usize) -> FileSink {

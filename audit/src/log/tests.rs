@@ -4,6 +4,7 @@ use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::redact::path_and_query;
 use crate::{
     AuthOutcome, Bounds, Consumer, Log, Mode, Outcome, Overflow, Phase, Reader, Record, Recorder,
     Sender, Session, Sink, Waited,
@@ -22,7 +23,7 @@ fn write(sender: &Sender) -> bool {
     let recorder = Recorder::open(permit, Mode::Reverse, "127.0.0.1:9".into());
     recorder.note(|record| {
         record.auth_outcome = Some(AuthOutcome::Succeeded);
-        record.path = Some("/v1/models".into());
+        record.path = Some(path_and_query("/v1/models", "", &[""; 0]));
     });
     recorder.finish(Outcome::Complete);
     true

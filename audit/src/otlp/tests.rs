@@ -11,6 +11,7 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
 
 use super::{Encoder, Rejected, Resource, Signal};
+use crate::redact::path_and_query;
 use crate::{Decision, DenialCategory, Mode, Outcome, Phase, Protocol, Record, RecordId, Session};
 
 const SESSION: Session = Session(7);
@@ -20,7 +21,7 @@ fn record() -> Record {
     let id = RecordId { session: SESSION, number: 3 };
     Record {
         method: Some("GET".into()),
-        path: Some("/openai/v1/models?key=[redacted]".into()),
+        path: Some(path_and_query("/openai/v1/models?key=K", "", &[""; 0])),
         target: "api.example".into(),
         port: Some(443),
         status: Some(200),

@@ -7,6 +7,7 @@ use tempfile::TempDir;
 
 use super::{QueueOptions, QueueReader, QueueSink, State, open};
 use crate::otlp::Resource;
+use crate::redact::path_and_query;
 use crate::{Mode, Phase, Record, RecordId, Session, Sink as _};
 
 const LEAST: u64 = QueueOptions::LEAST_BYTES;
@@ -14,7 +15,11 @@ const LEAST: u64 = QueueOptions::LEAST_BYTES;
 fn records(session: u64, numbers: std::ops::Range<u64>) -> Vec<Record> {
     let record = |number| {
         let id = RecordId { session: Session(session), number };
-        Record { sequence: number, path: Some("/ä".into()), ..Record::new(id, 1, Mode::Reverse) }
+        Record {
+            sequence: number,
+            path: Some(path_and_query("/ä", "", &[""; 0])),
+            ..Record::new(id, 1, Mode::Reverse)
+        }
     };
     numbers.map(record).collect()
 }

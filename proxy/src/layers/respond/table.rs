@@ -61,7 +61,7 @@ impl Row {
             port: record.port.unwrap_or_default(),
             route: record.route_id.clone().unwrap_or_default(),
             method: record.method.clone().unwrap_or_default(),
-            path: record.path.clone().unwrap_or_default(),
+            path: record.path.as_deref().unwrap_or_default().to_owned(),
             is_inside: record.mode == Mode::ConnectIntercept,
         });
         let asked = asked.unwrap_or_default();
