@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import tempfile
+from pathlib import Path
 
 from ..bench import Bench
 from ..measure import Cell, Scenario
@@ -18,13 +21,28 @@ STEPS = {
 }
 
 
+# What a file of 2 kB takes with its copies, on both sides together.
+TAKEN = 20_000
+
+
+def place(bench: Bench, files: int, large: int) -> Path:
+    """A directory in memory, if there is room, or else on the disk."""
+    memory = Path("/dev/shm")  # noqa: S108 what is made in it has a name of its own
+    is_there = memory.is_dir() and os.access(memory, os.W_OK)
+    if is_there and shutil.disk_usage(memory).free > files * TAKEN + 2 * large:
+        return memory
+    return bench.site.out
+
+
 def snapshots(bench: Bench) -> Scenario:
     files, changes, large = bench.settings.snapshots
+    within = place(bench, files, large)
+    where = "on the disk" if within == bench.site.out else "in memory, so that no disk is measured"
     scenario = Scenario(
         "snapshots",
         f"Snapshots of {files:,} files of 2 kB",
-        "Beside git on a tree of its own with the same files, all in the page cache. `baseline` "
-        "is `create_baseline` into a new session, and `git add --all` into a new repository; "
+        f"Beside git on a tree of its own with the same files, {where}. `baseline` is "
+        "`create_baseline` into a new session, and `git add --all` into a new repository; "
         "`unchanged` is `create_incremental` by a new manager, which has to read the last "
         "snapshot, and `git status` of what is committed; `once more` is the same by a manager "
         f"that has just made one; `restore` is `restore_to` after {changes:,} files were changed, "
@@ -36,7 +54,7 @@ def snapshots(bench: Bench) -> Scenario:
     )
     if "nono_py" in bench.lost:
         raise RuntimeError("the package is not built")
-    home = bench.site.out / "snapshots"
+    home = Path(tempfile.mkdtemp(prefix="nono-bench-", dir=within))
 
     def cell(name: str, step: str, names: list[str]) -> None:
         def run(peer: Peer) -> dict[str, float]:

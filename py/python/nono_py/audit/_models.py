@@ -110,8 +110,7 @@ class _Model:
         exclude_unset: bool = False,
         exclude_none: bool = False,
     ) -> dict[str, Any]:
-        """Return it as a dictionary of its fields: of all, of those that were given, or of those
-        that are not `None`.
+        """Return it as a dictionary of all its fields, or without what was not given or is `None`.
 
         In both modes the values are those of JSON: there are no others.
         """
