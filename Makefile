@@ -9,7 +9,7 @@ TARGETS := x86_64-pc-windows-gnu x86_64-apple-darwin aarch64-unknown-linux-gnu
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup check-format check-lint check-targets check-kernels test-rust test-doc check-doc \
+.PHONY: help demo wheel test setup check-format check-lint check-targets check-kernels test-rust test-doc check-doc \
 	test-python docs check-instructions renew-instructions develop fuzz bench bench-quick bench-parts bench-readme \
 	bench-instructions bench-setup fmt clean
 
@@ -22,6 +22,10 @@ demo: $(VENV)/.maturin ## build the package, and let an agent use an API whose k
 	@$(BIN)/pip install --quiet --force-reinstall --no-deps $(WHEELS)/nono_py-*.whl
 	@wheel=$$(echo $(WHEELS)/nono_py-*.whl) && $(BIN)/pip install --quiet "$$wheel[demo]"
 	@cd / && $(BIN)/python -m nono_py demo
+
+wheel: $(VENV)/.maturin ## build the package as it is published, by what is used most, into target/wheels
+	@flags=$$(benches/profile) && \
+		RUSTFLAGS="$$flags" $(BIN)/maturin build --quiet --profile dist --manifest-path py/Cargo.toml --out $(WHEELS)
 
 test: setup check-format check-lint check-targets test-rust test-doc check-doc test-python check-instructions ## run all that has to hold for a change
 	@echo "all tests passed"

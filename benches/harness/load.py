@@ -39,6 +39,16 @@ def own(mode: str, peer: Peer, path: str, *arguments: object) -> dict[str, float
     return json.loads(_run(command, 150))
 
 
+def curl(peer: Peer, url: str, size: int, *arguments: str) -> dict[str, float]:
+    """One download of `size` bytes that nothing is done with."""
+    command = ["curl", "--silent", "--show-error", "--fail", "--output", "/dev/null"]
+    command += ["--write-out", "%{json}", "--header", peer.header, *arguments]
+    found = json.loads(_run([*command, url], 150))
+    if found["size_download"] != size:
+        raise RuntimeError(f"{peer.name}: {found['size_download']} bytes came, not {size}")
+    return {"bytes": size, "seconds": found["time_total"]}
+
+
 def _run(command: list[str], limit: float) -> str:
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=limit, start_new_session=True

@@ -19,7 +19,7 @@ from .process import Process, free_port
 BENCHES = Path(__file__).resolve().parent.parent
 ROOT = BENCHES.parent
 OUT = BENCHES / "out"
-PROGRAMS = ROOT / "target" / os.environ.get("BENCH_PROFILE", "release")
+PROGRAMS = ROOT / "target" / os.environ.get("BENCH_PROFILE", "dist")
 # Virtual environments with this package and with the reference package; `benches/setup` makes them.
 OURS = ROOT / "target" / "bench-ours" / "bin" / "python"
 REFERENCE = ROOT / "target" / "bench-reference" / "bin" / "python"
@@ -90,6 +90,7 @@ class Site:
             "tls_origin": self.tls_port,
             "stream_origin": self.stream_port,
             "tunnel_origin": self.tunnel_port,
+            "secure_origin": self.secure_ports["h1"],
         }
         self._start("nginx-origin", "nginx", self.plain_port, tls_port=self.tls_port)
 
@@ -165,7 +166,8 @@ class Site:
         for prefix, url in origins.items():
             command = [*command, "--route", f"{prefix}={url}"]
         command += ["--key", "env://BENCH_KEY", "--ca", str(self.out / "ca.pem")]
-        command += ["--allow", f"127.0.0.1:{self.tunnel_port}"]
+        for port in (self.tunnel_port, self.secure_ports["h1"]):
+            command += ["--allow", f"127.0.0.1:{port}"]
         process = Process(command, self.out / f"{name}.log", env={"BENCH_KEY": KEY})
         found = process.answer()
         return Peer(
@@ -222,7 +224,7 @@ def missing_programs(names: list[str]) -> list[str]:
 
 def missing() -> dict[str, str]:
     """What is not installed, and what is left out for it. Ends when nothing can be measured."""
-    needed = missing_programs(["nginx", "openssl", "wrk"])
+    needed = missing_programs(["nginx", "openssl", "wrk", "curl"])
     built = [PROGRAMS / f"bench-{name}" for name in ("proxy", "origin", "load")]
     needed += [str(path) for path in built if not path.exists()]
     if needed:

@@ -25,6 +25,8 @@ class Process:
     """A running process and its children, found by their session."""
 
     running: ClassVar[list[Process]] = []
+    # Whether it is one of this project's programs, which end when their standard input does.
+    ends_by_itself = False
 
     def __init__(
         self,
@@ -54,6 +56,7 @@ class Process:
         if not select.select([out], [], [], seconds)[0] or not (line := out.readline()):
             name = Path(self.popen.args[0]).name
             raise RuntimeError(f"{name} did not answer: {self._errors()}")
+        self.ends_by_itself = True
         return json.loads(line)
 
     def cpu(self) -> float:
@@ -89,6 +92,9 @@ class Process:
         members = self._members()
         if self.popen.stdin:
             self.popen.stdin.close()
+        if self.ends_by_itself:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.popen.wait(timeout=5)
         for name in (signal.SIGTERM, signal.SIGKILL):
             for pid in members:
                 with contextlib.suppress(ProcessLookupError):

@@ -11,6 +11,7 @@ use std::time::Duration;
 use nono_audit::{
     Batch, Bounds, Consumer, FileSink, Lines, Log, Metrics, Reader, Record, Sender, Session, Sink,
 };
+use rustix::net::sockopt::set_tcp_nodelay;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -274,6 +275,8 @@ fn listen(bind: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
     let open = || {
         let listener = TcpListener::bind(bind)?;
         listener.set_nonblocking(true)?;
+        // Events of a stream must not wait for more bytes. Connections have it from here.
+        set_tcp_nodelay(&listener, true)?;
         let addr = listener.local_addr()?;
         Ok((listener, addr))
     };

@@ -95,7 +95,9 @@ impl Prepared {
     {
         let Self { name, runtime } = self;
         ThreadBuilder::new().name(name).spawn(move || {
-            runtime.block_on(task);
+            // A task like all others: the one that is blocked on is polled behind a look at the
+            // sockets each time. That it panicked, its thread has said.
+            let _ = runtime.block_on(runtime.spawn(task));
             // Not a plain drop, which would wait for a name lookup that hangs.
             runtime.shutdown_background();
         })
@@ -224,8 +226,6 @@ async fn serve<S: HttpService>(shared: Arc<Shared>, stack: S, accepted: Accepted
     let Ok(stream) = TcpStream::from_std(stream) else {
         return;
     };
-    // Events of a stream must not wait for more bytes; failing costs only latency.
-    let _ = stream.set_nodelay(true);
     let peer = Arc::new(Peer::new(peer.to_string().into()).seated(seat));
     http1::serve(shared, stack, Socket::Plain(stream), peer).await;
 }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..bench import Bench, times
-from ..load import own
+from ..load import curl, own
 from ..measure import Cell, Scenario
 from ..peers import Peer
 
@@ -14,21 +16,37 @@ def bulk(bench: Bench) -> Scenario:
     scenario = Scenario(
         "tunnels",
         "CONNECT, bulk",
-        "One download through one tunnel. haproxy-relay passes TCP on without CONNECT, and "
-        "squid asks for no token.",
+        "One download through one tunnel. https: by curl, as tunnels are used. plain: without TLS, "
+        "by a client that looks at nothing that it receives, so that client and upstream leave "
+        "next to no processor time for anything between them. haproxy-relay passes TCP on without "
+        "CONNECT, and squid asks for no token.",
         ["GB/s", "CPU s/GB", "MB"],
         ["GB/s", "CPU s/GB"],
     )
     size = bench.settings.bulk_bytes
+    secure = f"https://127.0.0.1:{bench.site.secure_ports['h1']}/bulk?bytes={size}"
+    trust = ["--cacert", str(bench.site.out / "ca.pem")]
 
-    def run(peer: Peer) -> dict[str, float]:
+    def https(peer: Peer) -> dict[str, float]:
+        return curl(_through(peer), secure, size, *trust, *_proxy(peer))
+
+    def plain(peer: Peer) -> dict[str, float]:
         arguments = [*_tunnel(bench, peer), "--expect", size]
-        found = own("bulk", _through(peer), f"/bulk?bytes={size}", *arguments)
-        return {**found, "GB/s": found["bytes"] / found["seconds"] / 1e9}
+        return own("bulk", _through(peer), f"/bulk?bytes={size}", *arguments)
 
     with bench.peers(scenario, "tunnels", TUNNELS) as peers:
-        bench.cell(scenario, Cell("bulk"), peers, run)
+        asked = [peer for peer in peers if peer.connects or peer.name == "direct"]
+        bench.cell(scenario, Cell("https"), asked, _rated(https))
+        bench.cell(scenario, Cell("plain"), peers, _rated(plain))
     return scenario
+
+
+def _rated(run: Callable[[Peer], dict[str, float]]) -> Callable[[Peer], dict[str, float]]:
+    def rated(peer: Peer) -> dict[str, float]:
+        found = run(peer)
+        return {**found, "GB/s": found["bytes"] / found["seconds"] / 1e9}
+
+    return rated
 
 
 def setups(bench: Bench) -> Scenario:
@@ -62,3 +80,12 @@ def _tunnel(bench: Bench, peer: Peer) -> list[object]:
     target = f"127.0.0.1:{bench.site.tunnel_port}"
     show = f"Proxy-Authorization: Bearer {peer.token}"
     return ["--connect", target, "--connect-header", show]
+
+
+def _proxy(peer: Peer) -> list[str]:
+    """How curl is told to open a tunnel."""
+    if not peer.connects:
+        return []
+    show = f"Proxy-Authorization: Bearer {peer.token}"
+    proxy = f"http://127.0.0.1:{peer.port}"
+    return ["--proxy", proxy, "--proxy-header", show]

@@ -2,14 +2,17 @@
 
 use std::error::Error as StdError;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use http::Uri;
 use hyper::client::conn::http2;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
+use tokio::task::yield_now;
 use tokio::time::timeout;
 use tower::Service as _;
 
@@ -69,6 +72,13 @@ impl Connector {
         &self,
         connecting: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
+        // What is near is there once all others have had their turn. A timer, being nearer than
+        // those of requests, would wake the runtime by a system call to hear of it.
+        let mut connecting = pin!(connecting);
+        if let Some(connected) = connecting.as_mut().now_or_never() {
+            return connected;
+        }
+        yield_now().await;
         let late = |_| Err(Failure::ConnectTimeout.into());
         timeout(self.limit, connecting).await.unwrap_or_else(late)
     }
