@@ -23,9 +23,8 @@ demo: $(VENV)/.maturin ## build the package, and let an agent use an API whose k
 	@wheel=$$(echo $(WHEELS)/nono_py-*.whl) && $(BIN)/pip install --quiet "$$wheel[demo]"
 	@cd / && $(BIN)/python -m nono_py demo
 
-wheel: $(VENV)/.maturin ## build the package as it is published, by what is used most, into target/wheels
-	@flags=$$(benches/profile) && \
-		RUSTFLAGS="$$flags" $(BIN)/maturin build --quiet --profile dist --manifest-path py/Cargo.toml --out $(WHEELS)
+wheel: $(VENV)/.maturin ## build the package as it is published, as quick as it can be, into target/wheels
+	@$(BIN)/maturin build --quiet --profile dist --manifest-path py/Cargo.toml --out $(WHEELS)
 
 test: setup check-format check-lint check-targets test-rust test-doc check-doc test-python check-instructions ## run all that has to hold for a change
 	@echo "all tests passed"
