@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(CURDIR)/$(VENV)/bin
 WHEELS := target/wheels
+# Built sooner than what is published.
+DEMO   := target/demo
 # What the sandbox compiles for besides this machine; no C compiler is needed for any.
 TARGETS := x86_64-pc-windows-gnu x86_64-apple-darwin aarch64-unknown-linux-gnu
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -17,10 +19,10 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.maturin ## build the package, and let an agent use an API whose key it cannot find
-	@rm -rf $(WHEELS)
-	@$(BIN)/maturin build --quiet --release --manifest-path py/Cargo.toml --out $(WHEELS)
-	@$(BIN)/pip install --quiet --force-reinstall --no-deps $(WHEELS)/nono_py-*.whl
-	@wheel=$$(echo $(WHEELS)/nono_py-*.whl) && $(BIN)/pip install --quiet "$$wheel[demo]"
+	@rm -rf $(DEMO)
+	@$(BIN)/maturin build --quiet --release --manifest-path py/Cargo.toml --out $(DEMO)
+	@$(BIN)/pip install --quiet --force-reinstall --no-deps $(DEMO)/nono_py-*.whl
+	@wheel=$$(echo $(DEMO)/nono_py-*.whl) && $(BIN)/pip install --quiet "$$wheel[demo]"
 	@cd / && $(BIN)/python -m nono_py demo
 
 wheel: $(VENV)/.maturin ## build the package as it is published, as quick as it can be, into target/wheels

@@ -25,7 +25,8 @@
 //! of many, and [`attest`] signs one, and checks that.
 //!
 //! Nothing in this crate keeps a secret: there is no field for header values or bodies, and a path
-//! is a [`redact::RedactedPath`], which is made only by removing credentials.
+//! is a [`redact::RedactedPath`], which is made by removing credentials, or by reading a record that
+//! was written.
 
 #![forbid(unsafe_code)]
 

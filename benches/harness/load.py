@@ -41,7 +41,9 @@ def own(mode: str, peer: Peer, path: str, *arguments: object) -> dict[str, float
 
 def curl(peer: Peer, url: str, size: int, *arguments: str) -> dict[str, float]:
     """One download of `size` bytes that nothing is done with."""
-    command = ["curl", "--silent", "--show-error", "--fail", "--output", "/dev/null"]
+    # Neither the user's settings nor the environment's proxies.
+    command = ["curl", "-q", "--noproxy", "", "--proxy", ""]
+    command += ["--silent", "--show-error", "--fail", "--output", "/dev/null"]
     command += ["--write-out", "%{json}", "--header", peer.header, *arguments]
     found = json.loads(_run([*command, url], 150))
     if found["size_download"] != size:

@@ -95,6 +95,8 @@ class Process:
         if self.ends_by_itself:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.popen.wait(timeout=5)
+            # Numbers of what has ended may be others' by now.
+            members = self._members()
         for name in (signal.SIGTERM, signal.SIGKILL):
             for pid in members:
                 with contextlib.suppress(ProcessLookupError):

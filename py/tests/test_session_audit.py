@@ -709,6 +709,7 @@ def test_models_tell_their_fields_and_which_were_given() -> None:
     for event in (
         full,
         copy.deepcopy(full),
+        copy.copy(full),
         pickle.loads(pickle.dumps(full)),
         full.model_copy(),
         bare.model_copy(update={"redaction_policy": full.redaction_policy}),

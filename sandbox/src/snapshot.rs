@@ -27,11 +27,12 @@
 //!
 //! # What is checked
 //!
-//! A manifest's digest whenever it is read, and its Merkle root before it is restored or given out;
-//! a new snapshot takes over entries, and for the same files the root, from one whose digest is
-//! right. Neither has a key: they show what was damaged or changed by a program that does not know
-//! of them. Whoever can write the session and means to deceive can make another that is as good,
-//! unless the roots are kept elsewhere, as a signed record of the session does.
+//! A manifest's digest whenever it is read, and its Merkle root before it is restored, compared or
+//! loaded; a new snapshot takes over entries, and for the same files the root, from one whose digest
+//! is right. Neither has a key: they show what was damaged, or changed by a program that does not
+//! know of them. Whoever can write the session and means to deceive can make manifests that are as
+//! good, and further snapshots build on them: keep it where what is sandboxed cannot write. A root
+//! that is kept elsewhere, as a signed record of the session does, shows what is changed after.
 //!
 //! # What is left alone
 //!

@@ -86,6 +86,19 @@ fn a_manifest_that_is_a_link_is_not_followed() {
 }
 
 #[test]
+fn what_lies_where_a_manifest_is_written_is_neither_followed_nor_waited_for() {
+    let session = changed();
+    let victim = session.directory.path().join("victim");
+    fs::write(&victim, "kept").unwrap();
+    std::os::unix::fs::symlink(&victim, session.session("snapshots/001.json.new")).unwrap();
+    let pipe = session.session("changes/001.json.new");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    session.incremental();
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "kept");
+    assert!(fs::symlink_metadata(session.session("snapshots/001.json")).unwrap().is_file());
+}
+
+#[test]
 fn a_changed_manifest_is_refused() {
     let forgeries = [
         ("\"mtime\":1", "\"mtime\":2", "digest"),

@@ -113,21 +113,26 @@ pub(super) fn write(
 pub(super) fn read(path: &Path) -> Result<(SnapshotManifest, Option<Body>), SnapshotError> {
     let text = open_plain(path).and_then(|file| Body::read(&file));
     let (text, body) = text.map_err(SnapshotError::io("read the manifest", path))?;
-    let quickly = body.as_ref().and_then(|body| quick::read(&text, body));
-    let (record, files) = match quickly {
-        Some(found) => found,
-        None => (parse(&text, path)?, Vec::new()),
+    let is_usual = |manifest: &SnapshotManifest| {
+        let head = body.as_ref().and_then(|body| text.get(..body.begin));
+        head.is_some_and(|head| head == text::head(manifest))
     };
+    let quickly = body.as_ref().and_then(|body| quick::read(&text, body));
+    let quickly = quickly.and_then(|(record, files)| record.manifest(files));
+    // With another head the files could stand at another place in it.
+    if let Some(manifest) = quickly.filter(is_usual) {
+        return Ok((manifest, body));
+    }
+    let record = parse(&text, path)?;
     if record.tree.is_some() && body.is_none() {
         return Err(changed(path, "digest"));
     }
-    let manifest = record.manifest(files).ok_or_else(|| changed(path, "form"))?;
+    let manifest = record.manifest(Vec::new()).ok_or_else(|| changed(path, "form"))?;
     if body.is_none() {
         prove(&manifest, path)?;
     }
-    let is_usual = |body: &Body| text.get(..body.begin) == Some(&text::head(&manifest));
-    let body = body.filter(is_usual);
-    Ok((manifest, body))
+    let is_usual = is_usual(&manifest);
+    Ok((manifest, body.filter(|_| is_usual)))
 }
 
 /// Compares the root of a manifest with its files.

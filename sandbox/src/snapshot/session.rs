@@ -189,7 +189,8 @@ impl Session {
 
     pub(super) fn load_metadata(directory: &Path) -> Result<String, SnapshotError> {
         let path = metadata(directory);
-        fs::read_to_string(&path).map_err(|source| SnapshotError::SessionNotFound { path, source })
+        let text = open_plain(&path).and_then(io::read_to_string);
+        text.map_err(|source| SnapshotError::SessionNotFound { path, source })
     }
 
     fn manifest(&self, number: u32) -> PathBuf {

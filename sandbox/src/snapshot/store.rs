@@ -232,7 +232,8 @@ pub(super) fn open_plain(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)
 }
 
-/// Writes a file beside its place and moves it there, so that it is there whole or not at all.
+/// Writes a file beside its place and moves it there, so that it is there whole or not at all. What
+/// is there already, from a call that was interrupted or as a link to elsewhere, is removed.
 pub(super) fn write_whole<T>(
     path: &Path,
     mode: u32,
@@ -241,8 +242,11 @@ pub(super) fn write_whole<T>(
     let mut name = OsString::from(path);
     name.push(".new");
     let beside = PathBuf::from(name);
-    let file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&beside)?;
+    match fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside)?;
     let mut buffered = io::BufWriter::with_capacity(CHUNK, &file);
     let written = write(&mut buffered)?;
     buffered.flush()?;

@@ -82,7 +82,8 @@ class _Model:
     @property
     def model_fields_set(self) -> set[str]:
         """The names of the fields that were given, or set since."""
-        given: set[str] = self.__dict__["_given"]
+        # One that an earlier version pickled has no such note.
+        given: set[str] = self.__dict__.setdefault("_given", set(self.model_fields))
         return given
 
     @classmethod
@@ -150,6 +151,8 @@ class _Model:
         for name, value in (update or {}).items():
             setattr(model, name, value)
         return model
+
+    __copy__ = model_copy
 
     def to_wire(self) -> dict[str, Any]:
         """Return it as the format has it: without what may be left out."""

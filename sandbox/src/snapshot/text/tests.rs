@@ -172,3 +172,27 @@ fn what_is_no_json_is_none_quickly_either_though_its_digest_is_right() {
         assert!(serde_json::from_slice::<Record>(&text).is_err(), "{to}");
     }
 }
+
+#[test]
+fn files_that_stand_elsewhere_than_they_seem_to_are_read_as_any_parser_reads_them() {
+    let manifest = manifest(1, 6);
+    let mut text = Vec::new();
+    let written = write(&manifest, &mut text).unwrap();
+    let end = memchr::memmem::rfind(&text, b"    \"digest\"").unwrap();
+    let body = String::from_utf8(text[written.begin..end].to_vec()).unwrap();
+    // The files become a part of what is passed over.
+    let begin = String::from_utf8(head(&manifest)).unwrap().replacen(
+        "\"files\"",
+        "\"x\": {\n  \"files\"",
+        1,
+    );
+    let body = body.replacen("\n  },\n", "\n  },\n  \"y\": 1},\n  \"files\": {},\n", 1);
+    let path = tempfile::NamedTempFile::new().unwrap();
+    let mut out = BufWriter::new(path.as_file());
+    let mut sealed = Sealed::new(begin.into_bytes(), &mut out).unwrap();
+    sealed.push(body.as_bytes()).unwrap();
+    sealed.seal().unwrap();
+    drop(out);
+    let (read, _) = crate::snapshot::record::read(path.path()).unwrap();
+    assert_eq!(read.files().count(), 0);
+}
