@@ -4,8 +4,8 @@
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A consumer keeps no more bytes than these: some 50,000 records.
-const KEPT: usize = 32 << 20;
+/// A consumer keeps no more bytes than these.
+const KEPT: usize = 4 << 20;
 
 /// Records as JSON Lines.
 #[derive(Debug)]
