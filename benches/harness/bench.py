@@ -66,6 +66,11 @@ class Bench:
         alternate(scenario, cell, peers, self.settings.rounds, run, warm, self.progress)
 
 
+def rated(found: dict[str, float]) -> dict[str, float]:
+    """A download's figures, with how many bytes came a second."""
+    return {**found, "GB/s": found["bytes"] / found["seconds"] / 1e9}
+
+
 def times(found: dict[str, float]) -> dict[str, float]:
     """The load generator's figures in the units of the report."""
     if "requests" in found:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..bench import Bench, times
+from ..bench import Bench, rated, times
 from ..load import own
 from ..measure import Cell, Scenario
 from ..peers import KEY, Peer
@@ -26,7 +26,7 @@ def bulk(bench: Bench) -> Scenario:
         def run(peer: Peer, kind: str = kind, mode: str = mode) -> dict[str, float]:
             options = [*_inside(bench, peer, kind), "--expect", size]
             found = own(mode, _asking(bench, peer, kind), f"/bulk?bytes={size}", *options)
-            return {**found, "GB/s": found["bytes"] / found["seconds"] / 1e9}
+            return rated(found)
 
         with bench.peers(scenario, kind, PROXIES, start=bench.site.interceptor) as peers:
             bench.cell(scenario, Cell(kind), peers, run)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from ..bench import Bench, times
+from ..bench import Bench, rated, times
 from ..load import curl, own
 from ..measure import Cell, Scenario
 from ..peers import Peer
@@ -28,25 +26,17 @@ def bulk(bench: Bench) -> Scenario:
     trust = ["--cacert", str(bench.site.out / "ca.pem")]
 
     def https(peer: Peer) -> dict[str, float]:
-        return curl(_through(peer), secure, size, *trust, *_proxy(peer))
+        return rated(curl(_through(peer), secure, size, *trust, *_proxy(peer)))
 
     def plain(peer: Peer) -> dict[str, float]:
         arguments = [*_tunnel(bench, peer), "--expect", size]
-        return own("bulk", _through(peer), f"/bulk?bytes={size}", *arguments)
+        return rated(own("bulk", _through(peer), f"/bulk?bytes={size}", *arguments))
 
     with bench.peers(scenario, "tunnels", TUNNELS) as peers:
         asked = [peer for peer in peers if peer.connects or peer.name == "direct"]
-        bench.cell(scenario, Cell("https"), asked, _rated(https))
-        bench.cell(scenario, Cell("plain"), peers, _rated(plain))
+        bench.cell(scenario, Cell("https"), asked, https)
+        bench.cell(scenario, Cell("plain"), peers, plain)
     return scenario
-
-
-def _rated(run: Callable[[Peer], dict[str, float]]) -> Callable[[Peer], dict[str, float]]:
-    def rated(peer: Peer) -> dict[str, float]:
-        found = run(peer)
-        return {**found, "GB/s": found["bytes"] / found["seconds"] / 1e9}
-
-    return rated
 
 
 def setups(bench: Bench) -> Scenario:

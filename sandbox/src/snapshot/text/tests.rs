@@ -149,13 +149,18 @@ fn a_line_means_the_same_to_both_readers_whatever_is_changed_in_it() {
     assert!(understood > 1000, "{understood}");
 }
 
+/// What may be pushed to make the same text again: its body without the digest.
+fn unsealed(manifest: &SnapshotManifest) -> String {
+    let mut text = Vec::new();
+    let written = write(manifest, &mut text).unwrap();
+    let end = memchr::memmem::rfind(&text, b"    \"digest\"").unwrap();
+    String::from_utf8(text[written.begin..end].to_vec()).unwrap()
+}
+
 #[test]
 fn what_is_no_json_is_none_quickly_either_though_its_digest_is_right() {
     let manifest = manifest(1, 600);
-    let mut text = Vec::new();
-    let written = write(&manifest, &mut text).unwrap();
-    let end = memchr::memmem::rfind(&text, b"    \"digest\"").unwrap();
-    let body_text = String::from_utf8(text[written.begin..end].to_vec()).unwrap();
+    let body_text = unsealed(&manifest);
     let line = body_text.lines().nth(300).unwrap();
     for (from, to) in [
         (line, line.trim_end_matches(',')),
@@ -176,17 +181,14 @@ fn what_is_no_json_is_none_quickly_either_though_its_digest_is_right() {
 #[test]
 fn files_that_stand_elsewhere_than_they_seem_to_are_read_as_any_parser_reads_them() {
     let manifest = manifest(1, 6);
-    let mut text = Vec::new();
-    let written = write(&manifest, &mut text).unwrap();
-    let end = memchr::memmem::rfind(&text, b"    \"digest\"").unwrap();
-    let body = String::from_utf8(text[written.begin..end].to_vec()).unwrap();
     // The files become a part of what is passed over.
     let begin = String::from_utf8(head(&manifest)).unwrap().replacen(
         "\"files\"",
         "\"x\": {\n  \"files\"",
         1,
     );
-    let body = body.replacen("\n  },\n", "\n  },\n  \"y\": 1},\n  \"files\": {},\n", 1);
+    let body =
+        unsealed(&manifest).replacen("\n  },\n", "\n  },\n  \"y\": 1},\n  \"files\": {},\n", 1);
     let path = tempfile::NamedTempFile::new().unwrap();
     let mut out = BufWriter::new(path.as_file());
     let mut sealed = Sealed::new(begin.into_bytes(), &mut out).unwrap();
