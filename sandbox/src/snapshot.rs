@@ -65,6 +65,7 @@ mod restore;
 mod roots;
 mod seal;
 mod session;
+mod shared;
 mod store;
 mod text;
 mod tree;

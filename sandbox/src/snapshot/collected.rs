@@ -1,19 +1,21 @@
 //! What the threads of a walk have found, and why one of them goes no further.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use rustix::io::Errno;
 
 use super::error::SnapshotError;
 use super::key::Key;
+use super::shared::Shared;
 use super::tree::Node;
 use super::walk::{SkipReason, Skipped};
 
 /// What was found, in no order.
 #[derive(Default)]
 pub(super) struct Collected {
-    pub(super) nodes: Vec<Arc<Node>>,
+    pub(super) nodes: Vec<Node>,
+    /// What others have found.
+    pub(super) shared: Vec<Shared>,
     pub(super) skipped: Vec<Skipped>,
     pub(super) leftovers: Vec<Key>,
     /// The size of files that is not counted yet.
@@ -24,7 +26,8 @@ pub(super) struct Collected {
 
 impl Collected {
     pub(super) fn append(&mut self, other: Self) {
-        self.nodes.extend(other.nodes);
+        self.shared.extend(other.shared);
+        self.shared.extend(Shared::all(other.nodes));
         self.skipped.extend(other.skipped);
         self.leftovers.extend(other.leftovers);
         self.error = self.error.take().or(other.error);

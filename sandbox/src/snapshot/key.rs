@@ -4,8 +4,12 @@
 use std::cmp::Ordering;
 use std::ffi::OsStr;
 use std::fmt::{self, Debug, Formatter};
+use std::hash::{Hash, Hasher};
+use std::mem;
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -15,18 +19,36 @@ use super::hash::{Parsed, decode_hex, encode_hex};
 const RAW: char = '\0';
 
 /// A path, ordered by its components, so that a directory comes before all that is beneath it.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub(super) struct Key(Box<[u8]>);
+#[derive(Clone)]
+pub(super) struct Key {
+    /// Of this key alone, or of several that were read together.
+    text: Arc<Vec<u8>>,
+    place: Range<usize>,
+}
 
 impl Key {
     pub(super) fn new(path: &Path) -> Self {
-        Self(path.as_os_str().as_bytes().into())
+        Self::of(path.as_os_str().as_bytes().to_vec())
+    }
+
+    fn of(text: Vec<u8>) -> Self {
+        Self { place: 0..text.len(), text: Arc::new(text) }
+    }
+
+    /// The keys of several `texts`, which lie together in memory.
+    pub(super) fn several(texts: &[&str]) -> impl Iterator<Item = Self> {
+        let all = Arc::new(texts.concat().into_bytes());
+        texts.iter().scan(0, move |end, text| {
+            let begin = mem::replace(end, *end + text.len());
+            Some(Self { text: Arc::clone(&all), place: begin..*end })
+        })
     }
 
     /// What is called `name` beneath.
     pub(super) fn join(&self, name: &OsStr) -> Self {
-        let separator: &[u8] = if self.0.ends_with(b"/") { b"" } else { b"/" };
-        Self([&self.0, separator, name.as_bytes()].concat().into())
+        let own = self.as_bytes();
+        let separator: &[u8] = if own.ends_with(b"/") { b"" } else { b"/" };
+        Self::of([own, separator, name.as_bytes()].concat())
     }
 
     pub(super) fn parent(&self) -> Option<Self> {
@@ -34,18 +56,18 @@ impl Key {
     }
 
     pub(super) fn as_bytes(&self) -> &[u8] {
-        &self.0
+        self.text.get(self.place.clone()).unwrap_or_default()
     }
 
     pub(super) fn as_path(&self) -> &Path {
-        Path::new(OsStr::from_bytes(&self.0))
+        Path::new(OsStr::from_bytes(self.as_bytes()))
     }
 
     /// The part of `path` beneath this one, empty for the same.
     pub(super) fn beneath<'p>(&self, path: &'p Path) -> Option<&'p Path> {
-        let rest = match path.as_os_str().as_bytes().strip_prefix(&*self.0)? {
+        let rest = match path.as_os_str().as_bytes().strip_prefix(self.as_bytes())? {
             [b'/', rest @ ..] => rest,
-            [_, ..] if !self.0.ends_with(b"/") => return None,
+            [_, ..] if !self.as_bytes().ends_with(b"/") => return None,
             rest => rest,
         };
         Some(Path::new(OsStr::from_bytes(rest)))
@@ -60,15 +82,15 @@ impl Key {
     fn from_text(text: &str) -> Result<Self, &'static str> {
         let Some(digits) = text.strip_prefix(RAW) else {
             let is_path = !text.contains('\0');
-            return is_path.then(|| Self(text.as_bytes().into())).ok_or("a path has no NUL");
+            return is_path.then(|| Self::of(text.into())).ok_or("a path has no NUL");
         };
         let mut bytes = vec![0; digits.len() / 2];
         let decoded = decode_hex(digits, &mut bytes).filter(|()| !bytes.contains(&0));
-        decoded.map(|()| Self(bytes.into())).ok_or("a name that is no path")
+        decoded.map(|()| Self::of(bytes)).ok_or("a name that is no path")
     }
 
     pub(super) fn is_text(&self) -> bool {
-        str::from_utf8(&self.0).is_ok()
+        str::from_utf8(self.as_bytes()).is_ok()
     }
 }
 
@@ -92,9 +114,23 @@ fn length_of_same(a: &[u8], b: &[u8]) -> usize {
     begun + rest.take_while(|(a, b)| a == b).count()
 }
 
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for Key {}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_bytes().hash(state);
+    }
+}
+
 impl Ord for Key {
     fn cmp(&self, other: &Self) -> Ordering {
-        compare(&self.0, &other.0)
+        compare(self.as_bytes(), other.as_bytes())
     }
 }
 
@@ -112,9 +148,9 @@ impl Debug for Key {
 
 impl Serialize for Key {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match str::from_utf8(&self.0) {
+        match str::from_utf8(self.as_bytes()) {
             Ok(text) => serializer.serialize_str(text),
-            Err(_) => serializer.serialize_str(&format!("{RAW}{}", encode_hex(&self.0))),
+            Err(_) => serializer.serialize_str(&format!("{RAW}{}", encode_hex(self.as_bytes()))),
         }
     }
 }

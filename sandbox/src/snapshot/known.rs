@@ -2,17 +2,17 @@
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
-use std::sync::Arc;
 
 use super::key::{Key, compare};
-use super::tree::{Node, Tree};
+use super::shared::Shared;
+use super::tree::Tree;
 
 /// A place in an earlier tree.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Known<'a> {
-    own: Option<(usize, &'a Arc<Node>)>,
+    own: Option<(usize, &'a Shared)>,
     /// Begins with what is beneath the place, and where that is in the tree.
-    rest: &'a [Arc<Node>],
+    rest: &'a [Shared],
     begin: usize,
     /// How many bytes all keys of the rest have in common.
     common: usize,
@@ -25,7 +25,7 @@ impl<'a> Known<'a> {
     }
 
     /// What stood at the place itself, and where that is in the tree.
-    pub(super) fn own(&self) -> Option<(usize, &'a Arc<Node>)> {
+    pub(super) fn own(&self) -> Option<(usize, &'a Shared)> {
         self.own
     }
 

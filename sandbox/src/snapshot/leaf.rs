@@ -6,7 +6,6 @@ use std::fs::File;
 use std::io;
 use std::mem;
 use std::os::unix::ffi::OsStrExt as _;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use rustix::fs::{FileType, OFlags, Stat, fstat, readlinkat};
@@ -16,6 +15,7 @@ use super::collected::{Collected, Stop, cannot, check_limit};
 use super::error::SnapshotError;
 use super::key::Key;
 use super::roots::open_beneath;
+use super::shared::Shared;
 use super::store::{Content, digest_in};
 use super::tree::{Attributes, Entry, Kind, Node};
 use super::visit::{Named, Visit};
@@ -48,7 +48,7 @@ impl Visit<'_> {
                 let (kind, none) = (Kind::Symlink { target }, Attributes::new());
                 let entry = Entry::from_stat(stat, kind, none, self.settled_before);
                 let key = Key::new(at.path);
-                Ok(self.add(found, Arc::new(Node { key, entry }), 0)?)
+                Ok(self.add(found, Node { key, entry }, 0)?)
             }
             _ => Err(Stop::Skip(SkipReason::Special)),
         }
@@ -80,7 +80,7 @@ impl Visit<'_> {
             let kind = Kind::File { hash: content.hash, size: content.size, group: None };
             let entry = Entry::from_stat(&before, kind, attributes, self.settled_before);
             let key = Key::new(at.path);
-            return Ok(self.add(found, Arc::new(Node { key, entry }), content.size)?);
+            return Ok(self.add(found, Node { key, entry }, content.size)?);
         }
         Ok(())
     }
@@ -98,7 +98,7 @@ impl Visit<'_> {
     /// Whether nothing can have changed in what was `known`, which then is kept.
     pub(super) fn is_unchanged(
         &self,
-        known: Option<(usize, &Arc<Node>)>,
+        known: Option<(usize, &Shared)>,
         stat: &Stat,
         found: &mut Collected,
     ) -> bool {
@@ -114,11 +114,11 @@ impl Visit<'_> {
         }
         let (kind, attributes) = (node.entry.kind.clone(), node.entry.attributes.clone());
         let entry = Entry::from_stat(stat, kind, attributes, self.settled_before);
-        found.nodes.push(Arc::new(Node { key: node.key.clone(), entry }));
+        found.nodes.push(Node { key: node.key.clone(), entry });
         true
     }
 
-    fn add(&self, found: &mut Collected, node: Arc<Node>, size: u64) -> Result<(), SnapshotError> {
+    fn add(&self, found: &mut Collected, node: Node, size: u64) -> Result<(), SnapshotError> {
         found.bytes += size;
         found.nodes.push(node);
         self.count(found)

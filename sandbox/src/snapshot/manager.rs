@@ -16,8 +16,8 @@ use super::progress::{Callback, Meter, Phase};
 use super::restore::Restore;
 use super::roots::{Root, find, roots};
 use super::session::{Kept, Session};
+use super::shared::Shared;
 use super::store::Store;
-use super::tree::Node;
 use super::walk::{Contents, Found, IgnoreFiles, SkipReason, Walk, now};
 
 /// How much a session may hold; 0 is no limit.
@@ -290,7 +290,7 @@ impl SnapshotManager {
     /// A snapshot that can be restored: it reaches nowhere out of what is tracked.
     fn target(&self, number: u32) -> Result<Arc<SnapshotManifest>, SnapshotError> {
         let target = self.session.proved(number)?;
-        let strays = |node: &&Arc<Node>| find(&self.roots, &node.key).is_none();
+        let strays = |node: &&Shared| find(&self.roots, &node.key).is_none();
         match target.tree.nodes().par_iter().find_any(strays) {
             Some(node) => Err(SnapshotError::Outside { path: node.key.as_path().to_owned() }),
             None => Ok(target),

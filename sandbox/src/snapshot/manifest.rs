@@ -1,13 +1,13 @@
 //! One snapshot: every entry, under a root that commits to all of them.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use super::diff::{Change, changes};
 use super::exclusion::ExclusionConfig;
 use super::hash::ContentHash;
+use super::shared::Shared;
 use super::tree::{Kind, Node, Tree};
 use super::walk::{Found, Skipped};
 
@@ -108,7 +108,7 @@ fn have_same_files(old: &Tree, new: &Tree) -> bool {
 
 /// The root over all files whose names are text, which are those that the format has a place for.
 pub(super) fn merkle_root(tree: &Tree) -> ContentHash {
-    let leaf = |node: &Arc<Node>| match &node.entry.kind {
+    let leaf = |node: &Shared| match &node.entry.kind {
         Kind::File { hash, .. } if node.key.is_text() => {
             Some(ContentHash::of(&[&[0], node.key.as_bytes(), hash.as_bytes()]))
         }

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use super::diff::{Change, ChangeType, are_same_permissions, changes, is_same_content};
@@ -163,7 +164,7 @@ impl<'a> Comparison<'a> {
     /// How many tracked names each file has that may have several.
     fn names(&self) -> Names {
         let mut names = Names::new();
-        for Node { entry, .. } in self.found.tree.nodes().iter().map(AsRef::as_ref) {
+        for Node { entry, .. } in self.found.tree.nodes().iter().map(Deref::deref) {
             let identity = entry.identity.filter(|identity| identity.links > 1);
             if let (Kind::File { .. }, Some(identity)) = (&entry.kind, identity) {
                 *names.entry(identity.place()).or_default() += 1;

@@ -1,83 +1,163 @@
 //! Reading the text of a manifest as [`text`](super::text) writes it: on all processors, line by
 //! line. Whatever is not of that form is left to the JSON parser, and means the same to both.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::fs::File;
+use std::io;
 
-use memchr::{memchr, memchr2, memmem};
+use memchr::{memchr, memchr2};
 use rayon::prelude::*;
 
 use super::hash::ContentHash;
 use super::key::Key;
-use super::record::{EntryRecord, Lines, Owner, Record};
-use super::seal::Body;
-use super::text::PIECE;
+use super::manifest::SnapshotManifest;
+use super::record::{EntryRecord, Record};
+use super::seal::{Body, Part, Unsealed};
+use super::shared::Shared;
+use super::text::{self, LINE};
 use super::tree::{Attributes, Entry, Identity, Kind, Mtime, Node};
 
-/// What stands after the lines of the files.
-const AFTER_FILES: &[u8] = b"\n  },\n";
+/// The line after those of the files.
+const AFTER_FILES: &[u8] = b"  },\n";
 
-/// The record in a `text` with the body `body`, but for its files, and these. `None` if the text
-/// is not of the form.
-pub(super) fn read(text: &[u8], body: &Body) -> Option<(Record, Vec<Arc<Node>>)> {
-    let (head, body) = text.split_at_checked(body.begin)?;
-    let lines = body.strip_prefix(b"{\n")?;
-    let (lines, after) = lines.split_at_checked(memmem::rfind(lines, AFTER_FILES)?)?;
-    let record: Record = serde_json::from_slice(&[head, b"{", after].concat()).ok()?;
-    let owner = record.owner();
-    let piece = |piece: &[u8]| {
-        let lines = piece.split_inclusive(|&byte| byte == b'\n');
-        lines.map(|line| node(line, owner)).collect::<Option<Vec<_>>>()
-    };
-    let pieces: Option<Vec<_>> = pieces(lines).into_par_iter().map(piece).collect();
-    Some((record, pieces?.into_iter().flatten().collect()))
+/// How many lines are read at once, so that little is in memory twice.
+const BATCH: usize = 256;
+
+/// What the lines of a part are.
+enum Piece {
+    Files {
+        nodes: Vec<Node>,
+        /// Whether there is a comma after the last of them.
+        goes_on: bool,
+        /// What follows in the part when they have ended.
+        after: Option<Vec<u8>>,
+    },
+    Other(Vec<u8>),
 }
 
-/// Whole lines, some at a time.
-fn pieces(lines: &[u8]) -> Vec<&[u8]> {
-    let mut pieces = Vec::new();
-    let mut rest = lines;
-    while !rest.is_empty() {
-        let least = rest.len().min(PIECE);
-        let (_, after) = rest.split_at(least);
-        let end = memchr(b'\n', after).map_or(rest.len(), |index| least + index + 1);
-        let (piece, others) = rest.split_at(end);
-        pieces.push(piece);
-        rest = others;
+/// The manifest in a text, and its body. `None` if the text is not of the form, or its digest is
+/// not right.
+pub(super) fn read(file: &File) -> io::Result<Option<(SnapshotManifest, Body)>> {
+    Ok(Body::read(file, piece)?.and_then(manifest))
+}
+
+fn manifest(read: Unsealed<Option<Piece>>) -> Option<(SnapshotManifest, Body)> {
+    let (mut batches, mut rest, mut goes_on) = (Vec::new(), None, None);
+    for piece in read.parts {
+        match (piece?, &mut rest) {
+            (Piece::Files { nodes, goes_on: next, after }, None) => {
+                let follows_comma = goes_on.unwrap_or(!nodes.is_empty());
+                if follows_comma == nodes.is_empty() {
+                    return None;
+                }
+                goes_on = Some(next);
+                batches.push(nodes);
+                rest = after;
+            }
+            (Piece::Other(text), Some(rest)) => rest.extend(text),
+            _ => return None,
+        }
     }
-    pieces
+    let rest = [&read.head, &b"{\n"[..], &rest?, &read.end].concat();
+    let record: Record = serde_json::from_slice(&rest).ok()?;
+    let usual = record.owner();
+    let name_owner = |node: &mut Node| node.entry.owner = node.entry.owner.or(usual);
+    batches.par_iter_mut().for_each(|nodes| nodes.iter_mut().for_each(name_owner));
+    let mut files = Vec::with_capacity(batches.iter().map(Vec::len).sum());
+    files.extend(batches.into_iter().flat_map(Shared::all));
+    let manifest = record.manifest(files)?;
+    // With another head the files could stand at another place in it.
+    (read.head == text::head(&manifest)).then_some((manifest, read.body))
 }
 
-/// The file in a line. All end with a comma but the last, which has no end.
-fn node(line: &[u8], usual: Owner) -> Option<Arc<Node>> {
-    let line = match line.strip_suffix(b"\n") {
-        Some(line) => line.strip_suffix(b",")?,
-        None => line,
+/// The lines that begin in a part; one at its very beginning is the last of the part before.
+/// `None` if one is very long.
+fn piece(part: Part<'_>) -> Option<Piece> {
+    let text = if part.is_first {
+        part.text.strip_prefix(b"{\n")?
+    } else {
+        part.text.get(memchr(b'\n', part.text)? + 1..)?
     };
-    quickly(line, usual).or_else(|| parsed(line, usual)).map(Arc::new)
+    if !part.text.ends_with(b"\n") {
+        return None;
+    }
+    Some(files(text).unwrap_or_else(|| Piece::Other(text.to_vec())))
 }
 
-/// The file in a line, if nothing is unusual in that.
-pub(super) fn quickly(line: &[u8], usual: Owner) -> Option<Node> {
-    Rest(line).node(usual)
+/// The files in a `text`, which all of its lines are, or those before the end of all. `None` if
+/// there is anything else.
+fn files(text: &[u8]) -> Option<Piece> {
+    let (mut nodes, mut lines) = (Vec::with_capacity(text.len() / LINE), Vec::new());
+    let (mut rest, mut goes_on) = (Some(text).filter(|text| !text.is_empty())?, true);
+    while !rest.is_empty() && !rest.starts_with(AFTER_FILES) {
+        let (line, others) = rest.split_at(memchr(b'\n', rest)?);
+        let plain = line.strip_suffix(b",");
+        lines.push(Line::new(plain.unwrap_or(line)).filter(|_| goes_on)?);
+        (goes_on, rest) = (plain.is_some(), others.get(1..)?);
+        if lines.len() == BATCH {
+            read_all(&mut lines, &mut nodes)?;
+        }
+    }
+    read_all(&mut lines, &mut nodes)?;
+    let after = (!rest.is_empty()).then(|| rest.to_vec());
+    let has_ended = after.is_some() && goes_on && !nodes.is_empty();
+    (!has_ended).then_some(Piece::Files { nodes, goes_on, after })
 }
 
-/// The same by the JSON parser.
-pub(super) fn parsed(line: &[u8], usual: Owner) -> Option<Node> {
-    let lines: Lines<EntryRecord> = serde_json::from_slice(&[b"{", line, b"}"].concat()).ok()?;
-    let [(key, record)] = <[_; 1]>::try_from(lines.0).ok()?;
-    record.file(usual).map(|entry| Node { key, entry })
+/// The files in `lines`, but for the owner that is named once for all. `None` if one is not one.
+pub(super) fn read_all(lines: &mut Vec<Line<'_>>, nodes: &mut Vec<Node>) -> Option<()> {
+    let plain: Vec<_> = lines.iter().filter_map(|line| line.name).collect();
+    let mut keys = Key::several(&plain);
+    for line in lines.drain(..) {
+        let key = match line.name {
+            Some(_) => keys.next()?,
+            None => serde_json::from_slice(line.quoted).ok()?,
+        };
+        nodes.push(Node { key, entry: line.entry()? });
+    }
+    Some(())
 }
 
-/// What is left of a line.
+/// The line of a file.
+pub(super) struct Line<'t> {
+    quoted: &'t [u8],
+    /// The name, if nothing is escaped in it.
+    name: Option<&'t str>,
+    /// What is said of it.
+    value: &'t [u8],
+}
+
+impl<'t> Line<'t> {
+    /// A line without its end. `None` if it does not begin with a name.
+    pub(super) fn new(line: &'t [u8]) -> Option<Self> {
+        let text = line.strip_prefix(b"    \"")?;
+        let mut end = memchr2(b'"', b'\\', text)?;
+        let is_plain = text.get(end) == Some(&b'"');
+        while text.get(end)? != &b'"' {
+            let next = end + 2;
+            end = next + memchr2(b'"', b'\\', text.get(next..)?)?;
+        }
+        let (name, rest) = text.split_at_checked(end)?;
+        let is_plain = is_plain && name.iter().all(|&byte| byte >= b' ');
+        let name = str::from_utf8(name).ok().filter(|_| is_plain);
+        let quoted = line.get(4..end + 6)?;
+        Some(Self { quoted, name, value: rest.strip_prefix(b"\": ")? })
+    }
+
+    fn entry(&self) -> Option<Entry> {
+        Rest(self.value).entry().or_else(|| {
+            let record: EntryRecord = serde_json::from_slice(self.value).ok()?;
+            record.file(None)
+        })
+    }
+}
+
+/// What is left of a value.
 struct Rest<'t>(&'t [u8]);
 
 impl Rest<'_> {
     /// A file without attributes, and all of it written in the usual order.
-    fn node(mut self, usual: Owner) -> Option<Node> {
-        self.skip(b"    \"")?;
-        let key = self.key()?;
-        self.skip(b": {\"hash\":\"")?;
+    fn entry(mut self) -> Option<Entry> {
+        self.skip(b"{\"hash\":\"")?;
         let hash = self.hash()?;
         self.skip(b"\",\"size\":")?;
         let size = self.unsigned()?;
@@ -90,15 +170,14 @@ impl Rest<'_> {
         self.field(b",\"owner\":[", Self::owner, &mut owner)?;
         self.field(b",\"group\":", Self::small, &mut group)?;
         self.field(b",\"identity\":[", Self::identity, &mut identity)?;
-        let entry = Entry {
+        (self.0 == b"}").then_some(Entry {
             kind: Kind::File { hash, size, group },
             mode,
             mtime: Mtime { seconds, nanos },
-            owner: owner.or(usual),
+            owner,
             attributes: Attributes::new(),
             identity,
-        };
-        (self.0 == b"}").then_some(Node { key, entry })
+        })
     }
 
     fn skip(&mut self, text: &[u8]) -> Option<()> {
@@ -117,15 +196,6 @@ impl Rest<'_> {
             *value = Some(read(self)?);
         }
         Some(())
-    }
-
-    /// A path in which nothing is escaped, with the quotation mark after it.
-    fn key(&mut self) -> Option<Key> {
-        let (text, rest) = self.0.split_at_checked(memchr2(b'"', b'\\', self.0)?)?;
-        self.0 = rest.strip_prefix(b"\"")?;
-        let is_plain = text.iter().all(|&byte| byte >= b' ');
-        let text = str::from_utf8(text).ok().filter(|_| is_plain)?;
-        Some(Key::new(Path::new(text)))
     }
 
     fn hash(&mut self) -> Option<ContentHash> {

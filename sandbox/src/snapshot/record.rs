@@ -9,7 +9,6 @@ use std::fmt::{self, Formatter};
 use std::fs::File;
 use std::marker::PhantomData;
 use std::path::Path;
-use std::sync::Arc;
 
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -21,6 +20,7 @@ use super::key::Key;
 use super::manifest::{SnapshotManifest, merkle_root};
 use super::quick;
 use super::seal::{self, Body};
+use super::shared::Shared;
 use super::store::{open_plain, write_whole};
 use super::text;
 use super::tree::{Attributes, Entry, Identity, Kind, Mtime, Node, Tree};
@@ -111,28 +111,22 @@ pub(super) fn write(
 /// Reads a manifest and compares its digest, or its root if it has none. The body is `None` if
 /// another manifest cannot have it as it is.
 pub(super) fn read(path: &Path) -> Result<(SnapshotManifest, Option<Body>), SnapshotError> {
-    let text = open_plain(path).and_then(|file| Body::read(&file));
-    let (text, body) = text.map_err(SnapshotError::io("read the manifest", path))?;
-    let is_usual = |manifest: &SnapshotManifest| {
-        let head = body.as_ref().and_then(|body| text.get(..body.begin));
-        head.is_some_and(|head| head == text::head(manifest))
-    };
-    let quickly = body.as_ref().and_then(|body| quick::read(&text, body));
-    let quickly = quickly.and_then(|(record, files)| record.manifest(files));
-    // With another head the files could stand at another place in it.
-    if let Some(manifest) = quickly.filter(is_usual) {
-        return Ok((manifest, body));
+    let fault = || SnapshotError::io("read the manifest", path);
+    let file = open_plain(path).map_err(fault())?;
+    if let Some((manifest, body)) = quick::read(&file).map_err(fault())? {
+        return Ok((manifest, Some(body)));
     }
-    let record = parse(&text, path)?;
-    if record.tree.is_some() && body.is_none() {
+    let (text, is_sealed) = seal::whole(&file).map_err(fault())?;
+    let fault = |source| SnapshotError::ManifestFormat { path: path.to_owned(), source };
+    let record: Record = serde_json::from_slice(&text).map_err(fault)?;
+    if record.tree.is_some() && !is_sealed {
         return Err(changed(path, "digest"));
     }
     let manifest = record.manifest(Vec::new()).ok_or_else(|| changed(path, "form"))?;
-    if body.is_none() {
+    if !is_sealed {
         prove(&manifest, path)?;
     }
-    let is_usual = is_usual(&manifest);
-    Ok((manifest, body.filter(|_| is_usual)))
+    Ok((manifest, None))
 }
 
 /// Compares the root of a manifest with its files.
@@ -145,11 +139,6 @@ fn changed(path: &Path, what: &'static str) -> SnapshotError {
     SnapshotError::ManifestChanged { path: path.to_owned(), what }
 }
 
-fn parse(text: &[u8], path: &Path) -> Result<Record, SnapshotError> {
-    let fault = |source| SnapshotError::ManifestFormat { path: path.to_owned(), source };
-    serde_json::from_slice(text).map_err(fault)
-}
-
 impl Record {
     pub(super) fn owner(&self) -> Owner {
         self.tree.as_ref().map(|tree| tree.owner)
@@ -157,13 +146,13 @@ impl Record {
 
     /// The manifest with all of these `files` too. `None` if a value in it cannot be what it
     /// stands for, or a name is there twice.
-    pub(super) fn manifest(self, files: Vec<Arc<Node>>) -> Option<SnapshotManifest> {
+    pub(super) fn manifest(self, files: Vec<Shared>) -> Option<SnapshotManifest> {
         let is_complete = self.tree.is_some();
         let owner = self.owner();
-        let mut nodes = files;
+        let mut nodes = Vec::new();
         let mut add = |lines: Lines<EntryRecord>, entry: fn(_, Owner) -> Option<Entry>| {
             for (key, record) in lines.0 {
-                nodes.push(Arc::new(Node { key, entry: entry(record, owner)? }));
+                nodes.push(Node { key, entry: entry(record, owner)? });
             }
             Some(())
         };
@@ -176,11 +165,11 @@ impl Record {
             skipped = more.skipped.into_iter().map(SkippedRecord::skipped).collect();
             exclusion = more.exclusion;
         } else {
-            let link = |key| Arc::new(Node { key, entry: unknown_link() });
+            let link = |key| Node { key, entry: unknown_link() };
             nodes.extend(self.symlinks.into_iter().map(link));
         }
-        let count = nodes.len();
-        let tree = Tree::new(nodes);
+        let count = files.len() + nodes.len();
+        let tree = Tree::new(files).with(Shared::all(nodes).collect());
         (tree.nodes().len() == count).then_some(SnapshotManifest {
             number: self.number,
             timestamp: self.timestamp,

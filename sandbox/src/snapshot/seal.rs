@@ -4,11 +4,12 @@
 //! body, which is the same in two manifests of the same tree: whoever has the hashes of the parts
 //! can write a text with another head without reading or hashing the body again.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write};
 use std::os::unix::fs::FileExt as _;
 
-use memchr::memmem;
+use memchr::{memchr, memmem};
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 
@@ -18,7 +19,7 @@ use super::hash::ContentHash;
 const DOMAIN: &[u8] = b"nono.snapshot.text.v2\n";
 
 /// How much of a body is hashed at once.
-const PART: usize = 1 << 20;
+pub(super) const PART: usize = 1 << 20;
 
 /// What stands before a body: the name of its first field, at the end of the head.
 pub(super) const FILES: &[u8] = b"\n  \"files\": ";
@@ -26,6 +27,14 @@ pub(super) const FILES: &[u8] = b"\n  \"files\": ";
 /// What stands around the digest.
 const BEFORE: &[u8] = b"    \"digest\": \"";
 const AFTER: &[u8] = b"\"\n  }\n}\n";
+
+/// How much more is read than a part: longer than most lines are.
+const MORE: usize = 16 * 1024;
+
+thread_local! {
+    /// What a thread reads parts into.
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// How many digits a digest has.
 const DIGITS: usize = 64;
@@ -41,33 +50,61 @@ pub(super) struct Body {
     parts: Vec<ContentHash>,
 }
 
+/// A text whose digest is right.
+pub(super) struct Unsealed<T> {
+    pub(super) head: Vec<u8>,
+    pub(super) body: Body,
+    /// What was made of each part of the body.
+    pub(super) parts: Vec<T>,
+    /// What stands after the body.
+    pub(super) end: Vec<u8>,
+}
+
+/// A part of a body, as it is read.
+#[derive(Clone, Copy)]
+pub(super) struct Part<'t> {
+    /// What is hashed as one.
+    pub(super) own: &'t [u8],
+    /// The same, and the rest of its last line. It ends within a line if that is very long.
+    pub(super) text: &'t [u8],
+    pub(super) is_first: bool,
+}
+
 impl Body {
-    /// Reads a text, and its body if its digest is right: the parts on all processors, each of
-    /// them hashed as soon as it is read.
-    pub(super) fn read(file: &File) -> io::Result<(Vec<u8>, Option<Self>)> {
+    /// Reads a text, on all processors: each part is hashed and looked at as soon as it is read,
+    /// in memory that the next one uses again. `None` if the text has no digest, or a wrong one.
+    pub(super) fn read<T: Send>(
+        file: &File,
+        look: impl Fn(Part<'_>) -> T + Sync,
+    ) -> io::Result<Option<Unsealed<T>>> {
         let length = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
-        // Asked first: there is no error if there is no room for what is only to be zero.
-        Vec::<u8>::new().try_reserve_exact(length)?;
-        let mut text = vec![0; length];
-        let (start, _) = text.split_at_mut(length.min(HEAD));
-        file.read_exact_at(start, 0)?;
-        let begin = memmem::find(start, FILES).map(|at| at + FILES.len());
+        let mut head = vec![0; length.min(HEAD)];
+        file.read_exact_at(&mut head, 0)?;
+        let begin = memmem::find(&head, FILES).map(|at| at + FILES.len());
         let end = length.checked_sub(BEFORE.len() + DIGITS + AFTER.len());
         let Some((begin, end)) = begin.zip(end).filter(|(begin, end)| begin <= end) else {
-            file.read_exact_at(&mut text, 0)?;
-            return Ok((text, None));
+            return Ok(None);
         };
-        let (rest, seal) = text.split_at_mut(end);
-        let (head, body) = rest.split_at_mut(begin);
-        file.read_exact_at(seal, end as u64)?;
-        let read = |(number, part): (usize, &mut [u8])| {
-            file.read_exact_at(part, (begin + number * PART) as u64)?;
-            Ok(ContentHash::of(&[part]))
+        head.truncate(begin);
+        let mut seal = vec![0; length - end];
+        file.read_exact_at(&mut seal, end as u64)?;
+        let one = |place: usize| {
+            BUFFER.with_borrow_mut(|buffer| {
+                buffer.resize((end - place).min(PART + MORE), 0);
+                file.read_exact_at(buffer, place as u64)?;
+                let (own, more) = buffer.split_at(buffer.len().min(PART));
+                let end = memchr(b'\n', more).map_or(buffer.len(), |rest| own.len() + rest + 1);
+                let text = buffer.get(..end).unwrap_or_default();
+                let part = Part { own, text, is_first: place == begin };
+                Ok((ContentHash::of(&[own]), look(part)))
+            })
         };
-        let parts: io::Result<_> = body.par_chunks_mut(PART).enumerate().map(read).collect();
-        let found = Self { begin, length: body.len() as u64, parts: parts? };
-        let is_right = found.end(head) == seal;
-        Ok((text, is_right.then_some(found)))
+        let places: Vec<_> = (begin..end).step_by(PART).collect();
+        let read: io::Result<Vec<_>> = places.into_par_iter().map(one).collect();
+        let (hashes, parts) = read?.into_iter().unzip();
+        let body = Self { begin, length: (end - begin) as u64, parts: hashes };
+        let is_right = body.end(&head) == seal;
+        Ok(is_right.then_some(Unsealed { head, body, parts, end: seal }))
     }
 
     fn digest(&self, head: &[u8]) -> ContentHash {
@@ -83,6 +120,16 @@ impl Body {
     fn end(&self, head: &[u8]) -> Vec<u8> {
         [BEFORE, self.digest(head).to_string().as_bytes(), AFTER].concat()
     }
+}
+
+/// All of a text, and whether its digest is right.
+pub(super) fn whole(mut file: &File) -> io::Result<(Vec<u8>, bool)> {
+    if let Some(read) = Body::read(file, |part| part.own.to_vec())? {
+        return Ok(([read.head, read.parts.concat(), read.end].concat(), true));
+    }
+    let mut text = Vec::new();
+    file.read_to_end(&mut text)?;
+    Ok((text, false))
 }
 
 /// A text that is hashed while it is written.

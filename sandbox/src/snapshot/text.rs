@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::mem;
+use std::ops::Deref;
 
 use rayon::prelude::*;
 use serde::Serialize;
@@ -16,10 +17,7 @@ const BATCH: usize = 512;
 const GROUP: usize = 8;
 
 /// How long a line mostly is, at most.
-const LINE: usize = 320;
-
-/// How much text is worth giving to another thread.
-pub(super) const PIECE: usize = BATCH * LINE;
+pub(super) const LINE: usize = 320;
 
 /// Writes the text of `manifest`, and its digest.
 pub(super) fn write(manifest: &SnapshotManifest, out: impl Write + Send) -> io::Result<Body> {
@@ -68,7 +66,7 @@ fn usual_owner(tree: &Tree) -> (u32, u32) {
 }
 
 fn select(tree: &Tree, is_in: impl Fn(&Node) -> bool) -> Vec<&Node> {
-    tree.nodes().iter().map(AsRef::as_ref).filter(|node| is_in(node)).collect()
+    tree.nodes().iter().map(Deref::deref).filter(|node| is_in(node)).collect()
 }
 
 fn is_link(node: &Node) -> bool {

@@ -4,13 +4,17 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::iter;
-use std::sync::Arc;
+use std::ops::Deref;
 
-use rayon::slice::ParallelSliceMut as _;
+use rayon::prelude::*;
 use rustix::fs::Stat;
 
 use super::hash::ContentHash;
 use super::key::Key;
+use super::shared::Shared;
+
+/// How many comparisons are worth giving to another thread.
+const BATCH: usize = 2048;
 
 /// An entry and its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +26,7 @@ pub(super) struct Node {
 /// All that is tracked, each directory before what is beneath it. One that was made from another
 /// shares the nodes that are the same in both, so that comparing the two costs what differs.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Tree(Vec<Arc<Node>>);
+pub(super) struct Tree(Vec<Shared>);
 
 /// A name whose node is not the same one in two trees.
 #[derive(Clone, Copy, Debug)]
@@ -101,25 +105,42 @@ impl Identity {
 impl Tree {
     /// A tree of `nodes` in any order. Of two with one name, as a directory may show them that
     /// changes while it is read, one stays.
-    pub(super) fn new(mut nodes: Vec<Arc<Node>>) -> Self {
-        // They mostly come in runs that are in order.
-        nodes.par_sort_by(|a, b| a.key.cmp(&b.key));
-        nodes.dedup_by(|a, b| a.key == b.key);
+    pub(super) fn new(mut nodes: Vec<Shared>) -> Self {
+        let is_in_order = |pair: &[Shared]| pair.is_sorted_by(|a, b| a.key < b.key);
+        if !nodes.par_windows(2).with_min_len(BATCH).all(is_in_order) {
+            nodes.par_sort_by(|a, b| a.key.cmp(&b.key));
+            nodes.dedup_by(|a, b| a.key == b.key);
+        }
         Self(nodes)
     }
 
-    /// This tree with the nodes that are kept, place by place, and with new ones.
-    pub(super) fn revised(&self, is_kept: &[bool], new: Vec<Arc<Node>>) -> Self {
-        let kept = self.0.iter().zip(is_kept).filter(|(_, is_kept)| **is_kept);
-        let mut nodes: Vec<_> = kept.map(|(node, _)| Arc::clone(node)).collect();
-        if new.is_empty() {
-            return Self(nodes);
+    /// This tree with `others` too, in any order; each is in the place of what has its name.
+    pub(super) fn with(self, others: Vec<Shared>) -> Self {
+        let Self(others) = Self::new(others);
+        if self.0.is_empty() || others.is_empty() {
+            return Self(if others.is_empty() { self.0 } else { others });
         }
-        nodes.extend(new);
-        Self::new(nodes)
+        let mut all = Vec::with_capacity(self.0.len() + others.len());
+        let mut rest = &self.0[..];
+        for other in others {
+            let before = rest.partition_point(|node| node.key < other.key);
+            let (these, after) = rest.split_at(before);
+            all.extend_from_slice(these);
+            let is_replaced = after.first().is_some_and(|node| node.key == other.key);
+            rest = after.get(usize::from(is_replaced)..).unwrap_or_default();
+            all.push(other);
+        }
+        all.extend_from_slice(rest);
+        Self(all)
     }
 
-    pub(super) fn nodes(&self) -> &[Arc<Node>] {
+    /// This tree with the nodes that are kept, place by place, and with new ones.
+    pub(super) fn revised(&self, is_kept: &[bool], new: Vec<Shared>) -> Self {
+        let kept = self.0.iter().zip(is_kept).filter(|(_, is_kept)| **is_kept);
+        Self(kept.map(|(node, _)| node.clone()).collect()).with(new)
+    }
+
+    pub(super) fn nodes(&self) -> &[Shared] {
         &self.0
     }
 
@@ -128,7 +149,7 @@ impl Tree {
         self.0.get(index).map(|node| &node.entry)
     }
 
-    pub(super) fn nodes_mut(&mut self) -> &mut [Arc<Node>] {
+    pub(super) fn nodes_mut(&mut self) -> &mut [Shared] {
         &mut self.0
     }
 
@@ -140,19 +161,19 @@ impl Tree {
                 (None, None) => return None,
                 (Some(_), None) => Ordering::Less,
                 (None, Some(_)) => Ordering::Greater,
-                (Some(old), Some(new)) if Arc::ptr_eq(old, new) => Ordering::Equal,
+                (Some(old), Some(new)) if old.is(new) => Ordering::Equal,
                 (Some(old), Some(new)) => old.key.cmp(&new.key),
             };
             let old = before.next_if(|_| order.is_le());
             let new = after.next_if(|_| order.is_ge());
             Some((old, new))
         });
-        let is_other = |(old, new): &(Option<&Arc<Node>>, Option<&Arc<Node>>)| {
-            !old.zip(*new).is_some_and(|(old, new)| Arc::ptr_eq(old, new))
+        let is_other = |(old, new): &(Option<&Shared>, Option<&Shared>)| {
+            !old.zip(*new).is_some_and(|(old, new)| old.is(new))
         };
-        let pair = |(old, new): (Option<&'t Arc<Node>>, Option<&'t Arc<Node>>)| Pair {
-            old: old.map(Arc::as_ref),
-            new: new.map(Arc::as_ref),
+        let pair = |(old, new): (Option<&'t Shared>, Option<&'t Shared>)| Pair {
+            old: old.map(Deref::deref),
+            new: new.map(Deref::deref),
         };
         both.filter(is_other).map(pair)
     }

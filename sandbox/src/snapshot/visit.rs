@@ -138,7 +138,7 @@ impl<'a> Visit<'a> {
                 let (kind, attributes) =
                     (Kind::Directory, attributes::read(&handle).map_err(failed)?);
                 let entry = Entry::from_stat(&stat, kind, attributes, self.settled_before);
-                found.nodes.push(Arc::new(Node { key: at.key.clone(), entry }));
+                found.nodes.push(Node { key: at.key.clone(), entry });
             }
             self.collect(|all| all.append(found));
         }

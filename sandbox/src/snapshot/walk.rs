@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::iter;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -15,8 +15,9 @@ use super::exclusion::Exclusion;
 use super::key::Key;
 use super::progress::Meter;
 use super::roots::Root;
+use super::shared::Shared;
 use super::store::Store;
-use super::tree::{Kind, Node, Tree};
+use super::tree::{Entry, Kind, Node, Tree};
 use super::visit::Visit;
 
 /// What was not looked at, or not whole, and why.
@@ -115,7 +116,7 @@ impl Walk<'_> {
         rayon::scope(|scope| self.roots.iter().for_each(|root| visit.root(root, scope)));
         self.meter.end()?;
         let (collected, is_kept) = visit.into_parts();
-        let Collected { nodes, mut skipped, leftovers, error, .. } = collected;
+        let Collected { shared: nodes, mut skipped, leftovers, error, .. } = collected;
         if let Some(error) = error {
             return Err(error);
         }
@@ -133,9 +134,9 @@ impl Walk<'_> {
 }
 
 /// Numbers the files that have several of the names found.
-fn group_links(nodes: &mut [Arc<Node>]) {
+fn group_links(nodes: &mut [Shared]) {
     let mut places: HashMap<(u64, u64), Vec<usize>> = HashMap::new();
-    for (index, Node { entry, .. }) in nodes.iter().map(AsRef::as_ref).enumerate() {
+    for (index, Node { entry, .. }) in nodes.iter().map(Deref::deref).enumerate() {
         let identity = entry.identity.filter(|identity| identity.links > 1);
         if let (Kind::File { .. }, Some(identity)) = (&entry.kind, identity) {
             places.entry(identity.place()).or_default().push(index);
@@ -149,10 +150,12 @@ fn group_links(nodes: &mut [Arc<Node>]) {
     for (number, member) in numbered.flat_map(|(n, all)| all.into_iter().map(move |m| (n, m))) {
         let Some(node) = nodes.get_mut(member) else { continue };
         // What stays as it was stays shared.
-        if matches!(node.entry.kind, Kind::File { group, .. } if group != number)
-            && let Kind::File { group, .. } = &mut Arc::make_mut(node).entry.kind
+        if let Kind::File { hash, size, group } = node.entry.kind
+            && group != number
         {
-            *group = number;
+            let kind = Kind::File { hash, size, group: number };
+            *node =
+                Node { key: node.key.clone(), entry: Entry { kind, ..node.entry.clone() } }.into();
         }
     }
 }

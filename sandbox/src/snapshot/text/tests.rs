@@ -1,20 +1,20 @@
 use std::fs::File;
-use std::io::{BufWriter, Write as _};
+use std::io::{BufWriter, Seek as _, Write as _};
 use std::path::Path;
-use std::sync::Arc;
 
 use super::*;
 use crate::snapshot::exclusion::ExclusionConfig;
 use crate::snapshot::hash::ContentHash;
 use crate::snapshot::key::Key;
 use crate::snapshot::quick;
-use crate::snapshot::record::Record;
+use crate::snapshot::record::{Lines, Record};
 use crate::snapshot::seal::{self, Body};
+use crate::snapshot::shared::Shared;
 use crate::snapshot::tree::{Attributes, Entry, Identity, Mtime};
 use crate::snapshot::walk::Found;
 
 /// A file with a name that looks like the text around it, and whatever else may be known of one.
-fn node(number: u64) -> Arc<Node> {
+fn node(number: u64) -> Node {
     let odd = ["plain", "a\n  },\nb", "\"files\": {", "\u{fc}, }", "a\\\t\u{7f}", "0\":{"];
     let small = u32::try_from(number).unwrap();
     let name = format!("/root/{}/{number}", odd[usize::try_from(number).unwrap() % odd.len()]);
@@ -41,26 +41,32 @@ fn node(number: u64) -> Arc<Node> {
         attributes: attributes.into_iter().filter(|_| number.is_multiple_of(3)).collect(),
         identity: Some(identity),
     };
-    Arc::new(Node { key: Key::new(Path::new(&name)), entry })
+    Node { key: Key::new(Path::new(&name)), entry }
 }
 
 fn manifest(number: u32, count: u64) -> SnapshotManifest {
-    let tree = Tree::new((0..count).map(node).collect());
+    let tree = Tree::new(Shared::all((0..count).map(node).collect()).collect());
     let found = Found { tree, ..Found::default() };
     SnapshotManifest::new(number, 8, ExclusionConfig::default(), found, None)
 }
 
-/// The body of a text, if its digest is right.
-fn body(text: &[u8]) -> Option<Body> {
+/// A file that holds `text`.
+fn file(text: &[u8]) -> File {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(text).unwrap();
-    let (read, body) = Body::read(&file).unwrap();
-    assert!(read == text);
-    body
+    file.rewind().unwrap();
+    file
+}
+
+/// The body of a text, if its digest is right.
+fn body(text: &[u8]) -> Option<Body> {
+    let read = Body::read(&file(text), |_| ()).unwrap();
+    assert_eq!(seal::whole(&file(text)).unwrap(), (text.to_vec(), read.is_some()));
+    read.map(|read| read.body)
 }
 
 /// What is known of an entry once it was written.
-fn as_written(node: &Arc<Node>) -> Node {
+fn as_written(node: &Shared) -> Node {
     let mut node = Node::clone(node);
     node.entry.identity = node.entry.identity.filter(|identity| identity.is_settled);
     node
@@ -74,12 +80,11 @@ fn a_text_is_read_as_it_was_written_line_by_line_and_whole() {
         let written = write(&manifest, &mut text).unwrap();
         assert_eq!(body(&text), Some(written.clone()));
         let whole: Record = serde_json::from_slice(&text).unwrap();
-        let quickly = quick::read(&text, &written);
-        assert_eq!(quickly.is_some(), count > 0);
-        for (record, files) in [Some((whole, Vec::new())), quickly].into_iter().flatten() {
-            let read = record.manifest(files).unwrap();
+        let (quickly, of_text) = quick::read(&file(&text)).unwrap().unwrap();
+        assert_eq!(of_text, written);
+        for read in [whole.manifest(Vec::new()).unwrap(), quickly] {
             let expected: Vec<_> = manifest.tree.nodes().iter().map(as_written).collect();
-            assert!(read.tree.nodes().iter().map(AsRef::as_ref).eq(&expected));
+            assert!(read.tree.nodes().iter().map(Deref::deref).eq(&expected));
             assert_eq!(read.merkle_root, manifest.merkle_root);
         }
         for place in [10, text.len() / 2, text.len() - 20] {
@@ -89,6 +94,48 @@ fn a_text_is_read_as_it_was_written_line_by_line_and_whole() {
             assert_eq!(body(&text[..place]), None);
         }
     }
+}
+
+/// A manifest of these files, written and read again.
+fn read_back(files: Vec<Node>) -> (Vec<u8>, SnapshotManifest) {
+    let tree = Tree::new(Shared::all(files).collect());
+    let found = Found { tree, ..Found::default() };
+    let manifest = SnapshotManifest::new(1, 8, ExclusionConfig::default(), found, None);
+    let mut text = Vec::new();
+    write(&manifest, &mut text).unwrap();
+    let path = tempfile::NamedTempFile::new().unwrap();
+    path.as_file().write_all(&text).unwrap();
+    let (read, _) = crate::snapshot::record::read(path.path()).unwrap();
+    let expected: Vec<_> = manifest.tree.nodes().iter().map(as_written).collect();
+    assert!(read.tree.nodes().iter().map(Deref::deref).eq(&expected));
+    (text, read)
+}
+
+#[test]
+fn a_line_is_read_whole_wherever_a_part_ends() {
+    let files = |padding: usize| {
+        let mut files: Vec<_> = (0..5000).map(node).collect();
+        files[0].key = Key::new(Path::new(&format!("/a{}", "a".repeat(padding))));
+        files
+    };
+    let (text, _) = read_back(files(0));
+    let body = &text[body(&text).unwrap().begin..];
+    let line = memchr::memrchr(b'\n', &body[..seal::PART - 1]).unwrap();
+    for place in [seal::PART - 1, seal::PART, seal::PART + 1] {
+        let (text, _) = read_back(files(place - line));
+        assert_eq!(text[self::body(&text).unwrap().begin + place], b'\n');
+    }
+}
+
+#[test]
+fn lines_that_are_longer_than_is_read_ahead_are_read_by_the_parser() {
+    let long = |number| {
+        let mut node = node(number);
+        let value = vec![u8::try_from(number).unwrap(); 60_000];
+        node.entry.attributes = [("user.long".into(), value)].into_iter().collect();
+        node
+    };
+    read_back((0..40).map(long).collect());
 }
 
 #[test]
@@ -122,25 +169,35 @@ fn a_body_that_is_copied_makes_the_text_that_would_be_written() {
     assert_eq!(self::body(&std::fs::read(&copied).unwrap()), None);
 }
 
+/// The file in a line by the JSON parser.
+fn parsed(line: &[u8]) -> Option<Node> {
+    let lines: Lines<EntryRecord> = serde_json::from_slice(&[b"{", line, b"}"].concat()).ok()?;
+    let [(key, record)] = <[_; 1]>::try_from(lines.0).ok()?;
+    record.file(None).map(|entry| Node { key, entry })
+}
+
 /// The form of a line is that of a file without attributes.
 #[test]
 fn a_line_means_the_same_to_both_readers_whatever_is_changed_in_it() {
     let attributes = Attributes::new();
-    let entry = Entry { attributes, ..node(10).entry.clone() };
+    let entry = Entry { attributes, ..node(10).entry };
     let mut line = Text::default();
     line.raw(b"    \"/root/a\": ");
     line.json(&EntryRecord::new(&entry, (0, 0)));
-    let usual = Some((1, 2));
-    let quickly = quick::quickly(&line.0, usual);
-    assert_eq!(quickly.unwrap().entry.owner, entry.owner);
+    let quickly = |line: &[u8]| {
+        let mut nodes = Vec::new();
+        quick::read_all(&mut vec![quick::Line::new(line)?], &mut nodes)?;
+        nodes.pop()
+    };
+    assert_eq!(quickly(&line.0).unwrap().entry.owner, entry.owner);
     let mut understood = 0;
     for index in 0..line.0.len() {
         for byte in 0..=u8::MAX {
             for is_replaced in [false, true] {
                 let mut changed = line.0.clone();
                 changed.splice(index..index + usize::from(is_replaced), [byte]);
-                if let Some(node) = quick::quickly(&changed, usual) {
-                    assert_eq!(Some(node), quick::parsed(&changed, usual));
+                if let Some(node) = quickly(&changed) {
+                    assert_eq!(Some(node), parsed(&changed));
                     understood += 1;
                 }
             }
@@ -173,7 +230,7 @@ fn what_is_no_json_is_none_quickly_either_though_its_digest_is_right() {
         sealed.push(body_text.replacen(from, to, 1).as_bytes()).unwrap();
         let sealed = sealed.seal().unwrap();
         assert_eq!(body(&text), Some(sealed.clone()));
-        assert!(quick::read(&text, &sealed).is_none(), "{to}");
+        assert!(quick::read(&file(&text)).unwrap().is_none(), "{to}");
         assert!(serde_json::from_slice::<Record>(&text).is_err(), "{to}");
     }
 }
