@@ -1,9 +1,9 @@
 //! The sandboxed program's process, from its first instruction to the program's own.
 //!
 //! A child made by `fork` would copy the page tables of the parent, which takes tens of
-//! milliseconds for one of some gigabytes. This one is made by `clone` with `CLONE_VM` and
-//! `CLONE_VFORK`: it runs on a stack of its own, in the parent's memory, while the shim that made
-//! it stands still and all threads of the parent go on. What it may do follows from that:
+//! milliseconds for one of some gigabytes. This one is made by `clone` with `CLONE_VM`: it runs on
+//! a stack of its own, in the parent's memory, while all threads of the parent go on, and the shim
+//! that made it waits for its end. What it may do follows from that:
 //!
 //! * It makes system calls directly and nothing else. No allocation, no lock, no panic, no
 //!   destructor, no library function with state: another thread may hold any lock, and whatever
@@ -79,8 +79,8 @@ pub(crate) struct Plan {
     pub is_terminal: bool,
     /// The system call filter. If there is a line to hand its listening side over, it has one.
     pub filter: BpfProgram,
-    /// Whether the child itself hands over the descriptor at which its calls wait: for calls that
-    /// it makes while the shim stands still, and for those that come when the shim has ended.
+    /// Whether the descriptor at which its calls wait is handed over as soon as there is one: for
+    /// calls that are made while the shim stands still, and for those that come when it has ended.
     pub hands_over_at_once: bool,
     /// The bits of the capabilities to keep; a program gets no others back.
     pub capabilities: u64,
@@ -229,11 +229,10 @@ impl Launch {
         // Not before: a change of the user takes it back.
         self.follow_shim().map_err(at(Step::ParentDeath))?;
         self.restrict().map_err(at(Step::Landlock))?;
-        self.filter()?;
-        if self.plan.hands_over_at_once {
-            self.hand_over();
+        if !self.filters_shim() {
+            self.filter()?;
         }
-        // Until here the shim's descriptors are the child's too: the filter's stays with it.
+        // Until here the shim's descriptors may be the child's too: the filter's stays with it.
         part_on_exec().map_err(at(Step::Descriptors))?;
         // Not before: the steps above open descriptors.
         self.limit_resources().map_err(at(Step::ResourceLimits))?;
@@ -297,9 +296,18 @@ impl Launch {
         unsafe { call(libc::SYS_landlock_restrict_self, [ruleset, 0, 0, 0]) }.map(drop)
     }
 
+    /// Whether the shim takes the filter on itself, for its child to inherit: it makes none of the
+    /// calls that the filter is about. So it has the listening side before there is a child, need
+    /// not stand still until then, and is not woken to be told that nobody has the filter any more.
+    ///
+    /// Not if the child begins in a control group: that takes `clone3`, which the filter refuses.
+    pub(super) fn filters_shim(&self) -> bool {
+        self.plan.group.is_none()
+    }
+
     /// Installs the filter. The side at which its calls are answered, if there is one to be handed
     /// over, stays with the shim.
-    fn filter(&self) -> Result<(), Failure> {
+    pub(super) fn filter(&self) -> Result<(), Failure> {
         if self.fds.handover.is_none() {
             return install(&self.plan.filter, 0).map(drop).map_err(at(Step::Filter));
         }
@@ -308,6 +316,9 @@ impl Launch {
             libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
         let listener = install(&self.plan.filter, flags).map_err(at(Step::Listener))?;
         self.listener.store(c_int::try_from(listener).unwrap_or(NONE), Ordering::Relaxed);
+        if self.plan.hands_over_at_once {
+            self.hand_over();
+        }
         Ok(())
     }
 

@@ -78,8 +78,8 @@ pub(super) struct Ending {
     pub cpu: AtomicU64,
     /// Kilobytes of the largest process of the tree.
     pub max_rss: AtomicU64,
-    /// The same of the caller when the program began: `execve` notes the peak of the memory that a
-    /// process leaves as that process's own, and a child made without a copy leaves the caller's.
+    /// The same of the caller when the program had ended: `execve` notes the peak of the memory that
+    /// a process leaves as that process's own, and a child made without a copy leaves the caller's.
     /// When its end is told, its own memory is gone.
     pub shared_rss: AtomicU64,
 }
@@ -100,8 +100,10 @@ impl Launch {
     fn supervise(&self) -> Result<(), Failure> {
         self.settle()?;
         let signals = child_signals().map_err(at(Step::Shim))?;
+        if self.filters_shim() {
+            self.filter()?;
+        }
         let child = self.clone_child().map_err(at(Step::Clone))?;
-        self.ending.shared_rss.store(own_peak(), Ordering::Relaxed);
         self.ending.child.store(child, Ordering::Relaxed);
         if self.failure().is_none() {
             self.let_go();
@@ -161,19 +163,21 @@ impl Launch {
         close(next, c_int::MAX)
     }
 
-    /// Makes the program's process, and stands still until it has left this memory.
+    /// Makes the program's process. Stands still until that has left this memory if its beginning
+    /// is to be told, or if it has still to make the listening side of its filter.
     fn clone_child(&self) -> Result<c_int, c_int> {
-        const FLAGS: c_int = libc::CLONE_VM | libc::CLONE_FILES | libc::CLONE_VFORK;
+        const STANDS_STILL: c_int = libc::CLONE_VM | libc::CLONE_VFORK;
         let argument = ptr::from_ref(self).cast_mut().cast::<c_void>();
         let [_, top] = self.stacks.tops();
         let Some(group) = self.fds.group else {
-            let flags = FLAGS | libc::SIGCHLD;
+            let flags = if self.plan.watch.announces { STANDS_STILL } else { libc::CLONE_VM };
+            let flags = flags | libc::SIGCHLD;
             // SAFETY: the stack is for this child alone and, like the launch, stays until it has
             // left this memory. `child_main` keeps to the rules of `child.rs`.
             return unsafe { clone_onto(flags, top, ptr::null_mut(), child_main, argument) };
         };
         let arguments = CloneArguments {
-            flags: u64::from(FLAGS.cast_unsigned()) | INTO_GROUP,
+            flags: u64::from((STANDS_STILL | libc::CLONE_FILES).cast_unsigned()) | INTO_GROUP,
             exit_signal: u64::from(libc::SIGCHLD.cast_unsigned()),
             stack: top.wrapping_byte_sub(STACK) as u64,
             stack_size: STACK as u64,
@@ -335,6 +339,7 @@ impl Launch {
                     if c_int::try_from(pid) == Ok(child) {
                         self.ending.status.store(status, Ordering::Relaxed);
                         self.ending.has_status.store(true, Ordering::Relaxed);
+                        self.ending.shared_rss.store(own_peak(), Ordering::Relaxed);
                     }
                 }
                 Err(error) => return error == libc::ECHILD,
