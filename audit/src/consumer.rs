@@ -133,11 +133,14 @@ impl Consumer {
 
     /// Takes all records that are there, as they lie in the log: nothing is copied.
     pub fn drain_batches(&mut self) -> Vec<Batch> {
+        let mut batches = Vec::new();
         self.drain_each(|this| {
             let batch = this.peek()?;
             let end = batch.end;
-            Some((batch, end))
-        })
+            batches.push(batch);
+            Some(end)
+        });
+        batches
     }
 
     /// Takes all records that are there, as JSON Lines.
@@ -154,31 +157,29 @@ impl Consumer {
                 let (at, until) = this.span();
                 lines.reserve_for(end - at, until.saturating_sub(end));
             }
-            Some(((), end))
+            Some(end)
         });
         self.spare.lend(lines.bytes)
     }
 
-    /// Takes what `next` reads, with the sequence number behind it, up to the last record that is
-    /// there now: what comes meanwhile is for the next time, or there might be no end of it.
-    fn drain_each<T>(&mut self, mut next: impl FnMut(&Self) -> Option<(T, u64)>) -> Vec<T> {
-        let mut all = Vec::new();
+    /// Goes on with what `next` takes, of which it returns the sequence number behind it, up to the
+    /// last record that is there now: what comes meanwhile is for the next time, or there might be
+    /// no end of it.
+    fn drain_each(&mut self, mut next: impl FnMut(&Self) -> Option<u64>) {
         // Twice, since a gap may have been waiting for the place that the first time makes.
         for _ in 0..2 {
             let (mut at, until) = self.span();
             while at < until
-                && let Some((part, end)) = next(self)
+                && let Some(end) = next(self)
             {
-                all.push(part);
                 at = end;
                 self.go_to(at);
             }
         }
-        all
     }
 
     /// The sequence numbers of the next record, and behind the last that is there.
-    fn span(&self) -> (u64, u64) {
+    pub(crate) fn span(&self) -> (u64, u64) {
         let mut state = self.shared.lock();
         self.shared.seal(&mut state);
         let missed = state.cursors.get(self.key).map_or(0, |cursor| cursor.missed);
@@ -275,6 +276,11 @@ impl Batch {
     /// The records, without a copy if no other consumer holds them.
     pub fn into_vec(self) -> Vec<Record> {
         Arc::try_unwrap(self.records).unwrap_or_else(|shared| shared.to_vec())
+    }
+
+    /// The sequence number behind the last.
+    pub(crate) fn end(&self) -> u64 {
+        self.end
     }
 
     /// The records, shared.

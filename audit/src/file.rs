@@ -37,6 +37,11 @@ pub struct FileOptions {
     pub keep: usize,
 }
 
+/// So many bytes of events' texts, and so many of lines, are made before they are done with: what
+/// is more than a processor's nearest caches hold would push out what exchanges have there.
+const TEXTS: usize = 32 << 10;
+const LINES: usize = 256 << 10;
+
 /// See the module.
 #[derive(Debug)]
 pub struct FileSink {
@@ -95,7 +100,8 @@ impl FileSink {
         if is_in_place && self.len < self.options.max_bytes {
             return Ok(());
         }
-        self.file.sync_data()?;
+        // It is not waited for the disk, which may take long: exchanges would have no place meanwhile,
+        // and what a machine loses that stops is the same as in the file that grows.
         if is_in_place {
             self.aside = Some(set_aside(&self.options, self.chain)?);
         }
@@ -107,30 +113,41 @@ impl FileSink {
         Ok(())
     }
 
+    /// Adds the lines of `records`: all, or none.
     fn add(&mut self, records: &[Record]) -> io::Result<()> {
         self.renew()?;
-        let (mut texts, mut lines) =
-            (std::mem::take(&mut self.texts), std::mem::take(&mut self.lines));
-        let mut chain = self.chain;
-        let mut before = None;
-        for record in records {
-            put_line(record, before.replace(record), &mut texts, &mut chain, &mut lines)?;
+        let (whole, chain) = (self.len, self.chain);
+        let done = self.put(records);
+        if done.is_err() {
+            // Half a line must not be followed by others. If this fails too, the file shows it.
+            let _ = self.file.set_len(whole);
+            (self.len, self.chain) = (whole, chain);
         }
-        let done = self.append(&lines, chain);
-        texts.clear();
-        lines.clear();
-        (self.texts, self.lines) = (texts, lines);
+        self.texts.clear();
+        self.lines.clear();
         done
     }
 
-    fn append(&mut self, bytes: &[u8], chain: Chain) -> io::Result<()> {
-        if let Err(error) = self.file.write_all(bytes) {
-            // Half a line must not be followed by others. If this fails too, the file shows it.
-            let _ = self.file.set_len(self.len);
-            return Err(error);
+    fn put(&mut self, records: &[Record]) -> io::Result<()> {
+        let mut before = None;
+        for record in records {
+            if self.texts.len() > TEXTS {
+                self.texts.clear();
+                before = None;
+            }
+            let before = before.replace(record);
+            put_line(record, before, &mut self.texts, &mut self.chain, &mut self.lines)?;
+            if self.lines.len() > LINES {
+                self.flush()?;
+            }
         }
-        self.chain = chain;
-        self.len += bytes.len() as u64;
+        self.flush()
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.write_all(&self.lines)?;
+        self.len += self.lines.len() as u64;
+        self.lines.clear();
         Ok(())
     }
 }

@@ -15,6 +15,11 @@ use crate::{Record, SpanContext};
 /// What can be the value of a key.
 pub(crate) trait Value {
     fn put(&self, out: &mut Vec<u8>);
+
+    /// Whether it is put as `null`, since there is none.
+    fn is_none(&self) -> bool {
+        false
+    }
 }
 
 /// How many parts the text of a record has.
@@ -28,11 +33,8 @@ pub(crate) trait Parts {
     /// The part `at` follows.
     fn begin(&mut self, at: usize);
 
-    /// A text between values, as it is and as it is inside a string.
-    fn text(&mut self, plain: &'static str, quoted: &'static str);
-
-    /// The text of a value.
-    fn value(&mut self, value: &impl Value);
+    /// The text of a value, behind that of its key, as it is and as it is inside a string.
+    fn field(&mut self, plain: &'static str, quoted: &'static str, value: &impl Value);
 
     /// That was the record.
     fn end(&mut self);
@@ -61,11 +63,11 @@ macro_rules! parts {
     (@put $out:ident, 0, $name:ident) => { parts!(@put $out, $name, "{") };
     (@put $out:ident, $at:tt, $name:ident) => { parts!(@put $out, $name, ",") };
     (@put $out:ident, $name:ident, $before:literal) => {
-        $out.text(
+        $out.field(
             concat!($before, "\"", stringify!($name), "\":"),
             concat!($before, "\\\"", stringify!($name), "\\\":"),
+            $name,
         );
-        $out.value($name);
     };
 }
 
@@ -89,6 +91,10 @@ impl<T: Value> Value for Option<T> {
             Some(value) => value.put(out),
             None => out.extend_from_slice(b"null"),
         }
+    }
+
+    fn is_none(&self) -> bool {
+        self.is_none()
     }
 }
 
@@ -249,14 +255,20 @@ mod tests {
             prop_assert_eq!(std::str::from_utf8(&lines.bytes).unwrap(), &expected);
             // What is copied from the record before is as it would be without one.
             let twice = [records[0].clone(), records[0].clone(), records[1].clone()];
-            let mut whole = Quoted::default();
-            let (mut before, mut alone) = (None, Texts::default());
+            let (mut whole, mut before, mut alone) = (Quoted::default(), None, String::new());
             for record in &twice {
                 put_parts(record, before.replace(record), &mut whole);
-                put_parts(record, None, &mut alone);
+                let mut one = Quoted::default();
+                put_parts(record, None, &mut one);
+                let text = String::from_utf8(one.plain.bytes).unwrap();
+                // It has the keys of what applies.
+                let mut applies = serde_json::to_value(record).unwrap();
+                applies.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+                prop_assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), applies);
+                alone += &text;
             }
-            prop_assert_eq!(&whole.plain.bytes, &alone.bytes);
-            let text = String::from_utf8(alone.bytes).unwrap();
+            prop_assert_eq!(std::str::from_utf8(&whole.plain.bytes).unwrap(), &alone);
+            let text = alone;
             let quoted = String::from_utf8(whole.quoted.bytes).unwrap();
             prop_assert_eq!(format!("\"{quoted}\""), serde_json::to_string(&text).unwrap());
         }

@@ -78,11 +78,8 @@ impl Parts for Texts {
         self.copy();
     }
 
-    fn text(&mut self, plain: &'static str, _quoted: &'static str) {
+    fn field(&mut self, plain: &'static str, _quoted: &'static str, value: &impl Value) {
         self.bytes.extend_from_slice(plain.as_bytes());
-    }
-
-    fn value(&mut self, value: &impl Value) {
         value.put(&mut self.bytes);
     }
 
@@ -92,7 +89,8 @@ impl Parts for Texts {
     }
 }
 
-/// The same texts twice: as they are, and as they are inside a string.
+/// The same texts twice, as they are and as they are inside a string; without the keys of what does
+/// not apply, as events of the kind `network` are in other logs too.
 #[derive(Debug, Default)]
 pub(crate) struct Quoted {
     pub(crate) plain: Texts,
@@ -100,6 +98,11 @@ pub(crate) struct Quoted {
 }
 
 impl Quoted {
+    /// How many bytes there are.
+    pub(crate) fn len(&self) -> usize {
+        self.plain.bytes.len() + self.quoted.bytes.len()
+    }
+
     /// Forgets all of them, and keeps their room.
     pub(crate) fn clear(&mut self) {
         self.plain.bytes.clear();
@@ -118,14 +121,14 @@ impl Parts for Quoted {
         self.quoted.begin(at);
     }
 
-    fn text(&mut self, plain: &'static str, quoted: &'static str) {
-        self.plain.text(plain, quoted);
-        self.quoted.text(quoted, quoted);
-    }
-
-    fn value(&mut self, value: &impl Value) {
+    fn field(&mut self, plain: &'static str, quoted: &'static str, value: &impl Value) {
+        if value.is_none() {
+            return;
+        }
+        self.plain.bytes.extend_from_slice(plain.as_bytes());
+        self.quoted.bytes.extend_from_slice(quoted.as_bytes());
         let begin = self.plain.bytes.len();
-        self.plain.value(value);
+        value.put(&mut self.plain.bytes);
         let text = self.plain.bytes.get(begin..).unwrap_or_default();
         put_escaped(text, &mut self.quoted.bytes);
     }

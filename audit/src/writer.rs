@@ -1,7 +1,8 @@
 //! The one thread behind a log: feeds the sinks, moves records to disk, wakes who waits.
 //!
 //! Exchanges wake it only when somebody wants to know of the next record, and it then waits a
-//! little for more, so that its work is done for many at once.
+//! little for more, so that its work is done for many at once. While records keep coming for the
+//! sinks it looks for them by itself: to wake it costs an exchange more than its record does.
 
 use std::fmt;
 use std::io::{self, Write as _};
@@ -15,7 +16,7 @@ use crate::reader::Filling;
 use crate::{Consumer, Reader, Record, Session};
 
 /// How long records are gathered before they are handed on.
-const GATHER: Duration = Duration::from_millis(2);
+const GATHER: Duration = Duration::from_millis(5);
 
 /// When a sink that failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -74,6 +75,7 @@ impl Log {
                     Outlet { consumer, sink, retry: None }
                 })
                 .collect(),
+            is_busy: false,
         };
         let thread =
             thread::Builder::new().name("nono-audit".into()).spawn(move || writer.run())?;
@@ -147,6 +149,8 @@ impl fmt::Debug for Log {
 struct Writer {
     shared: Arc<Shared>,
     outlets: Vec<Outlet>,
+    /// Whether a sink was given records the last time, so that it looks for more by itself.
+    is_busy: bool,
 }
 
 /// A sink, and how far it has come.
@@ -158,24 +162,33 @@ struct Outlet {
 }
 
 impl Outlet {
-    /// Gives the sink what it has not yet. After an error it is left alone for a while.
-    fn feed(&mut self, is_last: bool, faults: &Faults) {
+    /// Gives the sink what is there now and it has not yet, and says whether there was any that it
+    /// took. What comes meanwhile is for the next time, or is little and takes as long. After an
+    /// error it is left alone for a while.
+    fn feed(&mut self, is_last: bool, faults: &Faults) -> bool {
         if !is_last && self.retry.is_some_and(|retry| Instant::now() < retry) {
-            return;
+            return false;
         }
         self.retry = None;
-        while let Some(batch) = self.consumer.peek() {
+        let (mut at, newest) = self.consumer.span();
+        let until = if is_last { u64::MAX } else { newest };
+        let mut has_fed = false;
+        while at < until
+            && let Some(batch) = self.consumer.peek()
+        {
             let written = self.sink.write(&batch);
             let mut faults = faults.lock().unwrap_or_else(PoisonError::into_inner);
             if let Err(error) = written {
                 faults.insert(self.sink.name(), error.to_string());
                 self.retry = Instant::now().checked_add(RETRY);
-                return;
+                return false;
             }
             faults.remove(self.sink.name());
             drop(faults);
             self.consumer.commit(&batch);
+            (at, has_fed) = (batch.end(), true);
         }
+        has_fed
     }
 
     /// Ends the sink, and says how many records it has not taken.
@@ -197,7 +210,10 @@ impl Writer {
             if !has_ended {
                 gather();
             }
-            self.outlets.iter_mut().for_each(|outlet| outlet.feed(has_ended, &self.shared.faults));
+            self.is_busy = false;
+            for outlet in &mut self.outlets {
+                self.is_busy |= outlet.feed(has_ended, &self.shared.faults);
+            }
             self.shared.spill();
             self.shared.warn();
             self.notify();
@@ -210,6 +226,9 @@ impl Writer {
 
     /// Until there is something to do.
     fn sleep(&self) {
+        if self.is_busy {
+            return;
+        }
         let retry = self.outlets.iter().filter_map(|outlet| outlet.retry).min();
         while !self.shared.woken.swap(false, Ordering::Acquire) {
             match retry.map(|retry| retry.saturating_duration_since(Instant::now())) {
@@ -234,7 +253,7 @@ impl Writer {
                 let _ = signal.write(&[0]);
             }
         }
-        if !self.outlets.is_empty() {
+        if !self.outlets.is_empty() && !self.is_busy {
             self.shared.want();
             if self
                 .outlets

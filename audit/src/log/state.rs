@@ -82,7 +82,9 @@ impl State {
     pub(super) fn seal(&mut self) {
         if !self.fresh.is_empty() {
             let first = self.next - self.fresh.len() as u64;
-            self.segments.push(first, std::mem::take(&mut self.fresh));
+            // The next one is likely to have as many, and what grows step by step is copied.
+            let next = Vec::with_capacity(self.fresh.len());
+            self.segments.push(first, std::mem::replace(&mut self.fresh, next));
         }
     }
 

@@ -72,12 +72,14 @@ class AuditLogger:
 def _sentence(event: Mapping[str, Any]) -> str:
     if event.get("phase") == "gap":
         return f"{event['dropped']} records dropped: {event['reason']}"
-    asked = event["path"] if event["method"] != "CONNECT" else ""
-    words = [event["method"] or "-", f"{event['target']}{asked or ''}", event["decision"]]
-    words.append(str(event["status"] or "-"))
+    # Files leave out what does not apply.
+    method = event.get("method") or "-"
+    asked = event.get("path") if method != "CONNECT" else ""
+    words = [method, f"{event['target']}{asked or ''}", event["decision"]]
+    words.append(str(event.get("status") or "-"))
     if "outcome" in event:
         words += [event["outcome"], f"{event['duration_ms']:.1f} ms"]
-    if event["reason"]:
+    if event.get("reason"):
         words.append(f"({event['reason']})")
     return " ".join(words)
 
