@@ -1,6 +1,8 @@
 //! One record for each exchange, however it ends.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures_util::stream;
 use http::Response;
@@ -333,4 +335,55 @@ async fn what_runs_can_be_listed() {
     let ended = proxy.records(1).await.remove(0);
     assert_eq!(ended.id, active[0].id);
     assert!(proxy.active().is_empty());
+}
+
+#[tokio::test]
+async fn what_there_is_no_place_for_reaches_no_upstream() {
+    let origin = Origin::hello().await;
+    let wire = Wire::bind().await;
+    // Tunnels and upgrades need two places: one for the record of their opening.
+    for (held, asked) in [(3, "GET"), (3, "CONNECT"), (2, "CONNECT"), (2, "Upgrade")] {
+        let limits = Limits { audit_records: 3, audit_disk: 0, ..Limits::default() };
+        let proxy = TestProxy::start(ProxyConfig {
+            routes: vec![route("/api", origin.addr), route("/late", wire.addr)],
+            allowed_hosts: vec!["127.0.0.1".into()],
+            limits,
+            ..ProxyConfig::default()
+        })
+        .await;
+        for _ in 0..held {
+            assert_eq!(proxy.get("/api/x").await.status, 200);
+        }
+        let (seen, free) =
+            (origin.seen().len(), std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+        free.set_nonblocking(true).unwrap();
+        let request = match asked {
+            "GET" => proxy.begin("GET /api/x") + "\r\n",
+            "CONNECT" => {
+                let host = free.local_addr().unwrap();
+                let head = format!("CONNECT {host} HTTP/1.1\r\nHost: {host}\r\n");
+                head + &proxy.proxy_authorization() + "\r\n"
+            }
+            _ => proxy.begin("GET /api/x") + "Connection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+        };
+        let reply = exchange(proxy.addr(), &request).await;
+        assert_eq!((reply.status, &*reply.code()), (503, "audit_log_full"), "{asked}");
+        assert_eq!(origin.seen().len(), seen, "{asked}");
+        assert_eq!(free.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "{asked}");
+        // Where there was a place for one record, the refusal has it.
+        assert_eq!(proxy.drain_audit().len(), 3, "{asked}");
+    }
+}
+
+#[tokio::test]
+async fn who_sends_no_whole_head_in_time_leaves_one_record() {
+    let limits = Limits { head: Duration::from_millis(50), ..Limits::default() };
+    let proxy = TestProxy::start(ProxyConfig { limits, ..ProxyConfig::default() }).await;
+    let mut client = Connection::open(proxy.addr()).await;
+    client.send("GET / HTTP/1.1\r\nHo").await;
+    assert!(String::from_utf8(client.rest().await).unwrap().starts_with("HTTP/1.1 408 "));
+    let record = proxy.records(1).await.remove(0);
+    assert_eq!((record.outcome, record.status), (Outcome::Timeout, Some(408)));
+    proxy.shutdown(Duration::ZERO).await;
+    assert!(proxy.drain_audit().is_empty(), "there is no second one");
 }

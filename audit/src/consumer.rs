@@ -7,19 +7,22 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::drained::{Lines, Spare};
 use crate::log::{Shared, State};
 use crate::segment::{Held, Place};
 use crate::texts::Texts;
 use crate::{Reader, Record};
+
+/// Lines are handed on when they have so many bytes.
+const PIECE: usize = 4 << 20;
 
 /// Sees every record once, in order, from the oldest that the log held when it was made. What it
 /// has not yet taken the log holds for it.
 pub struct Consumer {
     shared: Arc<Shared>,
     key: usize,
-    /// For lines.
-    spare: Spare,
+    /// Room for lines, used again with each drain: memory that is new to the process costs more
+    /// than the lines that are written there.
+    lines: Vec<u8>,
 }
 
 /// Records that follow each other.
@@ -43,7 +46,7 @@ pub enum Waited {
 impl Consumer {
     pub(crate) fn new(shared: Arc<Shared>, reader: Reader) -> Self {
         let key = shared.subscribe(reader);
-        Self { shared, key, spare: Spare::default() }
+        Self { shared, key, lines: Vec::new() }
     }
 
     /// The next records, oldest first; none when all are taken. They stay in the log until
@@ -143,23 +146,55 @@ impl Consumer {
         batches
     }
 
-    /// Takes all records that are there, as JSON Lines.
-    pub fn drain_lines(&mut self) -> Lines {
-        let mut lines = Texts::new(self.spare.take());
-        self.drain_each(|this| {
-            let is_first = lines.bytes.is_empty();
-            let (part, end) = this.read(None, Place::read, Held::Records)?;
+    /// Hands all records that are there to `take` as JSON Lines, in pieces of some megabytes that end
+    /// with a line.
+    ///
+    /// # Errors
+    /// What `take` returns. Then no record counts as taken.
+    pub fn drain_lines<E>(
+        &mut self,
+        mut take: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.hand_lines(&mut take)?;
+        // A gap may have been waiting for the place that this makes; or it waits for the next time.
+        let _ = self.hand_lines(&mut take);
+        Ok(())
+    }
+
+    fn hand_lines<E>(&mut self, take: &mut impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+        let mut lines = Texts::new(std::mem::take(&mut self.lines));
+        let (mut at, until) = self.span();
+        let mut behind = None;
+        while at < until
+            && let Some((part, end)) = self.read(behind, Place::read, Held::Records)
+        {
             match part {
                 Held::Records(records) => lines.put_lines(&records),
                 Held::Lines(held) => lines.bytes.extend_from_slice(&held),
             }
-            if is_first {
-                let (at, until) = this.span();
-                lines.reserve_for(end - at, until.saturating_sub(end));
+            if behind.is_none() {
+                lines.reserve_for(end - at, until.saturating_sub(end), PIECE);
             }
-            Some(end)
-        });
-        self.spare.lend(lines.bytes)
+            (at, behind) = (end, Some(end));
+            if lines.bytes.len() >= PIECE || at >= until {
+                take(&lines.bytes).inspect_err(|_| self.leave())?;
+                lines.bytes.clear();
+            }
+        }
+        if lines.bytes.capacity() <= 2 * PIECE {
+            self.lines = lines.bytes;
+        }
+        if let Some(end) = behind {
+            self.go_to(end);
+        }
+        Ok(())
+    }
+
+    /// Has not taken what it was given.
+    fn leave(&self) {
+        if let Some(cursor) = self.shared.lock().cursors.get_mut(self.key) {
+            cursor.is_reading = false;
+        }
     }
 
     /// Goes on with what `next` takes, of which it returns the sequence number behind it, up to the

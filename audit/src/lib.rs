@@ -37,7 +37,6 @@ mod chain;
 mod claim;
 mod consumer;
 mod digest;
-mod drained;
 mod error;
 mod event;
 mod file;
@@ -67,7 +66,6 @@ mod writer;
 
 pub use consumer::{Batch, Consumer, Waited};
 pub use digest::{session_digest, whole_session};
-pub use drained::Lines;
 pub use error::VerifyError;
 pub use event::{
     Access, Approval, AuditEntry, CapabilityDecision, CapabilityRequest, Denial, InvalidEvent,

@@ -9,10 +9,7 @@ use std::ops::Range;
 use crate::Record;
 use crate::json::{PARTS, Parts, Value, has_any, put_parts};
 
-/// Room is made ahead for at most so many bytes,
-const AHEAD: usize = 32 << 20;
-
-/// and so that there is a multiple of so many: drains of about as much take the same.
+/// Room is made for a multiple of so many bytes: drains of about as much take the same.
 const STEP: usize = 256 << 10;
 
 /// The texts of records, one behind the other: what a record has in common with the one before it,
@@ -32,14 +29,16 @@ impl Texts {
         Self { bytes, ..Self::default() }
     }
 
-    /// Makes room for `rest` records more, if `done` have the length that there is: all at once,
-    /// since what grows step by step is memory that is new to the process each time.
-    pub(crate) fn reserve_for(&mut self, done: u64, rest: u64) {
-        let expected = (self.bytes.len() as u64).saturating_mul(rest) / done.max(1);
+    /// Makes room for `rest` records more, if `done` have the length that there is, but not for much
+    /// more than `most` bytes: all at once, since what grows step by step is memory that is new to
+    /// the process each time.
+    pub(crate) fn reserve_for(&mut self, done: u64, rest: u64, most: usize) {
+        let len = self.bytes.len();
+        let expected = (len as u64).saturating_mul(rest) / done.max(1);
         // A little more, since numbers get longer.
-        let more = usize::try_from(expected.saturating_add(expected / 16)).unwrap_or(AHEAD);
-        let whole = (self.bytes.len() + more.min(AHEAD)).next_multiple_of(STEP);
-        self.bytes.reserve_exact(whole - self.bytes.len());
+        let more = usize::try_from(expected.saturating_add(expected / 16)).unwrap_or(most);
+        // What is handed on has up to one segment more.
+        self.bytes.reserve_exact(more.min(most).next_multiple_of(STEP));
     }
 
     /// Appends the records as JSON Lines.

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use nono_audit::{
-    Batch, Bounds, Consumer, FileSink, Lines, Log, Metrics, Reader, Record, Sender, Session, Sink,
+    Batch, Bounds, Consumer, FileSink, Log, Metrics, Reader, Record, Sender, Session, Sink,
 };
 use rustix::net::sockopt::set_tcp_nodelay;
 use tokio::sync::{oneshot, watch};
@@ -155,9 +155,12 @@ impl ProxyHandle {
         self.consumer().drain_batches()
     }
 
-    /// Takes the audit records out as JSON Lines.
-    pub fn drain_audit_lines(&self) -> Lines {
-        self.consumer().drain_lines()
+    /// Hands the audit records to `take` as JSON Lines, in pieces; see [`Consumer::drain_lines`].
+    ///
+    /// # Errors
+    /// What `take` returns. Then no record counts as taken.
+    pub fn drain_audit_lines<E>(&self, take: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+        self.consumer().drain_lines(take)
     }
 
     fn consumer(&self) -> MutexGuard<'_, Consumer> {

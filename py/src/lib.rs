@@ -14,6 +14,7 @@ mod capability;
 mod config;
 mod credential;
 mod diagnostics;
+mod drained;
 mod enums;
 mod error;
 mod events;

@@ -17,6 +17,7 @@ use crate::arguments::{EnvArgument, check_variable_name};
 use crate::audit;
 use crate::blocking;
 use crate::config::PyProxyConfig;
+use crate::drained::Gathered;
 use crate::error::{argument_error, start_error};
 use crate::events::{self, PyAuditEvents};
 
@@ -136,9 +137,12 @@ impl PyProxyHandle {
     }
 
     /// Take the records gathered since the last call, as JSON Lines.
-    fn drain_audit_jsonl<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        let lines = py.detach(|| self.inner.drain_audit_lines());
-        PyBytes::new(py, &lines)
+    fn drain_audit_jsonl<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let mut lines = Gathered::default();
+        py.detach(|| {
+            self.inner.drain_audit_lines(|piece| Python::attach(|py| lines.add(py, piece)))
+        })?;
+        lines.into_bytes(py)
     }
 
     /// A further consumer of the records: sees all that are held and all that come, each once.

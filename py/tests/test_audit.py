@@ -99,6 +99,61 @@ def test_json_lines_are_the_dictionaries(proxy: ProxyHandle) -> None:
     assert proxy.drain_audit_jsonl() == b""
 
 
+def test_records_outlive_the_proxy_in_every_form() -> None:
+    for method in ("drain_audit_events", "drain_audit_objects", "drain_audit_jsonl"):
+        proxy = start_proxy(ProxyConfig())
+        refuse(proxy, 3)
+        late = proxy.audit_events()
+        proxy.shutdown()
+        assert method == "drain_audit_jsonl" or len(getattr(proxy, method)()) == 3
+        assert proxy.drain_audit_jsonl().count(b"\n") == (3 if method == "drain_audit_jsonl" else 0)
+        assert [event.sequence for event in late] == [0, 1, 2]
+
+
+#: Drains more lines than there is memory for, and then again with enough of it.
+HUNGRY = """
+import http.client, json, resource
+from nono_py import ProxyConfig, start_proxy
+
+COUNT = 16_000
+
+def refuse(proxy):
+    token = proxy.env_vars()["NONO_PROXY_TOKEN"]
+    head = [f"GET /none/{'x' * 400} HTTP/1.1", "Host: p", f"Authorization: Bearer {token}"]
+    one = "".join(line + "\\r\\n" for line in [*head, ""])
+    connection = http.client.HTTPConnection(proxy.address, timeout=60)
+    connection.connect()
+    for _ in range(COUNT // 100):
+        connection.sock.sendall(one.encode() * 100)
+        got = b""
+        while got.count(b"HTTP/1.1 404") < 100 or not got.endswith(b"}"):
+            got += connection.sock.recv(1 << 20)
+
+with start_proxy(ProxyConfig()) as proxy:
+    refuse(proxy)
+    held = proxy.drain_audit_jsonl()
+    refuse(proxy)
+    size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (size + (1 << 20), hard))
+    try:
+        proxy.drain_audit_jsonl()
+        print("there was memory")
+    except MemoryError:
+        print("none left")
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+    lines = proxy.drain_audit_jsonl().splitlines()
+    print([json.loads(line)["sequence"] for line in lines] == list(range(COUNT, 2 * COUNT)))
+"""
+
+
+def test_lines_for_which_there_is_no_memory_are_there_the_next_time() -> None:
+    command = [sys.executable, "-c", HUNGRY]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (done.stdout.splitlines(), done.stderr) == (["none left", "True"], "")
+
+
 def test_logging_has_every_record(proxy: ProxyHandle, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "nono_py.audit"), AuditLogger(proxy):
         refuse(proxy)

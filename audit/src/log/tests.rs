@@ -353,3 +353,33 @@ fn a_full_log_waits_for_who_does_not_give_way_and_says_so_before() {
         assert!(alarms.try_recv().is_err());
     }
 }
+
+#[test]
+fn lines_come_in_pieces_and_none_is_taken_if_one_of_them_is_not() {
+    for disk in [0, 1 << 30] {
+        let held = if disk == 0 { 20_000 } else { 2000 };
+        let (sender, log) = open(held, disk, Vec::new());
+        let mut consumer = log.subscribe(Reader::holding("test"));
+        let mut other = log.subscribe(Reader::holding("other"));
+        fill(&sender, 12_000);
+        for fails_at in 0..2 {
+            let mut pieces = 0;
+            let taken = consumer.drain_lines(|_| {
+                pieces += 1;
+                if pieces > fails_at { Err("no memory") } else { Ok(()) }
+            });
+            assert_eq!((taken, pieces, consumer.lag()), (Err("no memory"), fails_at + 1, 12_000));
+        }
+        let (mut lines, mut pieces) = (Vec::new(), 0);
+        let taken = consumer.drain_lines(|piece| {
+            assert!(piece.ends_with(b"\n"));
+            lines.extend_from_slice(piece);
+            pieces += 1;
+            Ok::<_, ()>(())
+        });
+        assert_eq!((taken, pieces > 1, consumer.lag()), (Ok(()), true, 0));
+        let records = serde_json::Deserializer::from_slice(&lines).into_iter();
+        assert_eq!(records.collect::<Result<Vec<Record>, _>>().unwrap(), other.drain());
+        consumer.drain_lines(|_| Err("there is none")).unwrap();
+    }
+}

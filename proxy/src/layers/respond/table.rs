@@ -98,13 +98,18 @@ impl Row {
 
     /// The row of bytes that are no request, with the status that its reader chose.
     pub(super) fn malformed(status: u16, reason: &'static str) -> Self {
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
+        let (code, outcome) = match status {
+            StatusCode::REQUEST_TIMEOUT => ("request_timeout", Outcome::Timeout),
+            _ => ("malformed_request", Outcome::Refused),
+        };
         Self {
-            status: StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST),
-            code: "malformed_request",
+            status,
+            code,
             category: Category::InvalidRequest,
             message: format!("the request was refused: {reason}"),
             hint: None,
-            outcome: Outcome::Refused,
+            outcome,
         }
     }
 
@@ -116,9 +121,7 @@ impl Row {
 
     /// The row of a request of whose body nothing came for too long.
     pub(super) fn rested() -> Self {
-        let reason = "nothing of its body came for too long";
-        let (code, outcome) = ("request_timeout", Outcome::Timeout);
-        Self { code, outcome, ..Self::malformed(408, reason) }
+        Self::malformed(408, "nothing of its body came for too long")
     }
 
     /// The error type of RFC 9209 §2.3 that fits best.
