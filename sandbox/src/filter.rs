@@ -5,6 +5,7 @@
 mod closed;
 mod layout;
 mod rule;
+mod search;
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;

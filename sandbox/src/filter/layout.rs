@@ -1,14 +1,17 @@
 //! Lays a filter out as a search tree over the numbers of calls.
 //!
 //! When a filter is installed the kernel translates all of it into machine code, and follows it for
-//! every number that a call can have. Both take time in the start of every program, by the length
-//! of the filter and the depth of the tree. So what is equal is written once, and whole groups of
-//! numbers share a leaf.
+//! every number that a call can have: calls that it sees pass whatever their arguments are never
+//! filtered again. Both take time in the start of every program, by the length of the filter and
+//! the depth of the tree. So what is equal is written once, and `search.rs` says how to search.
+
+use std::collections::HashMap;
 
 use seccompiler::{BpfProgram, TargetArch, sock_filter};
 
 use super::X32_BIT;
 use super::rule::Rule;
+use super::search::{Search, Span, Step, spans};
 
 /// What a filter answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,44 +48,31 @@ pub(super) enum Verdict {
 
 /// The filter that gives each call its verdict, and lets all others pass.
 pub(super) fn lay_out(verdicts: &[(u32, Verdict)], arch: TargetArch) -> BpfProgram {
-    let mut writer = Writer::default();
-    let mut begin = writer.search(&spans(verdicts));
-    if arch == TargetArch::x86_64 {
-        let unknown = writer.give(Answer::Refuse(libc::ENOSYS));
-        begin = writer.jump_if(libc::BPF_JGE, X32_BIT, unknown, begin);
+    let mut spans = spans(verdicts);
+    let first = spans.last().map_or(0, |span| span.last + 1);
+    let is_x86 = arch == TargetArch::x86_64;
+    let last = if is_x86 { X32_BIT - 1 } else { u32::MAX };
+    spans.push(Span { first, last, verdict: Verdict::Give(Answer::Allow) });
+    if is_x86 {
+        let verdict = Verdict::Give(Answer::Refuse(libc::ENOSYS));
+        spans.push(Span { first: X32_BIT, last: u32::MAX, verdict });
     }
-    begin = writer.load(NUMBER, begin);
+    let last = spans.len() - 1;
+    let mut writer = Writer::default();
+    let begin = writer.search(&Search::new(spans), 0, last);
+    let begin = writer.load(NUMBER, begin);
     let kill = writer.give(Answer::Kill);
-    begin = writer.jump_if(libc::BPF_JEQ, name(arch), begin, kill);
+    let begin = writer.jump_if(libc::BPF_JEQ, name(arch), begin, kill);
     writer.load(ARCHITECTURE, begin);
     writer.finish()
 }
 
-/// Numbers in a row whose calls have the same verdict.
-struct Span {
-    first: u32,
-    last: u32,
-    verdict: Verdict,
-}
-
-fn spans(verdicts: &[(u32, Verdict)]) -> Vec<Span> {
-    let mut sorted: Vec<_> = verdicts.iter().collect();
-    sorted.sort_by_key(|(number, _)| *number);
-    let mut spans: Vec<Span> = Vec::new();
-    for (number, verdict) in sorted {
-        match spans.last_mut() {
-            Some(span) if span.last + 1 == *number && span.verdict == *verdict => {
-                span.last = *number;
-            }
-            _ => spans.push(Span { first: *number, last: *number, verdict: verdict.clone() }),
-        }
-    }
-    spans
-}
-
 /// A statement, by how many stand behind it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Place(usize);
+
+/// What a statement does, with its number, and where it goes on.
+type Statement = (u32, u32, [Place; 2]);
 
 /// A program that is written from its end, so that every jump knows where it leads.
 #[derive(Debug, Default)]
@@ -90,31 +80,40 @@ pub(super) struct Writer {
     reversed: Vec<sock_filter>,
     /// What has been written already.
     known: Vec<(Verdict, Place)>,
+    /// The same by the statement: what says the same and leads to the same is written once.
+    written: HashMap<Statement, Place>,
 }
 
 impl Writer {
-    /// A search for the span that has the number which is loaded.
-    fn search(&mut self, spans: &[Span]) -> Place {
-        /// Spans that are compared one after the other.
-        const LEAF: usize = 4;
-        if let (below, [middle, ..]) = spans.split_at(spans.len() / 2)
-            && spans.len() > LEAF
-        {
-            let above = spans.get(below.len()..).unwrap_or_default();
-            let (first, above) = (middle.first, self.search(above));
-            let below = self.search(below);
-            return self.jump_if(libc::BPF_JGE, first, above, below);
+    /// A search for the span that has the number which is loaded, from a first to a last.
+    fn search(&mut self, search: &Search, first: usize, last: usize) -> Place {
+        match search.step(first, last) {
+            Step::Found => self.verdict(&search.spans()[first].verdict),
+            Step::From(middle) => {
+                let number = search.spans()[middle].first;
+                // What is written last is nearest, and a verdict may be far anyway.
+                let (below, above) = if search.step(middle, last) == Step::Found {
+                    let above = self.search(search, middle, last);
+                    (self.search(search, first, middle - 1), above)
+                } else {
+                    let below = self.search(search, first, middle - 1);
+                    (below, self.search(search, middle, last))
+                };
+                self.jump_if(libc::BPF_JGE, number, above, below)
+            }
+            Step::Singles => self.singles(search, first, last),
         }
-        let mut next = self.give(Answer::Allow);
-        for span in spans.iter().rev() {
-            let found = self.verdict(&span.verdict);
-            next = if span.first == span.last {
-                self.jump_if(libc::BPF_JEQ, span.first, found, next)
-            } else {
-                let from_first = self.jump_if(libc::BPF_JGT, span.last, next, found);
-                let allow = self.give(Answer::Allow);
-                self.jump_if(libc::BPF_JGE, span.first, from_first, allow)
-            };
+    }
+
+    fn singles(&mut self, search: &Search, first: usize, last: usize) -> Place {
+        let Some((singles, other)) = search.singles(first, last) else {
+            // Not where the search said so.
+            return self.give(Answer::Kill);
+        };
+        let mut next = self.verdict(&other.verdict);
+        for single in singles.iter().rev() {
+            let found = self.verdict(&single.verdict);
+            next = self.jump_if(libc::BPF_JEQ, single.first, found, next);
         }
         next
     }
@@ -137,14 +136,12 @@ impl Writer {
 
     /// Loads a word of what a filter sees, and goes on there.
     pub(super) fn load(&mut self, offset: u32, then: Place) -> Place {
-        self.go_on(then);
-        self.write(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, offset)
+        self.once(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, offset, [then; 2])
     }
 
     /// Keeps these bits alone of what is loaded, and goes on there.
     pub(super) fn mask(&mut self, bits: u32, then: Place) -> Place {
-        self.go_on(then);
-        self.write(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, 0, 0, bits)
+        self.once(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, bits, [then; 2])
     }
 
     /// Goes on at one place if a comparison with `value` holds, and at another if it does not.
@@ -155,15 +152,34 @@ impl Writer {
         holds: Place,
         fails: Place,
     ) -> Place {
+        self.once(libc::BPF_JMP | comparison | libc::BPF_K, value, [holds, fails])
+    }
+
+    /// Writes a statement, unless there is one that does the same.
+    fn once(&mut self, code: u32, k: u32, then: [Place; 2]) -> Place {
+        let statement = (code, k, then);
+        if let Some(place) = self.written.get(&statement) {
+            return *place;
+        }
+        let place = if then[0] == then[1] {
+            self.go_on(then[0]);
+            self.write(code, 0, 0, k)
+        } else {
+            self.branch(code, k, then)
+        };
+        self.written.insert(statement, place);
+        place
+    }
+
+    fn branch(&mut self, code: u32, k: u32, then: [Place; 2]) -> Place {
         // The way to the one may need a statement, which the other is then farther away by.
         const NEAR: usize = u8::MAX as usize - 2;
-        let [holds, fails] = [holds, fails].map(|to| {
+        let then = then.map(|to| {
             let is_near = self.distance(to) <= NEAR;
             if is_near { to } else { self.jump(to) }
         });
-        let [holds, fails] = [holds, fails].map(|to| self.distance(to));
-        let [jt, jf] = [holds, fails].map(|over| u8::try_from(over).unwrap_or(u8::MAX));
-        self.write(libc::BPF_JMP | comparison | libc::BPF_K, jt, jf, value)
+        let [jt, jf] = then.map(|to| u8::try_from(self.distance(to)).unwrap_or(u8::MAX));
+        self.write(code, jt, jf, k)
     }
 
     /// Makes a place the next one.

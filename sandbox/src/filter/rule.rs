@@ -48,29 +48,50 @@ pub(super) fn is_there(argument: u8) -> Condition {
     Condition { argument, test: Test::IsThere }
 }
 
+/// Where it goes on to look at an argument.
+#[derive(Clone, Copy, Debug)]
+enum Entry {
+    /// Here, whatever is loaded.
+    At(Place),
+    /// Here, once this argument is loaded.
+    Loaded(u8, Place),
+}
+
 impl Writer {
     /// Refuses a call that meets one of the rules.
     pub(super) fn judge(&mut self, rules: &[Rule], otherwise: Answer) -> Place {
         let refuse = self.give(Answer::Refuse(libc::EPERM));
-        let mut next = self.give(otherwise);
+        let mut next = Entry::At(self.give(otherwise));
         for rule in rules.iter().rev() {
             next = self.rule(rule, refuse, next);
+        }
+        self.enter(next, None)
+    }
+
+    fn rule(&mut self, rule: &Rule, met: Place, unmet: Entry) -> Entry {
+        if let Entry::Loaded(argument, _) = unmet
+            && rule.iter().any(|condition| condition.leaves_loaded() != Some(argument))
+        {
+            // Where nothing is yet between the loading and what it is for.
+            self.enter(unmet, None);
+        }
+        let mut next = Entry::At(met);
+        for condition in rule.iter().rev() {
+            let loaded = condition.leaves_loaded();
+            let [met, unmet] = [next, unmet].map(|entry| self.enter(entry, loaded));
+            let Condition { argument, test } = *condition;
+            next = Entry::Loaded(argument, self.test(argument, test, met, unmet));
         }
         next
     }
 
-    fn rule(&mut self, rule: &Rule, met: Place, unmet: Place) -> Place {
-        let mut next = met;
-        for (at, Condition { argument, test }) in rule.iter().enumerate().rev() {
-            next = self.test(*argument, *test, next, unmet);
-            let before = at.checked_sub(1).and_then(|before| rule.get(before));
-            let is_loaded =
-                before.is_some_and(|it| it.argument == *argument && it.test.keeps_what_is_loaded());
-            if !is_loaded {
-                next = self.load(low(*argument), next);
-            }
+    /// The way to an entry, if this argument is loaded.
+    fn enter(&mut self, entry: Entry, loaded: Option<u8>) -> Place {
+        match entry {
+            Entry::At(place) => place,
+            Entry::Loaded(argument, place) if loaded == Some(argument) => place,
+            Entry::Loaded(argument, place) => self.load(low(argument), place),
         }
-        next
     }
 
     fn test(&mut self, argument: u8, test: Test, met: Place, unmet: Place) -> Place {
@@ -91,10 +112,11 @@ impl Writer {
     }
 }
 
-impl Test {
-    /// Whether what was loaded for it is still there afterwards.
-    fn keeps_what_is_loaded(self) -> bool {
-        !matches!(self, Self::Differs(..) | Self::IsThere)
+impl Condition {
+    /// The argument whose low half is still loaded when it has been looked at.
+    fn leaves_loaded(self) -> Option<u8> {
+        let leaves = !matches!(self.test, Test::Differs(..) | Test::IsThere);
+        leaves.then_some(self.argument)
     }
 }
 
