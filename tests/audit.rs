@@ -12,6 +12,8 @@ use http_body_util::combinators::BoxBody;
 use nono_audit::{Decision, DenialCategory, Outcome, Overflow, Phase, Protocol};
 use nono_proxy::{Limits, ProxyConfig, RouteConfig};
 use support::{Connection, Origin, REAL_KEY, TestProxy, Wire, exchange, route};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 
 #[tokio::test]
 async fn a_request_leaves_one_record_by_the_time_its_response_is_whole() {
@@ -386,4 +388,31 @@ async fn who_sends_no_whole_head_in_time_leaves_one_record() {
     assert_eq!((record.outcome, record.status), (Outcome::Timeout, Some(408)));
     proxy.shutdown(Duration::ZERO).await;
     assert!(proxy.drain_audit().is_empty(), "there is no second one");
+}
+
+#[tokio::test]
+async fn an_upstream_that_resets_leaves_one_record() {
+    for (answer, status) in [("", 502), ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", 200)] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let proxy = TestProxy::with_route(listener.local_addr().unwrap()).await;
+        let mut client = Connection::open(proxy.addr()).await;
+        client.send(proxy.begin("POST /api/x") + "Content-Length: 0\r\n\r\n").await;
+        let (mut upstream, _) = listener.accept().await.unwrap();
+        upstream.read_u8().await.unwrap();
+        upstream.write_all(answer.as_bytes()).await.unwrap();
+        if !answer.is_empty() {
+            client.head().await;
+        }
+        // What it has not read makes its end a reset.
+        drop(upstream);
+        if answer.is_empty() {
+            assert_eq!(client.reply().await.status, status);
+        } else {
+            client.rest().await;
+        }
+        let record = proxy.records(1).await.remove(0);
+        assert_eq!((record.outcome, record.status), (Outcome::UpstreamAbort, Some(status)));
+        proxy.shutdown(Duration::ZERO).await;
+        assert!(proxy.drain_audit().is_empty(), "there is no second one");
+    }
 }

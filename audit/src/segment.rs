@@ -259,10 +259,17 @@ fn has_no_place(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
+    use std::os::unix::fs::MetadataExt as _;
 
     use proptest::prelude::*;
 
     use super::{Extent, Ring};
+
+    #[test]
+    fn the_file_of_a_ring_has_no_name() {
+        let ring = Ring::create(100).unwrap().unwrap();
+        assert_eq!(ring.file.metadata().unwrap().nlink(), 0);
+    }
 
     proptest! {
         #[test]

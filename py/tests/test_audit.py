@@ -19,7 +19,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from nono_py import AuditEvent, AuditLogger, ProxyConfig, ProxyHandle, start_proxy
+from nono_py import AuditEvent, AuditLogger, ProxyConfig, ProxyHandle, RouteConfig, start_proxy
+from reference import Reference
 
 COUNT = 20
 
@@ -198,6 +199,37 @@ def test_a_file_is_a_chain_that_can_be_checked_counted_and_read(tmp_path: Path) 
     path.write_text(path.read_text("ascii").replace("/none/7", "/none/8", 1), "ascii")
     done = audit("verify", path)
     assert (done.returncode, "line 9: " in done.stderr) == (1, True)
+
+
+def test_the_reference_verifies_a_file(tmp_path: Path) -> None:
+    # It knows no other name.
+    with start_proxy(ProxyConfig(audit_file=tmp_path / "audit-events.ndjson")) as proxy:
+        refuse(proxy)
+    program = "import json, sys; from nono_py import audit; "
+    program += "print(json.dumps(audit.verify_log(sys.argv[1], stored=None)))"
+    found = json.loads(Reference().run(program, tmp_path, cwd=tmp_path))
+    assert (found["event_count"], found["records_verified"]) == (COUNT + 1, True)
+    assert found["computed_chain_head"] == chain(tmp_path / "audit-events.ndjson")
+    assert not found["missing_canonical_event_json"]
+
+
+def test_what_runs_is_listed() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        target = f"127.0.0.1:{silent.getsockname()[1]}"
+        config = ProxyConfig(routes=[RouteConfig("/slow", f"http://{target}")])
+        with start_proxy(config) as proxy:
+            assert proxy.active() == []
+            token = proxy.env_vars()["NONO_PROXY_TOKEN"]
+            connection = http.client.HTTPConnection(proxy.address, timeout=20)
+            connection.request("GET", "/slow/x", headers={"Authorization": f"Bearer {token}"})
+            with silent.accept()[0]:
+                (running,) = proxy.active()
+                assert (running["phase"], running["outcome"]) == ("open", "running")
+                assert (running["path"], running["route_id"]) == ("/slow/x", "slow")
+            assert connection.getresponse().status == 502
+            (ended,) = proxy.drain_audit_events()
+            assert (ended["id"], ended["outcome"]) == (running["id"], "upstream_abort")
+            assert proxy.active() == []
 
 
 @pytest.mark.parametrize(
