@@ -13,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
 .PHONY: help demo wheel test setup check-format check-lint check-targets check-kernels test-rust test-doc check-doc \
 	test-python docs check-instructions renew-instructions develop fuzz bench bench-quick bench-parts bench-readme \
-	bench-instructions bench-setup fmt clean
+	bench-instructions bench-setup bench-programs fmt clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,8 +25,9 @@ demo: $(VENV)/.maturin ## build the package, and let an agent use an API whose k
 	@wheel=$$(echo $(DEMO)/nono_py-*.whl) && $(BIN)/pip install --quiet "$$wheel[demo]"
 	@cd / && $(BIN)/python -m nono_py demo
 
-wheel: $(VENV)/.maturin ## build the package as it is published, as quick as it can be, into target/wheels
-	@$(BIN)/maturin build --quiet --profile dist --manifest-path py/Cargo.toml --out $(WHEELS)
+wheel: bench-programs ## build the package as it is published, trained by the benchmarks, into target/wheels
+	@rm -rf $(WHEELS)
+	@$(BIN)/maturin build --quiet --profile dist --pgo --manifest-path py/Cargo.toml --out $(WHEELS)
 
 test: setup check-format check-lint check-targets test-rust test-doc check-doc test-python check-instructions ## run all that has to hold for a change
 	@echo "all tests passed"
@@ -100,11 +101,14 @@ bench-readme: ## show benches/report in README.md
 bench-parts: ## measure the parts: rules, paths, tokens, redaction, layers
 	cargo bench -p nono-benches
 
-bench-instructions: bench-setup ## count the instructions of a request, as released
+bench-instructions: bench-programs ## count the instructions of a request, as released
 	@$(PYTHON) benches/instructions.py
 
-bench-setup: $(VENV)/.maturin ## build and install what the benchmarks need, or say what is missing
-	@BIN=$(BIN) benches/setup
+bench-setup: wheel ## build and install what the benchmarks need, or say what is missing
+	@benches/setup-packages $(WHEELS)
+
+bench-programs: $(VENV)/.maturin
+	@benches/setup-programs
 
 fmt: develop ## format all code
 	cargo fmt --all

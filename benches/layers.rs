@@ -1,8 +1,11 @@
 //! Requests that pass the layers of the stack without sockets, up to the one that refuses them:
-//! the one that is refused further in has passed all before.
+//! the one that is refused further in has passed all before. And those that pass them all, beside
+//! those for which there are none.
+
+use std::hint::black_box;
 
 use http::Request;
-use nono_proxy::bench::{Token, stack_runner};
+use nono_proxy::bench::{Token, bare_runner, stack_runner};
 use nono_proxy::{ProxyConfig, RouteConfig};
 use tokio::runtime::{Builder, Runtime};
 
@@ -11,32 +14,41 @@ use crate::Failure;
 /// How many requests are run as one: the audit channel is emptied after each batch.
 pub const BATCH: usize = 100;
 
-/// A layer that refuses, and with what: from the outermost that looks at requests inwards.
-const CASES: [(&str, &str, bool, u16); 4] = [
+/// A layer that refuses, and with what: from the outermost that looks at requests inwards; and none.
+const CASES: [(&str, &str, bool, u16); 5] = [
     ("refused by authenticate", "/api/models/x", false, 401),
     ("refused by route", "/none/models/x", true, 404),
     ("refused by endpoint rules", "/api/files/x", true, 403),
-    ("refused by allow", "/api/models/x", true, 403),
+    ("refused by allow", "/denied/models/x", true, 403),
+    ("passed", PASSING, true, 204),
 ];
+
+/// The path of a request that no layer refuses.
+const PASSING: &str = "/api/models/x";
 
 /// Gives `each` the name of every case, and what runs a batch of its requests.
 ///
 /// # Errors
 /// A case is not refused as it should be.
 pub fn for_each(mut each: impl FnMut(&str, &mut dyn FnMut())) -> Result<(), Failure> {
+    let route = |prefix: &str, upstream: &str| RouteConfig {
+        prefix: prefix.into(),
+        upstream: upstream.into(),
+        endpoint_rules: vec![("GET".into(), "/models/**".into())],
+        ..RouteConfig::default()
+    };
     let config = ProxyConfig {
-        routes: vec![RouteConfig {
-            prefix: "api".into(),
-            upstream: "http://127.0.0.1:9/v1".into(),
-            endpoint_rules: vec![("GET".into(), "/models/**".into())],
-            ..RouteConfig::default()
-        }],
-        denied_hosts: vec!["127.0.0.1".into()],
+        routes: vec![
+            route("api", "http://127.0.0.1:9/v1"),
+            route("denied", "http://127.0.0.2:9/v1"),
+        ],
+        denied_hosts: vec!["127.0.0.2".into()],
         ..ProxyConfig::default()
     };
     let token = Token::new()?;
     let bearer = token.bearer();
     let run = stack_runner(&config, token)?;
+    let bare = bare_runner();
     let runtime = runtime()?;
     for (case, path, is_known, status) in CASES {
         let request = || {
@@ -51,7 +63,10 @@ pub fn for_each(mut each: impl FnMut(&str, &mut dyn FnMut())) -> Result<(), Fail
         if runtime.block_on(run(&requests)).iter().any(|found| *found != status) {
             return Err(format!("{case}: not answered {status}").into());
         }
-        each(case, &mut || drop(std::hint::black_box(runtime.block_on(run(&requests)))));
+        each(case, &mut || drop(black_box(runtime.block_on(run(&requests)))));
+        if path == PASSING {
+            each("none", &mut || drop(black_box(runtime.block_on(bare(&requests)))));
+        }
     }
     Ok(())
 }

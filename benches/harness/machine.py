@@ -9,7 +9,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from .peers import LITELLM, PROGRAMS, REFERENCE, ROOT, WORKERS
+from .peers import LITELLM, REFERENCE, ROOT, WORKERS
 
 
 def describe() -> dict[str, object]:
@@ -37,7 +37,6 @@ def describe() -> dict[str, object]:
         "valgrind": _first(["valgrind", "--version"], r"valgrind-([\d.]+)"),
         "litellm": _first([str(LITELLM.with_name("pip")), "show", "litellm"], r"Version: ([\d.]+)"),
         "reference": _first([str(REFERENCE), "-m", "pip", "show", "nono-py"], r"Version: ([\d.]+)"),
-        "size of bench-proxy": f"{(PROGRAMS / 'bench-proxy').stat().st_size / 1e6:.1f} MB",
     }
 
 

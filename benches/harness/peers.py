@@ -21,10 +21,11 @@ ROOT = BENCHES.parent
 OUT = BENCHES / "out"
 PROGRAMS = ROOT / "target" / os.environ.get("BENCH_PROFILE", "dist")
 # Virtual environments with this package and with the reference package; `benches/setup` makes them.
-OURS = ROOT / "target" / "bench-ours" / "bin" / "python"
+OURS = Path(os.environ.get("BENCH_PYTHON", ROOT / "target" / "bench-ours" / "bin" / "python"))
 REFERENCE = ROOT / "target" / "bench-reference" / "bin" / "python"
+PACKAGES = {"nono": OURS, "reference": REFERENCE}
 LITELLM = ROOT / "target" / "bench-litellm" / "bin" / "litellm"
-OURS_WHEEL = ROOT / "target" / "bench-wheel"
+OURS_WHEEL = ROOT / "target" / "wheels"
 REFERENCE_WHEEL = ROOT / "target" / "bench-reference-wheel"
 
 # Where Debian keeps servers, which is not on everybody's path.
@@ -116,15 +117,8 @@ class Site:
 
     def peer(self, name: str) -> Peer:
         """Starts the peer called `name`."""
-        if name in ("nono", "no records", "no scrubbing", "with a file", "with OTLP"):
-            options = ["--without", name[3:]] if name.startswith("no ") else []
-            if name == "with OTLP":
-                options = ["--otlp", f"http://127.0.0.1:{self.stream_port}"]
-            if name == "with a file":
-                options = ["--audit-file", str(self.out / "records.jsonl")]
-            return self.package(name, [str(PROGRAMS / "bench-proxy"), *options])
-        if name == "reference":
-            return self.package(name, self._reference())
+        if name in PACKAGES:
+            return self.package(name, _package(name))
         port = free_port()
         common = {"token": PEER_TOKEN, "plain": "/api/", "tls": "/tls/", "streams": "/streams/"}
         if name.startswith("nginx"):
@@ -143,13 +137,18 @@ class Site:
             return Peer(name, relay, process)
         return Peer(name, port, process, **common)
 
-    @staticmethod
-    def _reference() -> list[str]:
-        return [str(REFERENCE), str(BENCHES / "peers" / "python_proxy.py")]
+    def variant(self, name: str) -> Peer:
+        """Starts this proxy in the benchmarks' own build, with what `name` leaves out or adds."""
+        options = ["--without", name[3:]] if name.startswith("no ") else []
+        if name == "with OTLP":
+            options = ["--otlp", f"http://127.0.0.1:{self.stream_port}"]
+        if name == "with a file":
+            options = ["--audit-file", str(self.out / "records.jsonl")]
+        return self.package(name, [str(PROGRAMS / "bench-proxy"), *options])
 
     def interceptor(self, name: str) -> Peer:
         """Starts the proxy called `name`, to intercept what goes to the TLS origins."""
-        command = self._reference() if name == "reference" else [str(PROGRAMS / "bench-proxy")]
+        command = _package(name)
         certificates = self.out / f"certificates-{name}"
         certificates.mkdir(exist_ok=True)
         ports = self.secure_ports.items()
@@ -220,6 +219,11 @@ class Site:
 def missing_programs(names: list[str]) -> list[str]:
     """Those of `names` that cannot be found."""
     return [name for name in names if not shutil.which(name)]
+
+
+def _package(name: str) -> list[str]:
+    """The command of a proxy of one of the two Python packages."""
+    return [str(PACKAGES[name]), str(BENCHES / "peers" / "python_proxy.py")]
 
 
 def missing() -> dict[str, str]:

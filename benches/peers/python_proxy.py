@@ -2,13 +2,15 @@
 the reference package, whose interfaces are the same as far as is used here.
 
 Prints its port and token, and the file that clients trust it by if it intercepts; ends when its
-standard input does. With `--drain N` it instead sends
-N requests through itself with the command after `--load`, a few times over, and prints what taking
-the records out costs each time, and the first time, when memory is new to the process.
+standard input does. Until then it takes the records out and drops them, if the package keeps all.
+With `--drain N` it instead sends N requests through itself with the command after `--load`, a few
+times over, and prints what taking the records out costs each time, and the first time, when memory
+is new to the process.
 """
 
 import argparse
 import json
+import select
 import statistics
 import subprocess
 import sys
@@ -16,6 +18,9 @@ import time
 
 # How often records are taken out in one process.
 DRAINS = 5
+
+# How often a program that ships records takes them out, in seconds.
+PAUSE = 0.1
 
 
 def main() -> None:
@@ -28,6 +33,9 @@ def main() -> None:
     parser.add_argument("--drain", type=int)
     parser.add_argument("--method", default="drain_audit_events")
     parser.add_argument("--load")
+    # Of this project's package alone.
+    parser.add_argument("--audit-file")
+    parser.add_argument("--otlp")
     arguments = parser.parse_args()
 
     from nono_py import ProxyConfig, RouteConfig, start_proxy
@@ -37,11 +45,13 @@ def main() -> None:
         prefix, upstream = text.split("=", 1)
         options = {"tls_ca": arguments.ca} if upstream.startswith("https") else {}
         routes.append(RouteConfig(prefix, upstream, credential_key=arguments.key, **options))
+    sinks = {"audit_file": arguments.audit_file, "otlp_endpoint": arguments.otlp}
     config = ProxyConfig(
         allowed_hosts=arguments.allow,
         routes=routes,
         max_connections=20_000,
         intercept_ca_dir=arguments.intercept,
+        **{name: value for name, value in sinks.items() if value},
     )
     proxy = start_proxy(config)
     token = proxy.env_vars()["NONO_PROXY_TOKEN"]
@@ -50,7 +60,9 @@ def main() -> None:
     else:
         trusted = proxy.env_vars().get("SSL_CERT_FILE")
         print(json.dumps({"port": proxy.port, "token": token, "ca": trusted}), flush=True)
-        sys.stdin.read()
+        take = getattr(proxy, "drain_audit_jsonl", None)
+        while not select.select([sys.stdin], [], [], PAUSE if take else None)[0]:
+            take()
     proxy.shutdown()
 
 

@@ -1,25 +1,24 @@
 //! The parts that `benches/parts.rs` measures, behind the feature `bench`. Nobody else may use
 //! this: it changes with what it opens.
 
+use std::future::ready;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use http::{HeaderValue, Method, Request};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use nono_audit::{Bounds, Log, Overflow, Reader, Session};
-use tower::ServiceExt as _;
+use tower::{ServiceExt as _, service_fn};
 
 use crate::allowlist::{HostPattern, HostSet};
 use crate::body::Body;
 use crate::config::{ConfigError, ProxyConfig, RouteConfig, Settings};
 use crate::error::StartError;
-use crate::exchange::{Arrival, Peer};
+use crate::exchange::{Arrival, Exchange, Peer, Ready};
 use crate::layers::limit::Limit;
-use crate::leaf::{Leaf, Worker};
 use crate::path;
 use crate::route::{EndpointRules, Route, RouteTable};
-use crate::stack::{Shared, stack};
+use crate::stack::{HttpService, Shared, stack};
 use crate::target::{Target, parse_host};
-use crate::upstream::Upstream;
 
 /// A set of host rules.
 #[derive(Debug)]
@@ -135,8 +134,9 @@ impl Token {
     }
 }
 
-/// Runs requests through the whole stack without sockets, up to the layer that refuses them;
-/// returns their statuses. Each batch must fit in the audit channel, which is emptied after it.
+/// Runs requests through the whole stack without sockets, up to the layer that refuses them, or to
+/// a leaf that answers 204 at once; returns their statuses. Each batch must fit in the audit
+/// channel, which is emptied after it.
 ///
 /// # Errors
 /// `config` is wrong, or the system refuses a thread.
@@ -151,29 +151,42 @@ pub fn stack_runner(
     let records = Mutex::new(log.subscribe(Reader::holding("bench")));
     let shared = Arc::new(Shared::new(settings, config.bind, token.0, sender));
     let limit = Limit::new(config.max_connections);
-    let worker = Worker {
-        limit: limit.clone(),
-        shared: Arc::clone(&shared),
-        upstream: Upstream::new(&config.limits, config.bind, None),
-        tasks: tokio_util::task::TaskTracker::new(),
-    };
-    let stack = stack(&shared, limit, Leaf::new(worker));
-    let peer = Arc::new(Peer::new("127.0.0.1:9".into()));
+    let leaf = service_fn(|_: Exchange<Ready>| ready(Ok(nothing())));
+    let stack = stack(&shared, limit, leaf);
     let run = async move |requests: &[Request<()>]| {
-        let mut statuses = Vec::with_capacity(requests.len());
-        for request in requests {
-            let mut arrived = Request::new(Body::empty());
-            *arrived.method_mut() = request.method().clone();
-            *arrived.uri_mut() = request.uri().clone();
-            arrived.headers_mut().clone_from(request.headers());
-            let arrival = Arrival { request: Box::new(arrived), peer: Arc::clone(&peer) };
-            match stack.clone().oneshot(arrival).await {
-                Ok(response) => statuses.push(response.status().as_u16()),
-                Err(never) => match never {},
-            }
-        }
+        let statuses = serve(&stack, requests).await;
         drop(records.lock().unwrap_or_else(PoisonError::into_inner).drain());
         statuses
     };
     Ok(run)
+}
+
+/// Runs requests through a service that has no layers, and answers 204 at once.
+pub fn bare_runner() -> impl AsyncFn(&[Request<()>]) -> Vec<u16> {
+    async |requests: &[Request<()>]| {
+        serve(&service_fn(|_: Arrival| ready(Ok(nothing()))), requests).await
+    }
+}
+
+fn nothing() -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
+async fn serve(service: &impl HttpService, requests: &[Request<()>]) -> Vec<u16> {
+    let peer = Arc::new(Peer::new("127.0.0.1:9".into()));
+    let mut statuses = Vec::with_capacity(requests.len());
+    for request in requests {
+        let mut arrived = Request::new(Body::empty());
+        *arrived.method_mut() = request.method().clone();
+        *arrived.uri_mut() = request.uri().clone();
+        arrived.headers_mut().clone_from(request.headers());
+        let arrival = Arrival { request: Box::new(arrived), peer: Arc::clone(&peer) };
+        match service.clone().oneshot(arrival).await {
+            Ok(response) => statuses.push(response.status().as_u16()),
+            Err(never) => match never {},
+        }
+    }
+    statuses
 }

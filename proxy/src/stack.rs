@@ -33,13 +33,12 @@ use crate::intercept::Interception;
 use crate::layers::StepLayer;
 use crate::layers::allow::Allow;
 use crate::layers::authenticate::{Authenticate, KEY_HEADERS};
-use crate::layers::inject::InjectLayer;
+use crate::layers::inject::{InjectLayer, Onward};
 use crate::layers::limit::Limit;
 use crate::layers::record::RecordLayer;
 use crate::layers::respond::RespondLayer;
 use crate::layers::route::FindRoute;
 use crate::layers::target::FindTarget;
-use crate::leaf::Leaf;
 use crate::token::Token;
 
 /// What a connection serves its requests with.
@@ -60,7 +59,10 @@ impl<S> HttpService for S where
 }
 
 /// Builds the stack of one worker around its leaf.
-pub(crate) fn stack(shared: &Arc<Shared>, limit: Limit, leaf: Leaf) -> impl HttpService + use<> {
+pub(crate) fn stack<L>(shared: &Arc<Shared>, limit: Limit, leaf: L) -> impl HttpService + use<L>
+where
+    L: Onward,
+{
     ServiceBuilder::new()
         // Outside everything, so that refusals, failures and abandoned requests are recorded
         // with the status that the client saw.

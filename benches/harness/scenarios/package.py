@@ -11,14 +11,14 @@ from ..peers import (
     KEY,
     OURS,
     OURS_WHEEL,
+    PACKAGES,
     PROGRAMS,
-    REFERENCE,
     REFERENCE_WHEEL,
     Peer,
     Process,
 )
 
-PYTHONS = {"nono": OURS, "reference": REFERENCE, "stdlib": OURS}
+PYTHONS = {**PACKAGES, "stdlib": OURS}
 # What the cells are called, and how records are taken out so.
 WAYS = {
     "dictionaries": "drain_audit_events",

@@ -16,8 +16,10 @@ def layers(bench: Bench) -> Scenario:
         "layers",
         "The layers of the stack",
         "A request that a layer refuses has passed all layers before it; without sockets, its "
-        "record and answer included. `round trip` is a whole request over loopback, with a client "
-        "and an upstream that do the least, in one process. Allocations are counted.",
+        "record and answer included. One that `passed` has got to a leaf that answers at once; for "
+        "that of `none` there is nothing before such a leaf. `round trip` is a whole request over "
+        "loopback, with a client and an upstream that do the least, in one process. Allocations "
+        "are counted.",
         ["ns", "allocations"],
     )
     found = {name: _each(where) for name, where in _run(bench, "layers|round trip").items()}

@@ -133,7 +133,8 @@ def work(bench: Bench) -> Scenario:
         PICTURE,
     )
     names = ["nono", "no records", "no scrubbing", "with a file", "with OTLP"]
-    with bench.peers(scenario, "plain", names, bare=False) as peers:
+    start = bench.site.variant
+    with bench.peers(scenario, "plain", names, bare=False, start=start) as peers:
         for width in bench.settings.work:
 
             def run(peer: Peer, width: int = width) -> dict[str, float]:
