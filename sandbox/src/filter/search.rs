@@ -66,16 +66,24 @@ pub(super) struct Search {
     spans: Vec<Span>,
     /// The cost and the step from a first to a last span, by both.
     best: Vec<Vec<(u64, Step)>>,
+    /// Where that search is best split, if it is. One more span at an end moves that towards it:
+    /// few places have to be tried (Knuth, "Optimum binary search trees").
+    middles: Vec<Vec<usize>>,
 }
 
 impl Search {
     pub(super) fn new(spans: Vec<Span>) -> Self {
         let count = spans.len();
-        let mut search = Self { spans, best: vec![vec![(0, Step::Found); count]; count] };
+        let middles = (0..count).map(|first| vec![first; count]).collect();
+        let mut search = Self { spans, best: vec![vec![(0, Step::Found); count]; count], middles };
         for length in 2..=count {
             for first in 0..=count - length {
                 let last = first + length - 1;
-                search.best[first][last] = search.choose(first, last);
+                let (cost, middle) = search.split(first, last);
+                let singles = search.singles_cost(first, last).filter(|singles| *singles < cost);
+                search.best[first][last] =
+                    singles.map_or((cost, Step::From(middle)), |cost| (cost, Step::Singles));
+                search.middles[first][last] = middle;
             }
         }
         search
@@ -89,16 +97,15 @@ impl Search {
         self.best[first][last].1
     }
 
-    /// The cheapest step, if all shorter searches are known.
-    fn choose(&self, first: usize, last: usize) -> (u64, Step) {
+    /// The cheapest split and its cost, if all shorter searches are known.
+    fn split(&self, first: usize, last: usize) -> (u64, usize) {
         let each = STATEMENT + self.tried(first, last);
-        let split = |middle: usize| {
-            let cost = each + self.best[first][middle - 1].0 + self.best[middle][last].0;
-            (cost, Step::From(middle))
-        };
-        let splits = (first + 1..=last).map(split);
-        let singles = self.singles_cost(first, last).map(|cost| (cost, Step::Singles));
-        splits.chain(singles).min_by_key(|(cost, _)| *cost).unwrap_or((0, Step::Found))
+        let lowest = self.middles[first][last - 1].max(first + 1);
+        let highest = self.middles[first + 1][last].max(lowest);
+        let cost =
+            |middle: usize| each + self.best[first][middle - 1].0 + self.best[middle][last].0;
+        let costs = (lowest..=highest).map(|middle| (cost(middle), middle));
+        costs.min_by_key(|(cost, _)| *cost).unwrap_or((u64::MAX, first + 1))
     }
 
     fn tried(&self, first: usize, last: usize) -> u64 {
