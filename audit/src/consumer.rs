@@ -23,6 +23,8 @@ pub struct Consumer {
     /// Room for lines, used again with each drain: memory that is new to the process costs more
     /// than the lines that are written there.
     lines: Vec<u8>,
+    /// The largest such room that was given back to the allocator.
+    freed: usize,
 }
 
 /// Records that follow each other.
@@ -46,7 +48,7 @@ pub enum Waited {
 impl Consumer {
     pub(crate) fn new(shared: Arc<Shared>, reader: Reader) -> Self {
         let key = shared.subscribe(reader);
-        Self { shared, key, lines: Vec::new() }
+        Self { shared, key, lines: Vec::new(), freed: 0 }
     }
 
     /// The next records, oldest first; none when all are taken. They stay in the log until
@@ -181,13 +183,24 @@ impl Consumer {
                 lines.bytes.clear();
             }
         }
-        if lines.bytes.capacity() <= 2 * PIECE {
-            self.lines = lines.bytes;
-        }
+        self.keep(lines.bytes);
         if let Some(end) = behind {
             self.go_to(end);
         }
         Ok(())
+    }
+
+    /// Keeps the room for lines for the next time, unless it is much. What is larger than all before
+    /// is given back, once: glibc asks the system anew for each piece of memory that is larger than
+    /// any that was freed, also for the copies that are made of these lines.
+    fn keep(&mut self, mut room: Vec<u8>) {
+        let size = room.capacity();
+        if size > self.freed {
+            self.freed = size;
+        } else if size <= 2 * PIECE {
+            room.clear();
+            self.lines = room;
+        }
     }
 
     /// Has not taken what it was given.
