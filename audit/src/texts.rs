@@ -37,8 +37,8 @@ impl Texts {
         let expected = (len as u64).saturating_mul(rest) / done.max(1);
         // A little more, since numbers get longer.
         let more = usize::try_from(expected.saturating_add(expected / 16)).unwrap_or(most);
-        // What is handed on has up to one segment more.
-        self.bytes.reserve_exact(more.min(most).next_multiple_of(STEP));
+        let whole = (len + more.min(most)).next_multiple_of(STEP) + STEP;
+        self.bytes.reserve_exact(whole - len);
     }
 
     /// Appends the records as JSON Lines.
