@@ -1,13 +1,18 @@
 //! Snapshots of directories: what was there comes back, whole, and nothing else is touched.
 
 #![expect(clippy::unwrap_used, reason = "test helpers fail their test")]
+#![expect(clippy::print_stderr, reason = "says what is left out")]
 
 #[path = "snapshots/damage.rs"]
 mod damage;
 #[path = "snapshots/exclusion.rs"]
 mod exclusion;
+#[path = "snapshots/meanwhile.rs"]
+mod meanwhile;
 #[path = "snapshots/property.rs"]
 mod property;
+#[path = "snapshots/reflink.rs"]
+mod reflink;
 #[path = "snapshots/restore.rs"]
 mod restore;
 #[path = "snapshots/tree.rs"]

@@ -1,19 +1,23 @@
 """Snapshots from Python: what programs see, and what survives a crash."""
 
-import contextlib
 import json
+import multiprocessing
 import os
 import pickle
 import random
+import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 
 import nono_py
 import pytest
+from killed import run
 from nono_py import ExclusionConfig, SessionMetadata, SnapshotManager
+from users import interpreter
 
 
 @pytest.fixture
@@ -133,79 +137,178 @@ def test_a_session_is_kept_and_read(tree: Path, tmp_path: Path) -> None:
             session.set_network_events([{**event, **wrong}])
 
 
+def test_memory_does_not_grow_with_the_size_of_a_file(tmp_path: Path) -> None:
+    code = """
+        import resource, sys
+        from pathlib import Path
+        from nono_py import SnapshotManager
+
+        tree = Path(sys.argv[1])
+        tree.mkdir()
+        with (tree / "file").open("wb") as file:
+            file.truncate(int(sys.argv[2]))
+        manager = SnapshotManager(tree.with_suffix(".session"), [tree], max_bytes=0)
+        manager.create_baseline()
+        (tree / "file").write_text("small")
+        manager.restore_to(0)
+        assert (tree / "file").stat().st_size == int(sys.argv[2])
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    """
+
+    def most(name: str, size: int) -> int:
+        command = [sys.executable, "-c", textwrap.dedent(code), str(tmp_path / name), str(size)]
+        return int(subprocess.check_output(command))
+
+    large = 256 << 20
+    assert most("large", large) - most("small", 1) < large / 16
+
+
+def test_an_ordinary_user_is_kept_out_of_nothing_that_is_its_own() -> None:
+    user = 65534 if os.geteuid() == 0 else None
+    code = """
+        import os, tempfile
+        from pathlib import Path
+        from nono_py import SnapshotManager
+
+        with tempfile.TemporaryDirectory() as place:
+            tree = Path(place, "tree")
+            for name in ("shut/file", "open/file", "open/secret"):
+                (tree / name).parent.mkdir(parents=True, exist_ok=True)
+                (tree / name).write_text("before")
+            (tree / "shut").chmod(0o000)
+            (tree / "open" / "secret").chmod(0o000)
+            manager = SnapshotManager(Path(place, "session"), [tree])
+            skipped = manager.create_baseline().skipped
+            print(sorted((os.path.relpath(path, tree), why) for path, why in skipped))
+            (tree / "open" / "file").write_text("after")
+            # Restored though it lets nobody in, and shut out nobody before.
+            (tree / "open").chmod(0o000)
+            manager.restore_to(0)
+            print((tree / "open" / "file").read_text(), oct((tree / "open").stat().st_mode))
+            (tree / "shut").chmod(0o700)
+            print((tree / "shut" / "file").read_text())
+    """
+    done = subprocess.run(
+        [interpreter(user), "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        user=user,
+        group=user,
+        extra_groups=None if user is None else [],
+        cwd="/",
+        env={"PYTHONPATH": str(Path(nono_py.__file__).parent.parent)},
+    )
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [
+        "[('open/secret', 'unreadable'), ('shut', 'unreadable')]",
+        "before 0o40755",
+        "before",
+    ]
+
+
 def test_an_exclusion_is_a_value() -> None:
     exclusion = ExclusionConfig(exclude_patterns=["node_modules"])
     assert pickle.loads(pickle.dumps(exclusion)) == exclusion != ExclusionConfig()
     assert exclusion.use_gitignore
 
 
-STEP = """
-import sys
-from nono_py import SnapshotManager
-manager = SnapshotManager(sys.argv[1], [sys.argv[2]])
-print("ready", flush=True)
-sys.stdin.readline()
-{
-    "baseline": manager.create_baseline,
-    "incremental": manager.create_incremental,
-    "restore": lambda: manager.restore_to(0),
-}[sys.argv[3]]()
-print("done", flush=True)
-"""
+def killed(step: str, session: Path, tree: Path, after: "float | None") -> bool:
+    """Run a step in a process of its own, which is killed `after` a time. Say whether it was hit.
 
-
-def killed(step: str, session: Path, tree: Path, after: float) -> bool:
-    """Run a step in a process of its own and kill it; say whether it was still running."""
-    with subprocess.Popen(
-        [sys.executable, "-c", STEP, session, tree, step],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.write("go\n")
-            process.stdin.flush()
+    `after` is in seconds; with `None` the step goes on to its end.
+    """
+    context = multiprocessing.get_context("forkserver")
+    # Nothing has to be imported again for each of them.
+    context.set_forkserver_preload(["killed"])
+    ours, theirs = context.Pipe()
+    process = context.Process(target=run, args=(theirs, step, session, tree))
+    process.start()
+    ours.recv()
+    if after is not None:
         time.sleep(after)  # the point at which it is hit, not something waited for
-        process.send_signal(signal.SIGKILL)
-        return process.stdout.readline() != "done\n"
+        process.kill()
+    process.join()
+    assert process.exitcode in (0, -signal.SIGKILL)
+    return process.exitcode != 0
 
 
-def content(tree: Path) -> "dict[str, bytes]":
-    return {str(p.relative_to(tree)): p.read_bytes() for p in tree.rglob("*") if p.is_file()}
+def described(tree: Path) -> "dict[str, tuple[object, ...]]":
+    """All that there is, with modes, times, contents and targets."""
+
+    def tell(path: Path) -> "tuple[object, ...]":
+        data = path.lstat()
+        if path.is_symlink():
+            return (data.st_mtime_ns, path.readlink())
+        text = path.read_bytes() if path.is_file() else None
+        return (data.st_mode, data.st_mtime_ns, data.st_nlink, text)
+
+    return {str(path.relative_to(tree)): tell(path) for path in [tree, *tree.rglob("*")]}
+
+
+def spoil(tree: Path, chance: random.Random) -> None:
+    """Change something of every kind."""
+    for number in range(0, 120, 2):
+        (tree / f"{number % 7}" / str(number)).write_bytes(chance.randbytes(1000))
+    for number in range(1, 100, 8):
+        (tree / f"{number % 7}" / str(number)).unlink()
+    (tree / "1" / "8").chmod(0o600)
+    (tree / "2").chmod(0o700)
+    (tree / "link").unlink()
+    (tree / "name").unlink()
+    (tree / "empty").rmdir()
+    (tree / "new" / "inner").mkdir(parents=True)
+    (tree / "new" / "inner" / "file").touch()
 
 
 @pytest.mark.parametrize("step", ["baseline", "incremental", "restore"])
-def test_nothing_is_lost_when_a_step_is_killed_anywhere(
-    step: str, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    rounds = int(os.environ.get("NONO_TEST_KILLS", "24")) // 3
+def test_nothing_is_lost_when_a_step_is_killed_anywhere(step: str, tmp_path: Path) -> None:
+    kills = int(os.environ.get("NONO_TEST_KILLS", "201")) // 3
     chance = random.Random(step)
     tree = tmp_path / "tree"
-    tree.mkdir()
-    for number in range(400):
-        (tree / str(number)).write_bytes(chance.randbytes(2000))
-    first = content(tree)
-    hits = 0
-    for round_ in range(rounds):
-        session = tmp_path / f"session-{round_}"
+    for number in range(120):
+        file = tree / f"{number % 7}" / str(number)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(chance.randbytes(2000))
+    (tree / "empty").mkdir()
+    (tree / "link").symlink_to("0/0")
+    (tree / "name").hardlink_to(tree / "3" / "3")
+    first = described(tree)
+
+    def once(after: "float | None") -> "tuple[bool, float]":
+        """Kill a step, go on with all of it, and say whether it was hit, and how long it took."""
+        session = tmp_path / "session"
         manager = SnapshotManager(session, [tree])
         if step != "baseline":
             manager.create_baseline()
-            for number in range(0, 400, 2):
-                (tree / str(number)).write_bytes(chance.randbytes(1000))
-        changed = content(tree)
-        hits += killed(step, session, tree, chance.random() * 0.05)
+            spoil(tree, chance)
+        changed = described(tree)
+        begun = time.perf_counter()
+        hit = killed(step, session, tree, after)
+        took = time.perf_counter() - begun
         if step == "baseline":
             manager.create_baseline()
-        if step != "restore":
-            assert content(tree) == changed
-            manager.create_incremental()
+        if step == "restore":
+            there = described(tree)
+            for name in first.keys() & changed.keys():
+                assert there[name][-1] in (first[name][-1], changed[name][-1]), name
         else:
-            assert all(content(tree)[name] in (first[name], changed[name]) for name in first)
+            assert described(tree) == changed
+            manager.create_incremental()
+            if step == "baseline":
+                spoil(tree, chance)
         manager.restore_to(0)
-        assert content(tree) == first
-        assert not list(tree.glob(".nono*"))
-    assert hits, "no step was still running when it was killed"
+        assert described(tree) == first
+        shutil.rmtree(session)
+        return hit, took
+
+    _, span = once(None)
+    hits = 0
+    for _ in range(20 + 5 * kills):
+        if hits < kills:
+            after = chance.random() * span
+            hit, _ = once(after)
+            hits += hit
+            # What it took with all around it is more than it takes.
+            span = span * 1.1 if hit else max(after, 0.001)
+    assert hits == kills

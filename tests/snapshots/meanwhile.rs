@@ -1,0 +1,91 @@
+//! What changes or goes while it is looked at, and what cannot be looked at: said with its reason.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::{iter, thread};
+
+use nono_sandbox::snapshot::{Progress, SkipReason, SnapshotManifest};
+use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
+
+use crate::{Session, keep_going};
+
+fn reasons(manifest: &SnapshotManifest) -> Vec<SkipReason> {
+    manifest.skipped.iter().map(|skipped| skipped.reason).collect()
+}
+
+#[test]
+fn a_file_that_changes_each_time_it_is_read_is_named_and_kept_as_it_was_read_last() {
+    const SIZE: usize = 32 << 20;
+    let session = Session::new(|root| fs::write(root.join("busy"), vec![0; SIZE]).unwrap());
+    let file = File::options().write(true).open(session.path("busy")).unwrap();
+    let (is_over, rounds) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let write = || {
+        for byte in (0..=u8::MAX).cycle() {
+            file.write_all_at(&[byte], 0).unwrap();
+            file.write_all_at(&[byte], SIZE as u64 - 1).unwrap();
+            rounds.fetch_add(1, Ordering::Relaxed);
+            if is_over.load(Ordering::Relaxed) {
+                return;
+            }
+        }
+    };
+    let manifest = thread::scope(|scope| {
+        scope.spawn(write);
+        while rounds.load(Ordering::Relaxed) == 0 {
+            thread::yield_now();
+        }
+        let manifest = session.manager.create_baseline(&keep_going);
+        is_over.store(true, Ordering::Relaxed);
+        manifest.unwrap()
+    });
+    assert_eq!(reasons(&manifest), [SkipReason::ChangedWhileRead]);
+    assert_eq!(manifest.files().next().unwrap().1.size, SIZE as u64);
+    // What was read stands under its own hash, so it can be had back.
+    fs::write(session.path("busy"), "other").unwrap();
+    session.restore();
+    assert_eq!(fs::metadata(session.path("busy")).unwrap().len(), SIZE as u64);
+    assert!(session.restore().is_empty());
+}
+
+#[test]
+fn what_goes_before_it_is_read_is_named_and_the_rest_is_kept() {
+    const COUNT: usize = 4000;
+    let session = Session::new(|root| {
+        (0..COUNT).for_each(|number| fs::write(root.join(number.to_string()), "x").unwrap());
+    });
+    let remove = |progress: Progress| {
+        if progress.done < COUNT as u64 {
+            // Some may be gone already: the callback is called by every thread of the walk.
+            (0..COUNT).for_each(|number| _ = fs::remove_file(session.path(&number.to_string())));
+        }
+        true
+    };
+    let manifest = session.manager.create_baseline(&remove).unwrap();
+    let gone = reasons(&manifest);
+    assert!(!gone.is_empty());
+    assert!(gone.iter().all(|reason| *reason == SkipReason::Vanished));
+    let kept = manifest.files().count();
+    assert_eq!(kept + gone.len(), COUNT);
+    session.restore();
+    assert_eq!(fs::read_dir(session.path("")).unwrap().count(), kept);
+}
+
+#[test]
+fn what_is_too_deep_for_a_path_is_named_and_left_alone() {
+    let session = Session::new(|root| fs::write(root.join("file"), "before").unwrap());
+    let name = "d".repeat(250);
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+    let mut directory = openat(CWD, session.path(""), flags, Mode::empty()).unwrap();
+    for name in iter::repeat_n(name.as_str(), 20) {
+        mkdirat(&directory, name, Mode::RWXU).unwrap();
+        directory = openat(&directory, name, flags, Mode::empty()).unwrap();
+    }
+    let manifest = session.manager.create_baseline(&keep_going).unwrap();
+    assert_eq!(reasons(&manifest), [SkipReason::TooDeep]);
+    fs::write(session.path("file"), "after").unwrap();
+    session.restore();
+    assert_eq!(fs::read_to_string(session.path("file")).unwrap(), "before");
+    openat(&directory, ".", flags, Mode::empty()).unwrap();
+    assert!(session.path(&name).join(&name).exists());
+}
