@@ -25,9 +25,8 @@ demo: $(VENV)/.maturin ## build the package, and let an agent use an API whose k
 	@wheel=$$(echo $(DEMO)/nono_py-*.whl) && $(BIN)/pip install --quiet "$$wheel[demo]"
 	@cd / && $(BIN)/python -m nono_py demo
 
-wheel: bench-programs ## build the package as it is published, trained by the benchmarks, into target/wheels
-	@rm -rf $(WHEELS)
-	@$(BIN)/maturin build --quiet --profile dist --pgo --manifest-path py/Cargo.toml --out $(WHEELS)
+wheel: $(VENV)/.maturin ## build the package as it is published into target/wheels; trained, after `make bench-programs`
+	@BIN=$(BIN) benches/wheel $(WHEELS)
 
 test: setup check-format check-lint check-targets test-rust test-doc check-doc test-python check-instructions ## run all that has to hold for a change
 	@echo "all tests passed"
@@ -89,10 +88,10 @@ fuzz: ## feed the parsers random input, 10 seconds each (with cargo-fuzz: see te
 		cargo run --quiet --target-dir target --manifest-path tests/fuzz/Cargo.toml --bin $$target 10 || exit 1; \
 	done
 
-bench: bench-setup ## measure the proxy beside nginx, HAProxy and others, into benches/report (half an hour)
+bench: bench-setup ## measure the proxy beside nginx, HAProxy and others, into benches/report (half an hour, after the setup)
 	@$(PYTHON) benches/run.py
 
-bench-quick: bench-setup ## the same in three minutes, into benches/out
+bench-quick: bench-setup ## the same in three minutes after the setup, into benches/out
 	@$(PYTHON) benches/run.py --quick
 
 bench-readme: ## show benches/report in README.md
@@ -101,13 +100,14 @@ bench-readme: ## show benches/report in README.md
 bench-parts: ## measure the parts: rules, paths, tokens, redaction, layers
 	cargo bench -p nono-benches
 
-bench-instructions: bench-programs ## count the instructions of a request, as released
+bench-instructions: bench-programs ## count the instructions of a request, built as what is published but not trained
 	@$(PYTHON) benches/instructions.py
 
-bench-setup: wheel ## build and install what the benchmarks need, or say what is missing
+bench-setup: bench-programs $(VENV)/.maturin ## build and install what the benchmarks need, or say what is missing
+	@BIN=$(BIN) benches/wheel $(WHEELS)
 	@benches/setup-packages $(WHEELS)
 
-bench-programs: $(VENV)/.maturin
+bench-programs: ## build and install the programs that the benchmarks and the training of the package need
 	@benches/setup-programs
 
 fmt: develop ## format all code

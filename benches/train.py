@@ -2,20 +2,25 @@
 """Does with the package what the benchmarks do, briefly and beside nobody: `maturin build --pgo`
 runs this with a package that counts what it executes, and then builds the one that is published by
 those counts. What is not done here is taken for rare, and made small rather than quick.
+
+With `--missing` it only says what is not there that it needs; it fails then.
 """
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import os
+import subprocess
 import sys
+from pathlib import Path
 
 os.environ["BENCH_PYTHON"] = sys.executable
 
 from harness.bench import Bench
 from harness.load import wrk
 from harness.measure import Progress
-from harness.peers import BENCHES, PACKAGES, Process, Site, missing
+from harness.peers import BENCHES, PACKAGES, Process, Site, missing, needed
 from harness.scenarios import SCENARIOS
 from harness.settings import QUICK
 
@@ -32,12 +37,31 @@ SETTINGS = dataclasses.replace(
 )
 # All but this package.
 OTHERS = {
-    *("nginx-1", "nginx-n", "haproxy", "haproxy-relay", "squid", "reference"),
+    *("nginx-1", "nginx-n", "haproxy", "haproxy-relay", "squid", "reference", "untrained"),
     *("subprocess", "bubblewrap", "git"),
 }
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--missing", action="store_true")
+    if parser.parse_args().missing:
+        absent = [*needed(), *([] if has_merger() else ["llvm-profdata, of llvm-tools"])]
+        if absent:
+            print(f"{', '.join(absent)} not there; see `make bench-programs`")
+            sys.exit(1)
+        return
+    train()
+
+
+def has_merger() -> bool:
+    """Whether the compiler has what merges the counts: only one of its own version can."""
+    command = ["rustc", "--print", "target-libdir"]
+    about = subprocess.run(command, capture_output=True, text=True, check=True)
+    return (Path(about.stdout.strip()).parent / "bin" / "llvm-profdata").exists()
+
+
+def train() -> None:
     alone = dict.fromkeys(OTHERS, "not what is trained") | missing()
     try:
         bench = Bench(Site(), SETTINGS, alone, Progress())

@@ -157,17 +157,24 @@ impl Consumer {
         &mut self,
         mut take: impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        self.hand_lines(&mut take)?;
+        self.hand_lines(usize::MAX, &mut take)?;
         // A gap may have been waiting for the place that this makes; or it waits for the next time.
-        let _ = self.hand_lines(&mut take);
+        // One piece, since of several those before one that is not taken would come again.
+        let _ = self.hand_lines(1, &mut take);
         Ok(())
     }
 
-    fn hand_lines<E>(&mut self, take: &mut impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+    /// Hands on at most so many pieces: all of them, or none counts as taken.
+    fn hand_lines<E>(
+        &mut self,
+        most: usize,
+        take: &mut impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut lines = Texts::new(std::mem::take(&mut self.lines));
         let (mut at, until) = self.span();
-        let mut behind = None;
+        let (mut behind, mut taken, mut pieces) = (None, None, 0);
         while at < until
+            && pieces < most
             && let Some((part, end)) = self.read(behind, Place::read, Held::Records)
         {
             match part {
@@ -181,11 +188,13 @@ impl Consumer {
             if lines.bytes.len() >= PIECE || at >= until {
                 take(&lines.bytes).inspect_err(|_| self.leave())?;
                 lines.bytes.clear();
+                (taken, pieces) = (behind, pieces + 1);
             }
         }
         self.keep(lines.bytes);
-        if let Some(end) = behind {
-            self.go_to(end);
+        match taken {
+            Some(end) => self.go_to(end),
+            None => self.leave(),
         }
         Ok(())
     }

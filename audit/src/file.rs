@@ -100,8 +100,9 @@ impl FileSink {
         if is_in_place && self.len < self.options.max_bytes {
             return Ok(());
         }
-        // It is not waited for the disk, which may take long: exchanges would have no place meanwhile,
-        // and what a machine loses that stops is the same as in the file that grows.
+        // Before the next file names its last line: a file that lost its end when the machine stopped
+        // could not be told from one that was cut. The file that grows has nothing behind its end.
+        self.file.sync_data()?;
         if is_in_place {
             self.aside = Some(set_aside(&self.options, self.chain)?);
         }

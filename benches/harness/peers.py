@@ -20,7 +20,7 @@ BENCHES = Path(__file__).resolve().parent.parent
 ROOT = BENCHES.parent
 OUT = BENCHES / "out"
 PROGRAMS = ROOT / "target" / os.environ.get("BENCH_PROFILE", "dist")
-# Virtual environments with this package and with the reference package; `benches/setup` makes them.
+# Virtual environments with this package and with the reference package: `setup-packages` makes them.
 OURS = Path(os.environ.get("BENCH_PYTHON", ROOT / "target" / "bench-ours" / "bin" / "python"))
 REFERENCE = ROOT / "target" / "bench-reference" / "bin" / "python"
 PACKAGES = {"nono": OURS, "reference": REFERENCE}
@@ -117,6 +117,8 @@ class Site:
 
     def peer(self, name: str) -> Peer:
         """Starts the peer called `name`."""
+        if name == "untrained":
+            return self.variant(name)
         if name in PACKAGES:
             return self.package(name, _package(name))
         port = free_port()
@@ -139,6 +141,7 @@ class Site:
 
     def variant(self, name: str) -> Peer:
         """Starts this proxy in the benchmarks' own build, with what `name` leaves out or adds."""
+        # `untrained` has all, as the package, which is built by what it does in training.
         options = ["--without", name[3:]] if name.startswith("no ") else []
         if name == "with OTLP":
             options = ["--otlp", f"http://127.0.0.1:{self.stream_port}"]
@@ -226,13 +229,17 @@ def _package(name: str) -> list[str]:
     return [str(PACKAGES[name]), str(BENCHES / "peers" / "python_proxy.py")]
 
 
+def needed() -> list[str]:
+    """What nothing can be measured without, and is not there."""
+    built = [PROGRAMS / f"bench-{name}" for name in ("proxy", "origin", "load")]
+    absent = [str(path.relative_to(ROOT)) for path in built if not path.exists()]
+    return missing_programs(["nginx", "openssl", "wrk", "curl"]) + absent
+
+
 def missing() -> dict[str, str]:
     """What is not installed, and what is left out for it. Ends when nothing can be measured."""
-    needed = missing_programs(["nginx", "openssl", "wrk", "curl"])
-    built = [PROGRAMS / f"bench-{name}" for name in ("proxy", "origin", "load")]
-    needed += [str(path) for path in built if not path.exists()]
-    if needed:
-        sys.exit(f"needed and not there: {', '.join(needed)}; see `make bench-setup`")
+    if absent := needed():
+        sys.exit(f"needed and not there: {', '.join(absent)}; see `make bench-setup`")
     lost = {name: "its columns" for name in ("haproxy", "squid", "git") if not shutil.which(name)}
     lost["haproxy-relay"] = "its columns"
     if "haproxy" not in lost:
@@ -244,5 +251,5 @@ def missing() -> dict[str, str]:
     if not shutil.which("bwrap"):
         lost["bubblewrap"] = "its column"
     if not OURS.exists():
-        lost["nono_py"] = "the columns of the package"
+        lost |= dict.fromkeys(("nono_py", "nono"), "the columns of the package")
     return lost

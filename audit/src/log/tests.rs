@@ -383,3 +383,35 @@ fn lines_come_in_pieces_and_none_is_taken_if_one_of_them_is_not() {
         consumer.drain_lines(|_| Err("there is none")).unwrap();
     }
 }
+
+#[test]
+fn what_comes_while_lines_are_taken_is_taken_once_also_if_there_is_no_memory_for_it() {
+    let (sender, log) = open(40_000, 0, Vec::new());
+    let mut consumer = log.subscribe(Reader::holding("test"));
+    fill(&sender, 10);
+    let mut lines = 0;
+    let mut count = |piece: &[u8]| lines += std::str::from_utf8(piece).unwrap().lines().count();
+    let mut pieces = 0;
+    consumer
+        .drain_lines(|piece| {
+            pieces += 1;
+            match pieces {
+                // More than one piece.
+                1 => fill(&sender, 20_000),
+                2 => {}
+                _ => return Err("no memory"),
+            }
+            count(piece);
+            Ok(())
+        })
+        .unwrap();
+    while consumer.lag() > 0 {
+        consumer
+            .drain_lines(|piece| {
+                count(piece);
+                Ok::<_, ()>(())
+            })
+            .unwrap();
+    }
+    assert_eq!(lines, 20_010);
+}

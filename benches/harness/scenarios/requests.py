@@ -19,12 +19,13 @@ def plain(bench: Bench) -> Scenario:
         "plain",
         "Small GET, plain upstream",
         "wrk, one thread, closed loop, kept-alive connections; c is their number. "
-        "nginx-1 has one worker, nginx-n and haproxy as many as the proxy.",
+        "nginx-1 has one worker, nginx-n and haproxy as many as the proxy. The package is trained, "
+        "among others by this load; `untrained` is the same program without that, in no Python.",
         METRICS,
         PICTURE,
         growth="CPU s/100k",
     )
-    return _small(bench, scenario, "plain", bench.settings.plain)
+    return _small(bench, scenario, "plain", bench.settings.plain, [*PROXIES, "untrained"])
 
 
 def tls(bench: Bench) -> Scenario:
@@ -37,17 +38,19 @@ def tls(bench: Bench) -> Scenario:
         PICTURE,
         growth="CPU s/100k",
     )
-    return _small(bench, scenario, "tls", bench.settings.tls)
+    return _small(bench, scenario, "tls", bench.settings.tls, PROXIES)
 
 
-def _small(bench: Bench, scenario: Scenario, kind: str, widths: list[int]) -> Scenario:
+def _small(
+    bench: Bench, scenario: Scenario, kind: str, widths: list[int], names: list[str]
+) -> Scenario:
     def run(peer: Peer, connections: int) -> dict[str, float]:
         scheme = "https" if kind == "tls" and not peer.process else "http"
         path = peer.tls if kind == "tls" else peer.plain
         url = f"{scheme}://127.0.0.1:{peer.port}{path}small"
         return wrk(peer, url, connections, bench.settings.seconds)
 
-    with bench.peers(scenario, kind, PROXIES) as peers:
+    with bench.peers(scenario, kind, names) as peers:
         for width in widths:
             cell = Cell(f"c={width}", width)
             bench.cell(scenario, cell, peers, lambda peer, w=width: run(peer, w))

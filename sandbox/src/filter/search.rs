@@ -60,14 +60,15 @@ pub(super) enum Step {
     Singles,
 }
 
-/// The best steps among any spans in a row.
+/// Good steps among any spans in a row: the best of those that are tried.
 #[derive(Debug)]
 pub(super) struct Search {
     spans: Vec<Span>,
     /// The cost and the step from a first to a last span, by both.
     best: Vec<Vec<(u64, Step)>>,
-    /// Where that search is best split, if it is. One more span at an end moves that towards it:
-    /// few places have to be tried (Knuth, "Optimum binary search trees").
+    /// Where that search is best split, if it is. One more span at an end moves that towards it, so
+    /// that few places are tried (Knuth, "Optimum binary search trees"; whether none better is left
+    /// out was not proved for these costs).
     middles: Vec<Vec<usize>>,
 }
 

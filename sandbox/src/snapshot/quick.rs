@@ -1,4 +1,4 @@
-//! Reading the text of a manifest as [`text`](super::text) writes it: on all processors, line by
+//! Reading the text of a manifest as [`text`] writes it: on all processors, line by
 //! line. Whatever is not of that form is left to the JSON parser, and means the same to both.
 
 use std::fs::File;

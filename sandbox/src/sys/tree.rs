@@ -121,7 +121,7 @@ impl Tree {
     }
 
     /// Gives the whole tree up: kills the shim itself, and with it the program. For a shim that
-    /// does not answer, because the kernel holds up the program's start.
+    /// does not answer, because the kernel holds up the program's start and the shim waits for that.
     pub(crate) fn abandon(&self) {
         if let Some(running) = &self.running {
             // Fails only when it has ended.
