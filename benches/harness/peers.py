@@ -20,7 +20,7 @@ BENCHES = Path(__file__).resolve().parent.parent
 ROOT = BENCHES.parent
 OUT = BENCHES / "out"
 PROGRAMS = ROOT / "target" / os.environ.get("BENCH_PROFILE", "dist")
-# Virtual environments with this package and with the reference package: `setup-packages` makes them.
+# Virtual environments with this package and with the reference: `setup-packages` makes them.
 OURS = Path(os.environ.get("BENCH_PYTHON", ROOT / "target" / "bench-ours" / "bin" / "python"))
 REFERENCE = ROOT / "target" / "bench-reference" / "bin" / "python"
 PACKAGES = {"nono": OURS, "reference": REFERENCE}
