@@ -218,6 +218,9 @@ impl Launch {
 
     /// The child's way into its program. In the child only; returns only if a step failed.
     fn enter(&self) -> Result<Infallible, Failure> {
+        // Before a step that the kernel may hold up for long: this memory is the caller's, who has
+        // it back when the shim has ended.
+        self.follow_shim().map_err(at(Step::ParentDeath))?;
         // A session is a process group too, and has no terminal.
         new_session().map_err(at(Step::Session))?;
         self.take_terminal().map_err(at(Step::Terminal))?;
@@ -226,7 +229,7 @@ impl Launch {
         self.add_own_rules().map_err(at(Step::OwnProc))?;
         self.change_ids().map_err(at(Step::Ids))?;
         keep_capabilities(self.plan.capabilities).map_err(at(Step::Capabilities))?;
-        // Not before: a change of the user takes it back.
+        // Again: a change of the user takes it back.
         self.follow_shim().map_err(at(Step::ParentDeath))?;
         self.restrict().map_err(at(Step::Landlock))?;
         if !self.filters_shim() {
