@@ -34,7 +34,7 @@ from nono_py import (
 )
 from origin import Origin
 from reference import Reference
-from users import interpreter
+from users import run_as
 
 LOG = "audit-events.ndjson"
 
@@ -498,17 +498,7 @@ def test_an_ordinary_user_has_a_record(tmp_path_factory: pytest.TempPathFactory)
             names = sorted(os.listdir(place + "/s"))
             print(session.exit_code, session.executable_identity["sha256"], names)
     """
-    done = subprocess.run(
-        [interpreter(user), "-c", textwrap.dedent(code)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        user=user,
-        group=user,
-        extra_groups=[],
-        cwd="/",
-        env={"PYTHONPATH": str(Path(nono_py.__file__).parent.parent)},
-    )
+    done = run_as(user, code)
     assert done.stderr == ""
     sha256 = hashlib.sha256(Path("/bin/sh").read_bytes()).hexdigest()
     assert done.stdout == f"3 {sha256} {[LOG, 'session.json']}\n"

@@ -17,7 +17,7 @@ import nono_py
 import pytest
 from killed import run
 from nono_py import ExclusionConfig, SessionMetadata, SnapshotManager
-from users import interpreter
+from users import run_as
 
 
 @pytest.fixture
@@ -188,17 +188,7 @@ def test_an_ordinary_user_is_kept_out_of_nothing_that_is_its_own() -> None:
             (tree / "shut").chmod(0o700)
             print((tree / "shut" / "file").read_text())
     """
-    done = subprocess.run(
-        [interpreter(user), "-c", textwrap.dedent(code)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        user=user,
-        group=user,
-        extra_groups=None if user is None else [],
-        cwd="/",
-        env={"PYTHONPATH": str(Path(nono_py.__file__).parent.parent)},
-    )
+    done = run_as(user, code)
     assert done.stderr == ""
     assert done.stdout.splitlines() == [
         "[('open/secret', 'unreadable'), ('shut', 'unreadable')]",

@@ -2,7 +2,10 @@
 
 import subprocess
 import sys
+import textwrap
+from pathlib import Path
 
+import nono_py
 import pytest
 
 
@@ -24,3 +27,18 @@ def interpreter(user: int | None) -> str:
             continue
         return candidate
     pytest.skip("no interpreter that every user can run")
+
+
+def run_as(user: int | None, code: str) -> "subprocess.CompletedProcess[str]":
+    """Run a program that uses the package, as a user or with None as this one."""
+    return subprocess.run(
+        [interpreter(user), "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        user=user,
+        group=user,
+        extra_groups=None if user is None else [],
+        cwd="/",
+        env={"PYTHONPATH": str(Path(nono_py.__file__).parent.parent)},
+    )
