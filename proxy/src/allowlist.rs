@@ -1,8 +1,8 @@
 //! Which hosts may be reached: rules, and sets of them. Pure matching; nothing is resolved.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::HashMap;
 use url::Host;
 
 use crate::address::Reach;

@@ -7,6 +7,9 @@
 /// Why `path` (without query) is ambiguous, if it is.
 pub(crate) fn ambiguity(path: &str) -> Option<&'static str> {
     let bytes = path.as_bytes();
+    if bytes.iter().all(|byte| is_unsuspicious(*byte)) {
+        return None;
+    }
     if bytes.contains(&b'\\') {
         return Some("it holds a backslash");
     }
@@ -20,6 +23,12 @@ pub(crate) fn ambiguity(path: &str) -> Option<&'static str> {
         return Some("it holds a dot segment");
     }
     escapes(bytes)
+}
+
+/// Whether `byte` takes no part in anything that is ambiguous. Most paths hold no other, and are
+/// looked at only once.
+fn is_unsuspicious(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !matches!(byte, b'\\' | b'#' | b'%' | b'.')
 }
 
 /// `.`, `..`, and those with a `;` parameter, which some servers cut off first.
@@ -96,6 +105,9 @@ mod tests {
             "/%2",
             "/%zz",
             "/a#b",
+            "/a b",
+            "/a\nb",
+            "/a\u{7f}b",
         ] {
             assert!(ambiguity(path).is_some(), "{path}");
         }

@@ -4,11 +4,12 @@ mod credential;
 mod endpoints;
 
 use std::cmp::Reverse;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use foldhash::{HashMap, HashMapExt as _};
 use http::{Method, Request};
 use nono_credentials::{Credential, Loaded};
 use url::{Host, Url};
@@ -175,7 +176,8 @@ impl RouteTable {
     /// The route with the longest prefix of `path`, and what follows the prefix.
     pub(crate) fn find<'path>(&self, path: &'path str) -> Option<(&Arc<Route>, &'path str)> {
         let path = path.strip_prefix('/')?;
-        let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]).take(self.depth);
+        let slashes = memchr::memchr_iter(b'/', path.as_bytes());
+        let ends = slashes.chain([path.len()]).take(self.depth);
         let found = ends.filter_map(|end| {
             let (prefix, rest) = path.split_at_checked(end)?;
             Some((self.by_prefix.get(prefix)?, rest))

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 pub(crate) struct Token(SecretBuf);
 
 /// The length of a token in characters.
-const LENGTH: usize = 64;
+pub(crate) const LENGTH: usize = 64;
 
 const DIGITS: [u8; 16] = *b"0123456789abcdef";
 

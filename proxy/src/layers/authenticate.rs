@@ -19,7 +19,7 @@ use crate::error::{Error, Refusal};
 use crate::exchange::{Authenticated, Exchange, Form, Received};
 use crate::layers::Step;
 use crate::stack::Shared;
-use crate::token::Token;
+use crate::token::{self, Token};
 
 /// The header of Google's APIs, which take a key in the query as well.
 pub(crate) const GOOGLE_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
@@ -77,8 +77,7 @@ impl Authenticate {
     ) -> Result<Option<AuthMechanism>, Refusal> {
         let Shared { token, key_headers, path_tokens, .. } = &*self.0;
         let headers = request.headers_mut();
-        let in_proxy_header = take_token(headers, &[PROXY_AUTHORIZATION], token);
-        let in_key_header = take_token(headers, key_headers, token);
+        let (in_proxy_header, in_key_header) = take_from_headers(headers, key_headers, token);
         let in_query = take_from_query(request.uri_mut(), token)?;
         if matches!(form, Form::Tunnel | Form::Forward) {
             return Ok(in_proxy_header.then_some(AuthMechanism::ProxyAuthorization));
@@ -97,24 +96,38 @@ impl Authenticate {
     }
 }
 
-/// Whether a header of one of these `names` carries the token; those that do are removed, with
-/// all their values. The headers that are there are passed over, since there are few, and to look
-/// each name up costs more.
-fn take_token(headers: &mut HeaderMap, names: &[HeaderName], token: &Token) -> bool {
-    remove_where(headers, |name, value| names.contains(name) && token.is_in(value))
+/// Whether `Proxy-Authorization` carries the token, and whether one of the `key_headers` does;
+/// those that do are removed, with all their values.
+fn take_from_headers(
+    headers: &mut HeaderMap,
+    key_headers: &[HeaderName],
+    token: &Token,
+) -> (bool, bool) {
+    let (mut in_proxy_header, mut in_key_header) = (false, false);
+    let carries = |name: &HeaderName, value: &HeaderValue| {
+        (*name == PROXY_AUTHORIZATION || key_headers.contains(name)) && token.is_in(value)
+    };
+    remove_where(headers, carries, |name| match name {
+        &PROXY_AUTHORIZATION => in_proxy_header = true,
+        _ => in_key_header = true,
+    });
+    (in_proxy_header, in_key_header)
 }
 
-/// Removes the headers that have a value for which `is_wanted`, and says whether there were any.
+/// Removes the headers that have a value for which `is_wanted`, and calls `seen` for each. Those
+/// that are there are passed over, since there are few, and to look each name up costs more.
 fn remove_where(
     headers: &mut HeaderMap,
     is_wanted: impl Fn(&HeaderName, &HeaderValue) -> bool,
-) -> bool {
-    let mut found = false;
+    mut seen: impl FnMut(&HeaderName),
+) {
     loop {
-        let wanted = headers.iter().find(|(name, value)| is_wanted(name, value));
-        let Some(name) = wanted.map(|(name, _)| name.clone()) else { return found };
+        // Most values are too short to hold a token in any form.
+        let mut long = headers.iter().filter(|(_, value)| value.len() >= token::LENGTH);
+        let wanted = long.find(|(name, value)| is_wanted(name, value));
+        let Some(name) = wanted.map(|(name, _)| name.clone()) else { return };
+        seen(&name);
         headers.remove(name);
-        found = true;
     }
 }
 
@@ -146,5 +159,8 @@ fn with_path(uri: &Uri, path_and_query: String) -> Result<Uri, Refusal> {
 /// Removes the headers for keys that hold the token in a form that shows nothing, like a scheme
 /// that is not known.
 fn clear_remains(headers: &mut HeaderMap, key_headers: &[HeaderName], token: &Token) {
-    remove_where(headers, |name, value| key_headers.contains(name) && token.is_held_by(value));
+    let holds = |name: &HeaderName, value: &HeaderValue| {
+        key_headers.contains(name) && token.is_held_by(value)
+    };
+    remove_where(headers, holds, |_| {});
 }

@@ -3,8 +3,7 @@
 //! leaves, since it travels with the exchange.
 
 use std::sync::Arc;
-
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::error::{Error, Refusal};
 use crate::exchange::Exchange;
@@ -13,21 +12,28 @@ use crate::layers::Step;
 /// A place among the exchanges that may run at once; free when dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
-    _permit: OwnedSemaphorePermit,
+    taken: Arc<AtomicUsize>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.taken.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// See the module.
 #[derive(Debug, Clone)]
 pub(crate) struct Limit {
-    /// `None` is without limit.
-    places: Option<Arc<Semaphore>>,
+    /// 0 is without limit.
+    places: usize,
+    /// A counter and no semaphore, since nobody waits for a place.
+    taken: Arc<AtomicUsize>,
 }
 
 impl Limit {
     /// At most `places` at once; 0 is without limit.
     pub(crate) fn new(places: usize) -> Self {
-        let bounded = || Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)));
-        Self { places: (places > 0).then(bounded) }
+        Self { places, taken: Arc::default() }
     }
 }
 
@@ -35,9 +41,12 @@ impl<S> Step<S> for Limit {
     type To = S;
 
     fn step(&self, mut exchange: Exchange<S>) -> Result<Exchange<S>, Error> {
-        if let Some(places) = &self.places {
-            let permit = Arc::clone(places).try_acquire_owned().map_err(|_| Refusal::OverLimit)?;
-            exchange.place = Some(Place { _permit: permit });
+        if self.places > 0 {
+            let one_more = |taken| (taken < self.places).then_some(taken + 1);
+            self.taken
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
+                .map_err(|_| Refusal::OverLimit)?;
+            exchange.place = Some(Place { taken: Arc::clone(&self.taken) });
         }
         Ok(exchange)
     }

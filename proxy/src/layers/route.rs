@@ -97,16 +97,28 @@ fn lead(
     request: &Request<Body>,
     recorder: &Recorder,
 ) -> Result<Uri, Refusal> {
-    note(recorder, route);
-    if route.has_rules() && METHOD_OVERRIDES.iter().any(|name| request.headers().contains_key(name))
-    {
-        return Err(Refusal::MethodOverride);
-    }
-    rewrite(route, request, rest, recorder)
+    let found = judge(route, request, rest);
+    let rule = found.as_ref().ok().and_then(|(_, rule)| *rule);
+    note(recorder, route, rule);
+    origin_form(found?.0, request.uri().query())
 }
 
-fn note(recorder: &Recorder, route: &Route) {
+/// The path to ask the upstream of `route` for, and the rule that allows it, if there are rules.
+fn judge<'route>(
+    route: &'route Route,
+    request: &Request<Body>,
+    rest: &str,
+) -> Result<(String, Option<&'route Arc<str>>), Refusal> {
+    let overrides = |name| METHOD_OVERRIDES.contains(name);
+    if route.has_rules() && request.headers().keys().any(overrides) {
+        return Err(Refusal::MethodOverride);
+    }
+    route.path(request.method(), rest).map_err(refusal)
+}
+
+fn note(recorder: &Recorder, route: &Route, rule: Option<&Arc<str>>) {
     recorder.note(|record| {
+        record.rule = rule.cloned();
         record.target = Arc::clone(&route.host);
         record.port = Some(route.target.port());
         record.route_id = Some(Arc::clone(&route.id));
@@ -122,20 +134,6 @@ fn injection_mode(credential: &Credential) -> InjectionMode {
         Injection::QueryParam { .. } => InjectionMode::QueryParam,
         Injection::UrlPath { .. } => InjectionMode::UrlPath,
     }
-}
-
-/// The upstream's path in place of the proxy's; the query stays as it is.
-fn rewrite(
-    route: &Route,
-    request: &Request<Body>,
-    rest: &str,
-    recorder: &Recorder,
-) -> Result<Uri, Refusal> {
-    let (path, rule) = route.path(request.method(), rest).map_err(refusal)?;
-    if rule.is_some() {
-        recorder.note(|record| record.rule = rule.cloned());
-    }
-    origin_form(path, request.uri().query())
 }
 
 /// How a client is refused whose path may not pass a route.

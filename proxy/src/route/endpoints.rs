@@ -4,11 +4,12 @@
 //! rules. Only a rule with a pattern inside a segment (`/files/v*`, `/{a,b}`) is matched by
 //! itself, beside those that have the same segments before theirs.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::HashMap;
 use globset::{GlobBuilder, GlobMatcher};
 use http::Method;
+use smallvec::SmallVec;
 
 use crate::config::ConfigError;
 
@@ -90,7 +91,7 @@ impl EndpointRules {
         let segments = path.strip_prefix('/')?;
         let asked = Asked { method, path };
         // All nodes that the segments read so far lead to; no path makes them many.
-        let (mut now, mut next) = (Vec::new(), Vec::new());
+        let (mut now, mut next) = (Nodes::new(), Nodes::new());
         if let Some(rule) = asked.enters(&self.root, &mut now) {
             return Some(rule);
         }
@@ -114,6 +115,9 @@ impl EndpointRules {
     }
 }
 
+/// Nodes of the trie; memory of their own is needed only for more than most rules lead to.
+type Nodes<'node> = SmallVec<[&'node Node; 4]>;
+
 /// What is asked for.
 struct Asked<'a> {
     method: &'a Method,
@@ -123,11 +127,7 @@ struct Asked<'a> {
 impl Asked<'_> {
     /// Adds `node` to `set`, with those that no further segment leads to; the rule, if one of
     /// their patterns decides at once.
-    fn enters<'node>(
-        &self,
-        node: &'node Node,
-        set: &mut Vec<&'node Node>,
-    ) -> Option<&'node Arc<str>> {
+    fn enters<'node>(&self, node: &'node Node, set: &mut Nodes<'node>) -> Option<&'node Arc<str>> {
         let deep = std::iter::successors(Some(node), |node| node.deep.as_deref());
         for node in deep {
             if !holds(set, node) {
