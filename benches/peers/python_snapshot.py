@@ -33,10 +33,7 @@ def main() -> None:
     if not tree.exists():
         make(tree, arguments)
     way = Nono if arguments.way == "nono" else Git
-    found = step(way(arguments.home, tree), arguments)
-    who = resource.RUSAGE_SELF if arguments.way == "nono" else resource.RUSAGE_CHILDREN
-    found["MB"] = resource.getrusage(who).ru_maxrss / 1024
-    print(json.dumps(found), flush=True)
+    print(json.dumps(step(way(arguments.home, tree), arguments)), flush=True)
 
 
 def make(tree: Path, arguments: argparse.Namespace) -> None:
@@ -55,6 +52,8 @@ def make(tree: Path, arguments: argparse.Namespace) -> None:
 
 class Nono:
     """Snapshots by the package. Each is made by a manager that knows of nothing before."""
+
+    who = resource.RUSAGE_SELF
 
     def __init__(self, home: Path, tree: Path):
         # How long that takes is measured elsewhere.
@@ -93,6 +92,8 @@ class Nono:
 class Git:
     """The same by git."""
 
+    who = resource.RUSAGE_CHILDREN
+
     def __init__(self, _: Path, tree: Path):
         self.tree = tree
 
@@ -104,9 +105,12 @@ class Git:
         self.run("add", "--all")
 
     def rest(self) -> None:
-        """Commit, so that there are no changes: all of an index that was not is news."""
+        """Commit, so that there are no changes: all of an index that was not is news. Git then
+        packs what it has been given, which would go on beside whatever is measured next.
+        """
         how = ["-c", "user.name=bench", "-c", "user.email=bench@localhost"]
         how += ["-c", "commit.gpgSign=false", "-c", "core.hooksPath=/dev/null"]
+        how += ["-c", "gc.autoDetach=false", "-c", "maintenance.autoDetach=false"]
         self.run(*how, "commit", "--quiet", "--message", "the tree")
 
     def unchanged(self) -> None:
@@ -128,27 +132,28 @@ def step(way: Nono | Git, arguments: argparse.Namespace) -> dict[str, float]:
         way.clear()
         # What is still to be written of that is no part of the step.
         os.sync()
-        found = timed(way.baseline)
+        found = timed(way, way.baseline)
         way.rest()
         return found
     if arguments.step == "unchanged":
-        return timed(way.unchanged)
+        return timed(way, way.unchanged)
     if arguments.step == "again":
         way.unchanged()
-        return timed(way.again)
+        return timed(way, way.again)
     files = sorted(path for path in way.tree.glob("*/*/*") if ".git" not in path.parts)
     for path in files[:: len(files) // arguments.changes]:
         path.write_text("changed")
-    found = timed(way.restore)
+    found = timed(way, way.restore)
     if any(path.stat().st_size != SIZE for path in files):
         raise SystemExit("not all is as it was")
     return found
 
 
-def timed(work: Callable[[], None]) -> dict[str, float]:
+def timed(way: Nono | Git, work: Callable[[], None]) -> dict[str, float]:
     begun = time.perf_counter()
     work()
-    return {"ms": (time.perf_counter() - begun) * 1000}
+    taken = (time.perf_counter() - begun) * 1000
+    return {"ms": taken, "MB": resource.getrusage(way.who).ru_maxrss / 1024}
 
 
 if __name__ == "__main__":
