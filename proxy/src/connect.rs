@@ -13,6 +13,7 @@ use crate::exchange::{Exchange, Ready};
 use crate::intercept::{self, Inside};
 use crate::layers::Answer;
 use crate::leaf::Worker;
+use crate::server::spin;
 use crate::target::Target;
 use crate::upstream::Opened;
 
@@ -26,6 +27,7 @@ pub(crate) async fn open(worker: &Worker, exchange: Exchange<Ready>) -> Answer {
     if !recorder.reserve_opening() {
         return Err(Refusal::LogFull.into());
     }
+    spin::come();
     let io = worker.upstream.dial(way.target(), reach).await?;
     recorder.note(|record| record.upstream_addr = io.peer());
     recorder.opened(StatusCode::OK.as_u16());

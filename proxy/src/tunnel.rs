@@ -7,8 +7,9 @@ mod side;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use nono_audit::{Outcome, Recorder};
@@ -17,8 +18,10 @@ use tokio::sync::oneshot;
 use tokio_util::io::poll_read_buf;
 use tokio_util::sync::CancellationToken;
 
+use crate::exchange::Peer;
 use crate::idle::Idle;
 use crate::server::http1::Switched;
+use crate::server::spin::{self, Awaited};
 use crate::upstream::Opened;
 
 use pipe::Pipe;
@@ -34,6 +37,10 @@ const LARGE: u64 = LARGE_BUFFER as u64;
 /// How much a direction moves before others have their turn.
 const TURN: u64 = 1024 * 1024;
 
+/// So much of a tunnel is its beginning: handshakes, and a small exchange. To look for what comes
+/// then, which may be bulk, would take the processor from those who send it.
+const BEGINNING: u64 = 16 * 1024;
+
 /// Runs the tunnel, and says how it ended. It is cut when nothing passes for `idle`.
 pub(crate) async fn run<T>(
     client: oneshot::Receiver<Switched>,
@@ -46,16 +53,18 @@ where
     T: Side,
 {
     // It left before its connection was a tunnel.
-    let Ok(Switched { io: mut client, early: sent, peer: _peer }) = client.await else {
+    let Ok(Switched { io: mut client, early: sent, peer }) = client.await else {
         return Outcome::ClientAbort;
     };
     let Opened { io: mut server, early: received } = server;
     let (mut up, mut down) = (Flow::new(sent), Flow::new(received));
     let mut idle = Idle::new(idle);
+    let mut is_new = true;
     let relayed = poll_fn(|cx| {
         let sent = up.poll(cx, &mut client, &mut server, |n| recorder.add_bytes_in(n));
         let received = down.poll(cx, &mut server, &mut client, |n| recorder.add_bytes_out(n));
-        if up.take_progress() | down.take_progress() {
+        let (has_sent, has_received) = (up.take_progress(), down.take_progress());
+        if has_sent | has_received {
             idle.progress();
         }
         match (sent, received) {
@@ -66,10 +75,28 @@ where
                 Poll::Ready(Outcome::UpstreamAbort)
             }
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(Outcome::Complete),
-            _ => idle.poll(cx).map(|()| Outcome::Timeout),
+            _ => {
+                if has_sent | has_received | std::mem::take(&mut is_new) {
+                    let is_asked = has_sent && !has_received;
+                    let awaited = if is_asked { Awaited::Response } else { Awaited::Request };
+                    look_for(awaited, &up, &down, &peer);
+                }
+                idle.poll(cx).map(|()| Outcome::Timeout)
+            }
         }
     });
-    cut.run_until_cancelled(relayed).await.unwrap_or(Outcome::Shutdown)
+    let outcome = cut.run_until_cancelled(relayed).await.unwrap_or(Outcome::Shutdown);
+    spin::leave(&peer);
+    outcome
+}
+
+/// Has the worker look for what comes next, if this is a tunnel's beginning.
+fn look_for(awaited: Awaited, up: &Flow, down: &Flow, peer: &Arc<Peer>) {
+    if up.state != State::Open {
+        spin::leave(peer);
+    } else if down.state == State::Open && up.passed + down.passed <= BEGINNING {
+        spin::wait_for(awaited, peer, Instant::now());
+    }
 }
 
 /// The side of a direction that failed.

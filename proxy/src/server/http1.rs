@@ -118,6 +118,7 @@ impl Connection {
     fn new(shared: Arc<Shared>, socket: Socket, peer: Arc<Peer>) -> Self {
         let limits = &shared.settings.limits;
         let since = Instant::now();
+        spin::wait_for(Awaited::Request, &peer, since.into_std());
         Self {
             timer: Box::pin(tokio::time::sleep_until(since + limits.head)),
             since,
@@ -368,7 +369,10 @@ impl Connection {
 impl Drop for Connection {
     /// Closes the connection although the body of a request may be held elsewhere.
     fn drop(&mut self) {
-        drop(self.line.take());
+        // Not if it is a tunnel now.
+        if self.line.take().is_some() {
+            spin::leave(&self.line.peer);
+        }
     }
 }
 

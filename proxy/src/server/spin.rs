@@ -4,9 +4,10 @@
 //! To sleep until a socket has something, and be woken, takes longer than a server on the same
 //! machine takes to answer. So a worker that has learned that its next wait will be short looks at
 //! its sockets again and again instead, for [`BUDGET`] at most. It does so only where that costs
-//! nobody anything: as long as one connection alone keeps it busy, and while such waits do end in
-//! time; where they do not, because the upstream is far, the client thinks, or others need the
-//! processor, it sleeps as always. Adaptive mutexes do the same, and hypervisors before they halt.
+//! nobody anything: as long as one connection alone keeps it busy, or one after the other, and while
+//! such waits do end in time; where they do not, because the upstream is far, the client thinks, or
+//! others need the processor, it sleeps as always. Adaptive mutexes do the same, and hypervisors
+//! before they halt.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -23,7 +24,7 @@ const BUDGET: Duration = Duration::from_micros(50);
 /// was slept through, which takes time.
 const SHORT: Duration = Duration::from_micros(150);
 
-/// So many waits in a row must be of one connection.
+/// So many waits in a row must be of one connection, or of those that took its place.
 const ALONE: u32 = 16;
 
 /// How many waits are slept through after one that took too long.
@@ -34,7 +35,7 @@ const PAUSE: u32 = 32;
 pub(crate) enum Awaited {
     /// The upstream's response.
     Response,
-    /// The client's next request.
+    /// What the client sends next, if need be on another connection.
     Request,
 }
 
@@ -48,15 +49,36 @@ thread_local! {
 
 /// Says that the connection of `peer`, one of this worker's, waits from `now` on.
 pub(crate) fn wait_for(awaited: Awaited, peer: &Arc<Peer>, now: Instant) {
-    // No other connection is there at the same time.
-    let number = Arc::as_ptr(peer).addr();
     let mut habit = HABIT.get();
-    let is_worth_it = habit.wait_for(awaited, number, now);
+    let is_worth_it = habit.wait_for(awaited, number(peer), now);
     HABIT.set(habit);
     UNTIL.set(is_worth_it.then(|| now + BUDGET));
     if is_worth_it && let Some(watcher) = WATCHER.take() {
         watcher.wake();
     }
+}
+
+/// Says that what was waited for has come, and that work will follow that takes long.
+pub(crate) fn come() {
+    UNTIL.set(None);
+    let mut habit = HABIT.get();
+    habit.come(Instant::now());
+    HABIT.set(habit);
+}
+
+/// Says that the connection of `peer` is at its end, and that another may take its place.
+pub(crate) fn leave(peer: &Arc<Peer>) {
+    if HABIT.get().number == Some(number(peer)) {
+        wait_for(Awaited::Request, peer, Instant::now());
+        let mut habit = HABIT.get();
+        habit.leave();
+        HABIT.set(habit);
+    }
+}
+
+/// Stands for a connection: no other has it at the same time.
+fn number(peer: &Arc<Peer>) -> usize {
+    Arc::as_ptr(peer).addr()
 }
 
 /// Looks at the worker's sockets for as long as that is worth it; never ends.
@@ -91,9 +113,9 @@ async fn rest() {
 /// What was learned of a worker's waits.
 #[derive(Debug, Clone, Copy)]
 struct Habit {
-    /// Stands for the connection that waited last.
-    number: usize,
-    /// How often it did in a row.
+    /// Stands for the connection that waited last, until its end.
+    number: Option<usize>,
+    /// How often it did in a row, and those before it whose place it took.
     in_a_row: u32,
     /// What it waits for, since when.
     waits: Option<(Awaited, Instant)>,
@@ -106,7 +128,7 @@ struct Habit {
 
 impl Habit {
     const NEW: Self = Self {
-        number: 0,
+        number: None,
         in_a_row: 0,
         waits: None,
         response: Duration::MAX,
@@ -116,15 +138,27 @@ impl Habit {
 
     /// Notes a wait from `now` on, which ends the one before; whether it is worth looking.
     fn wait_for(&mut self, awaited: Awaited, number: usize, now: Instant) -> bool {
-        if self.number != number {
-            *self = Self { number, pause: self.pause, ..Self::NEW };
+        if self.number.is_some_and(|last| last != number) {
+            *self = Self { pause: self.pause, ..Self::NEW };
         }
+        self.number = Some(number);
         self.in_a_row = self.in_a_row.saturating_add(1);
         self.pause = self.pause.saturating_sub(1);
-        if let Some((ended, since)) = self.waits.replace((awaited, now)) {
+        self.come(now);
+        self.waits = Some((awaited, now));
+        self.in_a_row >= ALONE && self.pause == 0 && *self.last(awaited) <= SHORT
+    }
+
+    /// Notes that the wait has ended.
+    fn come(&mut self, now: Instant) {
+        if let Some((ended, since)) = self.waits.take() {
             *self.last(ended) = now.saturating_duration_since(since);
         }
-        self.in_a_row >= ALONE && self.pause == 0 && *self.last(awaited) <= SHORT
+    }
+
+    /// Notes that the connection that waited last is at its end.
+    fn leave(&mut self) {
+        self.number = None;
     }
 
     /// Notes that what was looked for did not come in time.
@@ -186,6 +220,30 @@ mod tests {
     fn several_clients_are_slept_for() {
         let mut worker = Worker::new();
         assert!((0..1000).all(|n| !worker.exchange(n % 2, 30)));
+    }
+
+    #[test]
+    fn a_client_that_opens_one_connection_after_the_other_is_looked_for() {
+        let mut worker = Worker::new();
+        let looked = (0..1000).filter(|&number| {
+            let is_worth_it = worker.exchange(number, 30);
+            worker.habit.leave();
+            is_worth_it
+        });
+        assert_eq!(looked.count(), 1000 - ALONE as usize / 2);
+    }
+
+    #[test]
+    fn work_behind_what_came_is_no_part_of_the_wait() {
+        let mut worker = Worker::new();
+        let looked = (0..1000).filter(|_| {
+            let is_worth_it = worker.habit.wait_for(Awaited::Request, 1, worker.now);
+            worker.now += Duration::from_micros(20);
+            worker.habit.come(worker.now);
+            worker.now += Duration::from_millis(1);
+            is_worth_it
+        });
+        assert_eq!(looked.count(), 1001 - ALONE as usize);
     }
 
     #[test]
