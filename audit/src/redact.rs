@@ -33,6 +33,24 @@ const CREDENTIAL_NAMES: [&str; 16] = [
 
 /// A path and query fit for a record: [`path_and_query`] alone makes one of what a client sent. A
 /// record that was written can be read again.
+///
+/// ```
+/// use nono_audit::redact::{RedactedPath, path_and_query};
+/// let path: RedactedPath = path_and_query("/v1/models?key=sk-live", "", &[""; 0]);
+/// assert_eq!(&*path, "/v1/models?key=[redacted]");
+/// ```
+///
+/// There is no other way to make one:
+///
+/// ```compile_fail,E0423
+/// use nono_audit::redact::RedactedPath;
+/// let path: RedactedPath = RedactedPath("/v1/models?key=sk-live".to_owned());
+/// ```
+///
+/// ```compile_fail,E0277
+/// use nono_audit::redact::RedactedPath;
+/// let path: RedactedPath = "/v1/models?key=sk-live".to_owned().into();
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RedactedPath(String);

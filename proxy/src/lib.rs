@@ -20,6 +20,35 @@
 //! # Cancel safety
 //! A client that leaves cancels its exchange wherever it stands: the record is written with
 //! [`nono_audit::Outcome::ClientAbort`], its place is free, the upstream connection is closed.
+//!
+//! # What is recorded
+//! No field of a [`nono_audit::Record`] can hold a secret. What a client asked for is redacted when
+//! it becomes a [`nono_audit::redact::RedactedPath`]; a [`nono_credentials::Secret`] is no text, and
+//! becomes none:
+//!
+//! ```compile_fail,E0277
+//! fn note(record: &mut nono_audit::Record, secret: nono_credentials::Secret) {
+//!     record.reason = Some(secret.into());
+//! }
+//! ```
+//!
+//! ```compile_fail,E0277
+//! fn note(record: &mut nono_audit::Record, secret: &nono_credentials::Secret) {
+//!     record.reason = Some(format!("{secret} was refused").into());
+//! }
+//! ```
+//!
+//! ```compile_fail,E0277
+//! fn note(record: &mut nono_audit::Record, secret: &nono_credentials::Secret) {
+//!     record.reason = Some(secret.expose().into());
+//! }
+//! ```
+//!
+//! ```
+//! fn note(record: &mut nono_audit::Record, secret: &nono_credentials::Secret) {
+//!     record.reason = Some(format!("{secret:?} was refused").into()); // Secret([redacted])
+//! }
+//! ```
 
 #![forbid(unsafe_code)]
 

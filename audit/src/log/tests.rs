@@ -415,3 +415,63 @@ fn what_comes_while_lines_are_taken_is_taken_once_also_if_there_is_no_memory_for
     }
     assert_eq!(lines, 20_010);
 }
+
+/// Blocks in the middle of what it is given, until it is let go on.
+struct Stopped(mpsc::Sender<()>, mpsc::Receiver<()>);
+
+impl Stopped {
+    fn new() -> (Self, mpsc::Receiver<()>, mpsc::Sender<()>) {
+        let ((reached, reach), (go, goes)) = (mpsc::channel(), mpsc::channel());
+        (Self(reached, goes), reach, go)
+    }
+
+    fn stop(&self) {
+        self.0.send(()).unwrap();
+        // Also when nobody is left who could say so.
+        let _ = self.1.recv_timeout(LONG);
+    }
+}
+
+impl Sink for Stopped {
+    fn name(&self) -> &'static str {
+        "stopped"
+    }
+
+    fn write(&mut self, _records: &[Record]) -> io::Result<()> {
+        self.stop();
+        Ok(())
+    }
+}
+
+#[test]
+fn who_stops_in_the_middle_of_taking_records_stops_nobody_else() {
+    let (sink, sink_stands, sink_goes) = Stopped::new();
+    let (sender, log) = open(10_000, 0, vec![Box::new(sink)]);
+    let (taker, taker_stands, taker_goes) = Stopped::new();
+    let mut lines = log.subscribe(Reader::holding("lines"));
+    let mut other = log.subscribe(Reader::holding("other"));
+    fill(&sender, 1000);
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            lines.drain_lines(|_| {
+                taker.stop();
+                Ok::<_, ()>(())
+            })
+        });
+        // One stands in its lines, the other in the log's own thread.
+        sink_stands.recv_timeout(LONG).unwrap();
+        taker_stands.recv_timeout(LONG).unwrap();
+        let (wrote, written) = mpsc::channel();
+        let (sender, log) = (&sender, &log);
+        scope.spawn(move || {
+            fill(sender, 4000);
+            assert_eq!(other.drain().len(), 5000);
+            assert!(log.active().is_empty() && log.filling().is_none());
+            wrote.send(()).unwrap();
+        });
+        let others_are_done = written.recv_timeout(LONG);
+        // As often as they are given records, until the log has ended.
+        drop((taker_goes, sink_goes));
+        others_are_done.expect("exchanges and readers wait for one that stands still");
+    });
+}
