@@ -9,6 +9,8 @@ mod damage;
 mod exclusion;
 #[path = "snapshots/meanwhile.rs"]
 mod meanwhile;
+#[path = "snapshots/order.rs"]
+mod order;
 #[path = "snapshots/property.rs"]
 mod property;
 #[path = "snapshots/reflink.rs"]
