@@ -10,7 +10,8 @@ use serde::{Serialize, Serializer};
 use crate::VerifyError;
 use crate::canonical::Node;
 use crate::hash::{Hash, domain};
-use crate::session::{AuditAttestation, AuditIntegrity, NetworkEvent, SessionMetadata};
+use crate::network_event::NetworkEvent;
+use crate::session::{AuditAttestation, AuditIntegrity, SessionMetadata};
 
 /// What the digest is of: JSON of these, paths as lists of their bytes.
 #[derive(Serialize)]

@@ -47,6 +47,7 @@ mod lines;
 mod log;
 mod merkle;
 mod metrics;
+mod network_event;
 pub mod otlp;
 pub mod queue;
 mod reader;
@@ -78,12 +79,12 @@ pub use ledger::{LedgerRecord, LedgerVerification, check_session_id, verify_ledg
 pub use log::{Bounds, Overflow, Permit, Sender};
 pub use merkle::{InclusionProof, Sibling, Side};
 pub use metrics::{Metrics, Now};
+pub use network_event::{EventDecision, EventMode, NetworkEvent};
 pub use reader::{Filling, Reader};
 pub use record::{Record, RecordId, Session};
 pub use recorder::{Recorder, unix_ms};
 pub use session::{
-    AuditAttestation, AuditIntegrity, EventDecision, EventMode, ExecutableIdentity, NetworkEvent,
-    SessionMetadata, timestamp,
+    AuditAttestation, AuditIntegrity, ExecutableIdentity, SessionMetadata, timestamp,
 };
 pub use session_log::{
     EVENTS_FILENAME, LogVerification, SESSION_FILENAME, SessionLog, StoredIntegrity, verify_log,

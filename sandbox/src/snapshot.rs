@@ -46,6 +46,7 @@
 mod attributes;
 mod collected;
 mod diff;
+mod entry;
 mod error;
 mod exclusion;
 mod hash;

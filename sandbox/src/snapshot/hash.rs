@@ -95,26 +95,33 @@ pub(super) fn decode_hex(text: &str, out: &mut [u8]) -> Option<()> {
     if pairs.len() != out.len() || !rest.is_empty() {
         return None;
     }
-    // Looked at together in the end, so that there is nothing to decide for each.
+    // Looked at together in the end, and found in a table: a decision for each digit of a hash
+    // would be guessed wrong every other time.
     let mut wrong = 0;
     for (byte, [high, low]) in out.iter_mut().zip(pairs) {
-        let (high, low) = (value(*high), value(*low));
+        let (high, low) = (VALUES[usize::from(*high)], VALUES[usize::from(*low)]);
         wrong |= high | low;
         *byte = high << 4 | low & 15;
     }
     (wrong < 16).then_some(())
 }
 
-/// The value of a hexadecimal digit, or more than any has.
-fn value(digit: u8) -> u8 {
-    match digit {
-        b'0'..=b'9' => digit - b'0',
-        b'a'..=b'f' => digit - b'a' + 10,
-        b'A'..=b'F' => digit - b'A' + 10,
-        _ => 0xf0,
+/// The values of hexadecimal digits, and more than any has for other bytes.
+const VALUES: [u8; 256] = {
+    let (mut values, mut value) = ([0xf0; 256], 0_u8);
+    while value < 16 {
+        let digit = hex_digit(value);
+        values[digit as usize] = value;
+        values[digit.to_ascii_uppercase() as usize] = value;
+        value += 1;
     }
-}
+    values
+};
 
 fn hex_digits(byte: u8) -> [u8; 2] {
-    [byte >> 4, byte & 15].map(|digit| if digit < 10 { b'0' + digit } else { b'a' + digit - 10 })
+    [byte >> 4, byte & 15].map(hex_digit)
+}
+
+const fn hex_digit(value: u8) -> u8 {
+    if value < 10 { b'0' + value } else { b'a' + value - 10 }
 }

@@ -4,16 +4,17 @@
 use std::fs::File;
 use std::io;
 
-use memchr::{memchr, memchr2};
+use memchr::{memchr, memchr_iter, memchr2};
 use rayon::prelude::*;
 
+use super::entry::EntryRecord;
 use super::hash::ContentHash;
 use super::key::Key;
 use super::manifest::SnapshotManifest;
-use super::record::{EntryRecord, Record};
+use super::record::Record;
 use super::seal::{Body, Part, Unsealed};
 use super::shared::Shared;
-use super::text::{self, LINE};
+use super::text;
 use super::tree::{Attributes, Entry, Identity, Kind, Mtime, Node};
 
 /// The line after those of the files.
@@ -60,11 +61,14 @@ fn manifest(read: Unsealed<Option<Piece>>) -> Option<(SnapshotManifest, Body)> {
     let rest = [&read.head, &b"{\n"[..], &rest?, &read.end].concat();
     let record: Record = serde_json::from_slice(&rest).ok()?;
     let usual = record.owner();
-    let name_owner = |node: &mut Node| node.entry.owner = node.entry.owner.or(usual);
-    batches.par_iter_mut().for_each(|nodes| nodes.iter_mut().for_each(name_owner));
-    let mut files = Vec::with_capacity(batches.iter().map(Vec::len).sum());
-    files.extend(batches.into_iter().flat_map(Shared::all));
-    let manifest = record.manifest(files)?;
+    let shared = |mut nodes: Vec<Node>| {
+        for node in &mut nodes {
+            node.entry.owner = node.entry.owner.or(usual);
+        }
+        Shared::all(nodes).collect::<Vec<_>>()
+    };
+    let files: Vec<_> = batches.into_par_iter().map(shared).collect();
+    let manifest = record.manifest(files.into_iter().flatten().collect())?;
     // With another head the files could stand at another place in it.
     (read.head == text::head(&manifest)).then_some((manifest, read.body))
 }
@@ -86,7 +90,7 @@ fn piece(part: Part<'_>) -> Option<Piece> {
 /// The files in a `text`, which all of its lines are, or those before the end of all. `None` if
 /// there is anything else.
 fn files(text: &[u8]) -> Option<Piece> {
-    let (mut nodes, mut lines) = (Vec::with_capacity(text.len() / LINE), Vec::new());
+    let (mut nodes, mut lines) = (Vec::with_capacity(memchr_iter(b'\n', text).count()), Vec::new());
     let (mut rest, mut goes_on) = (Some(text).filter(|text| !text.is_empty())?, true);
     while !rest.is_empty() && !rest.starts_with(AFTER_FILES) {
         let (line, others) = rest.split_at(memchr(b'\n', rest)?);
@@ -206,12 +210,14 @@ impl Rest<'_> {
 
     /// A number without sign, fraction or needless zero.
     fn unsigned(&mut self) -> Option<u64> {
-        let length = self.0.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        let (digits, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        let is_plain = length == 1 || (length > 1 && !digits.starts_with(b"0"));
-        let add = |sum: u64, digit: &u8| sum.checked_mul(10)?.checked_add(u64::from(digit - b'0'));
-        is_plain.then_some(0).and_then(|sum| digits.iter().try_fold(sum, add))
+        let begun = self.0;
+        let mut sum = 0_u64;
+        while let [digit @ b'0'..=b'9', rest @ ..] = self.0 {
+            sum = sum.checked_mul(10)?.checked_add(u64::from(digit - b'0'))?;
+            self.0 = rest;
+        }
+        let length = begun.len() - self.0.len();
+        (length == 1 || (length > 1 && !begun.starts_with(b"0"))).then_some(sum)
     }
 
     fn signed(&mut self) -> Option<i64> {

@@ -70,6 +70,30 @@ pub(super) struct Part<'t> {
     pub(super) is_first: bool,
 }
 
+/// What two parts that are read one after the other both hold: a line that begins in the one and
+/// ends in the other.
+struct Edges {
+    /// A part's own bytes up to the end of its first line.
+    begin: Vec<u8>,
+    /// What was read beyond its own.
+    beyond: Vec<u8>,
+}
+
+impl Edges {
+    fn of(Part { own, text, .. }: Part<'_>) -> Self {
+        let begin = memchr(b'\n', own).map_or(own, |end| own.get(..=end).unwrap_or_default());
+        let beyond = text.get(own.len()..).unwrap_or_default();
+        Self { begin: begin.to_vec(), beyond: beyond.to_vec() }
+    }
+
+    /// Whether what was read beyond one of a `pair` is what was hashed as the other's: not if
+    /// somebody has written into the file meanwhile.
+    fn fit(pair: &[Self]) -> bool {
+        let [part, next] = pair else { return true };
+        next.begin.starts_with(&part.beyond)
+    }
+}
+
 impl Body {
     /// Reads a text, on all processors: each part is hashed and looked at as soon as it is read,
     /// in memory that the next one uses again. `None` if the text has no digest, or a wrong one.
@@ -88,6 +112,9 @@ impl Body {
         head.truncate(begin);
         let mut seal = vec![0; length - end];
         file.read_exact_at(&mut seal, end as u64)?;
+        if !(seal.starts_with(BEFORE) && seal.ends_with(AFTER)) {
+            return Ok(None);
+        }
         let one = |place: usize| {
             BUFFER.with_borrow_mut(|buffer| {
                 buffer.resize((end - place).min(PART + MORE), 0);
@@ -96,14 +123,16 @@ impl Body {
                 let end = memchr(b'\n', more).map_or(buffer.len(), |rest| own.len() + rest + 1);
                 let text = buffer.get(..end).unwrap_or_default();
                 let part = Part { own, text, is_first: place == begin };
-                Ok((ContentHash::of(&[own]), look(part)))
+                let edges = Edges::of(part);
+                Ok((edges, (ContentHash::of(&[own]), look(part))))
             })
         };
         let places: Vec<_> = (begin..end).step_by(PART).collect();
         let read: io::Result<Vec<_>> = places.into_par_iter().map(one).collect();
-        let (hashes, parts) = read?.into_iter().unzip();
+        let (edges, read): (Vec<_>, Vec<_>) = read?.into_iter().unzip();
+        let (hashes, parts) = read.into_iter().unzip();
         let body = Self { begin, length: (end - begin) as u64, parts: hashes };
-        let is_right = body.end(&head) == seal;
+        let is_right = edges.windows(2).all(Edges::fit) && body.end(&head) == seal;
         Ok(is_right.then_some(Unsealed { head, body, parts, end: seal }))
     }
 

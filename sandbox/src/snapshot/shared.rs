@@ -9,15 +9,15 @@ use super::tree::Node;
 /// that is had from the system once for all of them, and kept until the last is in no tree.
 #[derive(Clone, Debug)]
 pub(super) struct Shared {
-    batch: Arc<Vec<Node>>,
+    batch: Arc<Box<[Node]>>,
     /// Of a node that is in the batch.
     index: usize,
 }
 
 impl Shared {
-    /// All of `nodes`, in their order.
-    pub(super) fn all(nodes: Vec<Node>) -> impl Iterator<Item = Self> {
-        let batch = Arc::new(nodes);
+    /// All of `nodes`, in their order. Room that they do not fill is given back.
+    pub(super) fn all(nodes: Vec<Node>) -> impl ExactSizeIterator<Item = Self> {
+        let batch = Arc::new(nodes.into_boxed_slice());
         (0..batch.len()).map(move |index| Self { batch: Arc::clone(&batch), index })
     }
 
@@ -29,7 +29,7 @@ impl Shared {
 
 impl From<Node> for Shared {
     fn from(node: Node) -> Self {
-        Self { batch: Arc::new(vec![node]), index: 0 }
+        Self { batch: Arc::new(Box::new([node])), index: 0 }
     }
 }
 

@@ -7,8 +7,9 @@ use std::ops::Deref;
 use rayon::prelude::*;
 use serde::Serialize;
 
+use super::entry::EntryRecord;
 use super::manifest::SnapshotManifest;
-use super::record::{EntryRecord, SkippedRecord};
+use super::record::SkippedRecord;
 use super::seal::{Body, FILES, Sealed};
 use super::tree::{Kind, Node, Tree};
 

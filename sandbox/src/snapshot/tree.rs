@@ -121,16 +121,16 @@ impl Tree {
             return Self(if others.is_empty() { self.0 } else { others });
         }
         let mut all = Vec::with_capacity(self.0.len() + others.len());
-        let mut rest = &self.0[..];
+        let mut rest = self.0.into_iter();
         for other in others {
-            let before = rest.partition_point(|node| node.key < other.key);
-            let (these, after) = rest.split_at(before);
-            all.extend_from_slice(these);
-            let is_replaced = after.first().is_some_and(|node| node.key == other.key);
-            rest = after.get(usize::from(is_replaced)..).unwrap_or_default();
+            let before = rest.as_slice().partition_point(|node| node.key < other.key);
+            all.extend(rest.by_ref().take(before));
+            if rest.as_slice().first().is_some_and(|node| node.key == other.key) {
+                rest.next();
+            }
             all.push(other);
         }
-        all.extend_from_slice(rest);
+        all.extend(rest);
         Self(all)
     }
 

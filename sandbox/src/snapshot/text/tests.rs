@@ -1,8 +1,10 @@
 use std::fs::File;
 use std::io::{BufWriter, Seek as _, Write as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use super::*;
+use crate::snapshot::entry::EntryRecord;
 use crate::snapshot::exclusion::ExclusionConfig;
 use crate::snapshot::hash::ContentHash;
 use crate::snapshot::key::Key;
@@ -125,6 +127,36 @@ fn a_line_is_read_whole_wherever_a_part_ends() {
         let (text, _) = read_back(files(place - line));
         assert_eq!(text[self::body(&text).unwrap().begin + place], b'\n');
     }
+}
+
+/// A text of several parts, and a file that holds it.
+fn long_text() -> (Vec<u8>, File) {
+    let mut text = Vec::new();
+    write(&manifest(9, 5000), &mut text).unwrap();
+    let file = file(&text);
+    (text, file)
+}
+
+#[test]
+fn what_is_read_beyond_a_part_is_what_is_hashed_as_the_next() {
+    let (text, file) = long_text();
+    let place = body(&text).unwrap().begin + seal::PART;
+    let put = |byte| file.write_all_at(&[byte], place as u64).unwrap();
+    // The parts are read one after the other, and the text becomes what it was between two.
+    let one_by_one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    for (before, is_right) in [(text[place], true), (text[place] ^ 1, false)] {
+        put(before);
+        let read = one_by_one.install(|| seal::Body::read(&file, |_| put(text[place])));
+        assert_eq!(read.unwrap().is_some(), is_right);
+    }
+}
+
+#[test]
+fn nothing_is_looked_at_in_a_text_that_does_not_end_in_a_digest() {
+    let (text, file) = long_text();
+    file.set_len(text.len() as u64 - 1).unwrap();
+    let look = |_: seal::Part<'_>| unreachable!("it has no digest");
+    assert!(seal::Body::read(&file, look).unwrap().is_none());
 }
 
 #[test]
