@@ -52,6 +52,26 @@ fn ask(client: &mut TcpStream, request: &str) {
 }
 
 #[test]
+fn room_for_descriptors_is_made_at_the_start() {
+    apart("room_for_descriptors_is_made_at_the_start", &[], async {
+        limit_files(4096);
+        let room = || {
+            let status = std::fs::read_to_string("/proc/self/status").unwrap();
+            let size = status.lines().find_map(|line| line.strip_prefix("FDSize:")).unwrap();
+            size.trim().parse::<usize>().unwrap()
+        };
+        assert!(room() < 2000);
+        let origin = Origin::hello().await;
+        let limits = Limits { max_client_connections: 1000, ..Limits::default() };
+        let proxy = TestProxy::with_limits(origin.addr, limits).await;
+        assert!(room() >= 2000);
+        // More than the process may have is no reason not to start.
+        assert_eq!(self::proxy(origin.addr).await.get("/api/x").await.status, 200);
+        assert_eq!(proxy.get("/api/x").await.status, 200);
+    });
+}
+
+#[test]
 fn ten_thousand_connections_can_wait() {
     apart("ten_thousand_connections_can_wait", &[], async {
         // Both ends of each are in this process.

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin;
 use crate::config::{ProxyConfig, Settings};
+use crate::descriptors::make_room;
 use crate::environment;
 use crate::error::StartError;
 use crate::intercept::{Bundle, Interception};
@@ -60,6 +61,8 @@ impl ProxyHandle {
             None => None,
         };
         let (listener, addr) = listen(settings.bind)?;
+        // Each client's connection, and one upstream for it; before there are threads.
+        make_room(&listener, 2 * settings.max_sockets());
         let token = Token::generate().map_err(std::io::Error::other)?;
         let admin = config.metrics.map(listen).transpose()?;
         let metrics_addr = admin.as_ref().map(|(_, addr)| *addr);

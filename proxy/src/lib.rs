@@ -54,6 +54,7 @@
 
 mod admin;
 mod config;
+mod descriptors;
 mod drain;
 mod handle;
 mod judge;
