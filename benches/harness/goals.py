@@ -31,6 +31,10 @@ class Goal:
     def is_met(self, value: float, bound: float) -> bool:
         return value <= bound if self.metric in LESS else value >= bound
 
+    def other(self, separator: str) -> str:
+        """Whose figure it is, behind `separator`, where it is a variant's."""
+        return "" if self.whose == "nono" else separator + self.whose
+
 
 ALL = "*"
 WIDE = "c=16 c=64 c=256"
@@ -89,8 +93,7 @@ def judge(scenarios: list[Scenario]) -> list[dict[str, object]]:
                     continue
                 value = _value(goal, cell)
                 if value is not None:
-                    whose = "" if goal.whose == "nono" else f", {goal.whose}"
-                    what = f"{scenario.title}, {cell.name}{whose}: {goal.metric}"
+                    what = f"{scenario.title}, {cell.name}{goal.other(', ')}: {goal.metric}"
                     rows.append(_row(goal, cell.name, what, value, is_noisy(cell, goal.metric)))
     stack = _stack(scenarios)
     if stack is not None:
@@ -106,9 +109,8 @@ def _row(goal: Goal, cell: str, what: str, value: float, noisy: bool) -> dict[st
         verdict = "goal"
     elif goal.is_met(value, goal.floor):
         verdict = "floor"
-    whose = "" if goal.whose == "nono" else f"/{goal.whose}"
     return {
-        "id": f"{goal.scenario}/{cell}{whose}/{goal.metric}/{goal.peer}",
+        "id": f"{goal.scenario}/{cell}{goal.other('/')}/{goal.metric}/{goal.peer}",
         "what": what,
         "against": goal.peer or "absolute",
         "value": value,
