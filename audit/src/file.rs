@@ -37,10 +37,13 @@ pub struct FileOptions {
     pub keep: usize,
 }
 
-/// So many bytes of events' texts, and so many of lines, are made before they are done with: what
-/// is more than a processor's nearest caches hold would push out what exchanges have there.
+/// So many bytes of events' texts are made before they are done with: what is more than a processor's
+/// nearest caches hold would push out what exchanges have there.
 const TEXTS: usize = 32 << 10;
-const LINES: usize = 256 << 10;
+
+/// So many bytes of lines are made before they are written. A batch at full speed has fewer: one write
+/// costs less than several.
+const LINES: usize = 1 << 20;
 
 /// See the module.
 #[derive(Debug)]

@@ -1,8 +1,10 @@
 //! What may never be recorded: credentials in a path or query.
 
+use std::borrow::Cow;
 use std::ops::Deref;
 
-use serde::{Deserialize, Serialize};
+use arrayvec::ArrayString;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The longest path that is recorded, in bytes; what is longer is cut, and ends in `…`.
 const PATH_LIMIT: usize = 1024;
@@ -51,15 +53,46 @@ const CREDENTIAL_NAMES: [&str; 16] = [
 /// use nono_audit::redact::RedactedPath;
 /// let path: RedactedPath = "/v1/models?key=sk-live".to_owned().into();
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct RedactedPath(String);
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedactedPath(Text);
+
+/// A short one, as most are, lies in the record: memory that one thread asks for and another gives
+/// back costs both of them more than a copy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Text {
+    Short(ArrayString<40>),
+    Long(Box<str>),
+}
+
+impl RedactedPath {
+    fn new(text: Cow<'_, str>) -> Self {
+        Self(match ArrayString::from(&text) {
+            Ok(short) => Text::Short(short),
+            Err(_) => Text::Long(text.into()),
+        })
+    }
+}
 
 impl Deref for RedactedPath {
     type Target = str;
 
     fn deref(&self) -> &str {
-        &self.0
+        match &self.0 {
+            Text::Short(short) => short,
+            Text::Long(long) => long,
+        }
+    }
+}
+
+impl Serialize for RedactedPath {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for RedactedPath {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Cow::deserialize(deserializer).map(Self::new)
     }
 }
 
@@ -74,6 +107,7 @@ pub fn path_and_query(path_and_query: &str, token: &str, also: &[impl AsRef<str>
     };
     let mut out = without(path, token);
     if let Some(query) = query {
+        let out = out.to_mut();
         let mut separator = '?';
         for pair in query.split('&') {
             out.push(separator);
@@ -81,8 +115,10 @@ pub fn path_and_query(path_and_query: &str, token: &str, also: &[impl AsRef<str>
             separator = '&';
         }
     }
-    cut(&mut out, PATH_LIMIT);
-    RedactedPath(out)
+    if out.len() > PATH_LIMIT {
+        cut(out.to_mut(), PATH_LIMIT);
+    }
+    RedactedPath::new(out)
 }
 
 /// Shortens `text` to at most `limit` bytes and an ellipsis.
@@ -93,23 +129,23 @@ pub fn cut(text: &mut String, limit: usize) {
     }
 }
 
-fn redact_pair(pair: &str, token: &str, also: &[impl AsRef<str>]) -> String {
+fn redact_pair<'a>(pair: &'a str, token: &str, also: &[impl AsRef<str>]) -> Cow<'a, str> {
     match pair.split_once('=') {
         Some((name, _))
             if is_credential_name(name) || also.iter().any(|known| known.as_ref() == name) =>
         {
-            format!("{name}={REDACTED}")
+            format!("{name}={REDACTED}").into()
         }
         _ => without(pair, token),
     }
 }
 
-fn without(text: &str, token: &str) -> String {
+fn without<'a>(text: &'a str, token: &str) -> Cow<'a, str> {
     // Most paths are shorter than a token.
-    if token.is_empty() || text.len() < token.len() {
-        text.to_owned()
+    if token.is_empty() || text.len() < token.len() || !text.contains(token) {
+        text.into()
     } else {
-        text.replace(token, REDACTED)
+        text.replace(token, REDACTED).into()
     }
 }
 
@@ -121,7 +157,7 @@ fn is_credential_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::path_and_query;
+    use super::{RedactedPath, path_and_query};
 
     const NONE: [&str; 0] = [];
 
@@ -140,6 +176,18 @@ mod tests {
     fn a_long_path_is_cut() {
         let seen = path_and_query(&format!("/{}", "ä".repeat(5000)), "", &NONE);
         assert!(seen.len() <= super::PATH_LIMIT + 3 && seen.ends_with('…'));
+    }
+
+    #[test]
+    fn a_path_is_the_same_however_long_it_is() {
+        for len in [0, 39, 40, 41, 1000] {
+            let path = format!("/{}", "é".repeat(len / 2));
+            let redacted = path_and_query(&path, "", &[""; 0]);
+            assert_eq!(&*redacted, path);
+            let text = serde_json::to_string(&redacted).unwrap();
+            assert_eq!(text, serde_json::to_string(&path).unwrap());
+            assert_eq!(serde_json::from_str::<RedactedPath>(&text).unwrap(), redacted);
+        }
     }
 
     #[test]

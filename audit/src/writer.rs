@@ -15,8 +15,10 @@ use crate::log::{Bounds, Faults, Sender, Shared};
 use crate::reader::Filling;
 use crate::{Consumer, Reader, Record, Session};
 
-/// How long records are gathered before they are handed on.
+/// How long records are gathered before they are handed on; and while they come for the sinks one
+/// behind the other, so that more of them are written at once.
 const GATHER: Duration = Duration::from_millis(5);
+const GATHER_BUSY: Duration = Duration::from_millis(10);
 
 /// When a sink that failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -208,7 +210,7 @@ impl Writer {
             self.sleep();
             let has_ended = self.shared.lock().has_ended;
             if !has_ended {
-                gather();
+                gather(if self.is_busy { GATHER_BUSY } else { GATHER });
             }
             self.is_busy = false;
             for outlet in &mut self.outlets {
@@ -269,8 +271,8 @@ impl Writer {
 }
 
 /// Lets some more records come.
-fn gather() {
-    let until = Instant::now() + GATHER;
+fn gather(time: Duration) {
+    let until = Instant::now() + time;
     loop {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
