@@ -246,6 +246,23 @@ fn a_file_that_cannot_be_read_now_is_read_later_and_loses_nothing() {
 }
 
 #[test]
+fn a_file_that_can_never_be_read_is_left_out_by_who_starts_without_it() {
+    let directory = TempDir::new().unwrap();
+    let (mut sink, mut reader) = begin(directory.path(), 1).unwrap();
+    sink.write(&records(1, 0..1000)).unwrap();
+    sink.write(&records(1, 1000..1100)).unwrap();
+    let path = directory.path().join("queue-1.ndjson");
+    fs::remove_file(&path).unwrap();
+    symlink(&path, &path).unwrap();
+    assert!(reader.next(100).is_err());
+    drop((sink, reader));
+    fs::remove_file(&path).unwrap();
+    let (_sink, mut reader) = begin(directory.path(), 2).unwrap();
+    let expected: Vec<_> = (1000..1100).map(|number| (1, number)).collect();
+    assert_eq!((take(&mut reader), reader.damage()), (expected, None));
+}
+
+#[test]
 fn a_file_that_becomes_shorter_is_told() {
     let directory = TempDir::new().unwrap();
     let (mut sink, mut reader) = begin(directory.path(), 1).unwrap();

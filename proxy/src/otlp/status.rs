@@ -146,7 +146,8 @@ impl Status {
         }
         if let (Some(why), Left::Nothing) = (&state.unreadable, &state.undelivered) {
             let message = format!("the queue cannot be read now: {why}");
-            let hint = "records are held in it, and sent when it can";
+            let hint = "records are held in it, and sent when it can; a file that never can is left \
+                        out when the proxy starts again without it";
             found.push(say("otlp_queue_unreadable", message, Some(hint)));
         }
         let why = state.unreadable.as_deref().or(failure).unwrap_or("there was no time left");
