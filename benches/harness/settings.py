@@ -30,8 +30,8 @@ class Settings:
     inside: list[int]
     idle: list[int]
     idle_streams: list[int]
-    # Without records, without scrubbing: connections.
-    work: list[int]
+    # With and without records, with and without scrubbing: connections.
+    variants: list[int]
     # Name, MiB of the parent, its threads, a time limit.
     execs: list[tuple[str, int, int, float | None]]
     exec_paths: list[int]
@@ -64,7 +64,7 @@ FULL = Settings(
     inside=[1, 16],
     idle=[2000, 10_000],
     idle_streams=[1000],
-    work=[1, 64],
+    variants=[1, 64],
     execs=[
         ("small parent", 0, 1, None),
         ("small parent, time limit", 0, 1, 10),
@@ -98,7 +98,7 @@ QUICK = Settings(
     inside=[16],
     idle=[1000],
     idle_streams=[300],
-    work=[64],
+    variants=[64],
     execs=[("small parent", 0, 1, None)],
     exec_paths=[],
     exec_count=40,

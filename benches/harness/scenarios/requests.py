@@ -124,21 +124,36 @@ def llm(bench: Bench) -> Scenario:
     return scenario
 
 
-def work(bench: Bench) -> Scenario:
+def audit(bench: Bench) -> Scenario:
     scenario = Scenario(
-        "work",
-        "With and without",
-        "The proxy as it is, and with one thing left out, which only the benchmarks' own build "
-        "can: records of requests, and the search for the key in responses. And with one more: "
-        "all records chained in a file, or logs and spans of all requests sent to a collector that "
-        "keeps nothing.",
+        "audit",
+        "Records",
+        "The proxy with records of requests in memory, as it is; with none, which only the "
+        "benchmarks' own build can; with all of them chained in a file too; and with logs and "
+        "spans of all sent to a collector that keeps nothing.",
         METRICS,
         PICTURE,
     )
-    names = ["nono", "no records", "no scrubbing", "with a file", "with OTLP"]
+    return _variants(bench, scenario, ["nono", "no records", "with a file", "with OTLP"])
+
+
+def scrubbing(bench: Bench) -> Scenario:
+    scenario = Scenario(
+        "scrubbing",
+        "Scrubbing",
+        "The proxy as it is, and without the search for the key in responses, which only the "
+        "benchmarks' own build can leave out.",
+        METRICS,
+        PICTURE,
+    )
+    return _variants(bench, scenario, ["nono", "no scrubbing"])
+
+
+def _variants(bench: Bench, scenario: Scenario, names: list[str]) -> Scenario:
+    """The benchmarks' own build, with something left out or added."""
     start = bench.site.variant
     with bench.peers(scenario, "plain", names, bare=False, start=start) as peers:
-        for width in bench.settings.work:
+        for width in bench.settings.variants:
 
             def run(peer: Peer, width: int = width) -> dict[str, float]:
                 url = f"http://127.0.0.1:{peer.port}{peer.plain}small"
