@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import weakref
 from pathlib import Path
 
 import nono_py
@@ -195,6 +196,23 @@ def test_an_ordinary_user_is_kept_out_of_nothing_that_is_its_own() -> None:
         "before 0o40755",
         "before",
     ]
+
+
+def test_what_a_snapshot_tells_are_values(tree: Path, tmp_path: Path) -> None:
+    managers = [SnapshotManager(tmp_path / name, [tree]) for name in ("one", "other")]
+    first, same = (manager.create_baseline() for manager in managers)
+    assert first.files == same.files
+    assert first.merkle_root == same.merkle_root
+    (tree / "a.txt").write_text("changed")
+    (change,), (same_change,) = (manager.compute_restore_diff(0) for manager in managers)
+    assert change == same_change
+    state = first.files[change.path]
+    assert {state, state.hash} == {same.files[change.path], change.new_hash}
+    assert state != first.files[str(tree / "sub" / "b")]
+    for value in (managers[0], first, state, state.hash, change):
+        assert weakref.ref(value)() is value
+        with pytest.raises(AttributeError):
+            setattr(value, next(name for name in dir(value) if not name.startswith("_")), None)
 
 
 def test_an_exclusion_is_a_value() -> None:

@@ -23,6 +23,9 @@ const AFTER_FILES: &[u8] = b"  },\n";
 /// How many lines are read at once, so that little is in memory twice.
 const BATCH: usize = 256;
 
+/// No line of a file is as short: the digits of its hash alone are as many.
+const SHORTEST: usize = 64;
+
 /// What the lines of a part are.
 enum Piece {
     Files {
@@ -90,7 +93,8 @@ fn piece(part: Part<'_>) -> Option<Piece> {
 /// The files in a `text`, which all of its lines are, or those before the end of all. `None` if
 /// there is anything else.
 fn files(text: &[u8]) -> Option<Piece> {
-    let (mut nodes, mut lines) = (Vec::with_capacity(memchr_iter(b'\n', text).count()), Vec::new());
+    let room = memchr_iter(b'\n', text).count().min(text.len() / SHORTEST);
+    let (mut nodes, mut lines) = (Vec::with_capacity(room), Vec::new());
     let (mut rest, mut goes_on) = (Some(text).filter(|text| !text.is_empty())?, true);
     while !rest.is_empty() && !rest.starts_with(AFTER_FILES) {
         let (line, others) = rest.split_at(memchr(b'\n', rest)?);
