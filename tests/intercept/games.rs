@@ -153,9 +153,9 @@ async fn a_window_of_one_byte_serves_the_whole_response_byte_by_byte() {
     assert_eq!(outcomes(&setting, 1).await, [(Some(200), Outcome::Complete)]);
 }
 
-/// Nothing is lost or said twice where a response is cut into frames.
+/// Nothing is lost or said twice where a response is cut into frames and gathered into records.
 #[tokio::test]
-async fn a_large_response_comes_whole_in_frames_that_fit_a_record() {
+async fn a_large_response_comes_whole() {
     let setting = Setting::new().await;
     let wide = [(INITIAL_WINDOW_SIZE, LARGEST)];
     let mut client = Frames::open(&setting.proxy, setting.port(), &wide).await;
@@ -164,7 +164,6 @@ async fn a_large_response_comes_whole_in_frames_that_fit_a_record() {
     let mut whole = 0;
     loop {
         let data = client.on(1, DATA).await;
-        assert!(data.payload.len() + 9 <= 16_384, "{}", data.payload.len());
         whole += data.payload.len();
         if data.flags & END_STREAM != 0 {
             break;

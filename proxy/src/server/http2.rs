@@ -1,7 +1,9 @@
 //! HTTP/2 inside intercepted tunnels, within bounds that no client needs to exceed.
 
+mod gathered;
 mod streams;
 
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,6 +27,7 @@ use crate::intercept::Inside;
 use crate::stack::{HttpService, Shared};
 
 use super::websocket;
+use gathered::Gathered;
 use streams::{Streams, Taken};
 
 /// How many requests may run on a connection at once.
@@ -86,13 +89,14 @@ pub(crate) async fn serve<S, T>(
             })
         }
     });
-    let mut connection =
-        pin!(builder(&shared.settings.limits).serve_connection(TokioIo::new(io), service));
+    let gathered = Gathered::new(io);
+    let io = TokioIo::new(gathered.clone());
+    let mut connection = pin!(builder(&shared.settings.limits).serve_connection(io, service));
     let is_resting = || !is_used.swap(false, Ordering::Relaxed) && Arc::strong_count(&inside) == 1;
     let serving = async {
         tokio::select! {
             // How it ended is in the records of its exchanges.
-            _ = connection.as_mut() => true,
+            () = poll_fn(|cx| gathered.poll_turn(connection.as_mut(), cx)) => true,
             () = rest(shared.settings.limits.head, is_resting) => false,
         }
     };
@@ -100,7 +104,7 @@ pub(crate) async fn serve<S, T>(
         connection.as_mut().graceful_shutdown();
         let leaving = async {
             tokio::select! {
-                _ = connection => {}
+                () = poll_fn(|cx| gathered.poll_turn(connection.as_mut(), cx)) => {}
                 // It runs nothing, and does not answer.
                 () = rest(FAREWELL, is_resting) => {}
             }

@@ -18,6 +18,7 @@ use tower::Service as _;
 
 use super::line::Line;
 use super::outer::{Outer, OuterError};
+use super::paced::Paced;
 use super::resolver::{ResolveError, Resolver};
 use super::sender::Sender;
 use super::{Destination, http1};
@@ -167,7 +168,7 @@ async fn speak_http2(line: Line) -> Result<Sender, Error> {
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(HEADER_LIST_LIMIT)
-        .handshake(TokioIo::new(line))
+        .handshake(TokioIo::new(Paced::new(line)))
         .await
         .map_err(no_http)?;
     tokio::spawn(connection);

@@ -8,6 +8,7 @@ mod destination;
 mod http1;
 mod line;
 mod outer;
+mod paced;
 mod pool;
 mod resolver;
 mod sender;

@@ -4,11 +4,11 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::{Frame, SizeHint};
 use hyper::rt::Executor;
 use pin_project_lite::pin_project;
 use tokio::task_local;
@@ -20,10 +20,6 @@ task_local! {
     /// What the stream that runs in this task waits for.
     static STREAM: Arc<Waiting>;
 }
-
-/// How much of a body goes into one record of TLS, behind the head of its frame. With more each
-/// frame takes two, the second of a few bytes.
-const PIECE: usize = 16 * 1024 - 9;
 
 /// Runs the streams of a connection, as a task each, and ends those of which nothing is taken for
 /// `idle`, at least; at most twice that.
@@ -45,8 +41,6 @@ struct Waiting {
 #[derive(Debug)]
 pub(super) struct Taken {
     body: Body,
-    /// What is left of its last frame.
-    rest: Bytes,
     stream: Option<Arc<Waiting>>,
 }
 
@@ -57,26 +51,7 @@ impl Taken {
         if let Some(stream) = &stream {
             stream.for_client.store(true, Ordering::Relaxed);
         }
-        Self { body, rest: Bytes::new(), stream }
-    }
-}
-
-impl Taken {
-    /// The next frame, or a part of it.
-    fn poll_piece(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if self.rest.is_empty() {
-            match ready!(Pin::new(&mut self.body).poll_frame(cx)).transpose()?.map(Frame::into_data)
-            {
-                Some(Ok(data)) => self.rest = data,
-                Some(Err(trailers)) => return Poll::Ready(Some(Ok(trailers))),
-                None => return Poll::Ready(None),
-            }
-        }
-        let piece = self.rest.split_to(self.rest.len().min(PIECE));
-        Poll::Ready(Some(Ok(Frame::data(piece))))
+        Self { body, stream }
     }
 }
 
@@ -88,7 +63,7 @@ impl http_body::Body for Taken {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let polled = self.poll_piece(cx);
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
         if let Some(stream) = &self.stream {
             stream.for_client.store(polled.is_ready(), Ordering::Relaxed);
             stream.has_progressed.store(true, Ordering::Relaxed);
@@ -97,12 +72,11 @@ impl http_body::Body for Taken {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && self.body.is_end_stream()
+        self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        let left = self.body.size_hint().exact().map(|left| left + self.rest.len() as u64);
-        left.map_or_else(SizeHint::default, SizeHint::with_exact)
+        self.body.size_hint()
     }
 }
 
