@@ -13,9 +13,13 @@ use crate::segment::{Held, Place};
 use crate::texts::Texts;
 use crate::{Reader, Record};
 
-/// Lines are handed on when they have so many bytes: no more than a processor's caches hold, and than
-/// are copied in a moment.
+/// Lines are handed on when they have so many bytes: what a processor's caches hold, and what is
+/// copied in a moment.
 const PIECE: usize = 512 << 10;
+
+/// So much room for lines is kept from one drain to the next: a piece may be larger by all lines of
+/// a segment.
+const ROOM: usize = 8 << 20;
 
 /// Sees every record once, in order, from the oldest that the log held when it was made. What it
 /// has not yet taken the log holds for it.
@@ -209,7 +213,7 @@ impl Consumer {
         let size = room.capacity();
         if size > self.freed {
             self.freed = size;
-        } else if size <= 2 * PIECE {
+        } else if size <= ROOM {
             room.clear();
             self.lines = room;
         }
