@@ -13,9 +13,10 @@ use crate::segment::{Held, Place};
 use crate::texts::Texts;
 use crate::{Reader, Record};
 
-/// Lines are handed on when they have so many bytes: what a processor's caches hold, and what is
-/// copied in a moment.
-const PIECE: usize = 512 << 10;
+/// Lines are handed on when they have so many bytes: first what is made and copied in a moment, then
+/// twice as many each time, so that much is not handed on in a great many pieces.
+const FIRST_PIECE: usize = 512 << 10;
+const LARGEST_PIECE: usize = 4 << 20;
 
 /// So much room for lines is kept from one drain to the next: a piece may be larger by all lines of
 /// a segment.
@@ -178,6 +179,7 @@ impl Consumer {
         let mut lines = Texts::new(std::mem::take(&mut self.lines));
         let (mut at, until) = self.span();
         let (mut behind, mut taken, mut pieces) = (None, None, 0);
+        let mut piece = FIRST_PIECE;
         while at < until
             && pieces < most
             && let Some((part, end)) = self.read(behind, Place::read, Held::Records)
@@ -187,16 +189,17 @@ impl Consumer {
                 Held::Lines(held) => lines.bytes.extend_from_slice(&held),
             }
             if behind.is_none() {
-                lines.reserve_for(end - at, until.saturating_sub(end), PIECE);
+                lines.reserve_for(end - at, until.saturating_sub(end), LARGEST_PIECE);
             }
             (at, behind) = (end, Some(end));
-            if lines.bytes.len() >= PIECE || at >= until {
+            if lines.bytes.len() >= piece || at >= until {
                 take(&lines.bytes).inspect_err(|_| self.leave())?;
                 lines.bytes.clear();
                 (taken, pieces) = (behind, pieces + 1);
+                piece = LARGEST_PIECE.min(2 * piece);
+                // Exchanges that wait for the processor wait for one piece, not for all of them.
+                thread::yield_now();
             }
-            // Exchanges that wait for the processor wait for one segment, not for all of them.
-            thread::yield_now();
         }
         self.keep(lines.bytes);
         match taken {

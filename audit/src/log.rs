@@ -8,7 +8,7 @@ use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread::{self, Thread};
+use std::thread::Thread;
 
 use crate::active::Active;
 use crate::reader::{Filling, Reader};
@@ -215,16 +215,11 @@ impl Shared {
     pub(crate) fn advance(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.lock();
         change(&mut state);
-        let released = self.release(&mut state);
+        let _released = self.release(&mut state);
         let should_spill = self.should_spill(&mut state);
         drop(state);
         if should_spill {
             self.wake();
-        }
-        for segment in released {
-            drop(segment);
-            // As where segments are read: exchanges need not wait for all of them.
-            thread::yield_now();
         }
     }
 

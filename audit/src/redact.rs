@@ -42,7 +42,7 @@ const CREDENTIAL_NAMES: [&str; 16] = [
 /// assert_eq!(&*path, "/v1/models?key=[redacted]");
 /// ```
 ///
-/// There is no other way to make one:
+/// No other code makes one of a text that is at hand:
 ///
 /// ```compile_fail,E0423
 /// use nono_audit::redact::RedactedPath;

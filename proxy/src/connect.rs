@@ -22,12 +22,12 @@ use crate::upstream::Opened;
 /// # Errors
 /// As of [`crate::upstream::Upstream::dial`].
 pub(crate) async fn open(worker: &Worker, exchange: Exchange<Ready>) -> Answer {
-    let Exchange { recorder, place, stage: Ready { way, reach }, .. } = exchange;
+    let Exchange { recorder, peer, place, stage: Ready { way, reach }, .. } = exchange;
     // Reserved before anything happens, as the place for the record of its end.
     if !recorder.reserve_opening() {
         return Err(Refusal::LogFull.into());
     }
-    spin::come();
+    spin::come(&peer);
     let io = worker.upstream.dial(way.target(), reach).await?;
     recorder.note(|record| record.upstream_addr = io.peer());
     recorder.opened(StatusCode::OK.as_u16());

@@ -61,7 +61,7 @@ impl ProxyHandle {
             None => None,
         };
         let (listener, addr) = listen(settings.bind)?;
-        // Each client's connection, and one upstream for it; before there are threads.
+        // Each client's connection, and one upstream for it. Who starts a proxy may wait for it.
         make_room(&listener, 2 * settings.max_sockets());
         let token = Token::generate().map_err(std::io::Error::other)?;
         let admin = config.metrics.map(listen).transpose()?;

@@ -22,9 +22,15 @@
 //! [`nono_audit::Outcome::ClientAbort`], its place is free, the upstream connection is closed.
 //!
 //! # What is recorded
-//! No field of a [`nono_audit::Record`] can hold a secret. What a client asked for is redacted when
-//! it becomes a [`nono_audit::redact::RedactedPath`]; a [`nono_credentials::Secret`] is no text, and
-//! becomes none:
+//! No secret gets into a [`nono_audit::Record`] by accident. What a client asked for is redacted
+//! when it becomes a [`nono_audit::redact::RedactedPath`]; a [`nono_credentials::Secret`] is no
+//! text, and only bytes are to be had of it, by a name that says so:
+//!
+//! ```
+//! fn bytes(secret: &nono_credentials::Secret) -> &[u8] {
+//!     secret.expose()
+//! }
+//! ```
 //!
 //! ```compile_fail,E0277
 //! fn note(record: &mut nono_audit::Record, secret: nono_credentials::Secret) {

@@ -90,12 +90,14 @@ where
     outcome
 }
 
-/// Has the worker look for what comes next, if this is a tunnel's beginning.
+/// Has the worker look for what comes next if this is a tunnel's beginning, and no longer behind it.
 fn look_for(awaited: Awaited, up: &Flow, down: &Flow, peer: &Arc<Peer>) {
     if up.state != State::Open {
         spin::leave(peer);
     } else if down.state == State::Open && up.passed + down.passed <= BEGINNING {
         spin::wait_for(awaited, peer, Instant::now());
+    } else {
+        spin::come(peer);
     }
 }
 

@@ -77,6 +77,14 @@ class TestExec:
         assert descriptors() <= before
         assert threading.active_count() == threads
 
+    async def test_one_after_the_other_while_others_run(self, caps: CapabilitySet) -> None:
+        # Each is given descriptors whose numbers were those of one that has just ended.
+        async def some() -> None:
+            for _ in range(20):
+                assert (await sandboxed_exec_async(caps, ["/bin/true"])).exit_code == 0
+
+        await asyncio.wait_for(asyncio.gather(*(some() for _ in range(20))), 60)
+
     async def test_needs_no_thread_where_nobody_asks_for_the_network(
         self, caps: CapabilitySet
     ) -> None:

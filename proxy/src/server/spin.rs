@@ -6,8 +6,8 @@
 //! its sockets again and again instead, for [`BUDGET`] at most. It does so only where that costs
 //! nobody anything: as long as one connection alone keeps it busy, or one after the other, and while
 //! such waits do end in time; where they do not, because the upstream is far, the client thinks, or
-//! others need the processor, it sleeps as always. Adaptive mutexes do the same, and hypervisors
-//! before they halt.
+//! others need the processor, it sleeps as always. Bodies that stream, and tunnels after their
+//! beginning, are not seen here. Adaptive mutexes do the same, and hypervisors before they halt.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -58,12 +58,14 @@ pub(crate) fn wait_for(awaited: Awaited, peer: &Arc<Peer>, now: Instant) {
     }
 }
 
-/// Says that what was waited for has come, and that work will follow that takes long.
-pub(crate) fn come() {
-    UNTIL.set(None);
+/// Says that what `peer` waited for has come, and that work will follow that takes long.
+pub(crate) fn come(peer: &Arc<Peer>) {
     let mut habit = HABIT.get();
-    habit.come(Instant::now());
-    HABIT.set(habit);
+    if habit.number == Some(number(peer)) {
+        UNTIL.set(None);
+        habit.come(Instant::now());
+        HABIT.set(habit);
+    }
 }
 
 /// Says that the connection of `peer` is at its end, and that another may take its place.
@@ -176,9 +178,11 @@ impl Habit {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::{Duration, Instant};
 
-    use super::{ALONE, Awaited, Habit, PAUSE};
+    use super::{ALONE, Awaited, Habit, PAUSE, UNTIL, come, leave, wait_for};
+    use crate::exchange::Peer;
 
     /// The waits of a worker, one behind the other.
     struct Worker {
@@ -231,6 +235,36 @@ mod tests {
             is_worth_it
         });
         assert_eq!(looked.count(), 1000 - ALONE as usize / 2);
+    }
+
+    /// Connections of this thread, as its worker sees them.
+    fn connections() -> [Arc<Peer>; 2] {
+        let [one, two] = ["127.0.0.1:1", "127.0.0.1:2"].map(|it| Arc::new(Peer::new(it.into())));
+        for _ in 0..ALONE {
+            wait_for(Awaited::Request, &one, Instant::now());
+        }
+        assert!(UNTIL.get().is_some());
+        [one, two]
+    }
+
+    #[test]
+    fn what_comes_ends_the_wait_of_its_own_connection_alone() {
+        let [one, two] = connections();
+        come(&two);
+        assert!(UNTIL.get().is_some());
+        come(&one);
+        assert!(UNTIL.get().is_none());
+    }
+
+    #[test]
+    fn a_connection_takes_the_place_of_one_that_has_left() {
+        let [one, two] = connections();
+        leave(&one);
+        wait_for(Awaited::Request, &two, Instant::now());
+        assert!(UNTIL.get().is_some());
+        leave(&one);
+        wait_for(Awaited::Request, &one, Instant::now());
+        assert!(UNTIL.get().is_none(), "the other is still there");
     }
 
     #[test]

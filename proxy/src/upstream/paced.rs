@@ -8,27 +8,25 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::Line;
-
 /// How much is read before others have their turn.
 const TURN: usize = 128 * 1024;
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Paced {
-    line: Line,
+pub(super) struct Paced<T> {
+    line: T,
     /// How much may still be read in this turn.
     left: usize,
 }
 
-impl Paced {
+impl<T> Paced<T> {
     /// Reads from `line`.
-    pub(super) fn new(line: Line) -> Self {
+    pub(super) fn new(line: T) -> Self {
         Self { line, left: TURN }
     }
 }
 
-impl AsyncRead for Paced {
+impl<T: AsyncRead + Unpin> AsyncRead for Paced<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -47,7 +45,7 @@ impl AsyncRead for Paced {
     }
 }
 
-impl AsyncWrite for Paced {
+impl<T: AsyncWrite + Unpin> AsyncWrite for Paced<T> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -74,5 +72,31 @@ impl AsyncWrite for Paced {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.line).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+
+    use super::{Paced, TURN};
+
+    #[tokio::test]
+    async fn others_have_their_turn_while_there_is_more_to_read() {
+        let (mut far, near) = duplex(2 * TURN);
+        far.write_all(&vec![7; 2 * TURN]).await.unwrap();
+        let mut paced = Paced::new(near);
+        for _ in 0..2 {
+            let mut came = vec![0; TURN];
+            paced.read_exact(&mut came).now_or_never().unwrap().unwrap();
+            assert!(paced.read_u8().now_or_never().is_none());
+        }
+        // Those that follow are waited for, and read at once.
+        far.write_all(&vec![7; TURN]).await.unwrap();
+        let mut came = vec![0; TURN];
+        paced.read_exact(&mut came).now_or_never().unwrap().unwrap();
+        drop(far);
+        assert_eq!(paced.read(&mut came).await.unwrap(), 0);
     }
 }

@@ -93,17 +93,20 @@ async def _collect(run: _Run) -> ExecResult:
     def step() -> None:
         if done.done():
             return
+        open_fds: list[int] = []
         try:
             result = run.advance()
         except Exception as error:
             done.set_exception(error)
         else:
-            if result is not None:
+            if result is None:
+                open_fds = run.fds()
+            else:
                 done.set_result(result)
-                return
-            for fd in watched.difference(run.fds()):
-                watched.discard(fd)
-                loop.remove_reader(fd)
+        # Now, since the next run that the loop starts may be given the numbers of what is closed.
+        for fd in watched.difference(open_fds):
+            watched.discard(fd)
+            loop.remove_reader(fd)
 
     for fd in run.fds():
         watched.add(fd)

@@ -70,8 +70,12 @@ fn manifest(read: Unsealed<Option<Piece>>) -> Option<(SnapshotManifest, Body)> {
         }
         Shared::all(nodes).collect::<Vec<_>>()
     };
-    let files: Vec<_> = batches.into_par_iter().map(shared).collect();
-    let manifest = record.manifest(files.into_iter().flatten().collect())?;
+    let parts: Vec<_> = batches.into_par_iter().map(shared).collect();
+    let mut files = Vec::with_capacity(parts.iter().map(Vec::len).sum());
+    for part in parts {
+        files.extend(part);
+    }
+    let manifest = record.manifest(files)?;
     // With another head the files could stand at another place in it.
     (read.head == text::head(&manifest)).then_some((manifest, read.body))
 }

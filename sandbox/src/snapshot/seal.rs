@@ -73,7 +73,7 @@ pub(super) struct Part<'t> {
 /// What two parts that are read one after the other both hold: a line that begins in the one and
 /// ends in the other.
 struct Edges {
-    /// A part's own bytes up to the end of its first line.
+    /// A part's own bytes up to the end of its first line, as far as the part before was read.
     begin: Vec<u8>,
     /// What was read beyond its own.
     beyond: Vec<u8>,
@@ -81,7 +81,9 @@ struct Edges {
 
 impl Edges {
     fn of(Part { own, text, .. }: Part<'_>) -> Self {
-        let begin = memchr(b'\n', own).map_or(own, |end| own.get(..=end).unwrap_or_default());
+        let own_begin = own.get(..MORE).unwrap_or(own);
+        let end = memchr(b'\n', own_begin).map_or(own_begin.len(), |end| end + 1);
+        let begin = own_begin.get(..end).unwrap_or_default();
         let beyond = text.get(own.len()..).unwrap_or_default();
         Self { begin: begin.to_vec(), beyond: beyond.to_vec() }
     }

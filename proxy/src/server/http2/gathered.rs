@@ -43,12 +43,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Gathered<T> {
         connection: Pin<&mut impl Future>,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
-        if connection.poll(cx).is_ready() {
-            return Poll::Ready(());
-        }
-        match self.lock().poll_release(cx) {
-            Poll::Ready(Err(_)) => Poll::Ready(()),
-            Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
+        let has_ended = connection.poll(cx).is_ready();
+        // Also at an end without a farewell, as far as the client takes it at once.
+        let released = self.lock().poll_release(cx);
+        if has_ended || matches!(released, Poll::Ready(Err(_))) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
         }
     }
 
@@ -111,7 +112,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Gathered<T> {
         let mut inner = self.lock();
         if inner.held.len() == LENGTH {
             ready!(inner.poll_drain(cx))?;
-            inner.held.clear();
         }
         Poll::Ready(Ok(parts.iter().map(|part| inner.gather(part)).sum()))
     }
