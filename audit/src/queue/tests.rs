@@ -209,25 +209,32 @@ fn how_far_it_is_delivered_may_be_damaged_too() {
     assert!(first.contains("taken at byte 0") && first.contains("sent again"), "{first}");
 }
 
+/// A queue with a full file, and a second one with what [`in_second_file`] tells.
+fn begin_with_two_files(directory: &Path) -> (QueueSink, QueueReader) {
+    let (mut sink, reader) = begin(directory, 1).unwrap();
+    sink.write(&records(1, 0..1000)).unwrap();
+    sink.write(&records(1, 1000..1100)).unwrap();
+    (sink, reader)
+}
+
+fn in_second_file() -> Vec<(u64, u64)> {
+    (1000..1100).map(|number| (1, number)).collect()
+}
+
 #[test]
 fn a_file_that_is_gone_is_told_and_the_rest_goes_on() {
     let directory = TempDir::new().unwrap();
-    let (mut sink, mut reader) = begin(directory.path(), 1).unwrap();
-    sink.write(&records(1, 0..1000)).unwrap();
-    sink.write(&records(1, 1000..1100)).unwrap();
+    let (_sink, mut reader) = begin_with_two_files(directory.path());
     assert_eq!(files(directory.path()).len(), 2);
     fs::remove_file(directory.path().join("queue-1.ndjson")).unwrap();
-    let expected: Vec<_> = (1000..1100).map(|number| (1, number)).collect();
-    assert_eq!(take(&mut reader), expected);
+    assert_eq!(take(&mut reader), in_second_file());
     assert!(reader.damage().unwrap().first.contains("cannot be read"));
 }
 
 #[test]
 fn a_file_that_cannot_be_read_now_is_read_later_and_loses_nothing() {
     let directory = TempDir::new().unwrap();
-    let (mut sink, mut reader) = begin(directory.path(), 1).unwrap();
-    sink.write(&records(1, 0..1000)).unwrap();
-    sink.write(&records(1, 1000..1100)).unwrap();
+    let (_sink, mut reader) = begin_with_two_files(directory.path());
     let path = directory.path().join("queue-2.ndjson");
     let aside = directory.path().join("aside");
     let first = reader.next(1000).unwrap().unwrap();
@@ -241,16 +248,13 @@ fn a_file_that_cannot_be_read_now_is_read_later_and_loses_nothing() {
     }
     reader.skip().unwrap();
     fs::rename(&aside, &path).unwrap();
-    let expected: Vec<_> = (1000..1100).map(|number| (1, number)).collect();
-    assert_eq!((take(&mut reader), reader.damage()), (expected, None));
+    assert_eq!((take(&mut reader), reader.damage()), (in_second_file(), None));
 }
 
 #[test]
 fn a_file_that_can_never_be_read_is_left_out_by_who_starts_without_it() {
     let directory = TempDir::new().unwrap();
-    let (mut sink, mut reader) = begin(directory.path(), 1).unwrap();
-    sink.write(&records(1, 0..1000)).unwrap();
-    sink.write(&records(1, 1000..1100)).unwrap();
+    let (sink, mut reader) = begin_with_two_files(directory.path());
     let path = directory.path().join("queue-1.ndjson");
     fs::remove_file(&path).unwrap();
     symlink(&path, &path).unwrap();
@@ -258,8 +262,7 @@ fn a_file_that_can_never_be_read_is_left_out_by_who_starts_without_it() {
     drop((sink, reader));
     fs::remove_file(&path).unwrap();
     let (_sink, mut reader) = begin(directory.path(), 2).unwrap();
-    let expected: Vec<_> = (1000..1100).map(|number| (1, number)).collect();
-    assert_eq!((take(&mut reader), reader.damage()), (expected, None));
+    assert_eq!((take(&mut reader), reader.damage()), (in_second_file(), None));
 }
 
 #[test]
