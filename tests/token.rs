@@ -2,6 +2,8 @@
 //! nobody has to have it.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use nono_audit::{AuthMechanism, AuthOutcome};
 use nono_proxy::{InjectMode, ProxyConfig, RouteConfig};
 use support::{Connection, Origin, REAL_KEY, Reply, TestProxy, exchange, route};
@@ -78,6 +80,8 @@ async fn whichever_slot_counts_the_others_are_cleared() {
         format!("api-key: prefix-{token}"),
         format!("x-api-key: first\r\nx-api-key: {token}"),
         format!("Proxy-Authorization: Digest {token}"),
+        format!("Cookie: a=1; t={token}"),
+        format!("x-anything: {}", BASE64.encode(format!("user:{token}"))),
     ] {
         for path in ["/header/x", "/open/x"] {
             let target = format!("{path}?key={token}&a=1");
@@ -85,7 +89,7 @@ async fn whichever_slot_counts_the_others_are_cleared() {
             assert_eq!(reply.status, 200, "{path} {field}: {}", reply.text());
         }
     }
-    assert_eq!(origin.seen().len(), 10);
+    assert_eq!(origin.seen().len(), 14);
     for seen in origin.seen() {
         assert!(!format!("{seen:?}").contains(&token), "{seen:?}");
         assert_eq!(seen.target, "/x?a=1");

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -52,8 +52,15 @@ struct Stream {
     idle: Option<Idle>,
     /// Takes secrets out of it.
     scrubber: Option<Scrubber>,
-    /// Trailers that came while the scrubber still held bytes, which go first.
-    trailers: Option<Box<HeaderMap>>,
+    /// What came while the scrubber still held bytes, which go first.
+    last: Option<Last>,
+}
+
+/// How a body ends, if not with its bytes.
+#[derive(Debug)]
+enum Last {
+    Trailers(Box<HeaderMap>),
+    Failed(BodyError),
 }
 
 /// Who reads it there.
@@ -151,7 +158,7 @@ impl Body {
     }
 
     fn of(wire: Wire) -> Self {
-        let stream = Stream { wire, idle: None, scrubber: None, trailers: None };
+        let stream = Stream { wire, idle: None, scrubber: None, last: None };
         Self::new(Source::Wire(Box::new(stream)))
     }
 
@@ -299,6 +306,9 @@ impl http_body::Body for Body {
             Poll::Ready(None) => this.settle(this.outcome),
             Poll::Pending => {}
         }
+        if let Tap::Request(_, peer) = &this.tap {
+            peer.gate.set_awaited(polled.is_pending());
+        }
         polled
     }
 
@@ -349,23 +359,34 @@ impl Wire {
     }
 }
 
+impl Last {
+    fn into_frame(self) -> Result<Frame<Bytes>, BodyError> {
+        match self {
+            Self::Trailers(trailers) => Ok(Frame::trailers(*trailers)),
+            Self::Failed(error) => Err(error),
+        }
+    }
+}
+
 impl Stream {
     fn is_end(&self) -> bool {
         let is_holding = self.scrubber.as_ref().is_some_and(Scrubber::is_holding);
-        self.wire.is_end() && !is_holding && self.trailers.is_none()
+        self.wire.is_end() && !is_holding && self.last.is_none()
     }
 
     fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if let Some(trailers) = self.trailers.take() {
-            return Poll::Ready(Some(Ok(Frame::trailers(*trailers))));
+        if let Some(last) = self.last.take() {
+            return Poll::Ready(Some(last.into_frame()));
         }
         loop {
             let frame = match self.wire.poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => frame,
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error))),
+                Poll::Ready(Some(Err(error))) => {
+                    return Poll::Ready(Some(self.end_with(Last::Failed(error))));
+                }
                 Poll::Ready(None) => return Poll::Ready(self.rest().map(Ok)),
                 Poll::Pending => return self.poll_idle(cx),
             };
@@ -378,17 +399,42 @@ impl Stream {
         }
     }
 
+    /// Nothing comes: hands on what has been held for long enough, and ends what rests for too long.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match &mut self.idle {
-            Some(idle) => idle.poll(cx).map(|()| Some(Err(BodyError::Idle))),
-            None => Poll::Pending,
+        if let Some(scrubber) = &mut self.scrubber
+            && let Poll::Ready(released) = scrubber.poll_release(cx)
+        {
+            return Poll::Ready(Some(Ok(Frame::data(released))));
         }
+        let Some(idle) = &mut self.idle else { return Poll::Pending };
+        ready!(idle.poll(cx));
+        Poll::Ready(Some(self.end_with(Last::Failed(BodyError::Idle))))
     }
 
     /// What the scrubber still holds at the end.
     fn rest(&mut self) -> Option<Frame<Bytes>> {
         let scrubber = self.scrubber.as_mut().filter(|scrubber| scrubber.is_holding())?;
         Some(Frame::data(scrubber.finish()))
+    }
+
+    /// What the body has next when it ends with `last`: what is held goes first.
+    fn end_with(&mut self, last: Last) -> Result<Frame<Bytes>, BodyError> {
+        let rest = match last {
+            Last::Trailers(_) => self.rest(),
+            Last::Failed(_) => self
+                .scrubber
+                .as_mut()
+                .map(Scrubber::cut)
+                .filter(|rest| !rest.is_empty())
+                .map(Frame::data),
+        };
+        match rest {
+            Some(rest) => {
+                self.last = Some(last);
+                Ok(rest)
+            }
+            None => last.into_frame(),
+        }
     }
 
     /// The frame without secrets; `None` when all of it is held back.
@@ -404,13 +450,7 @@ impl Stream {
             Err(frame) => {
                 let mut trailers = frame.into_trailers().ok()?;
                 scrubber.trailers(&mut trailers);
-                match self.rest() {
-                    Some(rest) => {
-                        self.trailers = Some(Box::new(trailers));
-                        Some(rest)
-                    }
-                    None => Some(Frame::trailers(trailers)),
-                }
+                self.end_with(Last::Trailers(Box::new(trailers))).ok()
             }
         }
     }

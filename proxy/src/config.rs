@@ -288,6 +288,9 @@ pub struct RouteConfig {
     /// Whether a credential that the client brings itself is removed. Otherwise a route with a
     /// credential refuses the request, and one without passes it on.
     pub strip_client_credentials: bool,
+    /// Whether the credential is taken out of bodies that echo it, which may hold an upstream's words
+    /// back for a second or two where no line ends. Headers are always looked at.
+    pub scrub_bodies: bool,
     /// A PEM file of certificate authorities to trust for the upstream, besides the system's.
     pub tls_ca: Option<PathBuf>,
     /// A PEM file of the certificate chain to show to the upstream; needs `tls_client_key`.
@@ -319,6 +322,7 @@ impl Default for RouteConfig {
             key_vars: Vec::new(),
             endpoint_rules: Vec::new(),
             strip_client_credentials: false,
+            scrub_bodies: true,
             tls_ca: None,
             tls_client_cert: None,
             tls_client_key: None,

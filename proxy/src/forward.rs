@@ -55,7 +55,7 @@ pub(crate) async fn send(worker: &Worker, exchange: Exchange<Ready>) -> Answer {
             pin!(worker.upstream.send(&destination, request, &recorder, &mut interim));
         poll_fn(|cx| match sending.as_mut().poll(cx) {
             Poll::Ready(sent) => Poll::Ready(sent),
-            Poll::Pending => patience.poll(cx, &recorder).map(|()| Err(late())),
+            Poll::Pending => patience.poll(cx, &recorder, &peer).map(|()| Err(late())),
         })
         .await
         .inspect(|_| *peer.gate.timer() = patience.idle.into_timer())?
@@ -106,9 +106,11 @@ fn scrub(destination: &Destination, response: &mut Response<Body>) {
     if crate::bench::Part::Scrubbing.is_left_out() {
         return;
     }
-    if let Some(loaded) = destination.route().and_then(|route| route.loaded()) {
-        scrub::headers(&loaded, response.headers_mut());
-        scrub::reason(&loaded, response);
+    let Some(route) = destination.route() else { return };
+    let Some(loaded) = route.loaded() else { return };
+    scrub::headers(&loaded, response.headers_mut());
+    scrub::reason(&loaded, response);
+    if route.scrubs_bodies {
         let scrubber = Scrubber::new(loaded, response.headers());
         response.body_mut().scrub(scrubber);
     }
@@ -133,7 +135,8 @@ fn relay_interim(interim: &Response<()>, peer: &Peer, route: Option<&Arc<Route>>
     }
 }
 
-/// Waits for a response's head; while the client still uploads, the time does not run.
+/// Waits for a response's head. While the upstream waits for the client, or takes what it uploads,
+/// the time does not run: there is a limit of its own for a client that sends nothing.
 struct Patience {
     idle: Idle,
     uploaded: u64,
@@ -144,9 +147,9 @@ impl Patience {
         Self { idle: Idle::with_timer(limit, timer), uploaded: 0 }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>, recorder: &Recorder) -> Poll<()> {
+    fn poll(&mut self, cx: &mut Context<'_>, recorder: &Recorder, peer: &Peer) -> Poll<()> {
         let uploaded = recorder.bytes_in();
-        if uploaded != self.uploaded {
+        if uploaded != self.uploaded || peer.gate.is_awaited() {
             self.uploaded = uploaded;
             self.idle.progress();
         }

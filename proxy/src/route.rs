@@ -41,6 +41,8 @@ pub(crate) struct Route {
     pub(crate) credential: Option<Credential>,
     /// Whether a credential of the client's own is removed rather than refused or passed on.
     pub(crate) strips_credentials: bool,
+    /// Whether the credential is taken out of bodies that echo it.
+    pub(crate) scrubs_bodies: bool,
     /// The variables that lead clients here.
     pub(crate) variables: Vec<Variable>,
     rules: EndpointRules,
@@ -81,6 +83,7 @@ impl Route {
             base,
             credential,
             strips_credentials: config.strip_client_credentials,
+            scrubs_bodies: config.scrub_bodies,
         })
     }
 

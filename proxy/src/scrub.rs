@@ -7,10 +7,16 @@
 //! delayed. What is held back must not depend on whether it looks like the secret: a client that
 //! can make its upstream echo guesses would read the secret from the delays.
 //!
-//! Not seen is what the upstream compresses or otherwise transforms, or sends in parts (`Range`).
+//! An upstream that waits for an answer to what it has sent would wait for ever, so what is held
+//! goes on when nothing has come for [`HELD`].
+//!
+//! Not seen is what the upstream compresses or otherwise transforms, sends in parts (`Range`), or
+//! interrupts for that long.
 
 use std::fmt;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::Response;
@@ -19,7 +25,18 @@ use hyper::ext::ReasonPhrase;
 use memchr::memmem;
 use nono_credentials::Loaded;
 
+use crate::idle::Idle;
+
 const MASK: u8 = b'*';
+
+/// For how long an end is held back at least; at most twice that. Longer than what
+/// one write of an upstream is interrupted for on its way, by a round trip or a lost segment: a secret
+/// must not come in two parts between which it is released.
+pub(crate) const HELD: Duration = Duration::from_secs(1);
+
+/// From this length on the beginning of a secret tells something of it: what comes before is a
+/// letter, or the `sk-` of all keys of a provider.
+const TELLING: usize = 4;
 
 /// From this length on a text is searched by a prepared search.
 const WORTH_PREPARING: usize = 2 * 1024;
@@ -32,6 +49,8 @@ pub(crate) struct Scrubber {
     held: BytesMut,
     /// How much is held back at most.
     reach: usize,
+    /// Runs while something is held.
+    rest: Idle,
 }
 
 impl Scrubber {
@@ -43,11 +62,17 @@ impl Scrubber {
             .is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"));
         // Rounded, so that the delay does not tell the length either.
         let reach = loaded.longest_needle().next_multiple_of(64);
-        (is_plain && reach > 0).then(|| Self { loaded, held: BytesMut::new(), reach })
+        (is_plain && reach > 0).then(|| Self {
+            loaded,
+            held: BytesMut::new(),
+            reach,
+            rest: Idle::new(HELD),
+        })
     }
 
     /// Takes the next chunk and returns what of it, and of what was held, can go on.
     pub(crate) fn push(&mut self, chunk: Bytes) -> Bytes {
+        self.rest.progress();
         let mut whole = self.last(chunk);
         let tail = &whole[whole.len().saturating_sub(self.reach)..];
         let line_end = tail.iter().rposition(u8::is_ascii_control);
@@ -79,6 +104,27 @@ impl Scrubber {
     /// Whether something is held back.
     pub(crate) fn is_holding(&self) -> bool {
         !self.held.is_empty()
+    }
+
+    /// Ready with what is held, if any, when nothing has come for long enough.
+    pub(crate) fn poll_release(&mut self, cx: &mut Context<'_>) -> Poll<Bytes> {
+        if !self.is_holding() {
+            return Poll::Pending;
+        }
+        self.rest.poll(cx).map(|()| self.finish())
+    }
+
+    /// Where the body failed, what was held back, but for what may be the beginning of a secret: no
+    /// other part of the body follows that could tell.
+    pub(crate) fn cut(&mut self) -> Bytes {
+        let mut held = self.finish();
+        let begun = |needle: &[u8]| {
+            let most = held.len().min(needle.len() - 1);
+            (TELLING..=most).rev().find(|length| held.ends_with(&needle[..*length])).unwrap_or(0)
+        };
+        let begun = self.loaded.needles().map(begun).max().unwrap_or(0);
+        held.truncate(held.len() - begun);
+        held
     }
 
     /// At the end of the body, what was held back: no secret after all.

@@ -5,6 +5,7 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use http::HeaderValue;
+use memchr::memmem;
 use nono_credentials::SecretBuf;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -78,7 +79,7 @@ impl Token {
     /// Whether a header value holds this token in any form, also one that [`Self::is_in`] does
     /// not take for it. The time depends on how much of it is there: not for strangers.
     pub(crate) fn is_held_by(&self, value: &HeaderValue) -> bool {
-        let holds = |bytes: &[u8]| bytes.windows(LENGTH).any(|window| *window == *self.0);
+        let holds = |bytes: &[u8]| memmem::find(bytes, &self.0).is_some();
         let encoded = value.as_bytes().rsplit(|b| *b == b' ').next().unwrap_or_default();
         holds(value.as_bytes()) || BASE64.decode(encoded).is_ok_and(|decoded| holds(&decoded))
     }

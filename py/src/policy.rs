@@ -274,8 +274,13 @@ fn set_texts(arguments: &Bound<'_, PyDict>, fields: &RouteFields) -> PyResult<()
             arguments.set_item(name, value)?;
         }
     }
-    if let Some(strip) = fields.strip_client_credentials {
-        arguments.set_item("strip_client_credentials", strip)?;
+    for (name, value) in [
+        ("strip_client_credentials", fields.strip_client_credentials),
+        ("scrub_bodies", fields.scrub_bodies),
+    ] {
+        if let Some(value) = value {
+            arguments.set_item(name, value)?;
+        }
     }
     match fields.credential_ttl_secs {
         Some(seconds) => arguments.set_item("credential_ttl_secs", seconds.get()),

@@ -16,7 +16,7 @@ use crate::error::{argument_error, config_error, path_error};
 use crate::value::{Reduced, hash_of, reduce};
 
 /// What the constructor takes, but for `credential`: a value or function stays in its process.
-const FIELDS: [&str; 22] = [
+const FIELDS: [&str; 23] = [
     "prefix",
     "upstream",
     "credential_key",
@@ -39,6 +39,7 @@ const FIELDS: [&str; 22] = [
     "oauth2",
     "vault",
     "extra_headers",
+    "scrub_bodies",
 ];
 
 /// A path prefix of the proxy, the upstream it leads to, and the credential put on the way.
@@ -66,7 +67,7 @@ impl PyRouteConfig {
         tls_ca=None, tls_client_cert=None, tls_client_key=None, base_url_vars=Vec::new(),
         key_vars=Vec::new(), strip_client_credentials=false, credential=None,
         credential_command=None, credential_ttl_secs=None, oauth2=None, vault=None,
-        extra_headers=Vec::new(),
+        extra_headers=Vec::new(), scrub_bodies=true,
     ))]
     #[expect(clippy::too_many_arguments, reason = "the keyword arguments of the Python class")]
     fn new(
@@ -93,6 +94,7 @@ impl PyRouteConfig {
         oauth2: Option<Py<PyOAuth2Config>>,
         vault: Option<Py<PyVaultConfig>>,
         extra_headers: Vec<(String, String)>,
+        scrub_bodies: bool,
     ) -> PyResult<Self> {
         let ttl = credential_ttl_secs.map(|ttl| time_limit("credential_ttl_secs", ttl));
         let inner = RouteConfig {
@@ -116,6 +118,7 @@ impl PyRouteConfig {
             key_vars,
             endpoint_rules,
             strip_client_credentials,
+            scrub_bodies,
             tls_ca,
             tls_client_cert,
             tls_client_key,
@@ -279,6 +282,12 @@ impl PyRouteConfig {
     #[getter]
     fn strip_client_credentials(&self) -> bool {
         self.inner.strip_client_credentials
+    }
+
+    /// Whether the credential is taken out of bodies that echo it.
+    #[getter]
+    fn scrub_bodies(&self) -> bool {
+        self.inner.scrub_bodies
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {

@@ -166,6 +166,7 @@ def test_a_route_takes_all_that_a_route_config_takes(tmp_path: Path) -> None:
         "base_url_vars": ["URL"],
         "key_vars": ["OTHER_KEY"],
         "strip_client_credentials": True,
+        "scrub_bodies": False,
         "extra_headers": {"x-version": "1", "x-key-id": "{}"},
     }
     oauth2: dict[str, Any] = {"token_url": "https://login.example/t", "client_id": "me"}

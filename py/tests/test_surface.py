@@ -57,6 +57,7 @@ ROUTES = [
         base_url_vars=["URL"],
         key_vars=["OTHER_KEY"],
         strip_client_credentials=True,
+        scrub_bodies=False,
         credential_ttl_secs=30.5,
         extra_headers=[("x-version", "1")],
     ),

@@ -86,6 +86,30 @@ async fn an_upload_that_rests_is_cut_and_a_slow_one_is_not() {
 }
 
 #[tokio::test]
+async fn a_client_that_rests_within_its_upload_is_not_mistaken_for_an_upstream_that_does() {
+    let wire = Wire::bind().await;
+    let config = ProxyConfig {
+        routes: vec![route("/api", wire.addr)],
+        limits: Limits { response_head: IDLE / 3, idle: IDLE * 3, ..Limits::default() },
+        ..ProxyConfig::default()
+    };
+    let proxy = TestProxy::start(config).await;
+    let head = proxy.begin("POST /api/x") + "Content-Length: 20\r\n\r\nhello";
+    let mut client = Connection::open(proxy.addr()).await;
+    client.send(&head).await;
+    let mut upstream = wire.accept().await;
+    upstream.only_head().await;
+    assert_eq!(upstream.rest().await, b"hello", "the upstream is told");
+    let reply = client.reply().await;
+    assert_eq!((reply.status, reply.code()), (408, "request_timeout".into()));
+    // With all that it asked for it is the upstream's turn.
+    let (mut client, upstream) = wire.request(&proxy, head + &"x".repeat(15)).await;
+    let reply = client.reply().await;
+    assert_eq!((reply.status, reply.code()), (504, "response_timeout".into()));
+    drop(upstream);
+}
+
+#[tokio::test]
 async fn a_client_that_does_not_read_its_response_is_cut() {
     let wire = Wire::bind().await;
     let proxy = proxy(&wire).await;

@@ -1,7 +1,8 @@
 //! Responses of well-behaved upstreams: each byte that matters arrives.
 
 use nono_audit::Outcome;
-use support::{Connection, TestProxy, Wire};
+use nono_proxy::{ProxyConfig, RouteConfig};
+use support::{Connection, REAL_KEY, TestProxy, Wire, route};
 
 /// What a client sees of `answer` to a request with `method`.
 async fn client_of(method: &str, answer: impl Into<Vec<u8>>) -> (Connection, TestProxy) {
@@ -168,4 +169,64 @@ async fn every_framing_of_a_response_brings_its_bytes_and_its_end() {
         connection.send(proxy.begin("GET /api/x") + "\r\n").await;
         assert_eq!(connection.message().await.content(), b"hello", "{answer:?}");
     }
+}
+
+/// A response that goes on behind these `chunks`.
+fn chunked(chunks: &[&str]) -> String {
+    let chunks = chunks.iter().map(|text| format!("{:x}\r\n{text}\r\n", text.len()));
+    format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{}", chunks.collect::<String>())
+}
+
+#[tokio::test]
+async fn an_upstream_that_waits_for_an_answer_is_heard_though_its_words_may_be_half_a_secret() {
+    let wire = Wire::bind().await;
+    let proxy = TestProxy::with_route(wire.addr).await;
+    let head = proxy.begin("POST /api/x") + "Transfer-Encoding: chunked\r\n\r\n";
+    let mut client = Connection::open(proxy.addr()).await;
+    client.send(head).await;
+    let mut upstream = wire.accept().await;
+    upstream.only_head().await;
+    upstream.send(chunked(&["what is your name?"])).await;
+    assert_eq!(client.only_head().await.status(), 200);
+    assert_eq!(client.chunk().await.unwrap(), b"what is your name?");
+    client.send("3\r\nBob\r\n0\r\n\r\n").await;
+    upstream.drop_until(b"Bob\r\n").await;
+    upstream.send("6\r\nhi Bob\r\n0\r\n\r\n").await;
+    assert_eq!(client.chunk().await.unwrap(), b"hi Bob");
+    assert_eq!(client.chunk().await, None);
+}
+
+#[tokio::test]
+async fn what_came_before_an_upstream_failed_is_passed_on_but_for_half_a_secret() {
+    let (half, _) = REAL_KEY.split_at(REAL_KEY.len() / 2);
+    for (chunks, seen) in [
+        (vec!["data: one\n\n", "the last words"], "the last words".to_owned()),
+        (vec![&*format!("so it is: {half}")], "so it is: ".to_owned()),
+        (vec![&*format!("{REAL_KEY}, {half}")], format!("{}, ", "*".repeat(REAL_KEY.len()))),
+    ] {
+        let wire = Wire::bind().await;
+        let proxy = TestProxy::with_route(wire.addr).await;
+        let (mut client, mut upstream) =
+            wire.request(&proxy, proxy.begin("GET /api/x") + "\r\n").await;
+        upstream.send(chunked(&chunks)).await;
+        drop(upstream);
+        let text = String::from_utf8(client.rest().await).unwrap();
+        let end = format!("\r\n{seen}\r\n");
+        assert!(text.ends_with(&end), "{text:?} does not end with {end:?}");
+        assert_eq!(proxy.records(1).await[0].outcome, Outcome::UpstreamAbort);
+    }
+}
+
+#[tokio::test]
+async fn a_route_may_leave_bodies_as_they_are() {
+    let wire = Wire::bind().await;
+    let open = RouteConfig { scrub_bodies: false, ..route("/api", wire.addr) };
+    let proxy =
+        TestProxy::start(ProxyConfig { routes: vec![open], ..ProxyConfig::default() }).await;
+    let (mut client, mut upstream) = wire.request(&proxy, proxy.begin("GET /api/x") + "\r\n").await;
+    let words = chunked(&[REAL_KEY]).replacen("\r\n", &format!("\r\nX-Key: {REAL_KEY}\r\n"), 1);
+    upstream.send(words).await;
+    let head = client.head().await;
+    assert!(!head.contains(REAL_KEY) && head.contains("x-key: ****"), "{head}");
+    assert_eq!(client.chunk().await.unwrap(), REAL_KEY.as_bytes());
 }

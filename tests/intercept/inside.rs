@@ -197,6 +197,12 @@ async fn a_request_for_another_host_is_misdirected() {
         .send(format!("GET http://localhost:{port}/ HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n"))
         .await;
     assert_eq!(client.reply().await.status, 400);
+    client.send(format!("TRACE / HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n")).await;
+    assert_eq!(client.reply().await.status, 405);
+    // Refused or not, it is recorded as for where the tunnel leads.
+    let records = proxy.records(12).await;
+    let targets = records.iter().map(|record| (&*record.target, record.port));
+    assert!(targets.eq(std::iter::repeat_n(("localhost", Some(port)), 12)), "{records:#?}");
 }
 
 #[tokio::test]

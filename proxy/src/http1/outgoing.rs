@@ -51,6 +51,11 @@ impl<H: Text> Outgoing<H> {
         Self { is_chunked: self.body.is_some(), takes_trailers, ..self }
     }
 
+    /// Gives the body up, which has failed: what is left to write is what there is of the message.
+    pub(crate) fn cut(&mut self) {
+        self.body = None;
+    }
+
     /// Writes on; ready when all is written.
     pub(crate) fn poll<T>(&mut self, io: &mut T, cx: &mut Context<'_>) -> Poll<Result<(), Stopped>>
     where

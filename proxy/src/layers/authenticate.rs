@@ -40,7 +40,7 @@ impl Step<Received> for Authenticate {
     type To = Authenticated;
 
     fn step(&self, mut exchange: Exchange<Received>) -> Result<Exchange<Authenticated>, Error> {
-        let Shared { token, key_headers, settings, .. } = &*self.0;
+        let Shared { token, settings, .. } = &*self.0;
         let form = exchange.stage.form;
         let shown = self.take(&mut exchange.request, form)?;
         let (shown, outcome) = match (shown, &exchange.peer.inside) {
@@ -61,8 +61,11 @@ impl Step<Received> for Authenticate {
             };
             return Err(refusal.into());
         }
-        // Only now, since this search takes longer the more of the token a stranger has guessed.
-        clear_remains(exchange.request.headers_mut(), key_headers, token);
+        // What is left of it counted for nothing: it stands in a header for something else, or has
+        // a scheme that is not known. Only now, since this search takes longer the more of the token
+        // a stranger has guessed.
+        let holds = |_: &HeaderName, value: &HeaderValue| token.is_held_by(value);
+        remove_where(exchange.request.headers_mut(), holds, |_| {});
         Ok(exchange.advance(|Received { form }| Authenticated { form }))
     }
 }
@@ -154,13 +157,4 @@ fn with_path(uri: &Uri, path_and_query: String) -> Result<Uri, Refusal> {
     let mut parts = uri.clone().into_parts();
     parts.path_and_query = Some(PathAndQuery::try_from(path_and_query).map_err(|_| wrong)?);
     Uri::from_parts(parts).map_err(|_| wrong)
-}
-
-/// Removes the headers for keys that hold the token in a form that shows nothing, like a scheme
-/// that is not known.
-fn clear_remains(headers: &mut HeaderMap, key_headers: &[HeaderName], token: &Token) {
-    let holds = |name: &HeaderName, value: &HeaderValue| {
-        key_headers.contains(name) && token.is_held_by(value)
-    };
-    remove_where(headers, holds, |_| {});
 }

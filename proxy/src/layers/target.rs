@@ -24,6 +24,13 @@ impl Step<Authenticated> for FindTarget {
 
     fn step(&self, mut exchange: Exchange<Authenticated>) -> Result<Exchange<Addressed>, Error> {
         let request = &exchange.request;
+        // Noted whatever is asked inside it, since that is refused if it is for somewhere else.
+        if let Some(inside) = &exchange.peer.inside {
+            exchange.recorder.note(|record| {
+                record.target = Arc::clone(&inside.host);
+                record.port = Some(inside.target.port());
+            });
+        }
         if *request.method() == Method::TRACE {
             return Err(Refusal::Method.into());
         }
@@ -40,12 +47,6 @@ impl Step<Authenticated> for FindTarget {
             exchange.recorder.note(|record| {
                 record.target = target.host().to_string().into();
                 record.port = Some(target.port());
-            });
-        }
-        if let Asked::Inside(inside) = &asked {
-            exchange.recorder.note(|record| {
-                record.target = Arc::clone(&inside.host);
-                record.port = Some(inside.target.port());
             });
         }
         // Before the credential is put on, so that `Connection: authorization` cannot take it off.

@@ -19,6 +19,8 @@ pub(crate) struct Gate {
     interim: Mutex<BytesMut>,
     /// Whether there are any; most requests have none.
     has_interim: AtomicBool,
+    /// Whether more of the running request's body is asked for, and has not come.
+    is_awaited: AtomicBool,
     /// The timer that waits for responses, between two exchanges.
     timer: Mutex<Option<Timer>>,
     /// The task of the connection.
@@ -45,6 +47,16 @@ impl Gate {
     /// Notes why the body of the running request has no end.
     pub(crate) fn blame(&self, fault: Fault) {
         *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
+    }
+
+    /// Whether it is the client that is waited for: for more of its request's body.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.is_awaited.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether it is.
+    pub(crate) fn set_awaited(&self, is_awaited: bool) {
+        self.is_awaited.store(is_awaited, Ordering::Relaxed);
     }
 
     /// Writes `head` to the client before the response that is due.

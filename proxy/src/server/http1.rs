@@ -203,11 +203,8 @@ impl Connection {
         let (mut answer, is_persistent) = answer(response, said, may_persist, interim.as_deref());
         match self.write(&mut answer).await {
             Some(Ok(())) => {}
-            Some(Err(Stopped::Body(_))) if !said.is_http_11 => {
-                self.line.reset_when_dropped();
-                return Next::Gone;
-            }
-            Some(Err(_)) | None => return Next::Gone,
+            Some(Err(Stopped::Body(_))) => return self.cut(answer, said.is_http_11).await,
+            Some(Err(Stopped::Write(_))) | None => return Next::Gone,
         }
         self.end(is_persistent).await
     }
@@ -291,6 +288,18 @@ impl Connection {
             answer.poll(&mut writer, cx)
         })
         .await
+    }
+
+    /// Ends a response whose body failed. Its head may have waited for the first of the body: it is
+    /// what the record says that the client saw.
+    async fn cut(&mut self, mut answer: Answer, is_http_11: bool) -> Next {
+        answer.cut();
+        // It may be too late for that too.
+        let _ = self.write(&mut answer).await;
+        if !is_http_11 {
+            self.line.reset_when_dropped();
+        }
+        Next::Gone
     }
 
     /// Hands the connection over to what it is after this response.

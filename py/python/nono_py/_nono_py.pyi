@@ -1081,6 +1081,7 @@ class RouteConfig:
         oauth2: OAuth2Config | None = None,
         vault: VaultConfig | None = None,
         extra_headers: Sequence[tuple[str, str]] = ...,
+        scrub_bodies: bool = True,
     ) -> RouteConfig: ...
     @classmethod
     def preset(
@@ -1119,6 +1120,7 @@ class RouteConfig:
         oauth2: OAuth2Config | None = ...,
         vault: VaultConfig | None = ...,
         extra_headers: Sequence[tuple[str, str]] = ...,
+        scrub_bodies: bool = ...,
     ) -> RouteConfig:
         """Return the route to a well-known API, with what its SDKs call their variables.
 
@@ -1182,6 +1184,12 @@ class RouteConfig:
     @property
     def strip_client_credentials(self) -> bool:
         """Whether a credential of the client's own is removed, rather than refused."""
+
+    @property
+    def scrub_bodies(self) -> bool:
+        """Whether the credential is taken out of bodies that echo it, which may hold an upstream's
+        words back for a second or two where no line ends. Headers are always looked at.
+        """
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
     def __copy__(self) -> RouteConfig: ...

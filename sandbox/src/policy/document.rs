@@ -206,6 +206,7 @@ pub struct RouteFields {
     pub base_url_vars: Vec<String>,
     pub key_vars: Vec<String>,
     pub strip_client_credentials: Option<bool>,
+    pub scrub_bodies: Option<bool>,
     pub credential_command: Vec<String>,
     pub credential_ttl_secs: Option<Amount>,
     pub oauth2: Option<OAuth2>,
