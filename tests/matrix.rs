@@ -5,10 +5,10 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
-use nono_sandbox::support;
-use support::sandboxed::{User, command_as, run_as};
+use nono_sandbox::{Access, support};
+use support::sandboxed::{User, command_as, run_as, shell, system, text};
 use tempfile::{TempDir, tempdir};
 
 const PROBE: &str = env!("CARGO_BIN_EXE_probe");
@@ -200,6 +200,94 @@ fn no_call_reaches_another_process() {
             assert!(said.starts_with(expected), "{what} as {user:?}: {said}");
         }
     }
+}
+
+/// Something of System V that a user's processes find by its number; removed with the test.
+struct Shared {
+    /// As programs that make and remove it say.
+    kind: &'static str,
+    id: String,
+}
+
+impl Shared {
+    fn new(user: User, kind: &'static str, size: &[&str]) -> Self {
+        let made = command_as(user).arg("ipcmk").arg(kind.to_uppercase()).args(size).output();
+        let said = String::from_utf8(made.unwrap().stdout).unwrap();
+        Self { kind, id: said.rsplit_once(' ').unwrap().1.trim().to_owned() }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let _ = Command::new("ipcrm").args([self.kind, &self.id]).status();
+    }
+}
+
+#[test]
+fn nothing_is_shared_with_other_processes_of_the_user() {
+    const READ_ONLY: i32 = 0o10_000;
+    const VALUE: i32 = 12;
+    for user in User::ALL {
+        let memory = Shared::new(user, "-m", &["4096"]);
+        let semaphore = Shared::new(user, "-s", &["1"]);
+        let queue = Shared::new(user, "-q", &[]);
+        let [memory, semaphore, queue] = [&memory.id, &semaphore.id, &queue.id];
+        // A call, and what it says outside of a sandbox.
+        let table = [
+            (format!("{},{memory},0,{READ_ONLY}", libc::SYS_shmat), "0"),
+            (format!("{},{memory},{}", libc::SYS_shmctl, libc::IPC_STAT), "14"),
+            // Of no size, so that none is made.
+            (format!("{},0,0,0", libc::SYS_shmget), "22"),
+            (format!("{},{semaphore},0,{VALUE}", libc::SYS_semctl), "0"),
+            (format!("{},{semaphore},0,0", libc::SYS_semop), "22"),
+            (format!("{},0,0,0", libc::SYS_semget), "22"),
+            // There is no message, and nobody waits for one.
+            (format!("{},{queue},0,0,0,{}", libc::SYS_msgrcv, libc::IPC_NOWAIT), "42"),
+            (format!("{},{queue},0,0,0", libc::SYS_msgsnd), "14"),
+            (format!("{},0", libc::SYS_mq_open), "14"),
+            (format!("{},0", libc::SYS_mq_unlink), "14"),
+        ];
+        let calls: Vec<&str> = table.iter().map(|(call, _)| call.as_str()).collect();
+        let outside = run_as(user, PROBE, &[&["calls"], &calls[..]].concat());
+        for way in ["inside", "held", "held-child"] {
+            for network in ["less=", "block=", "proxy=127.0.0.1:9", "connect=443"] {
+                let said =
+                    run_as(user, PROBE, &[&[way, network, "then", "calls"], &calls[..]].concat());
+                assert_eq!(said.matches("1\n").count(), calls.len(), "{way} {network}: {said}");
+            }
+        }
+        for ((call, expected), said) in table.iter().zip(outside.lines()) {
+            assert_eq!(said, *expected, "{call} as {user:?}, outside");
+        }
+    }
+}
+
+#[test]
+fn nobody_watches_files() {
+    let calls = [libc::SYS_inotify_init1, libc::SYS_inotify_add_watch].map(|call| call.to_string());
+    let calls = ["calls", &calls[0], &calls[1]];
+    let absent = libc::ENOSYS;
+    for user in User::ALL {
+        for way in ["inside", "held"] {
+            let said = run_as(user, PROBE, &[&[way, "read=/usr", "then"], &calls[..]].concat());
+            assert!(
+                said.starts_with(&format!("{absent}\n{absent}\n")),
+                "{way} as {user:?}: {said}"
+            );
+        }
+    }
+}
+
+/// Programs that watch find out that they cannot, and look themselves.
+#[test]
+fn a_file_is_followed_all_the_same() {
+    let dir = tempdir().unwrap();
+    let mut caps = system();
+    caps.allow_path(dir.path(), Access::ReadWrite).unwrap();
+    let script = "echo one > file; tail -f -s .01 file 2> said | \
+                  { read one; echo two >> file; read two; echo $one $two; kill -TERM 0; }";
+    let output = shell(script).cwd(dir.path()).run(&caps).unwrap();
+    assert_eq!(text(&output), "one two");
 }
 
 #[test]

@@ -75,7 +75,8 @@ impl PyCapabilitySet {
     }
 
     /// Grant a directory and everything below it. With `execute=False`, what can be read there
-    /// cannot be executed.
+    /// cannot be executed as a program. It can still be interpreted, or copied into memory and run
+    /// there.
     #[pyo3(signature = (path, mode, *, execute=true))]
     fn allow_path(
         &self,
@@ -87,7 +88,7 @@ impl PyCapabilitySet {
         self.grant(py, Grant { is_executable: execute, ..Grant::new(&path, false, mode.0) })
     }
 
-    /// Grant one file. With `execute=False`, it cannot be executed.
+    /// Grant one file. With `execute=False`, it cannot be executed as a program.
     #[pyo3(signature = (path, mode, *, execute=true))]
     fn allow_file(
         &self,

@@ -355,7 +355,9 @@ impl CapabilitySet {
     }
 
     /// As [`allow_path`](Self::allow_path), but nothing beneath can be executed. What can be read
-    /// can still be interpreted, by a program that is granted with its execution.
+    /// can still be interpreted, by a program that is granted with its execution, or be copied into
+    /// memory and executed there (`memfd_create`): what this withholds is the file as a program, and
+    /// no more.
     ///
     /// # Errors
     ///
@@ -379,7 +381,8 @@ impl CapabilitySet {
         self.grant(Grant::new(path.as_ref(), true, access))
     }
 
-    /// As [`allow_file`](Self::allow_file), but the file cannot be executed.
+    /// As [`allow_file`](Self::allow_file), but the file cannot be executed. It keeps nobody from
+    /// running what can be read: see [`allow_path_no_exec`](Self::allow_path_no_exec).
     ///
     /// # Errors
     ///

@@ -130,7 +130,7 @@ fn compile(outline: Outline, arch: TargetArch) -> BpfProgram {
     }
     // Those that it could not judge.
     let unknown = Verdict::Give(Answer::Refuse(libc::ENOSYS));
-    verdicts.extend(closed::UNKNOWN.map(|call| (call, unknown.clone())));
+    verdicts.extend(closed::UNKNOWN.iter().map(|call| (*call, unknown.clone())));
     let verdicts = verdicts.into_iter().map(|(call, verdict)| (small(call), verdict));
     lay_out(&verdicts.collect::<Vec<_>>(), arch)
 }

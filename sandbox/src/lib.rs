@@ -16,6 +16,10 @@
 //!   [`proxy_only`](CapabilitySet::proxy_only) or granted ports.
 //! * **Other processes**: no signal reaches one outside the sandbox, nor does an abstract unix
 //!   socket (Landlock ABI 6); their limits, priorities, processors and memory stay as they are.
+//!   What all processes of a user share is closed: shared memory, semaphores and message queues of
+//!   the System V kind, and POSIX message queues. (POSIX shared memory is files.)
+//! * **Goings-on at files**: `inotify` is not there (`ENOSYS`), as it tells of all files that have a
+//!   name. Programs that watch files fall back to looking at them.
 //! * **The kernel**: mounts, `chroot`, namespaces, modules, `bpf`, `perf`, keys, `userfaultfd`,
 //!   `io_uring` and the like are closed, for root and for everybody.
 //! * **Root**: of its capabilities those are left that its grants need: over files of other owners
@@ -59,13 +63,15 @@
 //!   connected to sees the parent's process number, not the child's.
 //! * Where a container forbids `pidfd_getfd`, a limited process cannot connect to unix sockets of
 //!   its own, nor listen if it has TCP, and sockets lose the options set before they are connected.
-//! * `stat` works on files that are not granted. `chmod`, `chown`, `utimes` and extended attributes
+//! * `stat`, `readlink` and `chdir` work on files that are not granted. `chmod`, `chown`, `utimes` and extended attributes
 //!   work on none where nothing may be written, and on what may be written where a supervisor
 //!   judges; but where there is none (with the network open) and something may be written, they
 //!   work as far as the user's own rights go: Landlock does not judge them.
-//! * Executing can be withheld from a grant, but nothing keeps code from being made in memory.
-//! * A process can learn that another exists, and when it ends (`pidfd_open`), and what files are
-//!   changed that it may find by name (`inotify`).
+//! * Executing can be withheld from a grant, but nothing keeps code from being made in memory, as
+//!   pages or as a file (`memfd_create`): Landlock does not judge it, and to close it would stop
+//!   every interpreter that compiles.
+//! * A process can learn that another exists, and when it ends (`pidfd_open`).
+//! * With the network limited, `NETLINK_ROUTE` is left: the C library lists interfaces by it.
 //! * A directory cannot be granted without what is beneath it, but for denied paths within a grant
 //!   to read. Around those what is there at the beginning is granted, one by one: what comes
 //!   later, or takes the place of a file, is not; and a directory with a denied directory beneath
@@ -75,7 +81,6 @@
 //! * Before Landlock ABI 6, and without a delegated control group, a program that leaves its process
 //!   group survives the end and the timeout of its [`Command`]. It stays sandboxed.
 //! * Granting all of `/proc` shows the names and arguments of all processes.
-//! * Shared memory, semaphores and message queues of the System V kind are the whole user's.
 //! * Where no control group is delegated to the caller, memory is limited for each process and not
 //!   for all together, and processes only through a limit that counts all of the user's.
 //! * Time and caches: nothing is done about side channels, nor about faults of the kernel.

@@ -40,6 +40,8 @@ const PLACES: [&str; 12] = [
 const PUSH_KEY: usize = 0x5412;
 /// `PTRACE_SEIZE` of `linux/ptrace.h`: attaches without stopping.
 const SEIZE: usize = 0x4206;
+/// `IPC_PRIVATE` of `linux/ipc.h`: nobody else finds what is made by it.
+const NOBODYS_KEY: usize = 0;
 /// The first version of Landlock that scopes signals and abstract sockets.
 const SCOPES: u32 = 6;
 
@@ -227,7 +229,7 @@ fn nice() -> usize {
 
 /// Calls that no sandboxed process needs. Each fails when it is let through, for what it is given.
 fn closed_calls() -> impl Iterator<Item = Try> {
-    let calls: [(&str, c_long, [usize; 4]); 14] = [
+    let calls: [(&str, c_long, [usize; 4]); 19] = [
         ("push a key into the terminal", libc::SYS_ioctl, [0, PUSH_KEY, 0, 0]),
         ("add a kernel key", libc::SYS_add_key, [0; 4]),
         ("use a kernel key", libc::SYS_keyctl, [usize::MAX, 0, 0, 0]),
@@ -242,6 +244,12 @@ fn closed_calls() -> impl Iterator<Item = Try> {
         ("count another's events", libc::SYS_perf_event_open, [0; 4]),
         ("answer page faults", libc::SYS_userfaultfd, [usize::MAX, 0, 0, 0]),
         ("open a file by its handle", libc::SYS_open_by_handle_at, [usize::MAX, 0, 0, 0]),
+        // Without a size, without semaphores, by a number that none has.
+        ("share memory by System V", libc::SYS_shmget, [NOBODYS_KEY, 0, 0, 0]),
+        ("make semaphores of System V", libc::SYS_semget, [NOBODYS_KEY, 0, 0, 0]),
+        ("read a message queue of System V", libc::SYS_msgrcv, [usize::MAX, 0, 0, 0]),
+        ("open a POSIX message queue", libc::SYS_mq_open, [0; 4]),
+        ("watch files", libc::SYS_inotify_add_watch, [usize::MAX, 0, 0, 0]),
     ];
     calls.into_iter().map(|(what, number, args)| plain(what, Attempt::Call(number, args)))
 }
@@ -329,6 +337,7 @@ mod tests {
         caps.block_network();
         let servers = Servers::new();
         let attempts = files(&caps).into_iter().chain(processes()).chain(servers.attempts(&caps));
+        let attempts = attempts.chain(closed_calls());
         let (subjects, attempts): (Vec<_>, Vec<_>) = attempts.unzip();
         let probe = Probe::new(attempts);
         probe.run();
@@ -341,6 +350,11 @@ mod tests {
             "signal another process by descriptor",
             "slow down another process",
             "limit another process",
+            "share memory by System V",
+            "make semaphores of System V",
+            "read a message queue of System V",
+            "open a POSIX message queue",
+            "watch files",
             "connect to an abstract unix socket outside",
             "connect by TCP",
             "send by TCP Fast Open",

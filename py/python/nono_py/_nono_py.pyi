@@ -157,11 +157,12 @@ class CapabilitySet:
     def allow_path(self, path: _Path, mode: AccessMode, *, execute: bool = True) -> None:
         """Grant a directory and everything below it.
 
-        With `execute=False`, what can be read there cannot be executed.
+        With `execute=False`, what can be read there cannot be executed as a program. It can still
+        be interpreted, or copied into memory and run there.
         """
 
     def allow_file(self, path: _Path, mode: AccessMode, *, execute: bool = True) -> None:
-        """Grant one file. With `execute=False`, it cannot be executed."""
+        """Grant one file. With `execute=False`, it cannot be executed as a program."""
 
     def deny_path(self, path: _Path) -> None:
         """Keep every grant from a path and all below it."""

@@ -62,6 +62,24 @@ const ALWAYS: &[i64] = &[
     // Memory of other processes.
     libc::SYS_process_madvise,
     libc::SYS_process_mrelease,
+    // Shared memory, semaphores and message queues of the System V kind, which are all of the
+    // user's: they are had by number, and no path is judged. Whoever has them attached already may
+    // detach them (`shmdt`).
+    libc::SYS_shmget,
+    libc::SYS_shmat,
+    libc::SYS_shmctl,
+    libc::SYS_semget,
+    libc::SYS_semop,
+    libc::SYS_semtimedop,
+    libc::SYS_semctl,
+    libc::SYS_msgget,
+    libc::SYS_msgsnd,
+    libc::SYS_msgrcv,
+    libc::SYS_msgctl,
+    // Those of the POSIX kind: Landlock judges the opening, when one that was not there is made
+    // already, and not the removing.
+    libc::SYS_mq_open,
+    libc::SYS_mq_unlink,
 ];
 
 /// `open_tree_attr`, younger than `libc`'s table.
@@ -88,7 +106,16 @@ const SET_IDS: libc::c_int = 0o6000;
 
 /// Calls by number that the kernel is made to look too old for: their arguments are in memory,
 /// where a filter sees nothing, and programs know how to do without them.
-pub(super) const UNKNOWN: [i64; 2] = [libc::SYS_clone3, libc::SYS_openat2];
+pub(super) const UNKNOWN: &[i64] = &[
+    libc::SYS_clone3,
+    libc::SYS_openat2,
+    // What happens at files that were not granted, names included: Landlock does not judge it, and
+    // the path to watch is in memory too. Programs poll where there is none of it.
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_inotify_init,
+    libc::SYS_inotify_init1,
+    libc::SYS_inotify_add_watch,
+];
 
 /// Calls that change a file's owner, mode, times and attributes, which Landlock does not judge.
 /// They are closed where no file can be written.
