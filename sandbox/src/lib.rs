@@ -28,7 +28,8 @@
 //! * **Lent rights**: nobody gains privileges by executing a program, and no file can be made one
 //!   that lends its owner's or group's.
 //! * **The terminal**: no session has one, and no keystroke can be pushed into one.
-//! * **`/proc/self`**: granted to a [`Command`], it is the child's and not the caller's.
+//! * **`/proc/self`**: granted to a [`Command`], it is the child's and not the caller's; and in the
+//!   paths of calls that a supervisor makes, it is the calling process's.
 //! * **The caller**: no descriptor, no environment, no input and no signal disposition of the
 //!   parent's reaches a [`Command`]; it cannot keep the call from returning at its timeout, nor
 //!   make the parent store more output than it was given room for.
@@ -53,6 +54,8 @@
 //! * The supervisor of [`apply()`] must be let look into other processes. Where Yama lets only
 //!   ancestors do that (`ptrace_scope` 1), and it has no privilege, it can look into the process
 //!   that called and into none that is started later: those can connect to nothing.
+//! * In a call that a supervisor makes, nothing can be named by what another process has open
+//!   (`/proc/PID/fd`), be it one of the same sandbox.
 //! * Where a supervisor is killed, what it would have judged fails with `ENOSYS`. Before Landlock
 //!   ABI 6 the sandboxed process can do that.
 //! * With the network open, a unix socket with a path can be connected to before Landlock ABI 9,

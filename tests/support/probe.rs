@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a probe that cannot go on should say so and stop")]
 #![expect(clippy::print_stdout, reason = "printing is what it is for")]
 
+mod own;
 mod reach;
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -104,6 +105,7 @@ fn run(args: &[&str]) -> io::Result<()> {
             | "abstract-lost",
             ..,
         ] => reach::run(args),
+        ["own-changes" | "own-sockets" | "others-changes", ..] => own::run(args),
         [
             "nested" | "leaks" | "closed-stdio" | "blocked-signals" | "ignored-children" | "orphan"
             | "orphan-tree",

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, IntoRawFd as _};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr as Name, UnixListener, UnixStream};
 use std::path::Path;
@@ -103,8 +103,16 @@ fn add(caps: &mut CapabilitySet, what: &str, value: &str) {
         "deny" => caps.deny_path(value).unwrap(),
         "container" => forbid_taking_descriptors().unwrap(),
         "less" => caps.accept_less(),
+        "hold" => hold(value).unwrap(),
         _ => unreachable!("no such grant: {what}"),
     }
+}
+
+/// Keeps a file open, for as long as this process is there, by a number that is known.
+fn hold(path: &str) -> io::Result<()> {
+    let held = rustix::io::fcntl_dupfd_cloexec(std::fs::File::open(path)?, super::own::SHARED)?;
+    let _ = held.into_raw_fd();
+    Ok(())
 }
 
 /// Does to the calling process what containers do to theirs: no descriptor of another process can

@@ -5,12 +5,13 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags, chmod, chownat,
-    fstat, open, openat, removexattr, setxattr, utimensat,
+    AtFlags, FileType, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags, chmod, chownat, fstat,
+    open, removexattr, setxattr, utimensat,
 };
 use rustix::io::Errno;
 
 use super::proc::{HANDLE, Name, PATH, Place, is_like_us, is_same};
+use super::walk::follow;
 use super::{Calls, Object, errno};
 use crate::filter::FCHMODAT2;
 use crate::sys::{Answer, Notification, read_memory};
@@ -110,19 +111,15 @@ fn file(call: &Notification, named: &Named) -> Result<OwnedFd, Errno> {
     let thread = call.thread;
     let mut memory = [0; PATH];
     let [first, second, ..] = call.arguments;
-    let handle = |follow: bool| {
-        if follow { HANDLE } else { HANDLE | OFlags::NOFOLLOW }
-    };
     match *named {
         Named::Descriptor => {
             // The kernel takes the low half.
             let number = first & u64::from(u32::MAX);
-            open(&*Name::of_descriptor(thread, number), handle(true), Mode::empty())
+            open(&*Name::of_descriptor(thread, number), HANDLE, Mode::empty())
         }
-        Named::Path(follow) => {
+        Named::Path(to_end) => {
             let path = string(thread, first, &mut memory)?;
-            let base = open(&*Name::of(thread, "cwd"), handle(true), Mode::empty())?;
-            openat(base, path, handle(follow), Mode::empty())
+            follow(thread, &Name::of(thread, "cwd"), path, to_end)
         }
         Named::PathFrom(flags) => {
             if flags & !FOLLOWING & u64::from(u32::MAX) != 0 {
@@ -137,14 +134,10 @@ fn file(call: &Notification, named: &Named) -> Result<OwnedFd, Errno> {
                 libc::AT_FDCWD => Name::of(thread, "cwd"),
                 number => Name::of_descriptor(thread, number),
             };
-            if path.is_empty() && !has(libc::AT_EMPTY_PATH) {
-                return Err(Errno::NOENT);
+            if path.is_empty() && has(libc::AT_EMPTY_PATH) {
+                return open(&*base, HANDLE, Mode::empty());
             }
-            let base = open(&*base, handle(true), Mode::empty())?;
-            if path.is_empty() {
-                return Ok(base);
-            }
-            openat(base, path, handle(!has(libc::AT_SYMLINK_NOFOLLOW)), Mode::empty())
+            follow(thread, &base, path, !has(libc::AT_SYMLINK_NOFOLLOW))
         }
     }
 }

@@ -25,6 +25,7 @@ mod subject;
 mod surrounding;
 mod unix;
 mod wait;
+mod walk;
 
 use std::ffi::OsStr;
 use std::io;

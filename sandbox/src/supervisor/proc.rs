@@ -69,11 +69,24 @@ pub(super) struct Place {
 impl Place {
     /// What a link of `/proc` leads to.
     pub(super) fn of(link: &CStr) -> Result<Self, Errno> {
+        Self::at(CWD, link)
+    }
+
+    /// What a link leads to, by its path from a directory, or as it is held if that is empty.
+    pub(super) fn at(from: impl AsFd, link: &CStr) -> Result<Self, Errno> {
         let mut bytes = [0; PATH + 1];
         let room = bytes.get_mut(..PATH).unwrap_or_default();
-        let length = readlinkat_raw(CWD, link, room)?;
+        let length = readlinkat_raw(from, link, room)?;
         // One that fills the room may have been cut off.
         if length < PATH { Ok(Self { bytes, length }) } else { Err(Errno::NAMETOOLONG) }
+    }
+
+    /// One that is made up; numbers and words are never too long.
+    pub(super) fn new(text: Arguments<'_>) -> Self {
+        let name = Name::new(text);
+        let (mut bytes, text) = ([0; PATH + 1], name.to_bytes());
+        bytes.iter_mut().zip(text).for_each(|(place, byte)| *place = *byte);
+        Self { bytes, length: text.len() }
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
@@ -125,6 +138,14 @@ pub(super) fn line<'a>(text: &'a [u8], word: &str) -> Option<&'a [u8]> {
 pub(super) fn number(text: Option<&[u8]>, radix: u32) -> Option<u32> {
     let text = std::str::from_utf8(text?.trim_ascii()).ok()?;
     u32::from_str_radix(text, radix).ok()
+}
+
+/// The number of a thread's process.
+pub(super) fn process_of(thread: i32) -> Result<i32, Errno> {
+    let mut memory = [0; 1024];
+    let status = read_into(&Name::of(thread, "status"), &mut memory)?;
+    let process = number(line(status, "Tgid:"), 10).and_then(|number| number.try_into().ok());
+    process.ok_or(Errno::SRCH)
 }
 
 /// Whether a thread acts as the same user and groups as we do.

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, getsockname, socket_with};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
-use super::proc::{Name, Place, line, number as number_in, read_into};
+use super::proc::{Name, Place, line, number as number_in, process_of, read_into};
 use super::{Calls, errno};
 use crate::sys::{Notification, replace};
 
@@ -95,11 +95,8 @@ pub(super) fn open_thread(thread: i32) -> Result<OwnedFd, Errno> {
 
 /// The process of a thread.
 pub(super) fn open_process(thread: i32) -> Result<OwnedFd, Errno> {
-    let mut memory = [0; 1024];
-    let status = read_into(&Name::of(thread, "status"), &mut memory)?;
-    let process = number_in(line(status, "Tgid:"), 10)
-        .and_then(|number| Pid::from_raw(number.try_into().ok()?));
-    pidfd_open(process.ok_or(Errno::SRCH)?, PidfdFlags::empty())
+    let process = Pid::from_raw(process_of(thread)?).ok_or(Errno::SRCH)?;
+    pidfd_open(process, PidfdFlags::empty())
 }
 
 /// What `fcntl` would tell the process of its descriptor.

@@ -6,7 +6,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
-use rustix::fs::{FileType, Mode, Stat, fstat, open, openat};
+use rustix::fs::{FileType, Stat, fstat};
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_timeout};
 use rustix::net::{
@@ -16,7 +16,8 @@ use rustix::net::{
 
 use super::address::{SocketName, c_path};
 use super::granted::Object;
-use super::proc::{HANDLE, Name, Place, is_same};
+use super::proc::{Name, Place, is_same};
+use super::walk::follow;
 
 /// How many sockets of its own a sandbox can connect to.
 const MOST_OWN: usize = 1024;
@@ -75,13 +76,9 @@ impl<'a> UnixSockets<'a> {
     }
 }
 
-/// Opens a path as `thread` would. It has the same root: none of its calls can change that.
+/// Takes hold of a socket's file by the path that `thread` has for it.
 fn open_for(thread: i32, path: &CStr) -> Result<OwnedFd, Errno> {
-    if path.to_bytes().starts_with(b"/") {
-        return open(path, HANDLE, Mode::empty());
-    }
-    let directory = open(&*Name::of(thread, "cwd"), HANDLE, Mode::empty())?;
-    openat(directory, path, HANDLE, Mode::empty())
+    follow(thread, &Name::of(thread, "cwd"), path, true)
 }
 
 /// The file that leads to a listening socket. Its name is the sandboxed process's to change at
