@@ -27,7 +27,7 @@ impl PyEnforcement {
         self.inner.landlock_abi()
     }
 
-    /// The network limit in force.
+    /// The network limit in force: what all calls of `apply` in this process leave together.
     #[getter]
     fn network(&self) -> String {
         self.inner.network().to_string()

@@ -183,6 +183,23 @@ print(denied())
     assert run(program, place, secret) == "401 401 True"
 
 
+def test_a_later_report_says_what_holds_of_all(place: Path, secret: Path) -> None:
+    program = """
+from nono_py import sandboxed_exec
+assert apply(caps).network == "allowed"
+inner = CapabilitySet()
+inner.allow_system()
+run = lambda: sandboxed_exec(inner, ["/bin/true"]).enforcement.network
+assert run() == "allowed"
+caps.block_network()
+print(apply(caps).network, run(), end=" ")
+caps = CapabilitySet()
+caps.allow_path("/", AccessMode.READ)
+print(apply(caps).network, run())
+"""
+    assert run(program, place, secret) == "blocked blocked blocked blocked"
+
+
 def test_imports_and_tracebacks_work_after_apply(place: Path, secret: Path) -> None:
     program = """
 apply(caps)

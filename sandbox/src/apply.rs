@@ -80,6 +80,7 @@ pub fn apply(caps: &CapabilitySet) -> Result<Enforcement, Error> {
         supervisor.release();
         supervisor::surround(caps);
     }
+    supervisor::limit(caps.network());
     let domains = if landlock.restricts_threads() { 1 } else { others + 1 };
     Ok(Enforcement { domains, ..report(landlock, caps, judge) })
 }
@@ -219,7 +220,8 @@ pub(crate) fn report(landlock: Landlock, caps: &CapabilitySet, judge: Judge) -> 
     if !is_supervised && writes_files(caps) {
         missing.push("modes, owners, times and attributes of files");
     }
-    Enforcement { landlock_abi: landlock.abi(), network: caps.network(), missing, domains: 1 }
+    let network = supervisor::left(caps.network());
+    Enforcement { landlock_abi: landlock.abi(), network, missing, domains: 1 }
 }
 
 fn describe(landlock: Landlock) -> String {

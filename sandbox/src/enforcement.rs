@@ -20,7 +20,10 @@ impl Enforcement {
         self.landlock_abi
     }
 
-    /// The network limit in force: Landlock's ports together with the system call filter.
+    /// The network limit in force: Landlock's ports together with the system call filter. It is
+    /// what all calls of [`apply`](crate::apply()) in this process leave together, whatever the set
+    /// says that this report is of; ports that were granted one by one, and the limits of a sandbox
+    /// that the process was started in, are not in it.
     pub fn network(&self) -> Network {
         self.network
     }

@@ -26,6 +26,17 @@ pub enum Network {
     ProxyOnly(SocketAddr),
 }
 
+impl Network {
+    /// What this limit and another leave together.
+    pub(crate) fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Open, limit) | (limit, Self::Open) => limit,
+            (one, other) if one == other => one,
+            _ => Self::Blocked,
+        }
+    }
+}
+
 impl Display for Network {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {

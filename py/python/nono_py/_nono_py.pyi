@@ -655,7 +655,9 @@ class Enforcement:
     @property
     def landlock_abi(self) -> int: ...
     @property
-    def network(self) -> str: ...
+    def network(self) -> str:
+        """The network limit in force: what all calls of `apply` in this process leave together."""
+
     @property
     def domains(self) -> int:
         """How many Landlock domains the process consists of.

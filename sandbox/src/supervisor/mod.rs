@@ -46,7 +46,7 @@ pub(crate) use observer::observed_calls;
 use proc::is_like_us;
 pub(crate) use process::Apart;
 use subject::Subject;
-pub(crate) use surrounding::{can_supervise, judge, reaches_descendants, surround};
+pub(crate) use surrounding::{can_supervise, judge, left, limit, reaches_descendants, surround};
 use unix::UnixSockets;
 use wait::{Connecting, Progress, Target, Waiting};
 

@@ -1,7 +1,8 @@
-//! Who is to judge: the kernel lets a process be under one supervisor, whichever began first.
+//! The sandboxes that a process has entered already: what they leave of the network, and who is to
+//! judge. The kernel lets a process be under one supervisor, whichever began first.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 
 use crate::capability::CapabilitySet;
@@ -16,6 +17,9 @@ use crate::sys::{Turn, can_listen, has_capabilities_beside};
 /// has a supervisor.
 static ENTERED: OnceLock<Entered> = OnceLock::new();
 
+/// What all sandboxes that this process has entered by itself leave of the network.
+static LEFT: Mutex<Network> = Mutex::new(Network::Open);
+
 #[derive(Debug)]
 struct Entered {
     network: Network,
@@ -23,6 +27,17 @@ struct Entered {
     connect: Vec<u16>,
     bind: Vec<u16>,
     localhost: Vec<u16>,
+}
+
+/// Remembers that this process is limited to `network` now, for ever.
+pub(crate) fn limit(network: Network) {
+    let mut left = LEFT.lock().unwrap_or_else(PoisonError::into_inner);
+    *left = left.and(network);
+}
+
+/// What is left of the network in a sandbox with this limit, whoever has set the narrowest.
+pub(crate) fn left(network: Network) -> Network {
+    LEFT.lock().unwrap_or_else(PoisonError::into_inner).and(network)
 }
 
 /// Remembers that this process has a supervisor now, for ever.
@@ -125,6 +140,22 @@ mod tests {
             connect: caps.tcp_connect_ports().to_vec(),
             bind: caps.bind_ports().to_vec(),
             localhost: caps.localhost_ports().to_vec(),
+        }
+    }
+
+    #[test]
+    fn limits_of_the_network_only_grow() {
+        let proxy = |port| Network::ProxyOnly(([127, 0, 0, 1], port).into());
+        let (open, blocked) = (Network::Open, Network::Blocked);
+        for (one, other, both) in [
+            (open, open, open),
+            (open, blocked, blocked),
+            (open, proxy(1), proxy(1)),
+            (proxy(1), proxy(1), proxy(1)),
+            (proxy(1), proxy(2), blocked),
+            (proxy(1), blocked, blocked),
+        ] {
+            assert_eq!((one.and(other), other.and(one)), (both, both));
         }
     }
 
