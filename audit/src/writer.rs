@@ -45,12 +45,11 @@ pub trait Sink: Send {
     fn end(&mut self) {}
 }
 
-/// A log, with the thread behind it. Dropping it ends it.
+/// A log, with the thread behind it. Dropping it ends it. A child that is forked has no such thread:
+/// it must neither use nor drop its copy, nor those of the log's [`Consumer`]s.
 pub struct Log {
     shared: Arc<Shared>,
     writer: Mutex<Option<JoinHandle<()>>>,
-    /// Where the thread is; a forked child has a copy of this, but not of the thread.
-    process: u32,
 }
 
 impl Log {
@@ -86,7 +85,7 @@ impl Log {
         shared.wake();
         let sender = Sender { shared: Arc::clone(&shared) };
         let writer = Mutex::new(Some(thread));
-        Ok((sender, Self { shared, writer, process: std::process::id() }))
+        Ok((sender, Self { shared, writer }))
     }
 
     /// A new consumer, which sees all that the log still holds and all that comes.
@@ -123,9 +122,6 @@ impl Log {
 
     /// Says that no more records come, and waits until the sinks have all.
     pub fn end(&self) {
-        if self.process != std::process::id() {
-            return;
-        }
         self.shared.lock().has_ended = true;
         self.shared.wake();
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();

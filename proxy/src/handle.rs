@@ -30,7 +30,9 @@ use crate::token::Token;
 
 /// A running proxy. Dropping it cuts what runs; [`ProxyHandle::shutdown`] lets it finish first.
 ///
-/// The futures of this type need no particular runtime: the proxy runs on threads of its own.
+/// The futures of this type need no particular runtime: the proxy runs on threads of its own. A
+/// child that is forked has a copy of a handle and none of those threads: it must neither drop nor
+/// use it, but for its addresses and variables, which never change.
 pub struct ProxyHandle {
     shared: Arc<Shared>,
     log: Log,
@@ -44,8 +46,6 @@ pub struct ProxyHandle {
     metrics_addr: Option<SocketAddr>,
     /// What sends records to a collector.
     export: Option<Export>,
-    /// Where the threads are; a forked child has a copy of the handle but not of them.
-    process: u32,
 }
 
 impl ProxyHandle {
@@ -110,7 +110,6 @@ impl ProxyHandle {
             threads: Mutex::new(threads),
             metrics_addr,
             export,
-            process: std::process::id(),
         };
         let lost = |_| std::io::Error::other("the listener was lost");
         prepared.await.map_err(lost)??;
@@ -120,6 +119,11 @@ impl ProxyHandle {
     /// The address that the proxy listens on.
     pub fn addr(&self) -> SocketAddr {
         self.shared.addr
+    }
+
+    /// Whether a shutdown has begun.
+    pub fn is_ending(&self) -> bool {
+        self.shared.drain.has_begun()
     }
 
     /// The address of the listener for metrics, if there is one.
@@ -207,11 +211,8 @@ impl ProxyHandle {
     /// # Cancel safety
     /// The fetching goes on when this is cancelled.
     pub async fn reload_credentials(&self) -> Vec<Diagnostic> {
-        let is_here = self.process == std::process::id();
-        if is_here {
-            let reloading = prepare::reload(&self.shared);
-            self.ended.run_until_cancelled(reloading).await;
-        }
+        let reloading = prepare::reload(&self.shared);
+        self.ended.run_until_cancelled(reloading).await;
         self.diagnostics()
     }
 
@@ -223,9 +224,6 @@ impl ProxyHandle {
     /// # Cancel safety
     /// The shutdown goes on when this is cancelled.
     pub async fn shutdown(&self, grace: Duration) {
-        if self.process != std::process::id() {
-            return;
-        }
         let new = Instant::now().checked_add(grace);
         self.deadline.send_if_modified(|deadline| {
             let is_sooner = new.is_some() && deadline.is_none_or(|old| new < Some(old));
@@ -258,9 +256,6 @@ impl ProxyHandle {
 
 impl Drop for ProxyHandle {
     fn drop(&mut self) {
-        if self.process != std::process::id() {
-            return;
-        }
         self.shared.audit.close();
         self.shared.cut.cancel();
         self.shared.drain.begin();

@@ -135,7 +135,7 @@ impl PyCapabilitySet {
 
     /// Deny all network access but TCP to `proxy`; grant reading the certificates that it shows.
     fn proxy_only(&self, py: Python<'_>, proxy: &Bound<'_, PyProxyHandle>) -> PyResult<()> {
-        let address = proxy.get().address();
+        let address = proxy.get().open_address()?;
         self.with(py, |set| {
             set.proxy_only(address);
         });

@@ -110,6 +110,21 @@ pub(crate) fn start_error(error: StartError) -> PyErr {
     }
 }
 
+/// A proxy, or a log of one, in a process that has only a copy of it; `process` started it.
+pub(crate) fn foreign(process: u32) -> PyErr {
+    let text = format!(
+        "this belongs to process {process}, of which this one is a forked copy: what is recorded \
+         there can be had there only; a proxy that is started here has records of its own"
+    );
+    Kind::new("ProxyError", "other_process").raise(text)
+}
+
+/// A proxy that was shut down.
+pub(crate) fn ended_error() -> PyErr {
+    Kind::new("ProxyError", "proxy_ended")
+        .raise("the proxy was shut down: start another one with `start_proxy`")
+}
+
 /// A sandbox that could not be described, entered or run in.
 #[expect(clippy::needless_pass_by_value, reason = "the shape of `map_err`")]
 pub(crate) fn sandbox_error(error: nono_sandbox::Error) -> PyErr {

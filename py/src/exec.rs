@@ -108,7 +108,7 @@ impl PyCommand {
         }
         let mut caps = caps.get().snapshot(py);
         if let Some(proxy) = proxy {
-            caps.proxy_only(proxy.get().address());
+            caps.proxy_only(proxy.get().open_address()?);
             built.envs(proxy.get().variables());
         }
         if verify {

@@ -21,6 +21,7 @@ mod events;
 mod exec;
 mod external;
 mod judge;
+mod local;
 mod observe;
 mod otlp;
 mod policy;

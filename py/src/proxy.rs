@@ -18,8 +18,9 @@ use crate::audit;
 use crate::blocking;
 use crate::config::PyProxyConfig;
 use crate::drained::Gathered;
-use crate::error::{argument_error, start_error};
+use crate::error::{argument_error, ended_error, start_error};
 use crate::events::{self, PyAuditEvents};
+use crate::local::{Foreign, Local};
 
 /// Seconds that the end of a `with` block waits: the default of `shutdown`.
 const DEFAULT_SHUTDOWN: f64 = 5.0;
@@ -31,40 +32,58 @@ const TOKEN_VARIABLE: &str = "NONO_PROXY_TOKEN";
 #[pyclass(name = "ProxyHandle", module = "nono_py", frozen, weakref)]
 #[derive(Debug)]
 pub(crate) struct PyProxyHandle {
-    inner: ProxyHandle,
+    inner: Local<ProxyHandle>,
 }
 
 impl PyProxyHandle {
     /// Where the proxy listens.
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.inner.addr()
+    fn address(&self) -> SocketAddr {
+        self.inner.constant().addr()
+    }
+
+    /// Where programs reach the proxy.
+    ///
+    /// # Errors
+    /// It was shut down, and somebody else may listen there.
+    pub(crate) fn open_address(&self) -> PyResult<SocketAddr> {
+        if self.inner.constant().is_ending() {
+            return Err(ended_error());
+        }
+        Ok(self.address())
     }
 
     /// The files that these variables name.
     pub(crate) fn certificate_files(&self) -> Vec<PathBuf> {
-        self.inner.certificate_files()
+        self.inner.constant().certificate_files()
     }
 
     /// A further consumer of its records.
-    pub(crate) fn consumer(&self) -> Consumer {
-        self.inner.audit_consumer()
+    pub(crate) fn consumer(&self) -> Result<Consumer, Foreign> {
+        Ok(self.inner.get()?.audit_consumer())
     }
 
     /// What runs now, as far as it is known.
-    pub(crate) fn running(&self) -> Vec<Record> {
-        self.inner.active()
+    pub(crate) fn running(&self) -> Result<Vec<Record>, Foreign> {
+        Ok(self.inner.get()?.active())
+    }
+
+    /// Refuses a block that could not end the proxy with it.
+    fn enter(&self) -> PyResult<()> {
+        self.inner.get()?;
+        self.open_address().map(drop)
     }
 
     /// What its clients show; empty if they need nothing.
     pub(crate) fn token(&self) -> String {
-        let variables = self.inner.env_vars().into_iter();
+        let variables = self.inner.constant().env_vars().into_iter();
         let mut token = variables.filter(|(name, _)| name == TOKEN_VARIABLE);
         token.next().map(|(_, value)| value).unwrap_or_default()
     }
 
     /// Variables that lead a program's traffic through the proxy, and SDKs to its routes.
     pub(crate) fn variables(&self) -> Vec<(String, String)> {
-        [self.inner.env_vars(), self.inner.credential_env_vars()].concat()
+        let inner = self.inner.constant();
+        [inner.env_vars(), inner.credential_env_vars()].concat()
     }
 }
 
@@ -85,17 +104,17 @@ impl PyProxyHandle {
     /// Where metrics can be asked for: `http://host:port/metrics`.
     #[getter]
     fn metrics_url(&self) -> Option<String> {
-        self.inner.metrics_addr().map(|addr| format!("http://{addr}/metrics"))
+        self.inner.constant().metrics_addr().map(|addr| format!("http://{addr}/metrics"))
     }
 
     /// Variables that lead a program's traffic through the proxy.
     fn env_vars<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        to_dict(py, self.inner.env_vars())
+        to_dict(py, self.inner.constant().env_vars())
     }
 
     /// Variables that lead SDKs to the routes: a base URL for each, and what stands for its key.
     fn credential_env_vars<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        to_dict(py, self.inner.credential_env_vars())
+        to_dict(py, self.inner.constant().credential_env_vars())
     }
 
     /// The whole environment for a sandboxed program, sorted by name. The proxy's variables win
@@ -113,62 +132,63 @@ impl PyProxyHandle {
             }
             merged.insert(name, value);
         }
-        merged.extend(self.inner.env_vars());
-        merged.extend(self.inner.credential_env_vars());
+        merged.extend(self.variables());
         Ok(merged.into_iter().collect())
     }
 
     /// Take the records gathered since the last call, oldest first.
     fn drain_audit_events<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let batches = py.detach(|| self.inner.drain_audit_batches());
+        let inner = self.inner.get()?;
+        let batches = py.detach(|| inner.drain_audit_batches());
         audit::events(py, batches.iter().flat_map(Deref::deref))
     }
 
     /// Fetch all credentials again, and return what failed, as `diagnostics()` does. Requests under
     /// way keep what they have.
     fn reload_credentials<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let failed = blocking::wait(py, self.inner.reload_credentials())?;
+        let failed = blocking::wait(py, self.inner.get()?.reload_credentials())?;
         audit::diagnostics(py, &failed)
     }
 
     /// Take the records gathered since the last call, as objects.
     fn drain_audit_objects<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        events::objects(py, py.detach(|| self.inner.drain_audit_batches()))
+        let inner = self.inner.get()?;
+        events::objects(py, py.detach(|| inner.drain_audit_batches()))
     }
 
     /// Take the records gathered since the last call, as JSON Lines.
     fn drain_audit_jsonl<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let inner = self.inner.get()?;
         let mut lines = Gathered::default();
-        py.detach(|| {
-            self.inner.drain_audit_lines(|piece| Python::attach(|py| lines.add(py, piece)))
-        })?;
+        py.detach(|| inner.drain_audit_lines(|piece| Python::attach(|py| lines.add(py, piece))))?;
         lines.into_bytes(py)
     }
 
     /// A further consumer of the records: sees all that are held and all that come, each once.
-    fn audit_events(&self, py: Python<'_>) -> PyAuditEvents {
-        PyAuditEvents::new(py.detach(|| self.inner.audit_consumer()))
+    fn audit_events(&self, py: Python<'_>) -> PyResult<PyAuditEvents> {
+        Ok(PyAuditEvents::new(py.detach(|| self.consumer())?))
     }
 
     /// The exchanges that run now, as far as they are known.
     fn active<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let running = py.detach(|| self.inner.active());
+        let running = py.detach(|| self.running())?;
         audit::events(py, &running)
     }
 
     /// What fails requests now, as dictionaries.
     fn diagnostics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        audit::diagnostics(py, &self.inner.diagnostics())
+        audit::diagnostics(py, &self.inner.get()?.diagnostics())
     }
 
     /// What fails requests now, as a JSON array.
     fn diagnostics_json(&self) -> PyResult<String> {
-        serde_json::to_string(&self.inner.diagnostics())
+        serde_json::to_string(&self.inner.get()?.diagnostics())
             .map_err(|error| PyRuntimeError::new_err(format!("cannot serialise: {error}")))
     }
 
     /// Stop accepting, let what is under way end within `timeout` seconds, then cut the rest.
-    /// A further call waits too, and can shorten the time, not lengthen it.
+    /// A further call waits too, and can shorten the time, not lengthen it. In a forked child it
+    /// does nothing: the proxy is the parent's.
     #[pyo3(signature = (timeout=5.0))]
     fn shutdown(&self, py: Python<'_>, timeout: f64) -> PyResult<()> {
         if timeout.is_nan() || timeout < 0.0 {
@@ -176,11 +196,13 @@ impl PyProxyHandle {
             return Err(argument_error(message));
         }
         let timeout = Duration::try_from_secs_f64(timeout).unwrap_or(Duration::MAX);
-        blocking::wait(py, self.inner.shutdown(timeout))
+        let Ok(inner) = self.inner.get() else { return Ok(()) };
+        blocking::wait(py, inner.shutdown(timeout))
     }
 
-    fn __enter__(slf: Py<Self>) -> Py<Self> {
-        slf
+    fn __enter__(slf: Py<Self>) -> PyResult<Py<Self>> {
+        slf.get().enter()?;
+        Ok(slf)
     }
 
     #[pyo3(signature = (*_exception))]
@@ -189,6 +211,7 @@ impl PyProxyHandle {
     }
 
     fn __aenter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, PyAny>> {
+        slf.get().enter()?;
         slf.py().import("nono_py._aio")?.call_method1("enter", (slf,))
     }
 
@@ -214,7 +237,7 @@ pub(crate) fn start_proxy(
     let config = config.get().to_config();
     let inner = blocking::wait(py, ProxyHandle::start(config))?.map_err(start_error)?;
     inner.warn_by(warn);
-    Ok(PyProxyHandle { inner })
+    Ok(PyProxyHandle { inner: Local::new(inner) })
 }
 
 /// Hands what is to be warned of to Python's `logging`, from a thread of its own: whoever ends the

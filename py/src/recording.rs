@@ -22,6 +22,7 @@ use pyo3::prelude::*;
 
 use crate::arguments::OsArgument;
 use crate::error::{argument_error, path_error, snapshot_error, unsound};
+use crate::local::Local;
 use crate::proxy::PyProxyHandle;
 use crate::session::PySessionMetadata;
 use crate::snapshot::PySnapshotManager;
@@ -96,6 +97,7 @@ impl Plan {
     /// There is a record already, it cannot be written, or the program could change it.
     pub(crate) fn begin(self: &Arc<Self>, caps: &CapabilitySet) -> PyResult<Recording> {
         let named = self.place.directory();
+        let consumer = self.proxy.as_ref().map(|proxy| proxy.get().consumer()).transpose()?;
         // Before anything is made, and again of what was: links may lead elsewhere by then.
         out_of_reach(named, caps)?;
         let fault = |error: RecordError| path_error(&error.source, &error.path);
@@ -104,10 +106,11 @@ impl Plan {
         let roots = roots_in(&directory, Vec::new())?;
         let begun = SessionRecorder::begin(&directory, self.command.clone(), self.place.tracked());
         let mut recorder = begun.map_err(fault)?;
-        if let Some(proxy) = &self.proxy {
-            recorder.follow(proxy.get().consumer()).map_err(fault)?;
+        if let Some(consumer) = consumer {
+            recorder.follow(consumer).map_err(fault)?;
         }
-        Ok(Recording { plan: Arc::clone(self), open: Mutex::new(Some((recorder, roots))) })
+        let open = Local::new(Mutex::new(Some((recorder, roots))));
+        Ok(Recording { plan: Arc::clone(self), open })
     }
 }
 
@@ -115,9 +118,12 @@ impl Plan {
 #[derive(Debug)]
 pub(crate) struct Recording {
     plan: Arc<Plan>,
-    /// The roots are of the snapshots that were there at the beginning. None when it has ended.
-    open: Mutex<Option<(SessionRecorder, Vec<String>)>>,
+    /// None when it has ended.
+    open: Local<Mutex<Option<Open>>>,
 }
+
+/// What writes a record, and the roots of the snapshots that were there at the beginning.
+type Open = (SessionRecorder, Vec<String>);
 
 impl Recording {
     /// Ends the record with what became of the run, and returns it; None if it has ended already.
@@ -128,7 +134,7 @@ impl Recording {
         &self,
         outcome: Result<&Output, &Error>,
     ) -> PyResult<Option<PySessionMetadata>> {
-        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let open = self.open.get()?.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some((recorder, known)) = open else { return Ok(None) };
         let directory = recorder.directory().to_owned();
         let roots = roots_in(&directory, known.clone());
@@ -139,7 +145,8 @@ impl Recording {
         let id = recorder.metadata().session_id.clone();
         let ending = Ending { merkle_roots, ..ending(outcome, &id) };
         let proxy = self.plan.proxy.as_ref();
-        let running = || proxy.map(|proxy| proxy.get().running()).unwrap_or_default();
+        // It is of the process that the record is of, in which this runs.
+        let running = || proxy.and_then(|proxy| proxy.get().running().ok()).unwrap_or_default();
         let ended = recorder.end(ending, running).map_err(|error| lost(&error, outcome))?;
         match unreadable {
             None => Ok(Some(PySessionMetadata::from(ended))),

@@ -15,7 +15,15 @@ import urllib.request
 from urllib.parse import urlsplit
 
 import pytest
-from nono_py import ProxyConfig, ProxyHandle, RouteConfig, start_proxy
+from nono_py import (
+    CapabilitySet,
+    ProxyConfig,
+    ProxyError,
+    ProxyHandle,
+    RouteConfig,
+    sandboxed_exec,
+    start_proxy,
+)
 from origin import Origin
 
 if typing.TYPE_CHECKING:
@@ -273,6 +281,20 @@ class TestEnd:
             os._exit(0)
         assert os.waitpid(child, 0)[1] == 0
         assert not self.refused(proxy.port)
+
+    def test_leaves_nothing_to_enter_or_to_lead_programs_to(self, proxy: ProxyHandle) -> None:
+        proxy.shutdown()
+        for use in (
+            CapabilitySet().proxy_only,
+            lambda proxy: sandboxed_exec(CapabilitySet(), ["true"], proxy=proxy),
+            ProxyHandle.__enter__,
+            ProxyHandle.__aenter__,
+        ):
+            with pytest.raises(ProxyError, match="was shut down") as caught:
+                use(proxy)
+            assert caught.value.diagnostic_code == "proxy_ended"
+        # What it has recorded stays.
+        assert (proxy.drain_audit_events(), proxy.active()) == ([], [])
 
     def test_does_not_swallow_exceptions(self) -> None:
         with pytest.raises(KeyError, match="mine"), start_proxy(ProxyConfig()):

@@ -55,7 +55,7 @@ class SnapshotError(NonoError, RuntimeError):
 
 
 class ProxyError(NonoError, RuntimeError):
-    """A proxy that could not start."""
+    """A proxy that could not start, has ended, or belongs to another process."""
 
 
 class VerificationError(NonoError):

@@ -190,7 +190,10 @@ class CapabilitySet:
         """Deny all network access."""
 
     def proxy_only(self, proxy: ProxyHandle) -> None:
-        """Deny all network access but TCP to `proxy`; grant reading its certificates."""
+        """Deny all network access but TCP to `proxy`; grant reading its certificates.
+
+        One that was shut down is a `ProxyError`: somebody else may listen there.
+        """
 
     def allow_localhost_port(self, port: int) -> None:
         """Grant a TCP port of loopback addresses, to connect to and to serve at."""
@@ -1612,7 +1615,9 @@ class AuditEvent:
 class AuditEvents:
     """A consumer of a proxy's records: `for event in ...` and `async for event in ...`.
 
-    Each sees every record once, from the oldest that is held; it ends when the proxy has.
+    Each sees every record once, from the oldest that is held; it ends when the proxy has, or when
+    it is closed. One task at a time can wait for its next event. It belongs to the process that
+    made it: in a forked child each use is a `ProxyError`, but `close()`, which does nothing there.
     """
 
     @property
@@ -1634,7 +1639,8 @@ class AuditEvents:
         /,
     ) -> None: ...
     def _poll(self) -> AuditEvent | None: ...
-    def _fileno(self) -> int: ...
+    def _watch(self) -> int | None: ...
+    def _unwatch(self) -> None: ...
 
 @type_check_only
 class _Verified(TypedDict):
@@ -1658,7 +1664,12 @@ class ProxyDiagnostic(TypedDict):
 
 @final
 class ProxyHandle:
-    """A running proxy."""
+    """A running proxy.
+
+    It belongs to the process that started it. A forked child can lead programs to it by its address
+    and variables; what takes records or asks how it is doing is a `ProxyError` there, and
+    `shutdown()` does nothing.
+    """
 
     @property
     def port(self) -> int: ...
@@ -1715,7 +1726,8 @@ class ProxyHandle:
     def shutdown(self, timeout: float = 5.0) -> None:
         """Stop accepting, let what is under way end within `timeout` seconds, cut the rest.
 
-        A further call waits too, and can shorten the time, not lengthen it.
+        A further call waits too, and can shorten the time, not lengthen it. In a forked child it
+        does nothing.
         """
 
     def __enter__(self) -> ProxyHandle: ...
