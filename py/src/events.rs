@@ -1,7 +1,8 @@
 //! `AuditEvent` and `AuditEvents`: records as objects, one after the other, as they come.
 
 use std::io::Read as _;
-use std::os::fd::AsRawFd as _;
+use std::net::Shutdown;
+use std::os::fd::{IntoRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -9,12 +10,13 @@ use nono_audit::{
     AuthMechanism, AuthOutcome, Batch, Consumer, DenialCategory, InjectionMode, Protocol, Record,
     Waited,
 };
-use pyo3::exceptions::{PyOSError, PyStopIteration};
+use pyo3::exceptions::{PyOSError, PyRuntimeError, PyStopIteration};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
 use crate::audit;
 use crate::blocking::SIGNAL_INTERVAL;
+use crate::local::{Foreign, Local};
 
 /// What happened in one exchange. Its fields are made only when they are read.
 #[pyclass(name = "AuditEvent", module = "nono_py", frozen, weakref)]
@@ -252,7 +254,8 @@ impl PyAuditEvent {
 #[pyclass(name = "AuditEvents", module = "nono_py", frozen, weakref)]
 #[derive(Debug)]
 pub(crate) struct PyAuditEvents {
-    inner: Mutex<Option<Inner>>,
+    /// None when it is closed.
+    inner: Local<Mutex<Option<Inner>>>,
 }
 
 #[derive(Debug)]
@@ -261,6 +264,9 @@ struct Inner {
     batch: Arc<Vec<Record>>,
     at: usize,
     signal: Option<UnixStream>,
+    /// Whether a task waits for the signal, which is given once: who else read it would leave that
+    /// one waiting.
+    is_awaited: bool,
 }
 
 impl Inner {
@@ -274,21 +280,32 @@ impl Inner {
         self.at += 1;
         Some(event)
     }
+
+    /// Refuses whoever would take what a task waits for.
+    fn refuse_second(&self) -> PyResult<()> {
+        if self.is_awaited {
+            let message = "another task waits for the next of these events: each needs a consumer \
+                           of its own, from `proxy.audit_events()`";
+            return Err(PyRuntimeError::new_err(message));
+        }
+        Ok(())
+    }
 }
 
 impl PyAuditEvents {
     pub(crate) fn new(consumer: Consumer) -> Self {
-        let inner = Inner { consumer, batch: Arc::default(), at: 0, signal: None };
-        Self { inner: Mutex::new(Some(inner)) }
+        let batch = Arc::default();
+        let inner = Inner { consumer, batch, at: 0, signal: None, is_awaited: false };
+        Self { inner: Local::new(Mutex::new(Some(inner))) }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Inner>> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Result<MutexGuard<'_, Option<Inner>>, Foreign> {
+        Ok(self.inner.get()?.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The next event if it comes soon; `Err` when there will be none.
     fn wait(&self) -> Result<Option<PyAuditEvent>, PyErr> {
-        let mut inner = self.lock();
+        let mut inner = self.lock()?;
         let Some(inner) = &mut *inner else { return Err(PyStopIteration::new_err(())) };
         if let Some(event) = inner.take() {
             return Ok(Some(event));
@@ -308,7 +325,7 @@ impl PyAuditEvents {
 
     fn __next__(&self, py: Python<'_>) -> PyResult<PyAuditEvent> {
         // Most events are there already, and need no wait.
-        if let Ok(mut inner) = self.inner.try_lock()
+        if let Ok(mut inner) = self.inner.get()?.try_lock()
             && let Some(inner) = &mut *inner
             && let Some(event) = inner.take()
         {
@@ -326,17 +343,20 @@ impl PyAuditEvents {
         slf.py().import("nono_py._aio")?.call_method1("events", (slf,))
     }
 
-    /// The next event if it is there. If not, the socket becomes readable when one is, or when
-    /// there will be none.
+    /// The next event if it is there. If not, what `_watch` returns becomes readable when one is, or
+    /// when there will be none.
     fn _poll(&self) -> PyResult<Option<PyAuditEvent>> {
-        let mut inner = self.lock();
+        let mut inner = self.lock()?;
         let Some(inner) = &mut *inner else { return Err(PyStopIteration::new_err(())) };
+        inner.refuse_second()?;
         loop {
             if let Some(event) = inner.take() {
                 return Ok(Some(event));
             }
-            if let Some(signal) = &mut inner.signal {
-                while signal.read(&mut [0; 64]).is_ok_and(|read| read > 0) {}
+            // Before it is armed, or it could be given while there is none.
+            match &mut inner.signal {
+                Some(signal) => while signal.read(&mut [0; 64]).is_ok_and(|read| read > 0) {},
+                none => *none = Some(inner.consumer.signal()?),
             }
             if inner.consumer.arm() {
                 return Ok(None);
@@ -347,29 +367,46 @@ impl PyAuditEvents {
         }
     }
 
-    /// The socket.
-    fn _fileno(&self) -> PyResult<i32> {
-        let mut inner = self.lock();
-        let Some(inner) = &mut *inner else { return Err(PyStopIteration::new_err(())) };
-        if inner.signal.is_none() {
-            inner.signal = Some(inner.consumer.signal()?);
+    /// A descriptor that is the caller's to close, when it has called `_unwatch`; None if there is
+    /// nothing to wait for.
+    fn _watch(&self) -> PyResult<Option<i32>> {
+        let mut inner = self.lock()?;
+        let Some(inner) = &mut *inner else { return Ok(None) };
+        inner.refuse_second()?;
+        let copy = inner.signal.as_ref().map(UnixStream::try_clone).transpose()?;
+        inner.is_awaited = copy.is_some();
+        Ok(copy.map(|copy| OwnedFd::from(copy).into_raw_fd()))
+    }
+
+    /// Nobody waits any more.
+    fn _unwatch(&self) -> PyResult<()> {
+        if let Some(inner) = &mut *self.lock()? {
+            inner.is_awaited = false;
         }
-        Ok(inner.signal.as_ref().map_or(-1, UnixStream::as_raw_fd))
+        Ok(())
     }
 
     /// How many records it has not yet been asked for.
     #[getter]
-    fn lag(&self, py: Python<'_>) -> u64 {
-        py.detach(|| {
-            self.lock()
-                .as_ref()
-                .map_or(0, |inner| inner.consumer.lag() + (inner.batch.len() - inner.at) as u64)
-        })
+    fn lag(&self, py: Python<'_>) -> PyResult<u64> {
+        let lag = py.detach(|| -> Result<u64, Foreign> {
+            let inner = self.lock()?;
+            let lag = |inner: &Inner| inner.consumer.lag() + (inner.batch.len() - inner.at) as u64;
+            Ok(inner.as_ref().map_or(0, lag))
+        });
+        Ok(lag?)
     }
 
-    /// Let go of what it has not yet been asked for; it ends.
+    /// Let go of what it has not yet been asked for; it ends, also where a task waits for it. In a
+    /// forked child it does nothing: the consumer is the parent's.
     fn close(&self, py: Python<'_>) {
-        py.detach(|| drop(self.lock().take()));
+        py.detach(|| {
+            let closed = self.lock().ok().and_then(|mut inner| inner.take());
+            if let Some(Inner { signal: Some(signal), .. }) = &closed {
+                // Who waits has a copy, and so may a forked child.
+                let _ = signal.shutdown(Shutdown::Both);
+            }
+        });
     }
 
     fn __enter__(slf: Py<Self>) -> Py<Self> {

@@ -6,7 +6,9 @@ import hashlib
 import http.client
 import json
 import logging
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -73,6 +75,54 @@ def test_events_are_awaited(proxy: ProxyHandle) -> None:
         return list(await asyncio.wait_for(asyncio.gather(*readers), 20))
 
     assert asyncio.run(both()) == [list(range(COUNT))] * 2
+
+
+def test_who_awaits_an_event_is_told_of_the_end_of_its_consumer(proxy: ProxyHandle) -> None:
+    async def main() -> list[int]:
+        events = proxy.audit_events()
+
+        async def read() -> list[int]:
+            return [event.sequence async for event in events]
+
+        reader = asyncio.create_task(read())
+        await asyncio.to_thread(refuse, proxy, 3)
+        while events.lag:
+            await asyncio.sleep(0)
+        # A forked child has copies of all descriptors, which must not make a difference.
+        child = os.fork()
+        if child == 0:
+            signal.pause()
+        try:
+            events.close()
+            return await asyncio.wait_for(reader, 20)
+        finally:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+
+    assert asyncio.run(main()) == [0, 1, 2]
+
+
+def test_one_task_at_a_time_awaits_the_events_of_a_consumer(proxy: ProxyHandle) -> None:
+    async def main() -> list[int]:
+        events = proxy.audit_events()
+
+        async def read() -> list[int]:
+            return [event.sequence async for event in events]
+
+        first = asyncio.create_task(read())
+        await asyncio.sleep(0)
+        with pytest.raises(RuntimeError, match="needs a consumer of its own"):
+            await read()
+        # One that gives up makes room.
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        second = asyncio.create_task(read())
+        await asyncio.to_thread(refuse, proxy, 3)
+        await asyncio.to_thread(proxy.shutdown)
+        return await asyncio.wait_for(second, 20)
+
+    assert asyncio.run(main()) == [0, 1, 2]
 
 
 def test_an_object_has_what_the_dictionary_has(proxy: ProxyHandle) -> None:

@@ -1,14 +1,19 @@
 """Sandboxed programs on an event loop."""
 
 import asyncio
+import functools
 import gc
+import itertools
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+import types
+from collections.abc import Callable, Coroutine, Generator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from nono_py import CapabilitySet, Process, sandboxed_exec_async, sandboxed_spawn
@@ -18,6 +23,26 @@ pytestmark = pytest.mark.asyncio
 
 def shell(script: str) -> list[str]:
     return ["/bin/sh", "-c", script]
+
+
+@types.coroutine
+def cancelled_at(work: Coroutine[Any, Any, Process], awaits: int) -> Generator[Any, Any, Process]:
+    """Run `work`, and cancel the task when it waits after having waited so many times."""
+    go_on: Callable[[], Any] = functools.partial(work.send, None)
+    for waited in itertools.count():
+        try:
+            awaited = go_on()
+        except StopIteration as end:
+            return cast(Process, end.value)
+        if waited == awaits and (task := asyncio.current_task()) is not None:
+            task.cancel()
+        try:
+            yield awaited
+        except BaseException as error:
+            go_on = functools.partial(work.throw, error)
+        else:
+            go_on = functools.partial(work.send, None)
+    raise AssertionError
 
 
 def descriptors() -> int:
@@ -147,6 +172,41 @@ class TestSpawn:
         with pytest.raises(RuntimeError, match=r"failed to execute .*/true"):
             await sandboxed_spawn(CapabilitySet(), ["/bin/true"])
         assert descriptors() <= before
+
+    async def test_cancelled_anywhere_leaves_nothing_behind(self, caps: CapabilitySet) -> None:
+        loop = asyncio.get_running_loop()
+        told: list[str] = []
+        loop.set_exception_handler(lambda _, context: told.append(context["message"]))
+        before = descriptors()
+
+        async def cancelled(awaits: int) -> bool:
+            spawning = sandboxed_spawn(caps, ["/bin/sleep", "60"], stdin=subprocess.PIPE)
+            try:
+                process = await cancelled_at(spawning, awaits)
+            except asyncio.CancelledError:
+                pass
+            else:
+                process.kill()
+                await process.wait()
+                return False
+            # These have the numbers that the one before had.
+            for _ in range(3):
+                async with await sandboxed_spawn(caps, ["/bin/sleep", "60"]) as process:
+                    process.kill()
+                    assert await asyncio.wait_for(process.wait(), 20) == -signal.SIGKILL
+            return True
+
+        for _ in range(5):
+            awaits = 0
+            while await cancelled(awaits):
+                awaits += 1
+            # Three streams, and its beginning if that is not there at once.
+            assert awaits in (3, 4)
+        began = time.monotonic()
+        while descriptors() > before:
+            assert time.monotonic() - began < 20
+            await asyncio.sleep(0.01)
+        assert told == []
 
     async def test_takes_signals(self, caps: CapabilitySet) -> None:
         script = shell("trap 'echo usr; exit 9' USR1; echo ready; while :; do sleep 0.05; done")

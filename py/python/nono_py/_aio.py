@@ -5,13 +5,16 @@ watches it.
 """
 
 import asyncio
+import contextlib
 import errno
 import fcntl
 import os
+import select
 import signal
 import struct
 import termios
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from io import FileIO
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -54,10 +57,35 @@ def run(awaitable: Awaitable[object]) -> object:
     return asyncio.run(wait())
 
 
+class _Watch:
+    """Calls back whenever a descriptor is readable, until it is ended.
+
+    It ends before its descriptor is closed: the number may be given to another one, whose watch
+    would then be taken for this one. So nobody else may close what is watched.
+    """
+
+    def __init__(self, fd: int, callback: Callable[[], object]) -> None:
+        self._fd = fd
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(fd, callback)
+
+    def end(self) -> None:
+        if self._fd >= 0:
+            self._loop.remove_reader(self._fd)
+            self._fd = -1
+
+
+async def _until_readable(fd: int) -> None:
+    ready = asyncio.Event()
+    watch = _Watch(fd, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        watch.end()
+
+
 async def events(source: AuditEvents) -> AsyncIterator[AuditEvent]:
-    """Yield the events as they come, until the proxy has ended."""
-    loop = asyncio.get_running_loop()
-    fd = source._fileno()
+    """Yield the events as they come, until the proxy has ended or the source is closed."""
     while True:
         try:
             event = source._poll()
@@ -65,13 +93,12 @@ async def events(source: AuditEvents) -> AsyncIterator[AuditEvent]:
             return
         if event is not None:
             yield event
-            continue
-        ready = asyncio.Event()
-        loop.add_reader(fd, ready.set)
-        try:
-            await ready.wait()
-        finally:
-            loop.remove_reader(fd)
+        elif (fd := source._watch()) is not None:
+            try:
+                await _until_readable(fd)
+            finally:
+                os.close(fd)
+                source._unwatch()
 
 
 async def sandboxed_exec_async(
@@ -86,43 +113,59 @@ async def sandboxed_exec_async(
 
 
 async def _collect(run: _Run) -> ExecResult:
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[ExecResult] = loop.create_future()
-    watched: set[int] = set()
+    done: asyncio.Future[ExecResult] = asyncio.get_running_loop().create_future()
 
     def step() -> None:
         if done.done():
             return
-        open_fds: list[int] = []
         try:
             result = run.advance()
         except Exception as error:
             done.set_exception(error)
         else:
             if result is None:
-                open_fds = run.fds()
+                ready.keep(run.fds())
             else:
                 done.set_result(result)
-        # Now, since the next run that the loop starts may be given the numbers of what is closed.
-        for fd in watched.difference(open_fds):
-            watched.discard(fd)
-            loop.remove_reader(fd)
 
-    for fd in run.fds():
-        watched.add(fd)
-        loop.add_reader(fd, step)
     try:
-        await asyncio.wait([done])
-    except asyncio.CancelledError:
-        run.cancel()
-        await asyncio.wait([done])
-        done.exception()
-        raise
+        with contextlib.closing(_Set(run.fds(), step)) as ready:
+            try:
+                await asyncio.wait([done])
+            except asyncio.CancelledError:
+                run.cancel()
+                await asyncio.wait([done])
+                done.exception()
+                raise
     finally:
-        for fd in watched:
-            loop.remove_reader(fd)
         run.close()
     return done.result()
+
+
+class _Set:
+    """Calls back whenever one of some descriptors is readable.
+
+    Others may close them: what the loop watches is the set, whose number stays its own.
+    """
+
+    def __init__(self, fds: Iterable[int], callback: Callable[[], object]) -> None:
+        self._epoll = select.epoll()
+        self._fds = set(fds)
+        for fd in self._fds:
+            self._epoll.register(fd, select.EPOLLIN)
+        self._watch = _Watch(self._epoll.fileno(), callback)
+
+    def keep(self, fds: Iterable[int]) -> None:
+        """Leave out all but these."""
+        for fd in self._fds.difference(fds):
+            self._fds.discard(fd)
+            # One that was closed is out already.
+            with contextlib.suppress(OSError):
+                self._epoll.unregister(fd)
+
+    def close(self) -> None:
+        self._watch.end()
+        self._epoll.close()
 
 
 async def sandboxed_spawn(
@@ -139,8 +182,7 @@ async def sandboxed_spawn(
     try:
         await process._begin()
     except BaseException:
-        process._close()
-        child.close()
+        process._abandon()
         raise
     return process
 
@@ -158,10 +200,12 @@ class Process:
         self._child = child
         self._pid = 0
         self._terminal = terminal
-        self._terminal_fd = -1
+        self._screen: FileIO | None = None
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[ExecResult] = self._loop.create_future()
+        self._unconnected: list[FileIO] = []
         self._transports: list[asyncio.BaseTransport] = []
+        self._end_watch: _Watch | None = None
 
     @property
     def pid(self) -> int:
@@ -201,10 +245,11 @@ class Process:
 
     def set_window_size(self, rows: int, columns: int) -> None:
         """Tell the program's terminal its size."""
-        if not self._terminal:
-            raise OSError(errno.ENOTTY, os.strerror(errno.ENOTTY))
+        if self._screen is None or self._screen.closed:
+            number = errno.ENOTTY if self._screen is None else errno.EIO
+            raise OSError(number, os.strerror(number))
         size = struct.pack("HHHH", rows, columns, 0, 0)
-        fcntl.ioctl(self._terminal_fd, termios.TIOCSWINSZ, size)
+        fcntl.ioctl(self._screen, termios.TIOCSWINSZ, size)
 
     async def communicate(
         self,
@@ -236,29 +281,29 @@ class Process:
         return f"<Process {self.pid} returncode={self.returncode}>"
 
     async def _begin(self) -> None:
-        await self._until_begun()
+        while not self._child.try_begun():
+            if (fd := self._child.begun_fd()) is None:
+                break
+            await _until_readable(fd)
         self._pid = self._child.pid
-        stdin, stdout, stderr = self._child.take_streams()
         self._watch_end()
+        stdin, stdout, stderr = self._open(self._child.take_streams())
         if stdout is not None:
-            self._terminal_fd = stdout
             self.stdout = await self._reader(stdout)
+            self._screen = stdout if self._terminal else None
         if stderr is not None:
             self.stderr = await self._reader(stderr)
         if stdin is not None:
             self.stdin = await self._writer(stdin)
 
-    async def _until_begun(self) -> None:
-        while not self._child.try_begun():
-            fd = self._child.begun_fd()
-            if fd is None:
-                return
-            ready = asyncio.Event()
-            self._loop.add_reader(fd, ready.set)
-            try:
-                await ready.wait()
-            finally:
-                self._loop.remove_reader(fd)
+    def _open(self, fds: tuple[int | None, ...]) -> list[FileIO | None]:
+        """Return the streams with these descriptors, of which the first is written to."""
+        modes = ("wb", "rb", "rb")
+        streams = [
+            None if fd is None else FileIO(fd, mode) for fd, mode in zip(fds, modes, strict=True)
+        ]
+        self._unconnected = [stream for stream in streams if stream is not None]
+        return streams
 
     def _watch_end(self) -> None:
         fd = self._child.ended_fd()
@@ -266,31 +311,33 @@ class Process:
             return
 
         def end() -> None:
-            self._loop.remove_reader(fd)
+            watch.end()
             try:
                 self._ended.set_result(self._child.wait())
             except Exception as error:
                 self._ended.set_exception(error)
             self._child.close()
 
-        self._loop.add_reader(fd, end)
+        watch = self._end_watch = _Watch(fd, end)
 
-    async def _reader(self, fd: int) -> asyncio.StreamReader:
+    async def _reader(self, stream: FileIO) -> asyncio.StreamReader:
         reader = asyncio.StreamReader(LIMIT, self._loop)
         protocol = _Terminal(reader) if self._terminal else asyncio.StreamReaderProtocol(reader)
-        await self._connect(self._loop.connect_read_pipe, protocol, fd, "rb")
+        await self._connect(self._loop.connect_read_pipe, protocol, stream)
         return reader
 
-    async def _writer(self, fd: int) -> asyncio.StreamWriter:
+    async def _writer(self, stream: FileIO) -> asyncio.StreamWriter:
         # It reads nothing; it is what a writer waits by.
         protocol = asyncio.StreamReaderProtocol(asyncio.StreamReader(loop=self._loop))
-        transport = await self._connect(self._loop.connect_write_pipe, protocol, fd, "wb")
+        transport = await self._connect(self._loop.connect_write_pipe, protocol, stream)
         return asyncio.StreamWriter(transport, protocol, None, self._loop)
 
     async def _connect(
-        self, connect: Callable[..., Any], protocol: asyncio.Protocol, fd: int, mode: str
+        self, connect: Callable[..., Any], protocol: asyncio.Protocol, stream: FileIO
     ) -> Any:
-        transport, _ = await connect(lambda: protocol, os.fdopen(fd, mode, buffering=0))
+        # From here on the transport closes it.
+        self._unconnected.remove(stream)
+        transport, _ = await connect(lambda: protocol, stream)
         self._transports.append(transport)
         return transport
 
@@ -311,6 +358,15 @@ class Process:
     def _close(self) -> None:
         for transport in self._transports:
             transport.close()
+
+    def _abandon(self) -> None:
+        """Give up what has not begun as a whole, and kill the program."""
+        if self._end_watch is not None:
+            self._end_watch.end()
+        self._close()
+        for stream in self._unconnected:
+            stream.close()
+        self._child.close()
 
 
 class _Terminal(asyncio.StreamReaderProtocol):
