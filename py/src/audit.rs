@@ -10,6 +10,8 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
 
+use crate::error::verify_error;
+
 /// Records as a list of dictionaries, keys in the order of the record's fields.
 pub(crate) fn events<'py, 'a>(
     py: Python<'py>,
@@ -152,7 +154,7 @@ pub(crate) fn diagnostics<'py>(
 #[pyfunction(name = "_verify_audit")]
 #[expect(clippy::needless_pass_by_value, reason = "extracted from a Python argument")]
 pub(crate) fn verify_audit(py: Python<'_>, path: PathBuf) -> PyResult<Bound<'_, PyDict>> {
-    let verified = py.detach(|| nono_audit::verify(&path))?;
+    let verified = py.detach(|| nono_audit::verify(&path)).map_err(verify_error)?;
     let dict = PyDict::new(py);
     dict.set_item("files", verified.files)?;
     dict.set_item("lines", verified.lines)?;

@@ -1,7 +1,9 @@
-"""`python -m nono_py credential`: keys are kept and tried without being shown."""
+"""`python -m nono_py`: keys are kept and tried without being shown, what is amiss is one line, and
+who ends a command ends all of it."""
 
 import os
 import pty
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +11,8 @@ from pathlib import Path
 import pytest
 from conftest import Desktop
 
-COMMAND = [sys.executable, "-m", "nono_py", "credential"]
+NONO = [sys.executable, "-m", "nono_py"]
+COMMAND = [*NONO, "credential"]
 
 
 def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
@@ -123,3 +126,63 @@ def _own_terminal() -> None:
     import termios
 
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+@pytest.mark.parametrize(
+    ("words", "said", "code"),
+    [
+        ("explain --host x:99999", "a port from 1 to 65535, not x:99999", 125),
+        ("explain --host :80", "takes a host and a port", 125),
+        ("run --max-processes -1 -- true", "max_processes must be at least 1, got -1", 125),
+        (f"run --max-processes {10**30} -- true", "more than the kernel can count", 125),
+        ("run --memory 0 -- true", "memory limit must be positive, got 0", 125),
+        ("run --timeout nan -- true", "timeout_secs must be a non-negative number", 125),
+        ("audit verify /nonexistent", "No such file or directory: '/nonexistent'", 2),
+        ("audit stats /nonexistent", "No such file or directory: '/nonexistent'", 2),
+        ("audit tail /nonexistent", "No such file or directory: '/nonexistent'", 2),
+        ("audit verify /dev/null", "no regular file: /dev/null", 2),
+    ],
+)
+def test_what_cannot_be_meant_is_said_in_a_line(words: str, said: str, code: int) -> None:
+    done = subprocess.run([*NONO, *words.split()], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("", "there is no line in it"), ("hello\n", "line 1: malformed JSON")]
+)
+def test_a_file_that_is_no_log_is_not_said_to_be_one(text: str, said: str, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text(text)
+    command = [*NONO, "audit", "verify", str(log)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert str(log) in done.stderr
+    assert said in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("words", ["run -g system_read_linux", "learn"])
+def test_who_ends_a_command_ends_all_of_it(
+    words: str, number: signal.Signals, tmp_path: Path
+) -> None:
+    program = ["sh", "-c", "echo up >&2; exec sleep 60"]
+    process = subprocess.Popen(
+        [*NONO, *words.split(), "--", *program],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    assert process.stderr is not None
+    said = []
+    while "up\n" not in said:
+        said.append(process.stderr.readline())
+    process.send_signal(number)
+    # The program has the same pipes: they end when it does.
+    assert process.communicate(timeout=30) == ("", "")
+    assert process.returncode == 128 + number
+    assert list(tmp_path.iterdir()) == []

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::{OPENING, Opening, Previous, numbered, numbers};
 use crate::chain::{Chain, Form, Link};
 use crate::lines::Lines;
-use crate::{Hash, regular};
+use crate::{Hash, VerifyError, regular};
 
 /// What [`verify`] found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,10 +36,11 @@ pub struct Fault {
 /// first that is kept was removed for want of room, the log is checked from there.
 ///
 /// # Errors
-/// A file cannot be read.
-pub fn verify(path: &Path) -> io::Result<Verified> {
+/// [`VerifyError::Io`]: a file cannot be read.
+pub fn verify(path: &Path) -> Result<Verified, VerifyError> {
     // A file that a killed process left ends anywhere; the next one says which line was its last.
-    let mut files: Vec<_> = numbers(path)?.into_iter().map(|n| numbered(path, n)).collect();
+    let known = numbers(path).map_err(|source| VerifyError::io(path, source))?;
+    let mut files: Vec<_> = known.into_iter().map(|n| numbered(path, n)).collect();
     files.push(path.to_owned());
     let mut verified = Verified { files: Vec::new(), lines: 0, head: None, fault: None };
     let mut before: Option<Previous> = None;
@@ -58,7 +59,8 @@ pub fn verify(path: &Path) -> io::Result<Verified> {
                 _ => Ok(()),
             }
         };
-        let (chain, fault) = follow(&file, Chain::default(), judge)?;
+        let (chain, fault) = follow(&file, Chain::default(), judge)
+            .map_err(|source| VerifyError::io(&file, source))?;
         verified.lines += chain.lines;
         verified.head = chain.head;
         verified.files.push(file.clone());

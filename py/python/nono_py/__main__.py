@@ -1,13 +1,33 @@
 """`python -m nono_py`: run, learn and explain policies, keep keys, and see what is supported."""
 
 import argparse
+import signal
 import sys
+from types import FrameType
 
 from nono_py import __version__, _audit, _commands, _credential, support_info
 
 
 def main() -> int:
-    """Run the command that was asked for and return its exit code."""
+    """Run the command that was asked for and return its exit code, as shells have it."""
+    for number in (signal.SIGHUP, signal.SIGTERM):
+        # Who has it ignored, as `nohup` does, goes on.
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _end)
+    try:
+        return _run(_parse())
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    """Leave every block on the way out: programs are ended, and directories removed."""
+    # Once is enough, and twice would leave them half removed.
+    signal.signal(number, signal.SIG_IGN)
+    sys.exit(128 + number)
+
+
+def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m nono_py", description="Sandbox and proxy.")
     parser.add_argument("--version", action="version", version=f"nono-py {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -16,7 +36,10 @@ def main() -> int:
     _credential.add_commands(commands)
     _audit.add_commands(commands.add_parser("audit", help="check, follow or count a log file"))
     _commands.add_commands(commands)
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def _run(arguments: argparse.Namespace) -> int:
     if arguments.command == "credential":
         return _credential.main(arguments)
     if arguments.command == "audit":

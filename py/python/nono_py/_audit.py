@@ -112,14 +112,17 @@ def run(arguments: argparse.Namespace) -> int:
     except (OSError, VerificationError) as error:
         print(_printable(str(error)), file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        return 130
 
 
 def _verify(path: Path, head: str | None) -> int:
     found = _verify_audit(path)
-    print(f"{found['lines']} lines in {len(found['files'])} files are as they were written")
-    print(f"head {found['head']}")
+    # Of a file that is none of these, nothing is.
+    if found["lines"]:
+        print(f"{found['lines']} lines in {len(found['files'])} files are as they were written")
+        print(f"head {found['head']}")
+    elif found["fault"] is None:
+        print(_printable(f"{path}: there is no line in it"), file=sys.stderr)
+        return 1
     if found["fault"] is not None:
         file, line, reason = found["fault"]
         print(_printable(f"{file}, line {line}: {reason}"), file=sys.stderr)

@@ -16,7 +16,7 @@ from nono_py import (
     sandboxed_exec,
 )
 from nono_py._policy import explain, load, run
-from nono_py.limited import FLAGS, parse_memory
+from nono_py.limited import FLAGS, check_processes, parse_memory
 
 NAMES = frozenset({"explain", "learn", "policy", "run"})
 #: What a command line says of a mode, and what it means.
@@ -178,7 +178,7 @@ def _limits(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.memory is not None:
         limits["max_memory_bytes"] = parse_memory(arguments.memory)
     if arguments.max_processes is not None:
-        limits["max_processes"] = arguments.max_processes
+        limits["max_processes"] = check_processes(arguments.max_processes)
     return limits and limits | {"require_limits": True}
 
 

@@ -213,6 +213,8 @@ def explain(
     """
     if [path, host, endpoint].count(None) != 2:
         raise TypeError("explain takes one of path, host and endpoint")
+    if host is not None and not (host and 0 < port < 2**16):
+        raise ValueError(f"explain takes a host and a port from 1 to 65535, not {host}:{port}")
     loaded = load(policy)
     # As `run` has one: the shared directory for temporary files is not granted.
     with tempfile.TemporaryDirectory(prefix="nono-") as temporary:

@@ -173,7 +173,7 @@ def build_argv(
         parse_memory(memory)
         argv += ["--memory", str(memory).strip()]
     if max_processes is not None:
-        argv += ["--max-processes", str(_check_processes(max_processes))]
+        argv += ["--max-processes", str(check_processes(max_processes))]
     return [*argv, "--", *words]
 
 
@@ -219,7 +219,8 @@ def parse_memory(memory: int | str) -> int:
     return value
 
 
-def _check_processes(count: int) -> int:
+def check_processes(count: int) -> int:
+    """Return a number of processes, if it is one that can be meant."""
     if isinstance(count, bool) or not isinstance(count, int):
         verb = "not" if isinstance(count, bool) else "got"
         raise TypeError(f"max_processes must be an int count, {verb} {type(count).__name__}")
