@@ -17,7 +17,7 @@ from pathlib import Path
 import nono_py
 import pytest
 from killed import run
-from nono_py import ExclusionConfig, SessionMetadata, SnapshotManager
+from nono_py import ExclusionConfig, SessionMetadata, SnapshotError, SnapshotManager
 from users import run_as
 
 
@@ -114,6 +114,35 @@ def test_a_block_that_raises_is_rolled_back(tree: Path) -> None:
     with nono_py.rollback_on_error([tree]):
         (tree / "a.txt").write_text("changed")
     assert (tree / "a.txt").read_text() == "changed"
+
+
+def test_a_temporary_session_is_left_only_where_it_is_needed(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    with pytest.raises(SnapshotError), nono_py.rollback_on_error([tree], max_entries=1):
+        raise AssertionError("what cannot be rolled back does not begin")
+    with pytest.raises(TypeError), nono_py.rollback_on_error(str(tree)):
+        raise AssertionError("what cannot be rolled back does not begin")
+    with nono_py.rollback_on_error([tree]):
+        assert len(list(temporary.iterdir())) == 1
+    with pytest.raises(KeyError), nono_py.rollback_on_error([tree]):
+        raise KeyError
+    assert list(temporary.iterdir()) == []
+
+    def lose() -> None:
+        (tree / "a.txt").write_text("changed")
+        shutil.rmtree(next(temporary.iterdir()) / "objects")
+        raise KeyError
+
+    with (
+        pytest.raises(SnapshotError, match=f"the snapshot is in '{temporary}"),
+        nono_py.rollback_on_error([tree]),
+    ):
+        lose()
+    assert len(list(temporary.iterdir())) == 1
 
 
 def test_a_session_is_kept_and_read(tree: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Rolling back what a block of code did to some paths."""
 
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,27 +28,25 @@ def rollback_on_error(
     session, from which it can be tried again, stays where the error says. The session is kept
     in `session_dir`, or in a temporary directory that goes with the block.
     """
-    if session_dir is not None:
-        directory: StrPath = session_dir
-    else:
-        directory = tempfile.mkdtemp(prefix="nono-rollback-")
-    manager = SnapshotManager(directory, paths, exclusion, max_entries, max_bytes)
-    number = manager.create_baseline().number
+    directory: StrPath = (
+        tempfile.mkdtemp(prefix="nono-rollback-") if session_dir is None else session_dir
+    )
+    is_needed = False
     try:
-        yield manager
-    except BaseException as error:
+        manager = SnapshotManager(directory, paths, exclusion, max_entries, max_bytes)
+        number = manager.create_baseline().number
         try:
-            manager.restore_to(number)
-        except Exception as failure:
-            message = f"the paths are not restored: {failure}; the snapshot is in {directory!r}"
-            raise SnapshotError(message) from error
-        _forget(directory, session_dir)
-        raise
-    _forget(directory, session_dir)
-
-
-def _forget(directory: StrPath, given: StrPath | None) -> None:
-    if given is None:
-        import shutil
-
-        shutil.rmtree(directory, ignore_errors=True)
+            yield manager
+        except BaseException as error:
+            # Until it has succeeded: one that is interrupted can be completed from there.
+            is_needed = True
+            try:
+                manager.restore_to(number)
+            except Exception as failure:
+                message = f"the paths are not restored: {failure}; the snapshot is in {directory!r}"
+                raise SnapshotError(message) from error
+            is_needed = False
+            raise
+    finally:
+        if session_dir is None and not is_needed:
+            shutil.rmtree(directory, ignore_errors=True)
