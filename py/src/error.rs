@@ -5,16 +5,18 @@
 //! what a reference leads to.
 
 use std::error::Error;
-use std::path::Path;
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 use std::{io, iter};
 
 use nono_audit::VerifyError;
 use nono_audit::attest::KeyFault;
 use nono_credentials::{Fault, ParseError};
 use nono_proxy::StartError;
-use nono_sandbox::Step;
 use nono_sandbox::policy::PolicyError;
 use nono_sandbox::snapshot::SnapshotError;
+use nono_sandbox::{CapabilitySet, Query, Step, Suggestion};
 use pyo3::call::PyCallArgs;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -146,6 +148,76 @@ pub(crate) fn sandbox_error(error: nono_sandbox::Error) -> PyErr {
         Error::ProgramNotFound { .. } => Kind::new("SandboxError", "program_not_found").raise(text),
         _ => SANDBOX.raise(text),
     }
+}
+
+/// A program that could not run in a sandbox of `caps`. Where it is the sandbox that keeps it from
+/// running, what must be granted is in the remediation: the program is the caller's choice, so no
+/// child can ask for a grant by it.
+pub(crate) fn run_error(py: Python<'_>, error: nono_sandbox::Error, caps: &CapabilitySet) -> PyErr {
+    let nono_sandbox::Error::Spawn { step: Step::Execute, path: Some(path), source } = &error
+    else {
+        return sandbox_error(error);
+    };
+    let query = Query::new(caps.clone());
+    let missing = (source.kind() == io::ErrorKind::PermissionDenied)
+        .then(|| py.detach(|| query.suggest_execution(path)))
+        .flatten();
+    let mut text = with_sources(&error);
+    let code = if missing.is_some() { "program_not_granted" } else { SANDBOX.code };
+    if let Some(Suggestion::File(file, _)) = &missing {
+        let _ = write!(text, ": `{}` is not granted", file.display());
+        if is_python(path)
+            && let Ok(running) = running_python(py)
+        {
+            let _ = write!(text, "; {}", advice(&query, &running));
+        }
+    }
+    let raised = Kind { code, ..SANDBOX }.raise(text);
+    match with_place(py, &raised, source, path, missing.as_ref()) {
+        Ok(()) => raised,
+        Err(failed) => failed,
+    }
+}
+
+/// Whether a program's name is one of a Python's.
+fn is_python(program: &Path) -> bool {
+    let name = program.file_name().and_then(OsStr::to_str);
+    let version = name.and_then(|name| name.strip_prefix("python"));
+    version.is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.'))
+}
+
+fn running_python(py: Python<'_>) -> PyResult<PathBuf> {
+    py.import("sys")?.getattr("executable")?.extract()
+}
+
+/// A search may find another Python, or a script that looks for one.
+fn advice(query: &Query, running: &Path) -> String {
+    let grant = match query.suggest_execution(running) {
+        None => "is granted",
+        Some(_) => "is granted by `allow_interpreter()`",
+    };
+    let running = running.display();
+    format!("the Python that runs now {grant}: name it by `sys.executable` ({running})")
+}
+
+/// Says of an error about a program where that is, and what is to be granted.
+fn with_place(
+    py: Python<'_>,
+    error: &PyErr,
+    source: &io::Error,
+    path: &Path,
+    missing: Option<&Suggestion>,
+) -> PyResult<()> {
+    let error = error.value(py);
+    error.setattr("errno", source.raw_os_error())?;
+    error.setattr("filename", path.as_os_str())?;
+    if let Some(grant @ Suggestion::File(file, _)) = missing {
+        let remedy = [("kind", "grant_path"), ("access", "Read")].into_py_dict(py)?;
+        remedy.set_item("path", file.as_os_str())?;
+        remedy.set_item("grant", grant.to_string())?;
+        error.setattr("remediation", remedy)?;
+    }
+    Ok(())
 }
 
 /// A snapshot that could not be made, read or restored.

@@ -10,7 +10,6 @@ use nono_sandbox::{Child, Run};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
-use crate::error::sandbox_error;
 use crate::result::{AT_ONCE, Begun, PyExecResult};
 
 /// A running program whose output is collected. Dropped, it is killed with all it has started.
@@ -103,7 +102,7 @@ impl PyChild {
     /// Whether the program has begun. Raises if it could not.
     fn try_begun(&self, py: Python<'_>) -> PyResult<bool> {
         let begun = py.detach(|| self.lock().as_mut().map(Child::try_begun));
-        begun.ok_or_else(closed)?.map_err(sandbox_error)
+        begun.ok_or_else(closed)?.map_err(|error| self.begun.error(py, error))
     }
 
     /// A descriptor that becomes readable when everything has ended.

@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::apply::PyEnforcement;
-use crate::error::sandbox_error;
+use crate::error::run_error;
 use crate::recording::{Plan, Recording};
 use crate::session::PySessionMetadata;
 
@@ -63,7 +63,7 @@ impl Begun {
         started.map_err(|error| {
             // That it could not run says more than what is wrong with its record.
             let _record = self.close(py, Err(&error));
-            sandbox_error(error)
+            self.error(py, error)
         })
     }
 
@@ -75,8 +75,13 @@ impl Begun {
         outcome: Result<Output, Error>,
     ) -> PyResult<PyExecResult> {
         let record = self.close(py, outcome.as_ref());
-        let output = outcome.map_err(sandbox_error)?;
+        let output = outcome.map_err(|error| self.error(py, error))?;
         PyExecResult::new(py, output, record?, self)
+    }
+
+    /// What the program could not run for.
+    pub(crate) fn error(&self, py: Python<'_>, error: Error) -> PyErr {
+        run_error(py, error, &self.caps)
     }
 
     fn close(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from nono_py import AccessMode, CapabilitySet, sandboxed_exec
+from nono_py import AccessMode, CapabilitySet, SandboxError, sandboxed_exec
 
 
 def python(source: str) -> list[str]:
@@ -49,9 +49,80 @@ for mode in "r", "w":
     assert outside.read_text() == "not for you"
 
 
+def refused(caps: CapabilitySet, command: list[str], cwd: Path | None = None) -> SandboxError:
+    with pytest.raises(SandboxError, match=r"failed to execute .*Permission denied") as caught:
+        sandboxed_exec(caps, command, cwd=cwd)
+    error = caught.value
+    assert (error.errno, error.diagnostic_code) == (errno.EACCES, "program_not_granted")
+    return error
+
+
 def test_a_program_itself_must_be_granted() -> None:
-    with pytest.raises(RuntimeError, match=r"failed to execute .*/true.*Permission denied"):
-        sandboxed_exec(CapabilitySet(), ["/bin/true"])
+    error = refused(CapabilitySet(), ["/bin/true"])
+    assert error.filename == "/bin/true"
+    program = os.path.realpath("/bin/true")
+    assert error.remediation == {
+        "kind": "grant_path",
+        "path": program,
+        "access": "Read",
+        "grant": f'allow_file("{program}", AccessMode.READ)',
+    }
+    assert "sys.executable" not in str(error)
+
+
+def test_what_a_program_is_executed_by_must_be_granted_too(place: Path) -> None:
+    script = place / "script"
+    script.write_text("#!/bin/sh\necho run\n")
+    script.chmod(0o755)
+    caps = CapabilitySet()
+    caps.allow_path(place, AccessMode.READ)
+    # Each remedy is one more of what the kernel opens.
+    granted = []
+    for _ in range(5):
+        error = refused(caps, ["./script"], cwd=place)
+        assert Path(error.filename or "") == script
+        remedy = error.remediation or {}
+        assert remedy["path"] in str(error)
+        granted.append(remedy["path"])
+        caps.allow_file(remedy["path"], AccessMode.READ)
+        if os.path.basename(remedy["path"]).startswith("ld"):
+            break
+    assert granted[0] == os.path.realpath("/bin/sh")
+    # The program is executed: that its libraries are missing, its loader says.
+    assert b"libc" in sandboxed_exec(caps, ["./script"], cwd=place).stderr
+
+
+def test_another_python_than_the_one_that_was_granted_is_explained(place: Path) -> None:
+    shim = place / "bin" / "python3"
+    shim.parent.mkdir()
+    shim.write_text("#!/bin/sh\nexec false\n")
+    shim.chmod(0o755)
+    caps = CapabilitySet()
+    command, path = ["python3", "-c", "pass"], str(shim.parent)
+    for advice in ("granted by `allow_interpreter()`", "that runs now is granted"):
+        with pytest.raises(SandboxError) as caught:
+            sandboxed_exec(caps, command, env={"PATH": path})
+        assert advice in str(caught.value)
+        assert f"`sys.executable` ({sys.executable})" in str(caught.value)
+        assert (caught.value.remediation or {})["path"] == str(shim)
+        caps.allow_interpreter()
+    assert sandboxed_exec(caps, [sys.executable, *command[1:]]).exit_code == 0
+
+
+def test_a_program_that_fails_otherwise_asks_for_no_grant(caps: CapabilitySet, place: Path) -> None:
+    garbage = place / "garbage"
+    garbage.write_text("neither ELF nor a script")
+    garbage.chmod(0o755)
+    with pytest.raises(SandboxError, match="failed to execute") as caught:
+        sandboxed_exec(caps, [str(garbage)])
+    error = caught.value
+    assert (error.errno, error.filename) == (errno.ENOEXEC, str(garbage))
+    assert (error.diagnostic_code, error.remediation) == ("sandbox_failed", None)
+    caps = CapabilitySet()
+    caps.deny_path(garbage)
+    with pytest.raises(SandboxError) as denied:
+        sandboxed_exec(caps, [str(garbage)])
+    assert denied.value.remediation is None
 
 
 def test_the_network_can_be_blocked(caps: CapabilitySet) -> None:

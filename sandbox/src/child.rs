@@ -72,7 +72,10 @@ impl Facts {
     /// The error of a step, with the path that the step was about.
     pub(crate) fn failure(&self, failure: Failure) -> Error {
         let path = match failure.step {
-            Step::Execute => Some(self.program.clone()),
+            Step::Execute => {
+                // From the caller's working directory, as the directory is.
+                Some(self.directory.clone().unwrap_or_default().join(&self.program))
+            }
             Step::WorkingDirectory => self.directory.clone(),
             _ => None,
         };

@@ -182,6 +182,29 @@ impl Query {
         })
     }
 
+    /// The grant without which a program cannot be executed: of the program, or of what the kernel
+    /// opens for it, the interpreter of a script and the loader. None if the set grants them all, or
+    /// denies the first that is missing.
+    #[cfg(target_os = "linux")]
+    pub fn suggest_execution(&self, program: &Path) -> Option<Suggestion> {
+        let program = program.canonicalize().ok()?;
+        let missing = crate::interpreter::programs(&program)
+            .into_iter()
+            .find(|program| !self.is_executable(program))?;
+        let is_denied = matches!(self.path(&missing, Access::Read), PathAnswer::Denied(_));
+        (!is_denied).then_some(Suggestion::File(missing, Access::Read))
+    }
+
+    #[cfg(target_os = "linux")]
+    fn is_executable(&self, program: &Path) -> bool {
+        let is_granted = |place: Place| {
+            let mut grants = self.grants_on(&place).into_iter();
+            grants.any(|grant| grant.access().is_read() && grant.is_executable())
+        };
+        matches!(self.path(program, Access::Read), PathAnswer::Allowed(_))
+            && Place::of(program).is_ok_and(is_granted)
+    }
+
     /// Whether a directory grant covers the path, whatever it is a grant of.
     pub fn is_covered(&self, path: &Path) -> bool {
         let Ok(place) = Place::of(path) else { return false };

@@ -49,6 +49,10 @@ class PathNotADirectoryError(PathError, NotADirectoryError):
 class SandboxError(NonoError, RuntimeError):
     """A sandbox that could not be entered or run in, or would not hold."""
 
+    #: What the system said of a program that could not be executed, and of which; else `None`.
+    errno: "int | None" = None
+    filename: "str | None" = None
+
 
 class SnapshotError(NonoError, RuntimeError):
     """A snapshot that could not be made, read or restored."""

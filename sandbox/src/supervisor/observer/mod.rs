@@ -20,10 +20,11 @@ use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
 use super::address::{Address, SocketName};
 use super::read_address;
 use super::subject::{number, open_thread};
+use crate::interpreter::programs;
 use crate::observe::{Act, Observed};
 use crate::sys::{Answer, Notification, answer, read_memory, receive};
 use calls::{Deed, Flags, Place};
-use paths::{absolute, beside, followed, programs, read_path};
+use paths::{absolute, beside, followed, read_path};
 
 /// The calls that wait to be looked at.
 pub(crate) fn observed_calls() -> impl Iterator<Item = i64> {

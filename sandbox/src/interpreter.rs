@@ -1,0 +1,65 @@
+//! What the kernel opens to execute a program, besides the program.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
+
+/// Bytes of a program that are looked at: as many as the longest path has.
+const HEAD: usize = 4096;
+/// What a script may begin with.
+const SCRIPT: &[u8] = b"#!";
+/// How many interpreters may have interpreters, as the kernel has it.
+const MOST_INTERPRETERS: usize = 5;
+
+/// A program, and what the kernel opens to execute it: the interpreter of a script, the loader of
+/// a dynamic program, and theirs.
+pub(crate) fn programs(program: &Path) -> Vec<PathBuf> {
+    let mut found = vec![program.to_owned()];
+    while found.len() <= MOST_INTERPRETERS {
+        let next = found.last().and_then(|program| interpreter(program));
+        let Some(next) = next.and_then(|path| fs::canonicalize(path).ok()) else { break };
+        if found.contains(&next) {
+            break;
+        }
+        found.push(next);
+    }
+    found
+}
+
+fn interpreter(program: &Path) -> Option<PathBuf> {
+    let mut head = vec![0; HEAD];
+    let read = File::open(program).ok()?.read(&mut head).ok()?;
+    let head = head.get(..read)?;
+    if let Some(line) = head.strip_prefix(SCRIPT) {
+        let line = line.split(|byte| *byte == b'\n').next()?.trim_ascii_start();
+        let path = line.split(u8::is_ascii_whitespace).next()?;
+        return Some(OsString::from_vec(path.to_vec()).into());
+    }
+    loader(head)
+}
+
+/// The loader that an ELF program of 64 bits asks for (`PT_INTERP`, `elf(5)`): in what is read of
+/// it, if it stands there, as it does with every usual linker.
+fn loader(head: &[u8]) -> Option<PathBuf> {
+    const INTERPRETER: u32 = 3;
+    let number = |at: usize, size: usize| -> Option<u64> {
+        let bytes = head.get(at..at.checked_add(size)?)?;
+        Some(bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+    };
+    if !head.starts_with(b"\x7fELF\x02\x01") {
+        return None;
+    }
+    let table = usize::try_from(number(32, 8)?).ok()?;
+    let (size, count) = (usize::try_from(number(54, 2)?).ok()?, number(56, 2)?);
+    for index in 0..usize::try_from(count).ok()? {
+        let entry = table.checked_add(size.checked_mul(index)?)?;
+        if number(entry, 4)? == u64::from(INTERPRETER) {
+            let at = usize::try_from(number(entry.checked_add(8)?, 8)?).ok()?;
+            let path = head.get(at..)?.split(|byte| *byte == 0).next()?;
+            return Some(Path::new(OsStr::from_bytes(path)).to_owned());
+        }
+    }
+    None
+}
