@@ -85,7 +85,7 @@ def test_what_a_program_is_executed_by_must_be_granted_too(place: Path) -> None:
         assert remedy["path"] in str(error)
         granted.append(remedy["path"])
         caps.allow_file(remedy["path"], AccessMode.READ)
-        if os.path.basename(remedy["path"]).startswith("ld"):
+        if Path(remedy["path"]).name.startswith("ld"):
             break
     assert granted[0] == os.path.realpath("/bin/sh")
     # The program is executed: that its libraries are missing, its loader says.

@@ -59,9 +59,9 @@ TOOLS: list[tuple[str, str, list[str]]] = [
 NAMED = {f"GIT_{who}_{what}": "x" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 
 
-def cli(*words: str) -> "subprocess.CompletedProcess[str]":
+def cli(*words: str, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "nono_py", *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=cwd)
 
 
 @pytest.fixture
@@ -326,6 +326,28 @@ def test_the_command_line_runs_and_explains(tmp_path: Path) -> None:
     file.write_text('{"groups": {"a": {"description": "Of mine."}}}')
     assert cli("policy", "--policy", str(file), "groups").stdout == "a: Of mine.\n"
     assert json.loads(cli("policy", "schema").stdout)["title"] == "nono policy"
+
+
+def test_the_command_line_says_what_it_names_and_does_not_grant(tmp_path: Path) -> None:
+    agent = tmp_path / "agent.sh"
+    agent.write_text("echo ran; ls $1")
+    (tmp_path / "data").mkdir()
+    groups = ["-g", "system_read_linux", "-g", "system_write_linux"]
+    command = ["--", "sh", "agent.sh", "data", "", "nothing", "x" * 300]
+    note = "note: the command may not read"
+    done = cli("run", *groups, *command, cwd=tmp_path)
+    assert done.returncode != 0
+    assert f"{note} agent.sh without --read-file agent.sh, or --read . with it\n" in done.stderr
+    assert f"{note} data without --read data\n" in done.stderr
+    assert done.stderr.count(note) == 2
+    done = cli("run", "--cwd", str(tmp_path), *groups, *command)
+    assert f"agent.sh without --read-file {agent}, or --read {tmp_path} with it" in done.stderr
+    done = cli("run", *groups, "--read", ".", *command, cwd=tmp_path)
+    assert (done.stdout, done.stderr, done.returncode) == ("ran\n", "", 0)
+    done = cli("run", *groups, "--read-file", "agent.sh", *command, cwd=tmp_path)
+    assert (done.stdout, done.stderr.count(note)) == ("ran\n", 1)
+    bare = ["run", "--bare", "--read", "/usr", "--read", "/bin", "--read", "/lib", *command]
+    assert cli(*bare, cwd=tmp_path).stderr.count(note) == 2
 
 
 def refusal(proxy: ProxyHandle, host: str, port: int) -> str | None:

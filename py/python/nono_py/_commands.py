@@ -11,6 +11,7 @@ from nono_py import (
     AccessMode,
     CapabilitySet,
     ExecResult,
+    QueryContext,
     embedded_policy_json,
     policy_schema_json,
     sandboxed_exec,
@@ -140,7 +141,11 @@ def _run(arguments: argparse.Namespace) -> int:
         "stdout": sys.stdout,
         "stderr": sys.stderr,
     }
-    return _exit_code(_run_under(arguments, _granted(arguments), options).exit_code)
+    caps = _granted(arguments)
+    code = _run_under(arguments, caps, options).exit_code
+    if code:
+        _name_ungranted(arguments, caps)
+    return _exit_code(code)
 
 
 def _run_under(
@@ -152,6 +157,35 @@ def _run_under(
     if arguments.policy is not None or arguments.group:
         raise ValueError("--bare is without a policy: it goes with neither --policy nor --group")
     return sandboxed_exec(caps, arguments.words, inherit_env=True, **options)
+
+
+def _name_ungranted(arguments: argparse.Namespace, caps: CapabilitySet) -> None:
+    """Name what the command line names and the command could not read: its words are the user's."""
+    of_directory, of_file = FLAGS["read"]
+    for word in filter(None, arguments.words[1:]):
+        path = Path(arguments.cwd or "", word)
+        if not _is_there(path) or _is_readable(arguments, caps, path):
+            continue
+        grant = f"{of_directory} {shlex.quote(str(path))}"
+        if not path.is_dir():
+            place = shlex.quote(str(path.parent))
+            grant = f"{of_file} {shlex.quote(str(path))}, or {of_directory} {place} with it"
+        print(f"note: the command may not read {word} without {grant}", file=sys.stderr)
+
+
+def _is_there(path: Path) -> bool:
+    """Return whether there is such a file; a word may be too long for one, or no name at all."""
+    try:
+        path.stat()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _is_readable(arguments: argparse.Namespace, caps: CapabilitySet, path: Path) -> bool:
+    if arguments.bare:
+        return QueryContext(caps).query_path(path, AccessMode.READ)["status"] == "allowed"
+    return explain(arguments.policy, arguments.group, path=path, caps=caps).allowed
 
 
 def _granted(arguments: argparse.Namespace) -> CapabilitySet:
