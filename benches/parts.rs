@@ -10,7 +10,10 @@ use bench_support::round_trip::RoundTrip;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
 use http::{HeaderValue, Method};
 use nono_audit::redact::path_and_query;
-use nono_audit::{Bounds, Log, Mode, Outcome, Overflow, Reader, Recorder, Session};
+use nono_audit::{
+    AuthOutcome, Bounds, FileOptions, FileSink, Log, Mode, Outcome, Overflow, Reader, Recorder,
+    Session, Sink as _,
+};
 use nono_proxy::RouteConfig;
 use nono_proxy::bench::{Endpoints, Hosts, Routes, Token, is_plain};
 
@@ -23,6 +26,7 @@ fn main() -> Result<(), Failure> {
     endpoints(&mut criterion)?;
     routes(&mut criterion)?;
     records(&mut criterion)?;
+    chained(&mut criterion)?;
     paths(&mut criterion);
     tokens(&mut criterion)?;
     layers(&mut criterion)?;
@@ -154,6 +158,38 @@ fn records(criterion: &mut Criterion) -> Result<(), Failure> {
     }
     group.finish();
     if consumer.lag() == 0 { Ok(()) } else { Err("records were left".into()) }
+}
+
+/// The lines of a chained file, by how many records are written at once: of requests to one route by
+/// clients that take turns.
+fn chained(criterion: &mut Criterion) -> Result<(), Failure> {
+    let bounds = Bounds { records: usize::MAX, disk: 0, overflow: Overflow::Refuse };
+    let (sender, log) = Log::open(Session(0), bounds, Vec::new())?;
+    let mut consumer = log.subscribe(Reader::holding("bench"));
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("audit-events.ndjson");
+    let mut sink = FileSink::open(FileOptions { path, max_bytes: 256 << 20, keep: 1 })?;
+    let mut group = criterion.benchmark_group("chained file");
+    for many in [1, 30, 400] {
+        for n in 0..many {
+            let permit = sender.try_reserve().ok_or("the log is full")?;
+            let client = format!("127.0.0.1:{}", 40_000 + n % 64);
+            let recorder = Recorder::open(permit, Mode::Reverse, client.into());
+            recorder.note(|record| {
+                record.method = Some("GET".into());
+                record.path = Some(path_and_query("/api/small", "", &[""; 0]));
+                record.route_id = Some("api".into());
+                record.auth_outcome = Some(AuthOutcome::Succeeded);
+            });
+            recorder.responded(200);
+            recorder.finish(Outcome::Complete);
+        }
+        let records = consumer.drain();
+        group.throughput(Throughput::Elements(many));
+        group.bench_function(BenchmarkId::new("write", many), |b| b.iter(|| sink.write(&records)));
+    }
+    group.finish();
+    Ok(())
 }
 
 fn paths(criterion: &mut Criterion) {

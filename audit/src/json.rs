@@ -6,14 +6,28 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::record::{RecordId, Session};
 use crate::redact::RedactedPath;
 use crate::{Record, SpanContext};
 
+/// What has to be escaped of a value's JSON inside a string.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Escapes {
+    /// Nothing.
+    None,
+    /// The quotes around it.
+    Quotes,
+    /// It has to be looked through.
+    Any,
+}
+
 /// What can be the value of a key.
 pub(crate) trait Value {
+    const ESCAPES: Escapes;
+
     fn put(&self, out: &mut Vec<u8>);
 
     /// Whether it is put as `null`, since there is none.
@@ -23,7 +37,7 @@ pub(crate) trait Value {
 }
 
 /// How many parts the text of a record has.
-pub(crate) const PARTS: usize = 10;
+pub(crate) const PARTS: usize = 11;
 
 /// Takes the text of records, part by part.
 pub(crate) trait Parts {
@@ -34,7 +48,7 @@ pub(crate) trait Parts {
     fn begin(&mut self, at: usize);
 
     /// The text of a value, behind that of its key, as it is and as it is inside a string.
-    fn field(&mut self, plain: &'static str, quoted: &'static str, value: &impl Value);
+    fn field<V: Value>(&mut self, plain: &'static str, quoted: &'static str, value: &V);
 
     /// That was the record.
     fn end(&mut self);
@@ -79,13 +93,16 @@ parts! {
         injection_mode, denial_category;
     4: sequence, id;
     5: session, phase, outcome;
-    6: duration_ms, time_to_first_byte_ms, bytes_in, bytes_out;
-    7: upstream_addr, protocol;
-    8: client;
-    9: rule, request_id, traceparent, dropped;
+    6: duration_ms, time_to_first_byte_ms;
+    7: bytes_in, bytes_out;
+    8: upstream_addr, protocol;
+    9: client;
+    10: rule, request_id, traceparent, dropped;
 }
 
 impl<T: Value> Value for Option<T> {
+    const ESCAPES: Escapes = T::ESCAPES;
+
     fn put(&self, out: &mut Vec<u8>) {
         match self {
             Some(value) => value.put(out),
@@ -99,24 +116,32 @@ impl<T: Value> Value for Option<T> {
 }
 
 impl Value for bool {
+    const ESCAPES: Escapes = Escapes::None;
+
     fn put(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(if *self { b"true" } else { b"false" });
     }
 }
 
 impl Value for u64 {
+    const ESCAPES: Escapes = Escapes::None;
+
     fn put(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(itoa::Buffer::new().format(*self).as_bytes());
     }
 }
 
 impl Value for u16 {
+    const ESCAPES: Escapes = Escapes::None;
+
     fn put(&self, out: &mut Vec<u8>) {
         u64::from(*self).put(out);
     }
 }
 
 impl Value for f64 {
+    const ESCAPES: Escapes = Escapes::None;
+
     fn put(&self, out: &mut Vec<u8>) {
         if self.is_finite() {
             out.extend_from_slice(zmij::Buffer::new().format_finite(*self).as_bytes());
@@ -127,6 +152,8 @@ impl Value for f64 {
 }
 
 impl Value for str {
+    const ESCAPES: Escapes = Escapes::Any;
+
     fn put(&self, out: &mut Vec<u8>) {
         if has_any(self.as_bytes(), |byte| byte < b' ' || byte == b'"' || byte == b'\\') {
             // Of a string this cannot fail.
@@ -141,6 +168,8 @@ impl Value for str {
 macro_rules! held {
     ($($type:ty),*) => {$(
         impl Value for $type {
+            const ESCAPES: Escapes = <<Self as Deref>::Target as Value>::ESCAPES;
+
             fn put(&self, out: &mut Vec<u8>) {
                 (**self).put(out);
             }
@@ -151,12 +180,16 @@ macro_rules! held {
 held!(RedactedPath, Arc<str>, Box<str>, Box<SpanContext>, Cow<'static, str>);
 
 impl Value for Session {
+    const ESCAPES: Escapes = Escapes::Quotes;
+
     fn put(&self, out: &mut Vec<u8>) {
         put_quoted(&self.digits(), out);
     }
 }
 
 impl Value for RecordId {
+    const ESCAPES: Escapes = Escapes::Quotes;
+
     fn put(&self, out: &mut Vec<u8>) {
         out.push(b'"');
         out.extend_from_slice(&self.session.digits());
@@ -167,12 +200,16 @@ impl Value for RecordId {
 }
 
 impl Value for SpanContext {
+    const ESCAPES: Escapes = Escapes::Quotes;
+
     fn put(&self, out: &mut Vec<u8>) {
         put_quoted(self.to_string().as_bytes(), out);
     }
 }
 
 impl Value for SocketAddr {
+    const ESCAPES: Escapes = Escapes::Quotes;
+
     fn put(&self, out: &mut Vec<u8>) {
         let Self::V4(addr) = self else {
             return put_quoted(self.to_string().as_bytes(), out);

@@ -187,22 +187,12 @@ impl FromStr for RecordId {
     }
 }
 
-/// The two digits of each byte.
-const DIGITS: [[u8; 2]; 256] = {
-    let digits = b"0123456789abcdef";
-    let mut pairs = [[0; 2]; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        pairs[byte] = [digits[byte >> 4], digits[byte & 15]];
-        byte += 1;
-    }
-    pairs
-};
-
-/// Writes `bytes` to `digits`, which are twice as many.
+/// Writes `bytes` to `digits`, which are twice as many. Without a table, so that many digits are made
+/// at once.
 pub(crate) fn hexadecimal(bytes: &[u8], digits: &mut [u8]) {
+    let digit = |half: u8| half + if half < 10 { b'0' } else { b'a' - 10 };
     for (byte, pair) in bytes.iter().zip(digits.chunks_exact_mut(2)) {
-        pair.copy_from_slice(&DIGITS[usize::from(*byte)]);
+        pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
     }
 }
 

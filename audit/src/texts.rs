@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use crate::Record;
-use crate::json::{PARTS, Parts, Value, has_any, put_parts};
+use crate::json::{Escapes, PARTS, Parts, Value, has_any, put_parts};
 
 /// Room is made for a multiple of so many bytes: drains of about as much take the same.
 const STEP: usize = 256 << 10;
@@ -77,7 +77,8 @@ impl Parts for Texts {
         self.copy();
     }
 
-    fn field(&mut self, plain: &'static str, _quoted: &'static str, value: &impl Value) {
+    #[inline]
+    fn field<V: Value>(&mut self, plain: &'static str, _quoted: &'static str, value: &V) {
         self.bytes.extend_from_slice(plain.as_bytes());
         value.put(&mut self.bytes);
     }
@@ -120,7 +121,8 @@ impl Parts for Quoted {
         self.quoted.begin(at);
     }
 
-    fn field(&mut self, plain: &'static str, quoted: &'static str, value: &impl Value) {
+    #[inline]
+    fn field<V: Value>(&mut self, plain: &'static str, quoted: &'static str, value: &V) {
         if value.is_none() {
             return;
         }
@@ -129,7 +131,7 @@ impl Parts for Quoted {
         let begin = self.plain.bytes.len();
         value.put(&mut self.plain.bytes);
         let text = self.plain.bytes.get(begin..).unwrap_or_default();
-        put_escaped(text, &mut self.quoted.bytes);
+        put_inside(V::ESCAPES, text, &mut self.quoted.bytes);
     }
 
     fn end(&mut self) {
@@ -138,12 +140,13 @@ impl Parts for Quoted {
     }
 }
 
-/// Writes a value's JSON as it is inside a string: it has no other characters to escape than
-/// these, and mostly only the quotes around it.
-fn put_escaped(text: &[u8], out: &mut Vec<u8>) {
+/// Writes a value's JSON as it is inside a string: there are no other characters to escape than these.
+#[inline]
+fn put_inside(escapes: Escapes, text: &[u8], out: &mut Vec<u8>) {
     let is_special = |byte| byte == b'"' || byte == b'\\';
     match text {
-        [b'"', inner @ .., b'"'] if !has_any(inner, is_special) => {
+        _ if escapes == Escapes::None => out.extend_from_slice(text),
+        [b'"', inner @ .., b'"'] if escapes == Escapes::Quotes || !has_any(inner, is_special) => {
             out.extend_from_slice(br#"\""#);
             out.extend_from_slice(inner);
             out.extend_from_slice(br#"\""#);

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::json::{Value, put_quoted};
+use crate::json::{Escapes, Value, put_quoted};
 
 /// Defines an enum whose variants each have a word, by which they are serialised.
 macro_rules! words {
@@ -37,6 +37,8 @@ macro_rules! words {
         }
 
         impl Value for $name {
+            const ESCAPES: Escapes = Escapes::Quotes;
+
             fn put(&self, out: &mut Vec<u8>) {
                 put_quoted(self.as_str().as_bytes(), out);
             }
