@@ -21,11 +21,32 @@ impl FromPyObject<'_, '_> for OsArgument {
     type Error = PyErr;
 
     fn extract(object: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
+        if object.is_instance_of::<PyString>() {
+            return Ok(Self(object.extract()?));
+        }
         if let Ok(bytes) = object.cast::<PyBytes>() {
             return Ok(Self(OsString::from_vec(bytes.as_bytes().to_vec())));
         }
-        Ok(Self(object.extract::<PathBuf>()?.into_os_string()))
+        // A `str` or `bytes`, or it raises.
+        let path = object.py().import("os")?.call_method1("fspath", (object,))?;
+        Self::extract(path.as_borrowed())
     }
+}
+
+/// A path, however Python has it (`from_py_with`).
+pub(crate) fn os_path(object: &Bound<'_, PyAny>) -> PyResult<PathBuf> {
+    Ok(object.extract::<OsArgument>()?.0.into())
+}
+
+/// A path, or `None`.
+pub(crate) fn optional_os_path(object: &Bound<'_, PyAny>) -> PyResult<Option<PathBuf>> {
+    if object.is_none() { Ok(None) } else { os_path(object).map(Some) }
+}
+
+/// A sequence of paths.
+pub(crate) fn os_paths(object: &Bound<'_, PyAny>) -> PyResult<Vec<PathBuf>> {
+    let paths: Vec<OsArgument> = object.extract()?;
+    Ok(paths.into_iter().map(|path| path.0.into()).collect())
 }
 
 /// A program and its arguments: a sequence, never one string to be split.

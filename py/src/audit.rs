@@ -10,6 +10,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
 
+use crate::arguments::os_path;
 use crate::error::verify_error;
 
 /// Records as a list of dictionaries, keys in the order of the record's fields.
@@ -153,7 +154,10 @@ pub(crate) fn diagnostics<'py>(
 /// Check the hash-chained log at `path`, the files that were renamed before it included.
 #[pyfunction(name = "_verify_audit")]
 #[expect(clippy::needless_pass_by_value, reason = "extracted from a Python argument")]
-pub(crate) fn verify_audit(py: Python<'_>, path: PathBuf) -> PyResult<Bound<'_, PyDict>> {
+pub(crate) fn verify_audit(
+    py: Python<'_>,
+    #[pyo3(from_py_with = os_path)] path: PathBuf,
+) -> PyResult<Bound<'_, PyDict>> {
     let verified = py.detach(|| nono_audit::verify(&path)).map_err(verify_error)?;
     let dict = PyDict::new(py);
     dict.set_item("files", verified.files)?;

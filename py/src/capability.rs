@@ -8,6 +8,7 @@ use nono_sandbox::{CapabilitySet, FsCapability, Grant, State};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
+use crate::arguments::os_path;
 use crate::enums::{AccessArgument, access_mode};
 use crate::error::sandbox_error;
 use crate::proxy::PyProxyHandle;
@@ -81,7 +82,7 @@ impl PyCapabilitySet {
     fn allow_path(
         &self,
         py: Python<'_>,
-        path: PathBuf,
+        #[pyo3(from_py_with = os_path)] path: PathBuf,
         mode: AccessArgument,
         execute: bool,
     ) -> PyResult<()> {
@@ -93,7 +94,7 @@ impl PyCapabilitySet {
     fn allow_file(
         &self,
         py: Python<'_>,
-        path: PathBuf,
+        #[pyo3(from_py_with = os_path)] path: PathBuf,
         mode: AccessArgument,
         execute: bool,
     ) -> PyResult<()> {
@@ -101,7 +102,11 @@ impl PyCapabilitySet {
     }
 
     /// Keep every grant from a path and all below it.
-    fn deny_path(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
+    fn deny_path(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = os_path)] path: PathBuf,
+    ) -> PyResult<()> {
         self.change(py, |set| set.deny_path(&path))
     }
 
@@ -162,7 +167,11 @@ impl PyCapabilitySet {
     }
 
     /// Grant connections to a unix socket, or to all below a directory.
-    fn allow_unix_socket(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
+    fn allow_unix_socket(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = os_path)] path: PathBuf,
+    ) -> PyResult<()> {
         self.change(py, |set| set.allow_unix_socket(&path))
     }
 
@@ -183,7 +192,7 @@ impl PyCapabilitySet {
     }
 
     /// Whether a granted directory covers the path, followed as the kernel would.
-    fn path_covered(&self, py: Python<'_>, path: PathBuf) -> bool {
+    fn path_covered(&self, py: Python<'_>, #[pyo3(from_py_with = os_path)] path: PathBuf) -> bool {
         self.with(py, |set| set.path_covered(&path))
     }
 

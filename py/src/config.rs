@@ -9,7 +9,7 @@ use nono_proxy::{Compression, InterceptConfig, Limits, ProxyConfig};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::arguments::{PairsArgument, time_limit};
+use crate::arguments::{PairsArgument, optional_os_path, time_limit};
 use crate::error::{argument_error, config_error};
 use crate::external::PyExternalProxyConfig;
 use crate::otlp::{self, OtlpOptions};
@@ -115,7 +115,7 @@ impl PyProxyConfig {
         bind_addr: &str,
         bind_port: u16,
         max_connections: usize,
-        intercept_ca_dir: Option<PathBuf>,
+        #[pyo3(from_py_with = optional_os_path)] intercept_ca_dir: Option<PathBuf>,
         intercept_parent_ca_pems: Option<Bound<'_, PyBytes>>,
         allow_all_hosts: bool,
         denied_hosts: Vec<String>,
@@ -131,25 +131,25 @@ impl PyProxyConfig {
         credential_timeout_secs: f64,
         audit_disk_bytes: u64,
         audit_overflow: &str,
-        audit_file: Option<PathBuf>,
+        #[pyo3(from_py_with = optional_os_path)] audit_file: Option<PathBuf>,
         audit_file_max_bytes: u64,
         audit_file_keep: usize,
         metrics_addr: Option<&str>,
         intercept_hosts: Vec<String>,
         intercept_exclude: Vec<String>,
         intercept_name_constraints: bool,
-        intercept_ca_cert: Option<PathBuf>,
-        intercept_ca_key: Option<PathBuf>,
+        #[pyo3(from_py_with = optional_os_path)] intercept_ca_cert: Option<PathBuf>,
+        #[pyo3(from_py_with = optional_os_path)] intercept_ca_key: Option<PathBuf>,
         otlp_endpoint: Option<String>,
         otlp_headers: PairsArgument,
         otlp_credential_key: Option<String>,
-        otlp_tls_ca: Option<PathBuf>,
+        #[pyo3(from_py_with = optional_os_path)] otlp_tls_ca: Option<PathBuf>,
         otlp_service_name: Option<String>,
         otlp_resource_attributes: PairsArgument,
         otlp_timeout_secs: Option<f64>,
         otlp_flush_secs: Option<f64>,
         otlp_compression: Option<String>,
-        otlp_queue_dir: Option<PathBuf>,
+        #[pyo3(from_py_with = optional_os_path)] otlp_queue_dir: Option<PathBuf>,
         otlp_queue_bytes: Option<u64>,
     ) -> PyResult<Self> {
         let parent_ca_pems = intercept_parent_ca_pems.map(|pems| pems.as_bytes().to_vec());

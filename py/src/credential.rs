@@ -11,7 +11,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDateTime, PyDelta, PyString, PyTuple};
 
-use crate::arguments::time_limit;
+use crate::arguments::{optional_os_path, time_limit};
 use crate::blocking;
 use crate::error::{argument_error, credential_error, credential_fault, reference_error};
 use crate::value::{Reduced, reduce};
@@ -113,7 +113,7 @@ impl PyVaultConfig {
         address: String,
         token_key: String,
         namespace: Option<String>,
-        tls_ca: Option<PathBuf>,
+        #[pyo3(from_py_with = optional_os_path)] tls_ca: Option<PathBuf>,
     ) -> Self {
         Self(VaultConfig { address, token_key, namespace, tls_ca })
     }
@@ -184,7 +184,7 @@ impl PyOAuth2Config {
         scope: Option<String>,
         extra_params: Vec<(String, String)>,
         secret_in_body: bool,
-        tls_ca: Option<PathBuf>,
+        #[pyo3(from_py_with = optional_os_path)] tls_ca: Option<PathBuf>,
     ) -> Self {
         Self(OAuth2Config {
             token_url,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nono_sandbox::{CapabilitySet, Command, Error, Limits, Observed, Stdio};
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
@@ -117,6 +117,18 @@ impl PyCommand {
         Ok(Self { command: built, request: Request::new(command, timeout_secs, caps, plan) })
     }
 
+    /// A command from the arguments of a function, which is what errors about them name.
+    #[staticmethod]
+    #[pyo3(name = "_called")]
+    fn called<'py>(
+        py: Python<'py>,
+        name: &str,
+        args: &Bound<'py, PyTuple>,
+        options: &Bound<'py, PyDict>,
+    ) -> PyResult<Bound<'py, Self>> {
+        call(py, name, args, Some(options))
+    }
+
     /// Run the program and wait for its end. What a signal handler raises meanwhile
     /// (`KeyboardInterrupt`, for one) ends it.
     fn run(&self, py: Python<'_>) -> PyResult<PyExecResult> {
@@ -196,10 +208,27 @@ pub(crate) fn sandboxed_exec(
     args: &Bound<'_, PyTuple>,
     options: Option<&Bound<'_, PyDict>>,
 ) -> PyResult<PyExecResult> {
-    let command = py.get_type::<PyCommand>().call(args, options)?;
-    let command =
-        command.cast::<PyCommand>().map_err(|_| PyRuntimeError::new_err("not a command"))?;
-    command.get().run(py)
+    call(py, "sandboxed_exec", args, options)?.get().run(py)
+}
+
+/// Makes a command of the arguments of the function `name`.
+fn call<'py>(
+    py: Python<'py>,
+    name: &str,
+    args: &Bound<'py, PyTuple>,
+    options: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, PyCommand>> {
+    let made = py.get_type::<PyCommand>().call(args, options).map_err(|error| {
+        // Python names what it called.
+        let text = error.value(py).to_string();
+        match text.strip_prefix("_Command.__new__()") {
+            Some(rest) if error.is_instance_of::<PyTypeError>(py) => {
+                PyTypeError::new_err(format!("{name}(){rest}"))
+            }
+            _ => error,
+        }
+    })?;
+    Ok(made.cast_into::<PyCommand>()?)
 }
 
 fn build(command: Vec<OsString>, env: EnvArgument, inherit_env: bool) -> PyResult<Command> {
@@ -250,8 +279,6 @@ impl StreamArgument {
     }
 }
 
-/// The modes of the interface are all the same here: Landlock and the system call filter are
-/// always both in force.
 /// Refuses to run anything in a sandbox that lets through what it should deny.
 fn verified(py: Python<'_>, caps: &CapabilitySet) -> PyResult<()> {
     let verification = py.detach(|| caps.verify()).map_err(sandbox_error)?;
@@ -263,6 +290,8 @@ fn verified(py: Python<'_>, caps: &CapabilitySet) -> PyResult<()> {
     Err(unsound(format!("the sandbox does not hold, nothing was run: {failures}")))
 }
 
+/// The modes of the interface are all the same here: Landlock and the system call filter are
+/// always both in force.
 fn check_mode(mode: &str) -> PyResult<()> {
     if matches!(mode, "auto" | "landlock" | "seccomp") {
         return Ok(());

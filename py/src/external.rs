@@ -6,6 +6,7 @@ use nono_proxy::ExternalProxyConfig;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
+use crate::arguments::optional_os_path;
 use crate::value::{Reduced, reduce};
 
 /// A proxy between this one and the world.
@@ -48,7 +49,7 @@ impl PyExternalProxyConfig {
         address: String,
         bypass_hosts: Vec<String>,
         credential_key: Option<String>,
-        tls_ca: Option<PathBuf>,
+        #[pyo3(from_py_with = optional_os_path)] tls_ca: Option<PathBuf>,
     ) -> Self {
         Self { address, bypass_hosts, credential_key, tls_ca }
     }

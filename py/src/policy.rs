@@ -12,7 +12,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::arguments::OsArgument;
+use crate::arguments::{OsArgument, os_paths};
 use crate::capability::PyCapabilitySet;
 use crate::config::PyProxyConfig;
 use crate::credential::{PyOAuth2Config, PyVaultConfig};
@@ -444,7 +444,7 @@ pub(crate) fn policy_schema_json() -> &'static str {
 #[expect(clippy::needless_pass_by_value, reason = "extracted from Python arguments")]
 pub(crate) fn validate_deny_overlaps(
     py: Python<'_>,
-    deny_paths: Vec<PathBuf>,
+    #[pyo3(from_py_with = os_paths)] deny_paths: Vec<PathBuf>,
     caps: &Bound<'_, PyCapabilitySet>,
 ) -> PyResult<()> {
     let caps = caps.get().snapshot(py);

@@ -9,6 +9,7 @@ use nono_sandbox::{
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::arguments::os_path;
 use crate::capability::PyCapabilitySet;
 use crate::enums::AccessArgument;
 use crate::error::argument_error;
@@ -34,7 +35,7 @@ impl PyQueryContext {
     fn query_path<'py>(
         &self,
         py: Python<'py>,
-        path: PathBuf,
+        #[pyo3(from_py_with = os_path)] path: PathBuf,
         mode: AccessArgument,
     ) -> PyResult<Bound<'py, PyDict>> {
         let answer = py.detach(|| self.inner.path(&path, mode.0));
@@ -64,7 +65,12 @@ impl PyQueryContext {
 
     /// The smallest grant that would allow it, as the call that makes it; `None` if it is allowed
     /// or cannot be.
-    fn suggest_path(&self, py: Python<'_>, path: PathBuf, mode: AccessArgument) -> Option<String> {
+    fn suggest_path(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = os_path)] path: PathBuf,
+        mode: AccessArgument,
+    ) -> Option<String> {
         text(py.detach(|| self.inner.suggest_path(&path, mode.0)))
     }
 
@@ -107,7 +113,7 @@ impl PyQueryContext {
     fn query_unix_socket<'py>(
         &self,
         py: Python<'py>,
-        path: PathBuf,
+        #[pyo3(from_py_with = os_path)] path: PathBuf,
     ) -> PyResult<Bound<'py, PyDict>> {
         let said = PyDict::new(py);
         let answer = py.detach(|| self.inner.unix_socket(&path));

@@ -1,5 +1,6 @@
 """What can be given to a sandboxed program, and what its result tells."""
 
+import asyncio
 import json
 import os
 import resource
@@ -7,8 +8,10 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import nono_py
 import pytest
 from nono_py import CapabilitySet, ProxyHandle, sandboxed_exec
 
@@ -298,6 +301,25 @@ class TestUser:
                 sandboxed_exec(caps, ["/bin/true"], **option)  # type: ignore[arg-type]
         with pytest.raises(ValueError, match="gid needs uid"):
             sandboxed_exec(caps, ["/bin/true"], gid=5)
+
+
+def test_errors_of_arguments_name_the_function_that_was_called(caps: CapabilitySet) -> None:
+    functions: list[Callable[..., object]] = [
+        nono_py.sandboxed_exec,
+        lambda *args, **options: asyncio.run(nono_py.sandboxed_exec_async(*args, **options)),
+        lambda *args, **options: asyncio.run(nono_py.sandboxed_spawn(*args, **options)),
+        lambda caps, command, **options: nono_py.learn(command, **options),
+    ]
+    names = ["sandboxed_exec", "sandboxed_exec_async", "sandboxed_spawn", "learn"]
+    for name, function in zip(names, functions, strict=True):
+        said = rf"^{name}\(\) got an unexpected keyword argument 'timeout_seconds'$"
+        with pytest.raises(TypeError, match=said):
+            function(caps, ["/bin/true"], timeout_seconds=1)
+    with pytest.raises(TypeError, match=r"^sandboxed_exec\(\) missing 1 required positional"):
+        nono_py.sandboxed_exec(caps)  # type: ignore[call-arg]
+    # What is wrong with a value is said as ever.
+    with pytest.raises(TypeError, match="sequence of arguments, not one string"):
+        nono_py.sandboxed_exec(caps, "/bin/true")
 
 
 def test_background_processes_end_or_are_kept(caps: CapabilitySet, place: Path) -> None:

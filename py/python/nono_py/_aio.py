@@ -109,7 +109,9 @@ async def sandboxed_exec_async(
     The arguments are those of `sandboxed_exec`. When the awaiting task is cancelled, the program
     and all that it has started are killed before the cancellation goes on.
     """
-    return await _collect(_Command(caps, command, **options).start())
+    return await _collect(
+        _Command._called("sandboxed_exec_async", (caps, command), options).start()
+    )
 
 
 async def _collect(run: _Run) -> ExecResult:
@@ -177,7 +179,7 @@ async def sandboxed_spawn(
     pipe for stdout and stderr.
     """
     terminal = bool(options.get("pty"))
-    child = _Command(caps, command, **options).spawn()
+    child = _Command._called("sandboxed_spawn", (caps, command), options).spawn()
     process = Process(child, terminal)
     try:
         await process._begin()

@@ -33,7 +33,7 @@ from nono_py._nono_py import (
 from nono_py._policy import KEPT, load
 
 if TYPE_CHECKING:
-    from nono_py._nono_py import NetworkAuditEvent, _Words
+    from nono_py._nono_py import NetworkAuditEvent, _Path, _Words
 
 #: What a learned group is called.
 GROUP = "learned"
@@ -128,8 +128,8 @@ def learn(
     command: "_Words",
     groups: Sequence[str] = (),
     *,
-    policy: "Policy | str | os.PathLike[str] | None" = None,
-    cwd: "str | os.PathLike[str] | None" = None,
+    policy: "Policy | _Path | None" = None,
+    cwd: "_Path | None" = None,
     env: Mapping[str, str] | None = None,
     **options: Any,
 ) -> Learned:
@@ -158,11 +158,12 @@ def learn(
         caps.allow_path("/", AccessMode.READ_WRITE)
         kept = {name: os.environ[name] for name in KEPT if name in os.environ}
         variables = dict(proxy.sandbox_env(kept | {"TMPDIR": temporary} | dict(env or {})))
-        call = _Command(caps, command, cwd=cwd, env=variables, **options)
+        given = {"cwd": cwd, "env": variables, **options}
+        call = _Command._called("learn", (caps, command), given)
         result, acts = _observe(call)
         proxy.shutdown()
         events = proxy.drain_audit_events()
-        study = _Study(merged, chosen, temporary, Path(cwd or Path.cwd()).resolve())
+        study = _Study(merged, chosen, temporary, Path(os.fsdecode(cwd or ".")).resolve())
         study.files(acts)
         study.network(acts, events, proxy)
         text = json.dumps({"groups": study.document(document["groups"])}, indent=2) + "\n"
@@ -170,7 +171,7 @@ def learn(
     return Learned(result, text, study.names(), sorted(study.secrets), study.notes)
 
 
-def _document(policy: "Policy | str | os.PathLike[str] | None") -> dict[str, Any]:
+def _document(policy: "Policy | _Path | None") -> dict[str, Any]:
     """Return the embedded policy, with the groups of another in it."""
     document: dict[str, Any] = json.loads(embedded_policy_json())
     if policy is not None:

@@ -88,8 +88,8 @@ __all__ = [
 
 __version__: Final[str]
 
-_Path: TypeAlias = str | os.PathLike[str]
-_OsText: TypeAlias = str | bytes | os.PathLike[str]
+_OsText: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+_Path: TypeAlias = _OsText
 _Buffer: TypeAlias = bytes | bytearray | memoryview
 _Words: TypeAlias = Sequence[str] | Sequence[bytes] | Sequence[os.PathLike[str]] | Sequence[_OsText]
 _Environment: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
@@ -953,6 +953,8 @@ def sandboxed_exec(
 @final
 class _Command:
     def __new__(cls, *args: Any, **options: Any) -> _Command: ...
+    @staticmethod
+    def _called(name: str, args: tuple[Any, ...], options: Mapping[str, Any]) -> _Command: ...
     def run(self) -> ExecResult: ...
     def start(self) -> _Run: ...
     def spawn(self) -> _Child: ...

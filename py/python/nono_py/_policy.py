@@ -29,7 +29,7 @@ from nono_py._nono_py import (
 )
 
 if TYPE_CHECKING:
-    from nono_py._nono_py import NetworkAuditEvent, _Words
+    from nono_py._nono_py import NetworkAuditEvent, _Path, _Words
 
 #: What a command gets of the environment: who and where it is, and how to speak to the user. No
 #: variable that may hold a key.
@@ -143,17 +143,17 @@ class _Prepared:
         return cls(names, prepared, resolved, config)
 
 
-def load(policy: "Policy | str | os.PathLike[str] | None") -> Policy:
+def load(policy: "Policy | _Path | None") -> Policy:
     """Return a policy: itself, that of a file, or the embedded one."""
     if policy is None:
         return load_embedded_policy()
     if isinstance(policy, Policy):
         return policy
-    return load_policy(Path(policy).read_text(encoding="utf-8"))
+    return load_policy(Path(os.fsdecode(policy)).read_text(encoding="utf-8"))
 
 
 def run(
-    policy: "Policy | str | os.PathLike[str] | None",
+    policy: "Policy | _Path | None",
     groups: Sequence[str],
     command: "_Words",
     *,
@@ -196,10 +196,10 @@ def run(
 
 
 def explain(
-    policy: "Policy | str | os.PathLike[str] | None",
+    policy: "Policy | _Path | None",
     groups: Sequence[str],
     *,
-    path: "str | os.PathLike[str] | None" = None,
+    path: "_Path | None" = None,
     mode: AccessMode = AccessMode.READ,
     host: str | None = None,
     port: int = 443,
@@ -226,9 +226,7 @@ def explain(
         return _explain_endpoint(loaded, prepared, *(endpoint or ("", "")))
 
 
-def _explain_path(
-    prepared: _Prepared, path: "str | os.PathLike[str]", mode: AccessMode
-) -> Explanation:
+def _explain_path(prepared: _Prepared, path: "_Path", mode: AccessMode) -> Explanation:
     query = QueryContext(prepared.caps)
     said: dict[str, Any] = dict(query.query_path(path, mode))
     decisive = said.get("granted_path", said.get("denied_path"))
@@ -244,7 +242,7 @@ def _explain_path(
     if said["reason"] == "path_not_granted":
         group, rule = _missing(prepared.resolved, path)
     return Explanation(
-        question=f"{mode} {os.fspath(path)}",
+        question=f"{mode} {os.fsdecode(path)}",
         allowed=said["status"] == "allowed",
         reason=said["reason"],
         group=group,
@@ -253,13 +251,11 @@ def _explain_path(
     )
 
 
-def _missing(
-    resolved: ResolvedPolicy, path: "str | os.PathLike[str]"
-) -> tuple[str | None, str | None]:
+def _missing(resolved: ResolvedPolicy, path: "_Path") -> tuple[str | None, str | None]:
     """Return the group and rule that would grant a path if what the rule names were there."""
     skipped = set(resolved.skipped_paths)
     for group, field, written, named in resolved._rules:
-        if named in skipped and Path(path).is_relative_to(named):
+        if named in skipped and Path(os.fsdecode(path)).is_relative_to(named):
             return group, f"{field} {written}, which is not there"
     return None, None
 

@@ -10,7 +10,7 @@ from typing import TypeAlias
 from nono_py._errors import SnapshotError
 from nono_py._nono_py import ExclusionConfig, SnapshotManager
 
-StrPath: TypeAlias = str | bytes | PathLike[str]
+StrPath: TypeAlias = str | bytes | PathLike[str] | PathLike[bytes]
 
 
 @contextmanager

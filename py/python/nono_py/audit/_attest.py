@@ -1,9 +1,8 @@
 """Signing a session, and checking that."""
 
 import json
-import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nono_py._errors import VerificationError
 from nono_py._nono_py import _dsse_pae, _SigningKey, _verify_bundle, _verify_bundle_in
@@ -12,6 +11,9 @@ from nono_py.audit._names import (
     AuditAttestationVerificationResultDict,
 )
 from nono_py.audit._text import metadata_text, text
+
+if TYPE_CHECKING:
+    from nono_py._nono_py import _Path
 
 
 def dsse_pae(payload_type: str, payload: bytes) -> bytes:
@@ -53,7 +55,7 @@ def sign_audit_attestation_bundle(
 
 
 def write_audit_attestation(
-    session_dir: "str | os.PathLike[str]",
+    session_dir: "_Path",
     metadata: "Mapping[str, Any] | Any",
     private_key_pem: bytes | str,
     *,
@@ -87,7 +89,7 @@ def verify_audit_attestation_bundle(
 
 
 def verify_audit_attestation(
-    session_dir: "str | os.PathLike[str]",
+    session_dir: "_Path",
     metadata: "Mapping[str, Any] | Any",
     *,
     expected_public_key: bytes | str | None = None,

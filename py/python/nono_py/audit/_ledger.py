@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from nono_py._nono_py import (
     _check_session_id,
@@ -15,6 +15,9 @@ from nono_py._nono_py import (
 from nono_py.audit._log import objects
 from nono_py.audit._names import LedgerRecordDict, LedgerVerificationResultDict
 from nono_py.audit._text import metadata_text
+
+if TYPE_CHECKING:
+    from nono_py._nono_py import _Path
 
 
 def compute_session_digest(metadata: "Mapping[str, Any] | Any") -> str:
@@ -37,13 +40,13 @@ def build_ledger_record(
     return record
 
 
-def iter_ledger(ledger_path: "str | os.PathLike[str]") -> Iterator[LedgerRecordDict]:
+def iter_ledger(ledger_path: "_Path") -> Iterator[LedgerRecordDict]:
     """Yield the lines of a ledger; nothing is verified. Errors are as of `iter_session`."""
-    return cast("Iterator[LedgerRecordDict]", objects(Path(ledger_path)))
+    return cast("Iterator[LedgerRecordDict]", objects(Path(os.fsdecode(ledger_path))))
 
 
 def verify_session_in_ledger(
-    ledger_path: "str | os.PathLike[str]",
+    ledger_path: "_Path",
     metadata: "Mapping[str, Any] | Any",
     *,
     expected_head: str | bytes | None = None,

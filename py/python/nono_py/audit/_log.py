@@ -5,7 +5,7 @@ import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from nono_py._errors import ConfigurationError, VerificationError
 from nono_py._nono_py import (
@@ -22,6 +22,9 @@ from nono_py.audit._names import (
     AuditVerificationResultDict,
 )
 from nono_py.audit._text import line_object, open_regular, text
+
+if TYPE_CHECKING:
+    from nono_py._nono_py import _Path
 
 #: A file can be removed, and another put in its place, while it is followed.
 _CHUNK = 1 << 16
@@ -85,13 +88,13 @@ class AlphaRecorder:
         return record
 
 
-def iter_session(session_dir: "str | os.PathLike[str]") -> Iterator[dict[str, Any]]:
+def iter_session(session_dir: "_Path") -> Iterator[dict[str, Any]]:
     """Yield the lines of a session's log; nothing is verified.
 
     A line that is no JSON object, as the last may be while it is being written, is an error that
     is a `VerificationError` and a `json.JSONDecodeError`.
     """
-    return objects(Path(session_dir) / AUDIT_EVENTS_FILENAME)
+    return objects(Path(os.fsdecode(session_dir)) / AUDIT_EVENTS_FILENAME)
 
 
 def objects(path: Path) -> Iterator[dict[str, Any]]:
@@ -103,7 +106,7 @@ def objects(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def tail_session(
-    session_dir: "str | os.PathLike[str]",
+    session_dir: "_Path",
     *,
     poll_interval_s: float,
     stop_event: threading.Event | None = None,
@@ -115,7 +118,7 @@ def tail_session(
     """
     if not poll_interval_s >= 0:
         raise ConfigurationError(f"poll_interval_s {poll_interval_s!r} must not be negative")
-    path = Path(session_dir) / AUDIT_EVENTS_FILENAME
+    path = Path(os.fsdecode(session_dir)) / AUDIT_EVENTS_FILENAME
     stop = stop_event or threading.Event()
     lines = follow(path, poll_interval_s, stop)
     return (line_object(line, number) for number, line in lines if line.strip())
@@ -153,7 +156,7 @@ def _is_replaced(path: Path, file: IO[bytes]) -> bool:
 
 
 def verify_log(
-    session_dir: "str | os.PathLike[str]", *, stored: Mapping[str, Any] | None = None
+    session_dir: "_Path", *, stored: Mapping[str, Any] | None = None
 ) -> AuditVerificationResultDict:
     """Check every line of a session's log, and what they come to against what is stored.
 
