@@ -77,9 +77,10 @@ def test_a_path_is_a_path_for_policies_and_records(
 def test_a_path_is_a_path_for_a_proxy(form: Callable[[str], _AnyPath], odd: Path) -> None:
     config = ProxyConfig(intercept_ca_dir=form(str(odd)), audit_file=form(str(odd / "records")))
     assert (config.intercept_ca_dir, config.audit_file) == (odd, odd / "records")
-    route = nono_py.RouteConfig("/a", "https://a.test", tls_ca=form(str(odd / "file")))
-    assert route.tls_ca == str(odd / "file")
     file = odd / "file"
+    # It is read.
+    with pytest.raises(nono_py.ConfigurationError, match=r"/file\": it holds no certificate"):
+        nono_py.RouteConfig("/a", "https://a.test", tls_ca=form(str(file)))
     outer = nono_py.ExternalProxyConfig("https://localhost:1", tls_ca=form(str(file)))
     assert outer == nono_py.ExternalProxyConfig("https://localhost:1", tls_ca=file)
 
