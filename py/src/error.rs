@@ -167,7 +167,7 @@ pub(crate) fn run_error(py: Python<'_>, error: nono_sandbox::Error, caps: &Capab
     if let Some(Suggestion::File(file, _)) = &missing {
         let _ = write!(text, ": `{}` is not granted", file.display());
         if is_python(path)
-            && let Ok(running) = running_python(py)
+            && let Some(running) = running_python(py)
         {
             let _ = write!(text, "; {}", advice(&query, &running));
         }
@@ -186,8 +186,11 @@ fn is_python(program: &Path) -> bool {
     version.is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.'))
 }
 
-fn running_python(py: Python<'_>) -> PyResult<PathBuf> {
-    py.import("sys")?.getattr("executable")?.extract()
+/// None within a program that has a Python in it.
+fn running_python(py: Python<'_>) -> Option<PathBuf> {
+    let running: PyResult<PathBuf> =
+        py.import("sys").and_then(|sys| sys.getattr("executable")?.extract());
+    running.ok().filter(|path| path.is_absolute())
 }
 
 /// A search may find another Python, or a script that looks for one.

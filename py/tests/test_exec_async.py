@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from nono_py import CapabilitySet, Process, sandboxed_exec_async, sandboxed_spawn
+from nono_py import CapabilitySet, Process, SandboxError, sandboxed_exec_async, sandboxed_spawn
 
 pytestmark = pytest.mark.asyncio
 
@@ -67,8 +67,9 @@ class TestExec:
         assert result.timed_out
 
     async def test_raises_what_failed(self, caps: CapabilitySet) -> None:
-        with pytest.raises(RuntimeError, match=r"failed to execute .*/true"):
+        with pytest.raises(SandboxError, match=r"failed to execute .*/true") as caught:
             await sandboxed_exec_async(CapabilitySet(), ["/bin/true"])
+        assert (caught.value.remediation or {})["kind"] == "grant_path"
         with pytest.raises(FileNotFoundError):
             await sandboxed_exec_async(caps, ["/bin/true"], cwd="/no/such/place")
 
@@ -169,8 +170,9 @@ class TestSpawn:
 
     async def test_raises_what_failed(self, caps: CapabilitySet) -> None:
         before = descriptors()
-        with pytest.raises(RuntimeError, match=r"failed to execute .*/true"):
+        with pytest.raises(SandboxError, match=r"failed to execute .*/true") as caught:
             await sandboxed_spawn(CapabilitySet(), ["/bin/true"])
+        assert (caught.value.remediation or {})["kind"] == "grant_path"
         assert descriptors() <= before
 
     async def test_cancelled_anywhere_leaves_nothing_behind(self, caps: CapabilitySet) -> None:

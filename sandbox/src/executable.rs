@@ -77,7 +77,7 @@ impl Stamp {
 }
 
 /// Opens a file, and never waits for the other end of a pipe.
-fn open(path: &Path) -> io::Result<File> {
+pub(crate) fn open(path: &Path) -> io::Result<File> {
     let nonblock = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     OpenOptions::new().read(true).custom_flags(nonblock).open(path)
 }

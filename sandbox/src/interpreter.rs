@@ -1,10 +1,12 @@
 //! What the kernel opens to execute a program, besides the program.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
+use std::fs::{self, Metadata};
 use std::io::Read as _;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
+
+use crate::executable::open;
 
 /// Bytes of a program that are looked at: as many as the longest path has.
 const HEAD: usize = 4096;
@@ -30,7 +32,10 @@ pub(crate) fn programs(program: &Path) -> Vec<PathBuf> {
 
 fn interpreter(program: &Path) -> Option<PathBuf> {
     let mut head = vec![0; HEAD];
-    let read = File::open(program).ok()?.read(&mut head).ok()?;
+    let mut program = open(program).ok()?;
+    // Whoever wrote a script may have named a pipe or a device in it.
+    program.metadata().ok().filter(Metadata::is_file)?;
+    let read = program.read(&mut head).ok()?;
     let head = head.get(..read)?;
     if let Some(line) = head.strip_prefix(SCRIPT) {
         let line = line.split(|byte| *byte == b'\n').next()?.trim_ascii_start();
@@ -62,4 +67,33 @@ fn loader(head: &[u8]) -> Option<PathBuf> {
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_comes_with_its_interpreters_and_loader() {
+        let place = tempfile::tempdir().unwrap();
+        let script = place.path().join("script");
+        fs::write(&script, "#! /bin/sh -e\n").unwrap();
+        let shell = fs::canonicalize("/bin/sh").unwrap();
+        let found = programs(&script);
+        assert_eq!(found[..2], [script, shell]);
+        assert!(found[2].to_str().unwrap().contains("ld-"), "{found:?}");
+    }
+
+    #[test]
+    fn nobody_waits_for_an_interpreter_that_is_none() {
+        let place = tempfile::tempdir().unwrap();
+        let (script, pipe) = (place.path().join("script"), place.path().join("pipe"));
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0)
+            .unwrap();
+        fs::write(&script, format!("#!{}\n", pipe.display())).unwrap();
+        assert_eq!(programs(&script), [script, pipe]);
+        let own = place.path().join("own");
+        fs::write(&own, format!("#!{}\n", own.display())).unwrap();
+        assert_eq!(programs(&own), [own]);
+    }
 }

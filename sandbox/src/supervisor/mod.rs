@@ -116,7 +116,12 @@ impl<'a> Supervisor<'a> {
     }
 
     fn connect(&self, call: &Notification) -> Result<Progress, Errno> {
-        let (family, target) = match self.calls.address(call)? {
+        let address = self.calls.address(call)?;
+        if matches!(address, Address::Path(_) | Address::Abstract(_)) && !is_like_us(call.thread) {
+            // Whoever listens is told our identity, and our rights to the file count.
+            return Err(Errno::ACCESS);
+        }
+        let (family, target) = match address {
             Address::Internet(to) if self.rules.connects(to).is_some() => {
                 let family =
                     if to.is_ipv4() { net::AddressFamily::INET } else { net::AddressFamily::INET6 };
@@ -135,10 +140,6 @@ impl<'a> Supervisor<'a> {
             }
             Address::Internet(_) | Address::Other => return Err(Errno::ACCESS),
         };
-        if family == net::AddressFamily::UNIX && !is_like_us(call.thread) {
-            // Whoever listens is told our identity, and our rights to the file count.
-            return Err(Errno::ACCESS);
-        }
         let subject = Subject::take(&self.calls, call, Some(family))?;
         Connecting::new(subject, target)?.begin(&self.calls, call)
     }
