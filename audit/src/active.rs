@@ -1,6 +1,7 @@
 //! The exchanges that run now.
 
 use std::array;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use slab::Slab;
@@ -10,10 +11,24 @@ use crate::Recorder;
 /// So many locks share the exchanges, so that workers seldom meet at one.
 const SHARDS: usize = 16;
 
+thread_local! {
+    /// Where the exchanges of this thread are: apart from those of others, whose changes it would
+    /// have to fetch from their processors' caches.
+    static SHARD: usize = {
+        static THREADS: AtomicUsize = AtomicUsize::new(0);
+        THREADS.fetch_add(1, Ordering::Relaxed) % SHARDS
+    };
+}
+
 /// See the module.
 pub(crate) struct Active {
-    shards: [Mutex<Slab<Weak<Recorder>>>; SHARDS],
+    shards: [Shard; SHARDS],
 }
+
+/// Fills whole lines of a cache.
+#[derive(Default)]
+#[repr(align(128))]
+struct Shard(Mutex<Slab<Weak<Recorder>>>);
 
 /// Where an exchange is among the others.
 #[derive(Debug, Clone, Copy)]
@@ -24,13 +39,12 @@ pub(crate) struct Slot {
 
 impl Active {
     pub(crate) fn new() -> Self {
-        Self { shards: array::from_fn(|_| Mutex::default()) }
+        Self { shards: array::from_fn(|_| Shard::default()) }
     }
 
-    /// Adds the exchange of that `number`.
-    #[expect(clippy::cast_possible_truncation, reason = "a remainder is meant")]
-    pub(crate) fn insert(&self, number: u64, recorder: Weak<Recorder>) -> Slot {
-        let shard = number as usize % SHARDS;
+    /// Adds an exchange of this thread.
+    pub(crate) fn insert(&self, recorder: Weak<Recorder>) -> Slot {
+        let shard = SHARD.with(|shard| *shard);
         Slot { shard, key: self.lock(shard).insert(recorder) }
     }
 
@@ -56,6 +70,6 @@ impl Active {
     #[expect(clippy::indexing_slicing, reason = "a shard is less than there are")]
     fn lock(&self, shard: usize) -> MutexGuard<'_, Slab<Weak<Recorder>>> {
         // A panic cannot leave it half-changed: every change is one call.
-        self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
+        self.shards[shard].0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

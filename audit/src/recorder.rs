@@ -40,7 +40,7 @@ impl Recorder {
     pub fn open(permit: Permit, mode: Mode, client: Arc<str>) -> Arc<Self> {
         let id = permit.id();
         Arc::new_cyclic(|this| {
-            let slot = permit.active().insert(id.number, this.clone());
+            let slot = permit.active().insert(this.clone());
             let mut record = Record::new(id, unix_ms(), mode);
             record.client = Some(client);
             Self {
