@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use http::Response;
 use http_body_util::{BodyExt as _, Full};
-use nono_proxy::{Limits, ProxyConfig, RouteConfig};
+use nono_proxy::{Limits, ProxyConfig, ProxyHandle, RouteConfig};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use support::{Authority, Origin, TestProxy, Wire, apart, route};
 use tokio::time::timeout;
@@ -195,5 +195,32 @@ fn many_proxies_live_side_by_side() {
             // The origin closes its sides when it notices.
             tokio::task::yield_now().await;
         }
+    });
+}
+
+#[test]
+fn a_start_without_descriptors_is_an_error_and_leaves_none_open() {
+    apart("a_start_without_descriptors_is_an_error_and_leaves_none_open", &[], async {
+        let room = limit_files(4096);
+        let before = count("fd");
+        let mut failed = 0;
+        for more in 0..64 {
+            limit_files((before + more) as u64);
+            match ProxyHandle::start(ProxyConfig::default()).await {
+                Ok(handle) => handle.shutdown(Duration::from_secs(5)).await,
+                Err(error) => {
+                    failed += 1;
+                    assert!(error.to_string().contains("Too many open files"), "{more}: {error}");
+                }
+            }
+            limit_files(room);
+        }
+        assert!((1..64).contains(&failed), "{failed} starts failed");
+        let closed = async {
+            while count("fd") > before {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(Duration::from_secs(20), closed).await.expect("all are closed again");
     });
 }

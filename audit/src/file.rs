@@ -61,7 +61,8 @@ pub struct FileSink {
 }
 
 impl FileSink {
-    /// Begins a file; one that is there is renamed.
+    /// Begins a file. One that is there is renamed, unless it has no record: then it is gone on with,
+    /// so that starts of which nothing comes do not push out what is kept.
     ///
     /// # Errors
     /// The file cannot be made.
@@ -75,14 +76,17 @@ impl FileSink {
         let found = found.map(Claim::new).transpose()?;
         let is_begun =
             found.as_deref().map(File::metadata).transpose()?.is_some_and(|is| is.len() > 0);
-        let previous = is_begun
-            .then(|| follow(&options.path, Chain::default(), |_, _| Ok(())))
-            .transpose()?
-            .map(|(chain, _)| set_aside(&options, chain))
-            .transpose()?;
-        // One of which nothing was written is still in place, and is claimed again.
+        let before = is_begun.then(|| Before::read(&options.path)).transpose()?;
+        let previous = match &before {
+            Some(Before::Records(chain)) => Some(set_aside(&options, *chain)?),
+            Some(Before::Opening(_)) | None => None,
+        };
+        // What is still in place is claimed again.
         drop(found);
-        let (file, chain, len) = create(&options.path, previous)?;
+        let (file, chain, len) = match before {
+            Some(Before::Opening(opened)) => go_on(&options.path, opened)?,
+            Some(Before::Records(_)) | None => create(&options.path, previous)?,
+        };
         let (texts, lines) = (Quoted::default(), Vec::new());
         Ok(Self { options, file, chain, len, texts, lines, aside: None })
     }
@@ -238,6 +242,37 @@ impl Previous {
     fn new(path: &Path, chain: Chain) -> Self {
         let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         Self { file, records: chain.lines, chain_head: chain.head }
+    }
+}
+
+/// What is in a file that a log finds.
+enum Before {
+    /// The line that opens it, and no more: so many bytes.
+    Opening(u64),
+    Records(Chain),
+}
+
+impl Before {
+    fn read(path: &Path) -> io::Result<Self> {
+        let mut is_own = false;
+        let (chain, fault) = follow(path, Chain::default(), |_, link| {
+            is_own = link.event_json.starts_with(OPENING);
+            Ok(())
+        })?;
+        Ok(if is_own && chain.lines == 1 && fault.is_none() {
+            Self::Opening(fs::metadata(path)?.len())
+        } else {
+            Self::Records(chain)
+        })
+    }
+}
+
+/// Takes the file at `path` over, of which `opened` bytes are the line that opens it.
+fn go_on(path: &Path, opened: u64) -> io::Result<(Claim, Chain, u64)> {
+    let file = Claim::new(OpenOptions::new().append(true).open(path)?)?;
+    match (file.metadata()?.len(), follow(path, Chain::default(), |_, _| Ok(()))?) {
+        (len, (chain, None)) if len == opened => Ok((file, chain, len)),
+        _ => Err(io::Error::new(io::ErrorKind::AlreadyExists, "another wrote to the file there")),
     }
 }
 

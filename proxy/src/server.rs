@@ -79,13 +79,20 @@ struct Queue {
 /// A thread with its runtime, not yet running.
 pub(crate) struct Prepared {
     name: String,
-    runtime: Runtime,
+    /// Empty only while it is dropped.
+    runtime: Option<Runtime>,
 }
 
 impl Prepared {
     /// Makes the runtime of a thread called `name`.
     pub(crate) fn new(name: String) -> io::Result<Self> {
-        Ok(Self { name, runtime: RuntimeBuilder::new_current_thread().enable_all().build()? })
+        let runtime = RuntimeBuilder::new_current_thread().enable_all().build()?;
+        Ok(Self { name, runtime: Some(runtime) })
+    }
+
+    /// Where tasks of the thread are spawned.
+    fn handle(&self) -> Option<Handle> {
+        self.runtime.as_ref().map(|runtime| runtime.handle().clone())
     }
 
     /// Runs `task` to its end on the thread; then nothing of the runtime is left.
@@ -93,14 +100,22 @@ impl Prepared {
     where
         T: Future<Output = ()> + Send + 'static,
     {
-        let Self { name, runtime } = self;
-        ThreadBuilder::new().name(name).spawn(move || {
+        ThreadBuilder::new().name(self.name.clone()).spawn(move || {
+            let Some(runtime) = &self.runtime else { return };
             // A task like all others: the one that is blocked on is polled behind a look at the
             // sockets each time. That it panicked, its thread has said.
             let _ = runtime.block_on(runtime.spawn(task));
-            // Not a plain drop, which would wait for a name lookup that hangs.
-            runtime.shutdown_background();
         })
+    }
+}
+
+impl Drop for Prepared {
+    /// Not as a runtime is dropped, which waits for a name lookup that hangs, and panics where a start
+    /// that failed gives it up, within another runtime.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 
@@ -116,7 +131,7 @@ pub(crate) fn spawn_workers(shared: &Arc<Shared>, done: &Arc<DropGuard>) -> io::
             drop(done);
         };
         let thread = Prepared::new(format!("nono-worker-{n}"))?;
-        workers.first.get_or_insert_with(|| thread.runtime.handle().clone());
+        workers.first = workers.first.or_else(|| thread.handle());
         workers.threads.push(thread.spawn(task)?);
         workers.queues.push(Queue { sender, load: Arc::default() });
     }

@@ -170,6 +170,23 @@ fn one_file_has_one_log() {
 }
 
 #[test]
+fn starts_without_records_push_nothing_out() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("log");
+    sink(&path, u64::MAX, 2).write(&[record(0)]).unwrap();
+    for _ in 0..5 {
+        drop(sink(&path, u64::MAX, 2));
+    }
+    sink(&path, u64::MAX, 2).write(&[record(1)]).unwrap();
+    let verified = verify(&path).unwrap();
+    assert_eq!((verified.files.len(), verified.lines, verified.fault), (2, 4, None));
+    // A file of somebody else is kept as it is, however short.
+    fs::write(&path, "{}\n").unwrap();
+    drop(sink(&path, u64::MAX, 0));
+    assert_eq!(fs::read_to_string(directory.path().join("log.2")).unwrap(), "{}\n");
+}
+
+#[test]
 fn a_file_of_which_nothing_was_written_is_begun() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("log");
