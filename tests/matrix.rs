@@ -120,6 +120,23 @@ fn metadata_changes_only_where_files_are_written() {
     }
 }
 
+/// What a device looks like is for all processes to depend on: it is not changed by who may write
+/// to it. (As they are tried here, the changes would do no harm.)
+#[test]
+fn devices_are_written_to_and_not_changed() {
+    for user in User::ALL {
+        for network in ["block=", "proxy=127.0.0.1:9"] {
+            for what in ["times", "owner"] {
+                for grant in ["write=/dev/full", "write=/dev"] {
+                    let grants = [network, grant, "write=/tmp"];
+                    let said = inside(user, &grants, &["change", what, "/dev/full"]);
+                    assert_eq!(said, "13\nok", "{what} with {grants:?} as {user:?}");
+                }
+            }
+        }
+    }
+}
+
 fn abi() -> u32 {
     let details = support().details;
     let number = details.split_once("ABI ").unwrap().1;

@@ -66,10 +66,11 @@
 //!   connected to sees the parent's process number, not the child's.
 //! * Where a container forbids `pidfd_getfd`, a limited process cannot connect to unix sockets of
 //!   its own, nor listen if it has TCP, and sockets lose the options set before they are connected.
-//! * `stat`, `readlink` and `chdir` work on files that are not granted. `chmod`, `chown`, `utimes` and extended attributes
-//!   work on none where nothing may be written, and on what may be written where a supervisor
-//!   judges; but where there is none (with the network open) and something may be written, they
-//!   work as far as the user's own rights go: Landlock does not judge them.
+//! * `stat`, `readlink` and `chdir` work on files that are not granted. `chmod`, `chown`, `utimes`
+//!   and extended attributes work on none where nothing may be written, and on what may be written
+//!   and is no device where a supervisor judges; but where there is none (with the network open) and
+//!   something may be written, they work as far as the user's own rights go: Landlock does not
+//!   judge them.
 //! * Executing can be withheld from a grant, but nothing keeps code from being made in memory, as
 //!   pages or as a file (`memfd_create`): Landlock does not judge it, and to close it would stop
 //!   every interpreter that compiles.

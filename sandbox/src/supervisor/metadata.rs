@@ -64,10 +64,15 @@ pub(super) fn change(
     apply(calls, call, &file, change).map(|()| Answer::Done)
 }
 
-/// Whether an open file is granted, or beneath a directory that is, where it is now.
+/// Whether an open file is granted, or beneath a directory that is, where it is now. A device is
+/// everybody's: what is granted of `/dev/null` is to write to it.
 fn is_writable(file: &OwnedFd, writable: &[Object<'_>]) -> bool {
     let Ok(place) = Place::of(&Name::of_own(file)) else { return false };
     let Ok(own) = fstat(file) else { return false };
+    let kind = FileType::from_raw_mode(own.st_mode);
+    if matches!(kind, FileType::CharacterDevice | FileType::BlockDevice) {
+        return false;
+    }
     writable.iter().any(|granted| is_same(granted.handle, &own))
         || place.lies_beneath(|above| {
             let mut directories = writable.iter().filter(|granted| granted.is_directory);
