@@ -239,13 +239,16 @@ impl Shared {
 
     /// Moves the oldest records to disk while there are too many in memory; or lets go of them, if
     /// the disk has no room and those who have not taken them give way.
-    pub(crate) fn spill(&self) {
-        let mut lines = Texts::default();
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub(crate) fn spill(&self) -> io::Result<()> {
+        let (mut lines, mut done) = (Texts::default(), Ok(()));
         loop {
             let mut state = self.lock();
             if !self.is_much(&state) {
                 state.is_spilling = false;
-                return;
+                return done;
             }
             self.seal(&mut state);
             if !state.needs_disk() && state.give_way() {
@@ -253,13 +256,14 @@ impl Shared {
                 drop(state);
                 continue;
             }
-            let Some((first, records)) = state.segments.oldest_in_memory() else { return };
+            let Some((first, records)) = state.segments.oldest_in_memory() else { return done };
             drop(state);
             lines.bytes.clear();
             lines.put_lines(&records);
-            let moved = Segments::move_to_disk(|| self.lock(), first, &lines.bytes);
-            if moved {
-                self.give_back(records.len());
+            match Segments::move_to_disk(|| self.lock(), first, &lines.bytes) {
+                Ok(true) => self.give_back(records.len()),
+                Ok(false) => {}
+                Err(error) => done = Err(error),
             }
         }
     }

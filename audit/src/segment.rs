@@ -120,7 +120,18 @@ impl Segments {
 
     /// Whether the disk takes more.
     pub(crate) fn has_room(&self) -> bool {
-        self.ring.as_ref().is_some_and(|ring| !ring.is_full)
+        self.ring.as_ref().is_some_and(|ring| !ring.is_full && !ring.has_failed)
+    }
+
+    /// Has records written to another file than they were.
+    #[cfg(test)]
+    pub(crate) fn change_disk(&mut self, file: Arc<File>) -> Arc<File> {
+        std::mem::replace(&mut self.ring.as_mut().unwrap().file, file)
+    }
+
+    /// Forgets that the disk failed.
+    pub(crate) fn try_disk_again(&mut self) {
+        self.ring.iter_mut().for_each(|ring| ring.has_failed = false);
     }
 
     /// The sequence number behind the oldest segment.
@@ -143,7 +154,14 @@ impl Segments {
 
     /// Writes `lines`, which are the records of the segment that begins at `first`, to disk, with
     /// the lock held only before and after. Says whether the segment left the memory by it.
-    pub(crate) fn move_to_disk<G>(lock: impl Fn() -> G, first: u64, lines: &[u8]) -> bool
+    ///
+    /// # Errors
+    /// The disk fails; it has no room then until it is [tried again](Self::try_disk_again).
+    pub(crate) fn move_to_disk<G>(
+        lock: impl Fn() -> G,
+        first: u64,
+        lines: &[u8],
+    ) -> io::Result<bool>
     where
         G: DerefMut<Target = State>,
     {
@@ -151,11 +169,11 @@ impl Segments {
             let extent = ring.allocate(lines.len() as u64)?;
             Some((Arc::clone(&ring.file), extent))
         });
-        let Some((file, extent)) = room else { return false };
+        let Some((file, extent)) = room else { return Ok(false) };
         let written = file.write_all_at(lines, extent.offset);
         let mut state = lock();
         let Self { all, ring, in_memory } = &mut state.segments;
-        let Some(ring) = ring else { return false };
+        let Some(ring) = ring else { return Ok(false) };
         let at = all.partition_point(|segment| segment.first < first);
         let segment = all.get_mut(at).filter(|segment| segment.first == first && written.is_ok());
         let is_moved = segment.is_some();
@@ -165,9 +183,9 @@ impl Segments {
         } else {
             // All have it meanwhile, or the disk fails.
             ring.undo(extent);
-            ring.is_full |= written.is_err();
+            ring.has_failed |= written.is_err();
         }
-        is_moved
+        written.map(|()| is_moved)
     }
 }
 
@@ -182,6 +200,8 @@ pub(crate) struct Ring {
     parts: usize,
     /// Whether a part was refused since one was freed.
     is_full: bool,
+    /// Whether the last write failed.
+    has_failed: bool,
 }
 
 impl Ring {
@@ -195,7 +215,8 @@ impl Ring {
             Err(error) if has_no_place(&error) => return Ok(None),
             made => Arc::new(made?),
         };
-        Ok(Some(Self { file, size, head: 0, tail: 0, parts: 0, is_full: false }))
+        let (head, tail, parts) = (0, 0, 0);
+        Ok(Some(Self { file, size, head, tail, parts, is_full: false, has_failed: false }))
     }
 
     /// How much of it is in use, with what lies unused at its end.

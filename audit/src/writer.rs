@@ -20,7 +20,10 @@ use crate::{Consumer, Reader, Record, Session};
 const GATHER: Duration = Duration::from_millis(5);
 const GATHER_BUSY: Duration = Duration::from_millis(10);
 
-/// When a sink that failed is tried again.
+/// What the disk is called to which records are moved, where its failing is told of.
+const DISK: &str = "audit_disk";
+
+/// When a sink that failed is tried again, or that disk.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Where records go besides consumers. It is given every record once, in order, on the log's own
@@ -77,6 +80,7 @@ impl Log {
                 })
                 .collect(),
             is_busy: false,
+            disk: None,
         };
         let thread =
             thread::Builder::new().name("nono-audit".into()).spawn(move || writer.run())?;
@@ -114,7 +118,7 @@ impl Log {
     }
 
     /// The sinks that do not take records now, by name, and why; the log holds for them what
-    /// they have not taken.
+    /// they have not taken. As one of them, the disk to which records are moved.
     pub fn faults(&self) -> Vec<(&'static str, String)> {
         let faults = self.shared.faults.lock().unwrap_or_else(PoisonError::into_inner);
         faults.iter().map(|(name, why)| (*name, why.clone())).collect()
@@ -149,6 +153,8 @@ struct Writer {
     outlets: Vec<Outlet>,
     /// Whether a sink was given records the last time, so that it looks for more by itself.
     is_busy: bool,
+    /// When the disk is tried again, if it failed.
+    disk: Option<Instant>,
 }
 
 /// A sink, and how far it has come.
@@ -212,7 +218,7 @@ impl Writer {
             for outlet in &mut self.outlets {
                 self.is_busy |= outlet.feed(has_ended, &self.shared.faults);
             }
-            self.shared.spill();
+            self.spill();
             self.shared.warn();
             self.notify();
             if has_ended {
@@ -222,12 +228,27 @@ impl Writer {
         }
     }
 
+    /// Moves records to disk, where there are too many in memory.
+    fn spill(&mut self) {
+        let faults = || self.shared.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.disk.is_some_and(|retry| retry <= Instant::now()) {
+            self.disk = None;
+            self.shared.lock().segments.try_disk_again();
+            faults().remove(DISK);
+        }
+        if let Err(error) = self.shared.spill() {
+            self.disk = Instant::now().checked_add(RETRY);
+            faults().insert(DISK, error.to_string());
+        }
+    }
+
     /// Until there is something to do.
     fn sleep(&self) {
         if self.is_busy {
             return;
         }
-        let retry = self.outlets.iter().filter_map(|outlet| outlet.retry).min();
+        let retries = self.outlets.iter().map(|outlet| outlet.retry);
+        let retry = retries.chain([self.disk]).flatten().min();
         while !self.shared.woken.swap(false, Ordering::Acquire) {
             match retry.map(|retry| retry.saturating_duration_since(Instant::now())) {
                 Some(left) if left.is_zero() => return,

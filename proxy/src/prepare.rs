@@ -38,8 +38,8 @@ pub struct Diagnostic {
     pub code: &'static str,
     /// How bad it is: `warning`.
     pub severity: &'static str,
-    /// The route concerned, `external_proxy`, `audit`, `audit_file`, `otlp`, `otlp_queue` or
-    /// `intercept`.
+    /// The route concerned, `external_proxy`, `audit`, `audit_disk`, `audit_file`, `otlp`,
+    /// `otlp_queue` or `intercept`.
     pub route_prefix: String,
     /// Where its credential, or the authority's certificate, is kept; empty if it has none.
     pub credential_ref: String,

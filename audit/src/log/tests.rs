@@ -1,3 +1,4 @@
+use std::fs::File;
 use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Barrier, mpsc};
@@ -91,6 +92,25 @@ fn a_full_disk_is_the_end_and_room_on_it_is_used_again() {
         assert!((200..1000).contains(&held), "{held}");
         assert_eq!(consumer.drain().len(), held);
     }
+}
+
+#[test]
+fn a_disk_that_failed_is_tried_again() {
+    let (sender, log) = open(100, 300_000, Vec::new());
+    let mut consumer = log.subscribe(Reader::holding("test"));
+    let full = Arc::new(File::options().write(true).open("/dev/full").unwrap());
+    let disk = sender.shared.lock().segments.change_disk(full);
+    let mut held = 0;
+    while write(&sender) {
+        held += 1;
+    }
+    assert_eq!(held, 100);
+    soon("it says so", || log.faults().iter().any(|(name, _)| *name == "audit_disk"));
+    sender.shared.lock().segments.change_disk(disk);
+    soon("there is room again", || write(&sender));
+    soon("it says no more", || log.faults().is_empty());
+    // With the one that found the room.
+    assert_eq!(consumer.drain().len(), held + 1);
 }
 
 #[test]

@@ -184,7 +184,8 @@ impl Exporter {
     async fn pause(&self, asked: Option<Duration>, backoff: &mut Backoff) {
         let until = Instant::now() + backoff.pause();
         match asked {
-            Some(asked) => sleep_until(Instant::now() + asked).await,
+            // One that asks for no time at all is not to be asked without end.
+            Some(asked) => sleep_until(until.max(Instant::now() + asked)).await,
             None if self.closing.is_cancelled() => sleep_until(until).await,
             None => {
                 if timeout_at(until, self.closing.cancelled()).await.is_ok() {
