@@ -110,3 +110,19 @@ fn a_glob_that_cannot_be_parsed_is_an_error_at_the_beginning() {
     let error = SnapshotManager::new(directory.path(), &[], exclusion, limits).unwrap_err();
     assert!(matches!(error, SnapshotError::Glob { pattern, .. } if pattern == "["));
 }
+
+#[test]
+fn rules_without_end_are_an_error_before_they_are_read_or_prepared() {
+    let session = Session::new(|root| fill(root, &[("a", ""), (".gitignore", "*.log\n")]));
+    session.baseline();
+    let rules = fs::File::create(session.path(".gitignore")).unwrap();
+    for size in [1 << 40, 3 << 20] {
+        rules.set_len(size).unwrap();
+        let error = session.manager.create_incremental(&keep_going).unwrap_err();
+        let SnapshotError::Budget { what, limit, .. } = error else { panic!("{error}") };
+        assert_eq!((what, limit), ("bytes of .gitignore files", 2 << 20));
+    }
+    drop(rules);
+    fs::write(session.path(".gitignore"), "*.log\n").unwrap();
+    session.manager.create_incremental(&keep_going).unwrap();
+}

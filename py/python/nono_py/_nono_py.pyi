@@ -459,7 +459,7 @@ class ExclusionConfig:
     A pattern without `/` is the name of a file or directory beneath a tracked path, one with `/` a
     part of the whole path. Globs are for the names of files. What `force_include` names, by
     patterns as above, is tracked whatever else says not to. `.gitignore` files count at every
-    level of a tracked directory, unless `use_gitignore` is false.
+    level of a tracked directory, unless `use_gitignore` is false; all of them may have 2 MiB.
     """
 
     def __new__(

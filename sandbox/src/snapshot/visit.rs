@@ -27,6 +27,10 @@ use super::tree::{Entry, Kind, Node};
 use super::walk::{IgnoreFiles, SkipReason, Skipped, Walk};
 use super::{attributes, place};
 
+/// How many bytes all `.gitignore` files of a walk may have: rules take a thousand times longer to
+/// prepare than to read, and who writes what is tracked may write such files too.
+const MOST_RULES: u64 = 2 << 20;
+
 /// How many entries of a directory are looked at together.
 const BATCH: usize = 128;
 
@@ -37,6 +41,8 @@ pub(super) struct Visit<'a> {
     pub(super) settled_before: i64,
     entries: AtomicU64,
     pub(super) bytes: AtomicU64,
+    /// Of the `.gitignore` files.
+    rules: AtomicU64,
     /// Whether an error has ended the walk.
     is_over: AtomicBool,
     /// Which nodes of the previous tree are still the same.
@@ -85,6 +91,7 @@ impl<'a> Visit<'a> {
             settled_before,
             entries: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
+            rules: AtomicU64::new(0),
             is_over: AtomicBool::new(false),
             is_kept: walk
                 .previous
@@ -249,19 +256,29 @@ impl<'a> Visit<'a> {
                 let own = at.key.join(OsStr::new(GITIGNORE));
                 match tree.get(&own).map(|entry| &entry.kind) {
                     Some(&Kind::File { hash, size, .. }) => {
+                        self.count_rules(size)?;
                         let failed = SnapshotError::io("read the kept", own.as_path());
                         Some(store.read(Content { hash, size }).map_err(failed)?)
                     }
                     _ => None,
                 }
             }
-            IgnoreFiles::Found if names.has(GITIGNORE) => read_rules(handle),
+            IgnoreFiles::Found if names.has(GITIGNORE) => {
+                let text = read_rules(handle);
+                self.count_rules(text.as_ref().map_or(0, Vec::len) as u64)?;
+                text
+            }
             IgnoreFiles::Found => None,
         };
         Ok(match text {
             Some(text) => above.within(at.relative(), &text),
             None => above,
         })
+    }
+
+    fn count_rules(&self, bytes: u64) -> Result<(), SnapshotError> {
+        let all = self.rules.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        check_limit("bytes of .gitignore files", all, MOST_RULES)
     }
 
     /// Puts what was found to the rest, and what ended the search.
@@ -284,11 +301,12 @@ impl<'a> Visit<'a> {
     }
 }
 
-/// The text of a directory's `.gitignore`; none if it cannot be read, as for git.
+/// The text of a directory's `.gitignore`, or more of it than may be; none if it cannot be read, as
+/// for git.
 fn read_rules(directory: &OwnedFd) -> Option<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK;
     let handle = open_beneath(directory, OsStr::new(GITIGNORE), flags).ok()?;
     let mut text = Vec::new();
-    File::from(handle).read_to_end(&mut text).ok()?;
+    File::from(handle).take(MOST_RULES + 1).read_to_end(&mut text).ok()?;
     Some(text)
 }
