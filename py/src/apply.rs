@@ -1,21 +1,25 @@
 //! `apply` and its family, what they enforce, and whether this machine can.
 
-use nono_sandbox::{CapabilitySet, Enforcement};
+use std::borrow::Cow;
+
+use nono_sandbox::CapabilitySet;
 use pyo3::prelude::*;
 
 use crate::capability::PyCapabilitySet;
+use crate::ending::Enforced;
 use crate::error::{sandbox_error, unsound};
+use crate::value::{Remade, from_json, remake, to_json};
 
 /// What the kernel enforces on a sandboxed process, and what it is too old to enforce.
 #[pyclass(name = "Enforcement", module = "nono_py", frozen, weakref, eq)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PyEnforcement {
-    inner: Enforcement,
+    inner: Enforced,
 }
 
-impl From<Enforcement> for PyEnforcement {
-    fn from(inner: Enforcement) -> Self {
-        Self { inner }
+impl<T: Into<Enforced>> From<T> for PyEnforcement {
+    fn from(found: T) -> Self {
+        Self { inner: found.into() }
     }
 }
 
@@ -24,52 +28,61 @@ impl PyEnforcement {
     /// The version of Landlock in use.
     #[getter]
     fn landlock_abi(&self) -> u32 {
-        self.inner.landlock_abi()
+        self.inner.landlock_abi
     }
 
     /// The network limit in force: what all calls of `apply` in this process leave together.
     #[getter]
-    fn network(&self) -> String {
-        self.inner.network().to_string()
+    fn network(&self) -> &str {
+        &self.inner.network
     }
 
     /// How many Landlock domains the process consists of: one, or one for each thread that was
     /// there. Children of different domains cannot signal each other.
     #[getter]
     fn domains(&self) -> usize {
-        self.inner.domains()
+        self.inner.domains
     }
 
     /// Whether set-user-id programs and the like gain nothing.
     #[getter]
     fn no_new_privileges(&self) -> bool {
-        self.inner.is_no_new_privileges()
+        self.inner.is_no_new_privileges
     }
 
     /// Whether a system call filter is installed.
     #[getter]
     fn filtered(&self) -> bool {
-        self.inner.is_filtered()
+        self.inner.is_filtered
     }
 
     /// What a newer kernel would judge and this one lets pass, in words.
     #[getter]
-    fn missing(&self) -> Vec<&'static str> {
-        self.inner.missing().to_vec()
+    fn missing(&self) -> Vec<&str> {
+        self.inner.missing.iter().map(Cow::as_ref).collect()
     }
 
     /// Whether the kernel judges all that there is to judge.
     #[getter]
     fn complete(&self) -> bool {
-        self.inner.is_complete()
+        self.inner.missing.is_empty()
+    }
+
+    #[staticmethod]
+    fn _of(json: &str) -> PyResult<Self> {
+        Ok(Self { inner: from_json(json)? })
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Remade<'py, (String,)>> {
+        remake(slf, (to_json(&slf.get().inner)?,))
     }
 
     fn __repr__(&self) -> String {
-        format!("Enforcement({})", self.inner)
+        format!("Enforcement({})", self.inner.text)
     }
 
-    fn __str__(&self) -> String {
-        self.inner.to_string()
+    fn __str__(&self) -> &str {
+        &self.inner.text
     }
 }
 

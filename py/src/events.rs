@@ -10,13 +10,14 @@ use nono_audit::{
     AuthMechanism, AuthOutcome, Batch, Consumer, DenialCategory, InjectionMode, Protocol, Record,
     Waited,
 };
-use pyo3::exceptions::{PyOSError, PyRuntimeError, PyStopIteration};
+use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
 use crate::audit;
 use crate::blocking::SIGNAL_INTERVAL;
 use crate::local::{Foreign, Local};
+use crate::value::{Remade, from_json, remake, to_json};
 
 /// What happened in one exchange. Its fields are made only when they are read.
 #[pyclass(name = "AuditEvent", module = "nono_py", frozen, weakref)]
@@ -228,8 +229,16 @@ impl PyAuditEvent {
 
     /// All fields as JSON.
     fn to_json(&self) -> PyResult<String> {
-        serde_json::to_string(self.record())
-            .map_err(|error| PyOSError::new_err(format!("cannot serialise: {error}")))
+        to_json(self.record())
+    }
+
+    #[staticmethod]
+    fn _of(json: &str) -> PyResult<Self> {
+        Ok(Self { batch: Arc::new(vec![from_json(json)?]), at: 0 })
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Remade<'py, (String,)>> {
+        remake(slf, (slf.get().to_json()?,))
     }
 
     fn __eq__(&self, other: &Self) -> bool {

@@ -15,6 +15,7 @@ mod config;
 mod credential;
 mod diagnostics;
 mod drained;
+mod ending;
 mod enums;
 mod error;
 mod events;

@@ -5,15 +5,16 @@ use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nono_sandbox::{CapabilitySet, Error, Output, Report};
-use pyo3::exceptions::PyRuntimeError;
+use nono_sandbox::{CapabilitySet, Error, Output};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::apply::PyEnforcement;
+use crate::ending::Ending;
 use crate::error::run_error;
 use crate::recording::{Plan, Recording};
 use crate::session::PySessionMetadata;
+use crate::value::{Remade, from_json, remake, to_json};
 
 /// What a result repeats of the call, and what it is judged by.
 #[derive(Debug)]
@@ -103,27 +104,27 @@ pub(crate) struct PyExecResult {
     timeout: Option<f64>,
     stdout: Py<PyBytes>,
     stderr: Py<PyBytes>,
-    output: Output,
-    report: Report,
     session: Option<Py<PySessionMetadata>>,
+    ending: Ending,
 }
+
+/// What makes a result anew: its arguments and their time limit, both outputs, the session, the rest.
+type Parts = ((Py<PyAny>, Option<f64>), [Py<PyBytes>; 2], Option<Py<PySessionMetadata>>, String);
 
 impl PyExecResult {
     fn new(
         py: Python<'_>,
-        mut output: Output,
+        output: Output,
         session: Option<PySessionMetadata>,
         begun: &Begun,
     ) -> PyResult<Self> {
-        let report = Report::new(&output, &begun.caps);
         Ok(Self {
             session: session.map(|session| Py::new(py, session)).transpose()?,
             args: begun.args.clone_ref(py),
             timeout: begun.timeout,
-            stdout: PyBytes::new(py, &std::mem::take(&mut output.stdout)).unbind(),
-            stderr: PyBytes::new(py, &std::mem::take(&mut output.stderr)).unbind(),
-            output,
-            report,
+            stdout: PyBytes::new(py, &output.stdout).unbind(),
+            stderr: PyBytes::new(py, &output.stderr).unbind(),
+            ending: Ending::new(output, &begun.caps)?,
         })
     }
 }
@@ -163,37 +164,37 @@ impl PyExecResult {
     /// The exit code; `-N` if signal N ended the program, 124 if its time was over.
     #[getter]
     fn exit_code(&self) -> i32 {
-        self.output.exit_code
+        self.ending.exit_code
     }
 
     /// The number of the signal that ended the program.
     #[getter]
     fn signal(&self) -> Option<i32> {
-        self.output.signal
+        self.ending.signal
     }
 
     /// Whether the program was killed because its time was over.
     #[getter]
     fn timed_out(&self) -> bool {
-        self.output.timed_out
+        self.ending.timed_out
     }
 
     /// Whether there was more output than is kept.
     #[getter]
     fn truncated(&self) -> bool {
-        self.output.truncated
+        self.ending.truncated
     }
 
     /// From start to end, in seconds.
     #[getter]
     fn duration(&self) -> f64 {
-        self.output.duration.as_secs_f64()
+        self.ending.duration.as_secs_f64()
     }
 
     /// Processor time of the program and all its descendants, in seconds.
     #[getter]
     fn cpu_time(&self) -> f64 {
-        self.output.cpu_time.as_secs_f64()
+        self.ending.cpu_time.as_secs_f64()
     }
 
     /// Bytes of memory at the peak: of all processes together where a control group limits it,
@@ -201,33 +202,33 @@ impl PyExecResult {
     /// tell then.
     #[getter]
     fn max_rss(&self) -> Option<u64> {
-        self.output.max_rss
+        self.ending.max_rss
     }
 
     /// Whether all was killed because it used more memory than `max_memory_bytes`. Known where a
     /// control group limits it; elsewhere a program is refused memory instead.
     #[getter]
     fn oom_killed(&self) -> bool {
-        self.output.oom_killed
+        self.ending.oom_killed
     }
 
     /// What the kernel enforced, and what it is too old to enforce.
     #[getter]
     fn enforcement(&self) -> PyEnforcement {
-        self.output.enforcement.clone().into()
+        self.ending.enforcement.clone().into()
     }
 
     /// By what each limit was enforced: by its name, "cgroup", "rlimit", "pipe", or
     /// "ignored for root".
     #[getter]
-    fn limits(&self) -> BTreeMap<&'static str, &'static str> {
-        self.output.limits.iter().map(|(limit, by)| (*limit, by.name())).collect()
+    fn limits(&self) -> BTreeMap<&str, &str> {
+        self.ending.limits.iter().map(|(limit, by)| (limit.as_ref(), by.as_ref())).collect()
     }
 
     /// The variables that `inherit_env` left out, because they steer the dynamic loader.
     #[getter]
     fn dropped_env(&self) -> Vec<OsString> {
-        self.output.dropped_variables.clone()
+        self.ending.dropped_env.clone()
     }
 
     /// Return this if the program exited with 0.
@@ -236,16 +237,16 @@ impl PyExecResult {
     fn check(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
         let py = slf.py();
         let this = slf.get();
-        if this.output.exit_code == 0 {
+        if this.ending.exit_code == 0 {
             return Ok(slf);
         }
         let subprocess = py.import("subprocess")?;
         let (args, stdout, stderr) = (&this.args, &this.stdout, &this.stderr);
-        let error = if this.output.timed_out {
+        let error = if this.ending.timed_out {
             let timeout = this.timeout.unwrap_or_default();
             subprocess.call_method1("TimeoutExpired", (args, timeout, stdout, stderr))
         } else {
-            let code = this.output.exit_code;
+            let code = this.ending.exit_code;
             subprocess.call_method1("CalledProcessError", (code, args, stdout, stderr))
         };
         Err(PyErr::from_value(error?))
@@ -253,20 +254,37 @@ impl PyExecResult {
 
     /// Why the program may have failed: what is known, and, marked as such, what it says itself.
     fn session_diagnostics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        py.import("json")?.call_method1("loads", (self.session_diagnostics_json()?,))
+        py.import("json")?.call_method1("loads", (self.session_diagnostics_json(),))
     }
 
     /// The same as JSON.
-    fn session_diagnostics_json(&self) -> PyResult<String> {
-        serde_json::to_string(&self.report)
-            .map_err(|error| PyRuntimeError::new_err(format!("cannot serialise: {error}")))
+    fn session_diagnostics_json(&self) -> &str {
+        &self.ending.report
+    }
+
+    #[staticmethod]
+    fn _of(
+        call: (Py<PyAny>, Option<f64>),
+        outputs: [Py<PyBytes>; 2],
+        session: Option<Py<PySessionMetadata>>,
+        json: &str,
+    ) -> PyResult<Self> {
+        let ((args, timeout), [stdout, stderr]) = (call, outputs);
+        Ok(Self { args, timeout, stdout, stderr, session, ending: from_json(json)? })
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Remade<'py, Parts>> {
+        let (this, py) = (slf.get(), slf.py());
+        let call = (this.args(py), this.timeout);
+        let outputs = [this.stdout(py), this.stderr(py)];
+        remake(slf, (call, outputs, this.session(py), to_json(&this.ending)?))
     }
 
     fn __repr__(&self, py: Python<'_>) -> String {
         let length = |bytes: &Py<PyBytes>| bytes.bind(py).as_bytes().len();
         format!(
             "ExecResult(exit_code={}, stdout_len={}, stderr_len={})",
-            self.output.exit_code,
+            self.ending.exit_code,
             length(&self.stdout),
             length(&self.stderr)
         )

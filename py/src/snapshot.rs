@@ -1,14 +1,14 @@
 //! `SnapshotManager`, and what it returns.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 
 use nono_sandbox::snapshot::{
-    Change, ContentHash, ExclusionConfig, FileState, Limits, NotAHash, Progress, SnapshotError,
-    SnapshotManager, SnapshotManifest,
+    Change, ChangeType, ContentHash, ExclusionConfig, FileState, Limits, NotAHash, Progress,
+    SnapshotError, SnapshotManager, SnapshotManifest,
 };
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -18,7 +18,7 @@ use crate::arguments::OsArgument;
 use crate::blocking::SIGNAL_INTERVAL;
 use crate::error::{argument_error, snapshot_error};
 use crate::session::PySessionMetadata;
-use crate::value::{Reduced, reduce};
+use crate::value::{Reduced, Remade, reduce, remake};
 
 /// The SHA-256 of a content, or a root over several.
 #[pyclass(name = "ContentHash", module = "nono_py", frozen, weakref, eq)]
@@ -45,6 +45,15 @@ impl PyContentHash {
     fn __repr__(&self) -> String {
         let digits = self.hex();
         format!("ContentHash({}...)", digits.get(..16).unwrap_or_default())
+    }
+
+    #[staticmethod]
+    fn _of(digits: &str) -> PyResult<Self> {
+        Self::parse(digits)
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Remade<'py, (String,)>> {
+        remake(slf, (slf.get().hex(),))
     }
 
     fn __hash__(&self) -> u64 {
@@ -79,6 +88,18 @@ impl PyFileState {
     #[getter]
     fn permissions(&self) -> u32 {
         self.0.permissions
+    }
+
+    #[staticmethod]
+    fn _of(content: &Bound<'_, PyContentHash>, size: u64, mtime: i64, permissions: u32) -> Self {
+        Self(FileState { hash: content.get().0, size, mtime, permissions })
+    }
+
+    fn __reduce__<'py>(
+        slf: &Bound<'py, Self>,
+    ) -> PyResult<Remade<'py, (PyContentHash, u64, i64, u32)>> {
+        let FileState { hash, size, mtime, permissions } = slf.get().0;
+        remake(slf, (PyContentHash(hash), size, mtime, permissions))
     }
 
     fn __hash__(&self) -> u64 {
@@ -148,6 +169,10 @@ impl PySnapshotManifest {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct PyChange(Change);
 
+/// Its fields.
+type ChangeParts =
+    (OsString, &'static str, Option<i64>, Option<PyContentHash>, Option<PyContentHash>);
+
 #[pymethods]
 impl PyChange {
     /// The path, beneath the tracked path as it was given.
@@ -178,6 +203,28 @@ impl PyChange {
     #[getter]
     fn new_hash(&self) -> Option<PyContentHash> {
         self.0.new_hash.map(PyContentHash)
+    }
+
+    #[staticmethod]
+    fn _of(
+        path: OsArgument,
+        change_type: &str,
+        size_delta: Option<i64>,
+        old_hash: Option<PyRef<'_, PyContentHash>>,
+        new_hash: Option<PyRef<'_, PyContentHash>>,
+    ) -> PyResult<Self> {
+        let change_type = ChangeType::parse(change_type)
+            .ok_or_else(|| argument_error(format!("'{change_type}' is no type of a change")))?;
+        let hash = |hash: Option<PyRef<'_, PyContentHash>>| hash.map(|hash| hash.0);
+        let (old_hash, new_hash) = (hash(old_hash), hash(new_hash));
+        Ok(Self(Change { path: path.0.into(), change_type, size_delta, old_hash, new_hash }))
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Remade<'py, ChangeParts>> {
+        let Change { path, change_type, size_delta, old_hash, new_hash } = slf.get().0.clone();
+        let hash = |hash: Option<ContentHash>| hash.map(PyContentHash);
+        let (old, new) = (hash(old_hash), hash(new_hash));
+        remake(slf, (path.into_os_string(), change_type.as_str(), size_delta, old, new))
     }
 
     fn __repr__(&self) -> String {

@@ -7,6 +7,7 @@ import http.client
 import json
 import logging
 import os
+import pickle
 import shutil
 import signal
 import socket
@@ -139,6 +140,16 @@ def test_an_object_has_what_the_dictionary_has(proxy: ProxyHandle) -> None:
     assert isinstance(event, AuditEvent)
     other.close()
     assert list(other) == []
+
+
+def test_an_object_can_be_pickled(proxy: ProxyHandle) -> None:
+    refuse(proxy)
+    events = proxy.drain_audit_objects()
+    again = pickle.loads(pickle.dumps(events))
+    assert again == events
+    assert [event.to_dict() for event in again] == [event.to_dict() for event in events]
+    with pytest.raises(ValueError, match="this is not what was pickled: missing field"):
+        events[0].__reduce__()[0]("{}")  # type: ignore[operator]
 
 
 def test_json_lines_are_the_dictionaries(proxy: ProxyHandle) -> None:

@@ -1,13 +1,17 @@
 """`sandboxed_exec` and `ExecResult`."""
 
+import copy
 import errno
 import json
+import multiprocessing
 import os
+import pickle
 import signal
+import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
@@ -26,6 +30,39 @@ def test_output_and_exit_code(caps: CapabilitySet) -> None:
     assert (result.timed_out, result.truncated) == (False, False)
     assert 0 < result.duration < 60
     assert repr(result) == "ExecResult(exit_code=7, stdout_len=4, stderr_len=4)"
+
+
+def facts(value: object) -> dict[str, object]:
+    """Return all that a value tells without being called."""
+    names = [name for name in dir(value) if not name.startswith("_")]
+    return {name: told for name in names if not callable(told := getattr(value, name))}
+
+
+def test_a_result_is_a_value_that_other_processes_can_return(
+    caps: CapabilitySet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = python("import sys; print('out'); sys.exit('No module named x')")
+    # In another process: so the result comes by way of `pickle`.
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        sent = pool.submit(sandboxed_exec, caps, command, session=tmp_path / "s", timeout_secs=60)
+        result = sent.result(60)
+    assert (result.args, result.stdout, result.exit_code) == (command, b"out\n", 1)
+    with pytest.raises(subprocess.CalledProcessError):
+        result.check()
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/nowhere")
+    limited = sandboxed_exec(caps, command, max_memory_bytes=1 << 30, inherit_env=True)
+    assert (limited.dropped_env, len(limited.limits)) == (["LD_LIBRARY_PATH"], 2)
+    for original in (result, limited):
+        for again in (pickle.loads(pickle.dumps(original)), copy.deepcopy(original)):
+            assert facts(again) == facts(original)
+            assert again.session_diagnostics() == original.session_diagnostics()
+            assert str(again.enforcement) == str(original.enforcement)
+    assert pickle.loads(pickle.dumps(limited.enforcement)) == limited.enforcement
+    # What was kept is judged when it is read.
+    make, parts = limited.__reduce__()
+    assert callable(make)
+    with pytest.raises(ValueError, match=r"not what was pickled: unknown field `more`"):
+        make(*parts[:-1], parts[-1].replace("{", '{"more": 1, ', 1))
 
 
 def test_a_signal_is_a_negative_exit_code(caps: CapabilitySet) -> None:

@@ -101,6 +101,24 @@ def test_progress_is_told_and_can_end_a_call(tmp_path: Path) -> None:
     assert manager.snapshot_count() == 1
 
 
+def test_what_a_snapshot_tells_can_be_pickled(tree: Path, tmp_path: Path) -> None:
+    (tree / os.fsdecode(b"no-\xff-text")).touch()
+    manager = SnapshotManager(tmp_path / "session", [tree])
+    baseline = manager.create_baseline()
+    (tree / "a.txt").write_text("changed")
+    (tree / "sub" / "b").unlink()
+    _, changes = manager.create_incremental()
+    values = [baseline.merkle_root, baseline.files, changes, manager.restore_to(0)]
+    assert len(changes) == 2
+    assert pickle.loads(pickle.dumps(values)) == values
+    make, parts = changes[0].__reduce__()
+    assert callable(make)
+    with pytest.raises(ValueError, match="'renamed' is no type of a change"):
+        make(parts[0], "renamed", *parts[2:])
+    with pytest.raises(ValueError, match="64 hexadecimal digits"):
+        baseline.merkle_root.__reduce__()[0]("12")  # type: ignore[operator]
+
+
 def test_a_block_that_raises_is_rolled_back(tree: Path) -> None:
     def spoil() -> None:
         (tree / "a.txt").write_text("changed")

@@ -376,6 +376,9 @@ class ContentHash:
     def hex(self) -> str:
         """Return the 64 hexadecimal digits."""
 
+    @staticmethod
+    def _of(digits: str) -> ContentHash: ...
+    def __reduce__(self) -> tuple[object, tuple[str]]: ...
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
@@ -394,12 +397,18 @@ class FileState:
     def mtime(self) -> int: ...
     @property
     def permissions(self) -> int: ...
+    @staticmethod
+    def _of(content: ContentHash, size: int, mtime: int, permissions: int) -> FileState: ...
+    def __reduce__(self) -> tuple[object, tuple[ContentHash, int, int, int]]: ...
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
 @final
 class SnapshotManifest:
-    """What was there when a snapshot was made."""
+    """What was there when a snapshot was made.
+
+    It is not pickled, for it may be of very many files: `load_manifest(number)` reads it anywhere.
+    """
 
     @property
     def number(self) -> int:
@@ -449,6 +458,17 @@ class Change:
     def new_hash(self) -> ContentHash | None:
         """Its content after, if it is a file."""
 
+    @staticmethod
+    def _of(
+        path: _Path,
+        change_type: str,
+        size_delta: int | None,
+        old_hash: ContentHash | None,
+        new_hash: ContentHash | None,
+    ) -> Change: ...
+    def __reduce__(
+        self,
+    ) -> tuple[object, tuple[str, str, int | None, ContentHash | None, ContentHash | None]]: ...
     def __eq__(self, other: object, /) -> bool: ...
     __hash__: None  # type: ignore[assignment]
 
@@ -679,6 +699,9 @@ class Enforcement:
 
     @property
     def complete(self) -> bool: ...
+    @staticmethod
+    def _of(json: str) -> Enforcement: ...
+    def __reduce__(self) -> tuple[object, tuple[str]]: ...
     def __eq__(self, other: object, /) -> bool: ...
 
 @final
@@ -869,6 +892,15 @@ class ExecResult:
 
     def session_diagnostics_json(self) -> str:
         """Return `session_diagnostics()` as JSON."""
+
+    @staticmethod
+    def _of(
+        call: tuple[Any, float | None],
+        outputs: Sequence[bytes],
+        session: SessionMetadata | None,
+        json: str,
+    ) -> ExecResult: ...
+    def __reduce__(self) -> tuple[object, tuple[Any, list[bytes], SessionMetadata | None, str]]: ...
 
 def build_session_diagnostic_report(exit_code: int) -> SessionReport:
     """Return what is to be said of an exit code, as `ExecResult.session_diagnostics` says it."""
@@ -1195,8 +1227,10 @@ class RouteConfig:
 
     @property
     def scrub_bodies(self) -> bool:
-        """Whether the credential is taken out of bodies that echo it, which may hold an upstream's
-        words back for a second or two where no line ends. Headers are always looked at.
+        """Whether the credential is taken out of bodies that echo it.
+
+        That may hold an upstream's words back for a second or two where no line ends. Headers are
+        always looked at.
         """
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
@@ -1610,6 +1644,9 @@ class AuditEvent:
     def to_json(self) -> str:
         """Return all fields as JSON."""
 
+    @staticmethod
+    def _of(json: str) -> AuditEvent: ...
+    def __reduce__(self) -> tuple[object, tuple[str]]: ...
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 

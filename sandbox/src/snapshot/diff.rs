@@ -44,6 +44,12 @@ impl ChangeType {
         }
     }
 
+    /// The one with that name in programs.
+    pub fn parse(name: &str) -> Option<Self> {
+        let all = [Self::Created, Self::Modified, Self::Deleted, Self::PermissionsChanged];
+        all.into_iter().find(|known| known.as_str() == name)
+    }
+
     /// The name in the files of a session.
     pub(super) fn as_recorded(self) -> &'static str {
         match self {
