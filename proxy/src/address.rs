@@ -3,6 +3,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use url::Host;
+
 /// What reaching an address would mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Class {
@@ -70,9 +72,13 @@ const METADATA_NAMES: [&str; 5] = [
     "instance-data.ec2.internal",
 ];
 
-/// Whether `name` (canonical) is that of a metadata service.
-pub(crate) fn is_metadata_name(name: &str) -> bool {
-    METADATA_NAMES.contains(&name)
+/// Classifies `host` (canonical) before it is looked up; `None` for a name that may be of any class.
+pub(crate) fn class_by_name(host: &Host<String>) -> Option<Class> {
+    match host {
+        Host::Domain(name) => METADATA_NAMES.contains(&name.as_str()).then_some(Class::Forbidden),
+        Host::Ipv4(ip) => Some(classify((*ip).into())),
+        Host::Ipv6(ip) => Some(classify((*ip).into())),
+    }
 }
 
 /// Classifies `ip`. An IPv6 address that carries an IPv4 one is as bad as the worse of the two.

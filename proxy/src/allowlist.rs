@@ -5,7 +5,7 @@ use std::sync::Arc;
 use foldhash::HashMap;
 use url::Host;
 
-use crate::address::Reach;
+use crate::address::{Class, Reach, class_by_name};
 use crate::target::{Target, parse_host, parse_port};
 
 /// One rule: a host, `*.domain`, or an IP address, each with or without `:port`.
@@ -66,6 +66,16 @@ impl HostPattern {
             None => HostForm::Exact(parse_host(host).ok_or("it is not a host name or IP address")?),
         };
         Ok(Self { host, port, text: text.into() })
+    }
+
+    /// As it was written.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether it names a host that no rule makes reachable.
+    pub(crate) fn is_never_reached(&self) -> bool {
+        matches!(&self.host, HostForm::Exact(host) if class_by_name(host) == Some(Class::Forbidden))
     }
 }
 

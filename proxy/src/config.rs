@@ -102,6 +102,16 @@ pub struct ExternalProxyConfig {
     pub tls_ca: Option<PathBuf>,
 }
 
+impl ExternalProxyConfig {
+    /// Judges it without connecting to anything; its file is read.
+    ///
+    /// # Errors
+    /// The first mistake, by field and value.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        Outer::parse(self).map(drop)
+    }
+}
+
 /// The interception of TLS: `CONNECT` to the upstream of a route, or to a host in `hosts`, ends in
 /// the proxy, which shows a certificate of its own; the requests inside are governed as all
 /// others are.
@@ -420,7 +430,13 @@ impl Settings {
             ));
         }
         config.audit_file.as_ref().map_or(Ok(()), check_audit_file)?;
-        let listed = HostSet::new(patterns("allowed_hosts", &config.allowed_hosts)?);
+        let listed = patterns("allowed_hosts", &config.allowed_hosts)?;
+        if let Some(never) = listed.iter().find(|pattern| pattern.is_never_reached()) {
+            let reason = "no rule makes it reachable: it is a metadata service, or link-local, \
+                          unspecified, multicast or reserved";
+            return Err(ConfigError::new("allowed_hosts", never.text(), reason));
+        }
+        let listed = HostSet::new(listed);
         let routes = config.routes.iter().map(Route::parse).collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
             allowlist: if config.allow_all_hosts {

@@ -81,6 +81,7 @@ mod address;
 mod allowlist;
 mod environment;
 mod headers;
+mod location;
 mod path;
 mod preset;
 mod route;

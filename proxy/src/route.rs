@@ -12,12 +12,13 @@ use std::sync::Arc;
 use foldhash::{HashMap, HashMapExt as _};
 use http::{Method, Request};
 use nono_credentials::{Credential, Loaded};
-use url::{Host, Url};
+use url::Host;
 
-use crate::address::{Class, Reach, classify, is_metadata_name};
+use crate::address::{Class, Reach, class_by_name};
 use crate::config::{ConfigError, RouteConfig};
 use crate::environment::Variable;
 use crate::error::Refusal;
+use crate::location::parse_url;
 use crate::target::{Scheme, Target, parse_host};
 use crate::tls::Tls;
 use crate::upstream::End;
@@ -254,7 +255,7 @@ fn parse_upstream(text: &str) -> Result<(Scheme, Target, String), ConfigError> {
     if text.is_empty() {
         return Err(wrong("it is missing: a route needs the URL of what it leads to"));
     }
-    let url = Url::parse(text).map_err(|error| wrong(&format!("it is not a URL: {error}")))?;
+    let url = parse_url("upstream", text, "`credential_key`", "it is not a URL")?;
     let scheme = match url.scheme() {
         "https" => Scheme::Https,
         "http" => Scheme::Http,
@@ -262,14 +263,6 @@ fn parse_upstream(text: &str) -> Result<(Scheme, Target, String), ConfigError> {
             return Err(wrong("it must be an https (or, on a private network, http) URL"));
         }
     };
-    if !url.username().is_empty() || url.password().is_some() {
-        // The value is not shown: it holds a password.
-        return Err(ConfigError::new(
-            "upstream",
-            url.host_str().unwrap_or_default(),
-            "it holds user information; keep the credential in `credential_key`",
-        ));
-    }
     if url.query().is_some() || url.fragment().is_some() {
         return Err(wrong("it may have a path, but no query and no fragment"));
     }
@@ -284,11 +277,8 @@ fn parse_upstream(text: &str) -> Result<(Scheme, Target, String), ConfigError> {
 
 /// Which addresses a route's upstream may have.
 fn reach(scheme: Scheme, target: &Target) -> Result<Reach, &'static str> {
-    if matches!(target.host(), Host::Domain(name) if is_metadata_name(name)) {
-        return Err("it is a metadata service, which is never reachable");
-    }
-    match (scheme, target.ip().map(classify)) {
-        (_, Some(Class::Forbidden)) => Err("its address is never reachable"),
+    match (scheme, class_by_name(target.host())) {
+        (_, Some(Class::Forbidden)) => Err("its host is never reachable, whatever allows it"),
         (Scheme::Http, Some(Class::Public)) => {
             Err("plain http would send the credential unprotected; use https")
         }

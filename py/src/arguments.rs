@@ -9,7 +9,7 @@ use nono_proxy::Limits;
 use nono_sandbox::is_loader_variable;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyIterator, PyMapping, PyString};
+use pyo3::types::{PyBytes, PyMapping, PyString, PyTuple};
 
 use crate::error::argument_error;
 
@@ -95,11 +95,20 @@ impl FromPyObject<'_, '_> for PairsArgument {
 }
 
 /// The pairs of a mapping, or of a sequence of such.
-fn items<'py>(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Bound<'py, PyIterator>> {
-    match object.cast::<PyMapping>() {
-        Ok(mapping) => mapping.items()?.into_any().try_iter(),
-        Err(_) => object.try_iter(),
-    }
+fn items<'py>(
+    object: Borrowed<'_, 'py, PyAny>,
+) -> PyResult<impl Iterator<Item = PyResult<Bound<'py, PyAny>>>> {
+    let items = match object.cast::<PyMapping>() {
+        Ok(mapping) => mapping.items()?.into_any().try_iter()?,
+        Err(_) => object.try_iter()?,
+    };
+    let pair = |item: Bound<'py, PyAny>| match item.cast::<PyTuple>().map(PyTupleMethods::len) {
+        Ok(len) if len != 2 => {
+            Err(argument_error(format!("each item must be a tuple of two, not of {len}")))
+        }
+        _ => Ok(item),
+    };
+    Ok(items.map(move |item| item.and_then(pair)))
 }
 
 /// A time limit of `value` seconds.

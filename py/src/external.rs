@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use crate::arguments::optional_os_path;
+use crate::error::config_error;
 use crate::value::{Reduced, reduce};
 
 /// A proxy between this one and the world.
@@ -50,8 +51,10 @@ impl PyExternalProxyConfig {
         bypass_hosts: Vec<String>,
         credential_key: Option<String>,
         #[pyo3(from_py_with = optional_os_path)] tls_ca: Option<PathBuf>,
-    ) -> Self {
-        Self { address, bypass_hosts, credential_key, tls_ca }
+    ) -> PyResult<Self> {
+        let made = Self { address, bypass_hosts, credential_key, tls_ca };
+        made.to_config().check().map_err(config_error)?;
+        Ok(made)
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {

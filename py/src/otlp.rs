@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use nono_audit::queue::QueueOptions;
 use nono_proxy::{Compression, OtlpConfig};
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::arguments::time_limit;
@@ -28,7 +27,7 @@ pub(crate) struct OtlpOptions {
 /// The export to `endpoint`, if there is one; none of `options` means anything without.
 ///
 /// # Errors
-/// `ValueError`: there are options and no address, or one is none that there is.
+/// `ConfigurationError`: there are options and no address, or one is none that there is.
 pub(crate) fn config(
     endpoint: Option<String>,
     options: OtlpOptions,
@@ -37,7 +36,7 @@ pub(crate) fn config(
         return if options == OtlpOptions::default() {
             Ok(None)
         } else {
-            Err(PyValueError::new_err("the otlp_ options need otlp_endpoint beside them"))
+            Err(argument_error("the otlp_ options need otlp_endpoint beside them"))
         };
     };
     let limit = |field, secs: Option<f64>, default| {

@@ -9,7 +9,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyType};
 
-use crate::arguments::{CommandArgument, optional_os_path, time_limit};
+use crate::arguments::{CommandArgument, PairsArgument, optional_os_path, time_limit};
 use crate::credential::{CredentialArgument, PyOAuth2Config, PyVaultConfig};
 use crate::enums::{InjectArgument, inject_mode};
 use crate::error::{argument_error, config_error, path_error};
@@ -63,11 +63,11 @@ impl PyRouteConfig {
         prefix, upstream, credential_key=None,
         inject_mode=InjectArgument(nono_proxy::InjectMode::Header),
         inject_header="Authorization", credential_format=None, path_pattern=None,
-        path_replacement=None, query_param_name=None, env_var=None, endpoint_rules=Vec::new(),
+        path_replacement=None, query_param_name=None, env_var=None, endpoint_rules=PairsArgument::default(),
         tls_ca=None, tls_client_cert=None, tls_client_key=None, base_url_vars=Vec::new(),
         key_vars=Vec::new(), strip_client_credentials=false, credential=None,
         credential_command=None, credential_ttl_secs=None, oauth2=None, vault=None,
-        extra_headers=Vec::new(), scrub_bodies=true,
+        extra_headers=PairsArgument::default(), scrub_bodies=true,
     ))]
     #[expect(clippy::too_many_arguments, reason = "the keyword arguments of the Python class")]
     fn new(
@@ -81,7 +81,7 @@ impl PyRouteConfig {
         path_replacement: Option<String>,
         query_param_name: Option<String>,
         env_var: Option<String>,
-        endpoint_rules: Vec<(String, String)>,
+        endpoint_rules: PairsArgument,
         #[pyo3(from_py_with = optional_os_path)] tls_ca: Option<PathBuf>,
         #[pyo3(from_py_with = optional_os_path)] tls_client_cert: Option<PathBuf>,
         #[pyo3(from_py_with = optional_os_path)] tls_client_key: Option<PathBuf>,
@@ -93,7 +93,7 @@ impl PyRouteConfig {
         credential_ttl_secs: Option<f64>,
         oauth2: Option<Py<PyOAuth2Config>>,
         vault: Option<Py<PyVaultConfig>>,
-        extra_headers: Vec<(String, String)>,
+        extra_headers: PairsArgument,
         scrub_bodies: bool,
     ) -> PyResult<Self> {
         let ttl = credential_ttl_secs.map(|ttl| time_limit("credential_ttl_secs", ttl));
@@ -106,7 +106,7 @@ impl PyRouteConfig {
             credential_ttl: ttl.transpose()?,
             oauth2: oauth2.map(|oauth2| oauth2.get().0.clone()),
             vault: vault.map(|vault| vault.get().0.clone()),
-            extra_headers,
+            extra_headers: extra_headers.0,
             inject_mode: inject_mode.0,
             inject_header: inject_header.to_owned(),
             credential_format,
@@ -116,7 +116,7 @@ impl PyRouteConfig {
             env_var,
             base_url_vars,
             key_vars,
-            endpoint_rules,
+            endpoint_rules: endpoint_rules.0,
             strip_client_credentials,
             scrub_bodies,
             tls_ca,

@@ -2,11 +2,19 @@
 
 import errno
 import resource
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from nono_py import ExternalProxyConfig, InjectMode, ProxyConfig, RouteConfig, start_proxy
+from nono_py import (
+    ConfigurationError,
+    ExternalProxyConfig,
+    InjectMode,
+    ProxyConfig,
+    RouteConfig,
+    start_proxy,
+)
 
 
 def route(**changes: Any) -> RouteConfig:
@@ -183,6 +191,27 @@ def test_a_host_is_a_host(host: str) -> None:
         ProxyConfig(allowed_hosts=[host])
 
 
+@pytest.mark.parametrize("host", ["169.254.169.254", "metadata.google.internal:80", "0.0.0.0"])
+def test_a_host_can_be_reached(host: str) -> None:
+    with pytest.raises(ConfigurationError, match="no rule makes it reachable") as caught:
+        ProxyConfig(allowed_hosts=["a.example", host])
+    assert f'allowed_hosts "{host}"' in str(caught.value)
+
+
+def test_a_pair_is_of_two() -> None:
+    makers: list[Callable[[Any], object]] = [
+        lambda pairs: route(endpoint_rules=pairs),
+        lambda pairs: route(extra_headers=pairs),
+        lambda pairs: ProxyConfig(otlp_endpoint="http://127.0.0.1:4318", otlp_headers=pairs),
+    ]
+    for make in makers:
+        with pytest.raises(ConfigurationError, match="must be a tuple of two, not of 1") as caught:
+            make([("sesame",)])
+        assert "sesame" not in str(caught.value)
+    with pytest.raises(ConfigurationError, match="need otlp_endpoint"):
+        ProxyConfig(otlp_headers={"A": "b"})
+
+
 @pytest.mark.parametrize("host", ["", "*", "http://a.example"])
 def test_a_denied_host_is_a_host(host: str) -> None:
     with pytest.raises(ValueError, match="denied_hosts"):
@@ -207,7 +236,16 @@ def test_an_external_proxy_may_be_reached_over_tls() -> None:
 @pytest.mark.parametrize("address", ["proxy.example", "socks5://a.example:1", "a.example:1/x"])
 def test_an_external_proxy_is_a_host_and_a_port(address: str) -> None:
     with pytest.raises(ValueError, match=r"external_proxy\.address"):
-        ProxyConfig(external_proxy=ExternalProxyConfig(address))
+        ExternalProxyConfig(address)
+
+
+def test_an_external_proxy_has_its_password_elsewhere() -> None:
+    for address in ("http://user:sesame@p:1", "user:sesame@p:1", "http://user:sesame@p:99999"):
+        with pytest.raises(ConfigurationError, match=r"external_proxy\.address") as caught:
+            ExternalProxyConfig(address)
+        assert "sesame" not in str(caught.value)
+    with pytest.raises(ConfigurationError, match="bypass_hosts"):
+        ExternalProxyConfig("p:1", bypass_hosts=["a b"])
 
 
 def test_an_external_proxy_can_be_described() -> None:

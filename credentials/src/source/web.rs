@@ -109,7 +109,9 @@ impl Server {
 
 /// The address of a server that secrets may be sent to: https, or http on this machine.
 fn parse_address(text: &str) -> Result<Url, ParseError> {
-    let wrong = |reason: &str| Err(ParseError::Invalid(format!("`{text}`: {reason}")));
+    // What stands before this may be a password.
+    let shown = text.rsplit_once('@').map_or(text, |(_, behind)| behind);
+    let wrong = |reason: &str| Err(ParseError::Invalid(format!("`{shown}`: {reason}")));
     let Ok(url) = Url::parse(text) else { return wrong("it is not a URL") };
     let is_here = match url.host() {
         Some(Host::Domain(name)) => name == "localhost",

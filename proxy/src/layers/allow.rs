@@ -7,9 +7,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use nono_audit::Recorder;
-use url::Host;
 
-use crate::address::{Class, OutOfReach, Reach, classify, is_metadata_name};
+use crate::address::{Class, OutOfReach, Reach, class_by_name};
 use crate::allowlist::Match;
 use crate::config::Settings;
 use crate::error::{Error, Refusal};
@@ -49,11 +48,7 @@ pub(crate) fn judge<'rules>(
     if let Some(denied) = settings.denied.matches(target) {
         return (Err(Refusal::HostDenied), Some(denied));
     }
-    let class = match target.host() {
-        Host::Domain(name) => is_metadata_name(name).then_some(Class::Forbidden),
-        Host::Ipv4(ip) => Some(classify((*ip).into())),
-        Host::Ipv6(ip) => Some(classify((*ip).into())),
-    };
+    let class = class_by_name(target.host());
     // Before the rules, since no rule would help.
     if class == Some(Class::Forbidden) {
         return (Err(Refusal::Address(OutOfReach::Always)), None);

@@ -24,6 +24,7 @@ use super::source::Source;
 use crate::config::{ConfigError, Limits};
 use crate::error::StartError;
 use crate::layers::authenticate::KEY_HEADERS;
+use crate::location::parse_url;
 use crate::own_directory;
 use crate::route::{parse_further, wrong};
 use crate::tls;
@@ -159,14 +160,10 @@ impl Collector {
 }
 
 fn parse_endpoint(text: &str) -> Result<Url, ConfigError> {
-    let wrong = |reason: &str| ConfigError::new("otlp_endpoint", text, reason);
-    let url = Url::parse(text).map_err(|_| wrong("it is not a URL, like http://127.0.0.1:4318"))?;
-    if !url.username().is_empty() || url.password().is_some() {
-        // The value is not shown: it holds a password.
-        let reason = "it holds user information; keep that in `otlp_credential_key`";
-        let host = url.host_str().unwrap_or_default();
-        return Err(ConfigError::new("otlp_endpoint", host, reason));
-    }
+    let field = "otlp_endpoint";
+    let wrong = |reason: &str| ConfigError::new(field, text, reason);
+    let otherwise = "it is not a URL, like http://127.0.0.1:4318";
+    let url = parse_url(field, text, "`otlp_credential_key`", otherwise)?;
     if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
         return Err(wrong(
             "it must be an http or https URL; of OTLP's forms that over HTTP is spoken",

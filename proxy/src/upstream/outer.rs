@@ -12,10 +12,10 @@ use nono_credentials::{Credential, Injection, Locator, Rendered, SecretBuf};
 use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use url::Url;
 
 use crate::allowlist::HostSet;
 use crate::config::{self, ConfigError, ExternalProxyConfig};
+use crate::location::parse_url;
 use crate::target::{Scheme, Target, parse_host};
 use crate::tls;
 
@@ -198,15 +198,11 @@ fn judge_head(head: &[u8]) -> Result<(), OuterError> {
 
 /// `host:port`, or the same as a URL.
 fn parse_address(text: &str) -> Result<(Scheme, Target), ConfigError> {
-    let wrong = |reason: &str| ConfigError::new("external_proxy.address", text, reason);
+    let field = "external_proxy.address";
+    let wrong = |reason: &str| ConfigError::new(field, text, reason);
     let whole = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
-    let url = Url::parse(&whole).map_err(|_| wrong("it is neither `host:port` nor a URL"))?;
-    if !url.username().is_empty() || url.password().is_some() {
-        // The value is not shown: it holds a password.
-        let reason = "it holds user information; keep it in `credential_key`, as `user:password`";
-        let host = url.host_str().unwrap_or_default();
-        return Err(ConfigError::new("external_proxy.address", host, reason));
-    }
+    let elsewhere = "`credential_key`, as `user:password`";
+    let url = parse_url(field, &whole, elsewhere, "it is neither `host:port` nor a URL")?;
     let scheme = match url.scheme() {
         "http" => Scheme::Http,
         "https" => Scheme::Https,
