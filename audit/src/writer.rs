@@ -87,7 +87,7 @@ impl Log {
         // Only this sets it.
         let _ = shared.writer.set(thread.thread().clone());
         shared.wake();
-        let sender = Sender { shared: Arc::clone(&shared) };
+        let sender = Sender::new(Arc::clone(&shared));
         let writer = Mutex::new(Some(thread));
         Ok((sender, Self { shared, writer }))
     }

@@ -1,6 +1,7 @@
 //! Places in a log, which are reserved before there are records to fill them.
 
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -11,10 +12,32 @@ use crate::{Record, RecordId};
 /// Reserves places for records. Cheap to clone.
 #[derive(Clone)]
 pub struct Sender {
-    pub(crate) shared: Arc<Shared>,
+    pub(super) shared: Arc<Hold>,
+}
+
+/// A hold on the log, which the senders of one thread and their permits count.
+pub(crate) struct Hold(Arc<Shared>);
+
+impl Deref for Hold {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
 }
 
 impl Sender {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared: Arc::new(Hold(shared)) }
+    }
+
+    /// The same for another thread: each permit is counted at its sender's, and threads that count
+    /// at one place wait for each other.
+    #[must_use]
+    pub fn for_thread(&self) -> Self {
+        Self::new(Arc::clone(&self.shared.0))
+    }
+
     /// Takes a place for one record, or `None` when the log is full.
     pub fn try_reserve(&self) -> Option<Permit> {
         Permit::reserve(&self.shared, self.shared.opened.fetch_add(1, Ordering::Relaxed))
@@ -40,14 +63,14 @@ impl Sender {
 
 /// A reserved place. Sending through it cannot fail; dropping it unused gives the place back.
 pub struct Permit {
-    shared: Arc<Shared>,
+    shared: Arc<Hold>,
     number: u64,
     /// Not when the log was full, and counts what it cannot keep.
     has_place: bool,
 }
 
 impl Permit {
-    fn reserve(shared: &Arc<Shared>, number: u64) -> Option<Self> {
+    fn reserve(shared: &Arc<Hold>, number: u64) -> Option<Self> {
         let taken = shared.taken.fetch_add(1, Ordering::Relaxed);
         let has_place = taken < shared.bounds.records;
         if !has_place {

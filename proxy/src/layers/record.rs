@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName};
 use http::{Method, Request, Response, Version};
-use nono_audit::{Mode, Outcome, Permit, Protocol, Recorder, redact};
+use nono_audit::{Mode, Outcome, Permit, Protocol, Recorder, Sender, redact};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
@@ -32,7 +32,7 @@ impl<S> Layer<S> for RecordLayer {
     type Service = Record<S>;
 
     fn layer(&self, inner: S) -> Record<S> {
-        Record { shared: Arc::clone(&self.0), inner }
+        Record { shared: Arc::clone(&self.0), audit: self.0.audit.for_thread(), inner }
     }
 }
 
@@ -40,6 +40,7 @@ impl<S> Layer<S> for RecordLayer {
 #[derive(Debug, Clone)]
 pub(crate) struct Record<S> {
     shared: Arc<Shared>,
+    audit: Sender,
     inner: S,
 }
 
@@ -58,7 +59,7 @@ where
     fn call(&mut self, arrival: Arrival) -> Self::Future {
         let Arrival { mut request, peer } = arrival;
         // Reserved before anything happens: what cannot be recorded does not take place.
-        let Some(permit) = self.shared.audit.try_reserve() else {
+        let Some(permit) = self.audit.try_reserve() else {
             return RecordFuture::Refused { response: Some(respond::log_full()) };
         };
         let form = Form::of(&request, &peer, self.shared.addr);
