@@ -1,6 +1,8 @@
 //! Credentials over time: where they come from, and how they are replaced while requests run.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
+#[path = "credentials/echo.rs"]
+mod echo;
 #[path = "credentials/lifetime.rs"]
 mod lifetime;
 #[path = "credentials/references.rs"]

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use http::{Method, Request};
 use nono_audit::{Mode, Recorder};
+use nono_credentials::Loaded;
 
 use crate::address::Reach;
 use crate::body::Body;
@@ -192,4 +193,6 @@ pub(crate) struct Permitted {
 pub(crate) struct Ready {
     pub(crate) way: Way,
     pub(crate) reach: Reach,
+    /// The credential that is on it, which its response must not show.
+    pub(crate) sent: Option<Arc<Loaded>>,
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use http::header::CONTENT_LENGTH;
 use http::{Response, StatusCode, Version};
 use nono_audit::Recorder;
+use nono_credentials::Loaded;
 use tokio::sync::oneshot;
 
 use crate::body::Body;
@@ -19,8 +20,7 @@ use crate::http1::fields;
 use crate::idle::{Idle, Timer};
 use crate::layers::Answer;
 use crate::leaf::Worker;
-use crate::route::Route;
-use crate::scrub::{self, Scrubber};
+use crate::scrub::{self, Scrubber, Secrets};
 use crate::server::spin::{self, Awaited};
 use crate::server::websocket::Challenge;
 use crate::upstream::{Answered, Destination};
@@ -31,7 +31,8 @@ use crate::upstream::{Answered, Destination};
 /// [`Error::Upstream`] when no response comes, [`Error::Refused`] when the name resolves to an
 /// address that may not be reached.
 pub(crate) async fn send(worker: &Worker, exchange: Exchange<Ready>) -> Answer {
-    let Exchange { mut request, recorder, peer, place, stage: Ready { way, reach } } = exchange;
+    let Exchange { mut request, recorder, peer, place, stage: Ready { way, reach, sent } } =
+        exchange;
     let asks_upgrade = asks_upgrade(request.headers());
     if asks_upgrade && !recorder.reserve_opening() {
         return Err(Refusal::LogFull.into());
@@ -43,7 +44,7 @@ pub(crate) async fn send(worker: &Worker, exchange: Exchange<Ready>) -> Answer {
     let knows_interim = request.version() == Version::HTTP_11;
     let mut interim = |head: &Response<()>| {
         if knows_interim {
-            relay_interim(head, &peer, destination.route());
+            relay_interim(head, &peer, secrets(&destination, sent.as_ref()).as_ref());
         }
     };
 
@@ -65,7 +66,7 @@ pub(crate) async fn send(worker: &Worker, exchange: Exchange<Ready>) -> Answer {
         Answered::Response(mut response) => {
             *response.version_mut() = Version::HTTP_11;
             response.body_mut().limit_idle(limits.idle);
-            scrub(&destination, &mut response);
+            scrub(&destination, sent.as_ref(), &mut response);
             strip_hop_by_hop(response.headers_mut());
             response.body_mut().hold_place(place);
             Ok(response)
@@ -73,7 +74,7 @@ pub(crate) async fn send(worker: &Worker, exchange: Exchange<Ready>) -> Answer {
         Answered::Switched(head, server) if asks_upgrade => {
             let (handover, client) = oneshot::channel();
             let mut response = head.map(|()| Body::tunnel(handover));
-            scrub(&destination, &mut response);
+            scrub(&destination, sent.as_ref(), &mut response);
             strip_switching(response.headers_mut());
             recorder.opened(StatusCode::SWITCHING_PROTOCOLS.as_u16());
             worker.relay(client, server, recorder, place);
@@ -100,25 +101,30 @@ fn check(answered: &Answered, challenge: Option<&Challenge>) -> Result<(), Failu
     Err(Failure::BadResponse(reason.into()))
 }
 
-/// Takes the route's secret out of a response that echoes it.
-fn scrub(destination: &Destination, response: &mut Response<Body>) {
+/// The secrets that what comes from `destination` may echo, where `sent` went there.
+fn secrets(destination: &Destination, sent: Option<&Arc<Loaded>>) -> Option<Secrets> {
+    Some(Secrets::new(destination.route()?.credential.as_ref()?, sent?))
+}
+
+/// Takes the route's secrets out of a response that echoes them.
+fn scrub(destination: &Destination, sent: Option<&Arc<Loaded>>, response: &mut Response<Body>) {
     #[cfg(feature = "bench")]
     if crate::bench::Part::Scrubbing.is_left_out() {
         return;
     }
     let Some(route) = destination.route() else { return };
-    let Some(loaded) = route.loaded() else { return };
-    scrub::headers(&loaded, response.headers_mut());
-    scrub::reason(&loaded, response);
+    let Some(secrets) = secrets(destination, sent) else { return };
+    scrub::headers(&secrets, response.headers_mut());
+    scrub::reason(&secrets, response);
     if route.scrubs_bodies {
-        let scrubber = Scrubber::new(loaded, response.headers());
+        let scrubber = Scrubber::new(secrets, response.headers());
         response.body_mut().scrub(scrubber);
     }
 }
 
 /// Passes an interim response on (RFC 9110 §15.2), but for `100 Continue`, which the client gets
 /// as soon as its body is asked for.
-fn relay_interim(interim: &Response<()>, peer: &Peer, route: Option<&Arc<Route>>) {
+fn relay_interim(interim: &Response<()>, peer: &Peer, secrets: Option<&Secrets>) {
     if interim.status() == StatusCode::CONTINUE {
         return;
     }
@@ -126,13 +132,13 @@ fn relay_interim(interim: &Response<()>, peer: &Peer, route: Option<&Arc<Route>>
     strip_hop_by_hop(&mut headers);
     // It has no body, whatever it says (RFC 9110 §8.6).
     headers.remove(CONTENT_LENGTH);
+    if let Some(secrets) = secrets {
+        scrub::headers(secrets, &mut headers);
+    }
     let mut head = format!("HTTP/1.1 {}\r\n", interim.status()).into_bytes();
     fields::put(&mut head, &headers);
     head.extend_from_slice(b"\r\n");
-    match route.and_then(|route| route.loaded()) {
-        Some(loaded) => peer.gate.interim(&scrub::bytes(&loaded, head)),
-        None => peer.gate.interim(&head),
-    }
+    peer.gate.interim(&head);
 }
 
 /// Waits for a response's head. While the upstream waits for the client, or takes what it uploads,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use foldhash::{HashMap, HashMapExt as _};
 use http::{Method, Request};
-use nono_credentials::{Credential, Loaded};
+use nono_credentials::Credential;
 use url::Host;
 
 use crate::address::{Class, Reach, class_by_name};
@@ -109,11 +109,6 @@ impl Route {
         }
         let rule = self.rules.allow(method, rest).ok_or(PathRefusal::NoRule)?;
         Ok((path, Some(rule)))
-    }
-
-    /// What was loaded last of its credential.
-    pub(crate) fn loaded(&self) -> Option<Arc<Loaded>> {
-        self.credential.as_ref().and_then(|credential| credential.current().clone())
     }
 
     /// What follows the upstream's base path in `path`; `None` if it is not below it.

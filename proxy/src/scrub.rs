@@ -20,10 +20,10 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::Response;
-use http::header::{CONTENT_ENCODING, HeaderMap, HeaderValue};
+use http::header::{CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue};
 use hyper::ext::ReasonPhrase;
 use memchr::memmem;
-use nono_credentials::Loaded;
+use nono_credentials::{Credential, Loaded};
 
 use crate::idle::Idle;
 
@@ -41,10 +41,36 @@ const TELLING: usize = 4;
 /// From this length on a text is searched by a prepared search.
 const WORTH_PREPARING: usize = 2 * 1024;
 
-/// Takes the secrets of one route out of one body: the one in use when the response began, and
-/// those that it had replaced a while before.
+/// The secrets that a response may echo: the one that was sent with its request, however often it
+/// has been replaced meanwhile, the one that is in use when the response comes, and those that
+/// each had replaced a while before.
+#[derive(Clone)]
+pub(crate) struct Secrets {
+    sent: Arc<Loaded>,
+    /// Where it is another.
+    current: Option<Arc<Loaded>>,
+}
+
+impl Secrets {
+    /// Those in a response to a request with `sent`, a value of `credential`.
+    pub(crate) fn new(credential: &Credential, sent: &Arc<Loaded>) -> Self {
+        let current = credential.current();
+        let other = current.as_ref().filter(|current| !Arc::ptr_eq(current, sent));
+        Self { sent: Arc::clone(sent), current: other.cloned() }
+    }
+
+    fn each(&self) -> impl Iterator<Item = &Loaded> {
+        self.current.as_deref().into_iter().chain([&*self.sent])
+    }
+
+    fn needles(&self) -> impl Iterator<Item = &[u8]> {
+        self.each().flat_map(Loaded::needles)
+    }
+}
+
+/// Takes secrets out of one body.
 pub(crate) struct Scrubber {
-    loaded: Arc<Loaded>,
+    secrets: Secrets,
     /// The end of what came so far.
     held: BytesMut,
     /// How much is held back at most.
@@ -56,14 +82,15 @@ pub(crate) struct Scrubber {
 impl Scrubber {
     /// A scrubber for the body of a response with these headers, if there is anything to look for
     /// and it could be seen.
-    pub(crate) fn new(loaded: Arc<Loaded>, headers: &HeaderMap) -> Option<Self> {
+    pub(crate) fn new(secrets: Secrets, headers: &HeaderMap) -> Option<Self> {
         let is_plain = headers
             .get(CONTENT_ENCODING)
             .is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"));
         // Rounded, so that the delay does not tell the length either.
-        let reach = loaded.longest_needle().next_multiple_of(64);
+        let longest = secrets.each().map(Loaded::longest_needle).max().unwrap_or_default();
+        let reach = longest.next_multiple_of(64);
         (is_plain && reach > 0).then(|| Self {
-            loaded,
+            secrets,
             held: BytesMut::new(),
             reach,
             rest: Idle::new(HELD),
@@ -90,7 +117,7 @@ impl Scrubber {
             joined.extend_from_slice(&chunk);
             joined.freeze()
         };
-        for needle in self.loaded.needles() {
+        for needle in self.secrets.needles() {
             whole = mask(whole, needle);
         }
         whole
@@ -98,7 +125,7 @@ impl Scrubber {
 
     /// Takes the secrets out of trailers.
     pub(crate) fn trailers(&self, trailers: &mut HeaderMap) {
-        headers(&self.loaded, trailers);
+        headers(&self.secrets, trailers);
     }
 
     /// Whether something is held back.
@@ -122,7 +149,7 @@ impl Scrubber {
             let most = held.len().min(needle.len() - 1);
             (TELLING..=most).rev().find(|length| held.ends_with(&needle[..*length])).unwrap_or(0)
         };
-        let begun = self.loaded.needles().map(begun).max().unwrap_or(0);
+        let begun = self.secrets.needles().map(begun).max().unwrap_or(0);
         held.truncate(held.len() - begun);
         held
     }
@@ -139,14 +166,15 @@ impl fmt::Debug for Scrubber {
     }
 }
 
-/// Takes secrets out of bytes that are whole.
-pub(crate) fn bytes(loaded: &Loaded, text: Vec<u8>) -> Bytes {
-    loaded.needles().fold(text.into(), mask)
-}
-
-/// Takes secrets out of header or trailer values.
-pub(crate) fn headers(loaded: &Loaded, headers: &mut HeaderMap) {
-    for needle in loaded.needles() {
+/// Takes secrets out of header or trailer values, and drops a field that has one in its name.
+pub(crate) fn headers(secrets: &Secrets, headers: &mut HeaderMap) {
+    let has_secret =
+        |name: &&HeaderName| secrets.needles().any(|needle| is_in_name(name.as_str(), needle));
+    let named: Vec<_> = headers.keys().filter(has_secret).cloned().collect();
+    for name in named {
+        headers.remove(name);
+    }
+    for needle in secrets.needles() {
         for value in headers.values_mut() {
             if value.len() >= needle.len() && find(value.as_bytes(), needle).is_some() {
                 let masked = mask(Bytes::copy_from_slice(value.as_bytes()), needle);
@@ -159,12 +187,17 @@ pub(crate) fn headers(loaded: &Loaded, headers: &mut HeaderMap) {
 }
 
 /// Drops a reason phrase that holds a secret; nothing depends on it.
-pub(crate) fn reason<B>(loaded: &Loaded, response: &mut Response<B>) {
+pub(crate) fn reason<B>(secrets: &Secrets, response: &mut Response<B>) {
     let phrase = response.extensions().get::<ReasonPhrase>();
     let has_secret = |needle| phrase.is_some_and(|p| find(p.as_bytes(), needle).is_some());
-    if loaded.needles().any(has_secret) {
+    if secrets.needles().any(has_secret) {
         response.extensions_mut().remove::<ReasonPhrase>();
     }
+}
+
+/// Whether `needle` is in the name of a field, which comes in small letters. Most names are shorter.
+fn is_in_name(name: &str, needle: &[u8]) -> bool {
+    name.as_bytes().windows(needle.len()).any(|part| part.eq_ignore_ascii_case(needle))
 }
 
 /// Where `needle` is in `text`. To prepare a search takes longer than to search what is short.

@@ -86,6 +86,32 @@ impl Provide for Script {
     }
 }
 
+/// Gives another key each time.
+#[derive(Clone, Default)]
+pub(crate) struct Endless(Arc<AtomicUsize>);
+
+impl Endless {
+    /// The key that is given after `before` others.
+    pub(crate) fn key(before: usize) -> String {
+        format!("Key-Number-{before:04}")
+    }
+
+    pub(crate) fn asked(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn provided(&self) -> Provided {
+        Provided::by("endless", self.clone())
+    }
+}
+
+impl Provide for Endless {
+    fn provide(&self) -> Result<Fetched, Fault> {
+        let key = Self::key(self.0.fetch_add(1, Ordering::SeqCst));
+        Ok(Secret::new(key.into()).into())
+    }
+}
+
 /// An origin that takes the keys in `valid` and answers 401 to others.
 pub(crate) async fn judge(valid: &Arc<Mutex<Vec<String>>>) -> Origin {
     let valid = Arc::clone(valid);

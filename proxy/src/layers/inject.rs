@@ -145,21 +145,21 @@ where
     }
 }
 
-fn ready_stage(Permitted { way, reach }: Permitted) -> Ready {
-    Ready { way, reach }
+fn ready_stage(sent: Option<Arc<Loaded>>) -> impl FnOnce(Permitted) -> Ready {
+    |Permitted { way, reach }| Ready { way, reach, sent }
 }
 
 /// Lets a tunnel or forward through, which gets no credential.
 fn pass(shared: &Shared, exchange: Exchange<Permitted>) -> Result<Exchange<Ready>, Error> {
     check_place(exchange.request.uri(), None, shared.token.expose())?;
-    Ok(exchange.advance(ready_stage))
+    Ok(exchange.advance(ready_stage(None)))
 }
 
 /// Puts what is loaded of the credential of `route` on the request.
 fn inject(
     shared: &Shared,
     route: &Route,
-    loaded: Option<&Loaded>,
+    loaded: Option<&Arc<Loaded>>,
     mut exchange: Exchange<Permitted>,
 ) -> Result<Exchange<Ready>, Error> {
     let credential = route.credential.as_ref();
@@ -180,7 +180,7 @@ fn inject(
         }
         exchange.recorder.note(|record| record.managed_credential_active = Some(true));
     }
-    Ok(exchange.advance(ready_stage))
+    Ok(exchange.advance(ready_stage(loaded.cloned())))
 }
 
 /// Where the token was a parameter of its own, it has been taken off; in a path only a route
