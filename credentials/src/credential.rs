@@ -22,7 +22,7 @@ use tokio::time::sleep_until;
 
 use crate::schedule::Schedule;
 use crate::watch::Watch;
-use crate::{Error, Header, Injection, Loaded, Locator, Store};
+use crate::{Doubt, Error, Header, Injection, Loaded, Locator, Store};
 
 /// See the module.
 #[derive(Debug)]
@@ -134,28 +134,29 @@ impl Credential {
     }
 
     /// Another value than `refused`, which an upstream did not take: the current one, if it has
-    /// changed meanwhile, or what a fetch brings now. Fetches that bring nothing new become
-    /// rarer: many a request is refused for reasons that are not the credential's.
+    /// changed meanwhile, or what a fetch brings now. The fetches become rarer the more refusals
+    /// there are, also where each brings another value: many a request is refused for reasons
+    /// that are not the credential's, and a client can have its requests refused on purpose.
     ///
     /// # Cancel safety
     /// The fetch goes on when this is cancelled.
-    pub async fn replacement(&self, refused: &Loaded) -> Option<Arc<Loaded>> {
+    pub async fn replacement(&self, refused: &Loaded, doubt: Doubt) -> Option<Arc<Loaded>> {
         let other = || self.sendable().filter(|current| !current.is_same(refused));
         if let Some(current) = other() {
             return Some(current);
         }
-        let ticket = self.doubt(refused)?;
+        let ticket = self.doubt(refused, doubt)?;
         self.wait(ticket).await;
         other()
     }
 
     /// Has it fetched again because an upstream did not take `refused`, unless it has changed
     /// meanwhile or was fetched too often for that. Does not wait.
-    pub fn doubt(&self, refused: &Loaded) -> Option<u64> {
+    pub fn doubt(&self, refused: &Loaded, doubt: Doubt) -> Option<u64> {
         if self.is_fixed() || self.sendable().is_some_and(|current| !current.is_same(refused)) {
             return None;
         }
-        let ticket = self.schedule().doubt()?;
+        let ticket = self.schedule().doubt(doubt)?;
         self.asked.notify_one();
         Some(ticket)
     }
@@ -188,10 +189,9 @@ impl Credential {
         });
         match fetched {
             Ok(loaded) => {
-                let is_new = previous.is_none_or(|previous| !previous.is_same(&loaded));
                 let expires = loaded.expires();
                 self.current.store(Some(Arc::new(loaded)));
-                self.schedule().succeeded(is_new, expires);
+                self.schedule().succeeded(expires);
             }
             Err(error) => {
                 let is_expiring = previous.is_some_and(|previous| previous.expires().is_some());

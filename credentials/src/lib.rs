@@ -48,6 +48,7 @@ pub use locator::{Locator, Options};
 pub use memory::SecretBuf;
 pub use pattern::Pattern;
 pub use private::{NotPrivate, read_private};
+pub use schedule::Doubt;
 pub use secret::Secret;
 pub use source::keyring::{names, store};
 pub use source::oauth2::{Grant, OAuth2Config};

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use http::StatusCode;
+
 use crate::Error;
 
 /// How long after a failure a request does not cause another fetch: at first, and at most. A
@@ -9,9 +11,13 @@ use crate::Error;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// How long after an upstream's refusal, where the fetch brought nothing new, another one causes
-/// no fetch: at most; at first [`FIRST_PAUSE`].
+/// How long after an upstream's refusal another one of the same kind causes no fetch: at most.
 const LONGEST_DOUBT: Duration = Duration::from_mins(5);
+
+/// After how many first pauses in which nothing was fetched for a refusal the next pause is half
+/// as long. In the long run no refusals, however they are spread, cause more than one fetch in
+/// that time.
+const RELIEF: u32 = 30;
 
 /// No value is fetched ahead of its expiry more often than this.
 const SHORTEST_LIFE: Duration = Duration::from_millis(100);
@@ -28,8 +34,60 @@ pub(crate) struct Schedule {
     /// When the next is due that nobody has asked for.
     due: Option<Instant>,
     failure: Option<Failure>,
-    /// Until when refusals cause none, and how long that was for.
-    doubt_pause: (Option<Instant>, Duration),
+    rejected: Pace,
+    forbidden: Pace,
+}
+
+/// What an upstream's refusal says of the credential that it was shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doubt {
+    /// It is not valid: 401 (RFC 9110 §15.5.2), or 407 of a proxy (§15.5.8).
+    Rejected,
+    /// It is not enough: 403 (RFC 9110 §15.5.4). Mostly it has no right to what was asked for and
+    /// a new one would have none either; but some upstreams answer so to one that has expired.
+    Forbidden,
+}
+
+impl Doubt {
+    /// What an upstream says with `status`, if that is a refusal.
+    pub fn of(status: StatusCode) -> Option<Self> {
+        match status {
+            StatusCode::UNAUTHORIZED => Some(Self::Rejected),
+            StatusCode::FORBIDDEN => Some(Self::Forbidden),
+            _ => None,
+        }
+    }
+}
+
+/// How often refusals of one kind cause a fetch. A client can provoke them, and where each fetch
+/// brings a new value, that is no sign that the old one was at fault. So the pause after one
+/// doubles each time, whatever it brought, and only time makes it shorter.
+#[derive(Debug)]
+struct Pace {
+    first: Duration,
+    /// The pause after the next fetch.
+    next: Duration,
+    /// When the last pause ends.
+    until: Option<Instant>,
+}
+
+impl Pace {
+    fn new(first: Duration) -> Self {
+        Self { first, next: first, until: None }
+    }
+
+    /// Whether a refusal at `now` causes a fetch; if so, the next pause begins.
+    fn allows(&mut self, now: Instant) -> bool {
+        if let Some(until) = self.until {
+            let Some(quiet) = now.checked_duration_since(until) else { return false };
+            let halvings = quiet.as_secs() / (self.first * RELIEF).as_secs();
+            let halvings = i32::try_from(halvings).unwrap_or(i32::MAX);
+            self.next = self.next.mul_f64(0.5_f64.powi(halvings)).max(self.first);
+        }
+        self.until = Some(now + self.next);
+        self.next = (self.next * 2).min(LONGEST_DOUBT);
+        true
+    }
 }
 
 #[derive(Debug)]
@@ -49,7 +107,8 @@ impl Default for Schedule {
             is_running: false,
             due: None,
             failure: None,
-            doubt_pause: (None, FIRST_PAUSE),
+            rejected: Pace::new(FIRST_PAUSE),
+            forbidden: Pace::new(30 * FIRST_PAUSE),
         }
     }
 }
@@ -80,18 +139,16 @@ impl Schedule {
         }
     }
 
-    /// A ticket for a fetch because of a refusal; `None` when there were too many for nothing.
-    pub(crate) fn doubt(&mut self) -> Option<u64> {
+    /// A ticket for a fetch because of a refusal; `None` when there were too many.
+    pub(crate) fn doubt(&mut self, doubt: Doubt) -> Option<u64> {
         if self.is_running || self.requested > self.begun {
             return Some(self.requested);
         }
-        let (until, pause) = self.doubt_pause;
-        let now = Instant::now();
-        if until.is_some_and(|until| now < until) {
-            return None;
-        }
-        self.doubt_pause = (Some(now + pause), (pause * 2).min(LONGEST_DOUBT));
-        Some(self.request())
+        let pace = match doubt {
+            Doubt::Rejected => &mut self.rejected,
+            Doubt::Forbidden => &mut self.forbidden,
+        };
+        pace.allows(Instant::now()).then(|| self.request())
     }
 
     /// Begins the fetch that is due.
@@ -110,13 +167,10 @@ impl Schedule {
         Ok(self.begun)
     }
 
-    /// The fetch brought a value, which is another than before or not.
-    pub(crate) fn succeeded(&mut self, is_new: bool, expires: Option<Instant>) {
+    /// The fetch brought a value.
+    pub(crate) fn succeeded(&mut self, expires: Option<Instant>) {
         self.is_running = false;
         self.failure = None;
-        if is_new {
-            self.doubt_pause = (None, FIRST_PAUSE);
-        }
         let now = Instant::now();
         let ahead =
             |ends: Instant| (ends.saturating_duration_since(now) / 5 * 4).max(SHORTEST_LIFE);
@@ -142,7 +196,7 @@ impl Schedule {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::Schedule;
+    use super::{Doubt, FIRST_PAUSE, LONGEST_DOUBT, Pace, RELIEF, Schedule};
     use crate::{Error, Locator};
 
     fn unavailable() -> Error {
@@ -156,8 +210,8 @@ mod tests {
         assert_eq!(schedule.join().unwrap(), 1);
         assert_eq!(schedule.begin(), Ok(1));
         assert_eq!(schedule.join().unwrap(), 1);
-        assert_eq!(schedule.doubt(), Some(1));
-        schedule.succeeded(true, None);
+        assert_eq!(schedule.doubt(Doubt::Rejected), Some(1));
+        schedule.succeeded(None);
         assert_eq!(schedule.begin(), Err(None));
     }
 
@@ -167,9 +221,9 @@ mod tests {
         schedule.begin().unwrap();
         assert_eq!(schedule.request(), 2);
         assert_eq!(schedule.request(), 2);
-        schedule.succeeded(true, None);
+        schedule.succeeded(None);
         assert_eq!(schedule.begin(), Ok(2));
-        schedule.succeeded(true, None);
+        schedule.succeeded(None);
         assert_eq!(schedule.begin(), Err(None));
     }
 
@@ -178,7 +232,7 @@ mod tests {
         let mut schedule = Schedule::default();
         schedule.begin().unwrap();
         let ends = Instant::now() + Duration::from_secs(100);
-        schedule.succeeded(true, Some(ends));
+        schedule.succeeded(Some(ends));
         let due = schedule.begin().unwrap_err().unwrap();
         let ahead = ends - due;
         assert!(ahead > Duration::from_secs(19) && ahead < Duration::from_secs(22), "{ahead:?}");
@@ -210,17 +264,49 @@ mod tests {
     }
 
     #[test]
-    fn refusals_that_bring_nothing_new_cause_fewer_fetches() {
+    fn refusals_cause_fewer_fetches_whatever_those_bring() {
         let mut schedule = Schedule::default();
         schedule.begin().unwrap();
-        schedule.succeeded(true, None);
-        assert_eq!(schedule.doubt(), Some(2));
-        schedule.begin().unwrap();
-        schedule.succeeded(false, None);
-        assert_eq!(schedule.doubt(), None);
-        schedule.request();
-        schedule.begin().unwrap();
-        schedule.succeeded(true, None);
-        assert!(schedule.doubt().is_some());
+        schedule.succeeded(None);
+        for (doubt, ticket) in [(Doubt::Rejected, 2), (Doubt::Forbidden, 3)] {
+            assert_eq!(schedule.doubt(doubt), Some(ticket), "each kind has a pace of its own");
+            schedule.begin().unwrap();
+            schedule.succeeded(None);
+            assert_eq!(schedule.doubt(doubt), None);
+        }
+    }
+
+    /// How often a pace allows a fetch when it is asked each second for an hour.
+    fn in_an_hour(first: Duration) -> usize {
+        let (mut pace, start) = (Pace::new(first), Instant::now());
+        (0..3600).filter(|n| pace.allows(start + Duration::from_secs(*n))).count()
+    }
+
+    #[test]
+    fn refusals_without_end_cause_few_fetches() {
+        let rejected = in_an_hour(FIRST_PAUSE);
+        assert!((15..=25).contains(&rejected), "{rejected}");
+        let forbidden = in_an_hour(30 * FIRST_PAUSE);
+        assert!((10..=20).contains(&forbidden), "{forbidden}");
+    }
+
+    #[test]
+    fn a_pause_doubles_up_to_a_limit_and_time_shortens_it() {
+        let mut pace = Pace::new(FIRST_PAUSE);
+        let mut now = Instant::now();
+        // A value that is replaced each minute is fetched at once each time.
+        for _ in 0..100 {
+            assert!(pace.allows(now));
+            now += 2 * RELIEF * FIRST_PAUSE;
+        }
+        assert_eq!(pace.next, 2 * FIRST_PAUSE);
+        for _ in 0..20 {
+            assert!(pace.allows(now));
+            now = pace.until.unwrap();
+        }
+        assert_eq!(pace.next, LONGEST_DOUBT);
+        // Long after, it begins anew.
+        assert!(pace.allows(now + Duration::from_hours(1000)));
+        assert_eq!(pace.next, 2 * FIRST_PAUSE);
     }
 }

@@ -5,11 +5,14 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use http::StatusCode;
 use nono_credentials::{Fault, Fetched, Provide, Provided, Secret};
 use nono_proxy::{Limits, ProxyConfig, RouteConfig};
 use support::{Origin, TestProxy, exchange, route};
 
-use crate::stage::{KeyFile, Script, judge, keys, keys_seen, open_route, proxy, until};
+use crate::stage::{
+    Endless, KeyFile, Script, answer, judge, keys, keys_seen, open_route, proxy, until,
+};
 
 #[tokio::test]
 async fn a_key_that_appears_later_is_picked_up_without_a_restart() {
@@ -130,6 +133,21 @@ async fn refusals_that_are_not_the_keys_fault_are_passed_on_and_cause_few_fetche
     }
     assert_eq!(origin.seen().len(), 20, "none was repeated with the same key");
     assert!(script.asked() <= 3, "{}", script.asked());
+}
+
+#[tokio::test]
+async fn refusals_cause_few_fetches_also_where_each_brings_another_key() {
+    for status in [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN] {
+        let origin = Origin::start(None, move |_| answer(status)).await;
+        let keys = Endless::default();
+        let proxy =
+            proxy(RouteConfig { credential: Some(keys.provided()), ..open_route(&origin) }).await;
+        for _ in 0..200 {
+            assert_eq!(proxy.get("/api/x").await.status, status);
+        }
+        // At the start, at the first refusal, and, on a slow machine, after pauses that double.
+        assert!(keys.asked() <= 6, "{status}: {}", keys.asked());
+    }
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use nono_audit::otlp::{Rejected, Signal, explanation};
-use nono_credentials::{Loaded, Rendered};
+use nono_credentials::{Doubt, Loaded, Rendered};
 use tokio::time::timeout;
 
 use super::Collector;
@@ -86,8 +86,9 @@ impl Client {
         let missing = |error| Unavailable::new(format!("its credential cannot be had: {error}"));
         let loaded = credential.valid().await.map_err(missing)?;
         let answer = self.ask(signal, message, Some(&loaded)).await?;
-        if let Answer::Refused(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _) = answer
-            && let Some(other) = credential.replacement(&loaded).await
+        if let Answer::Refused(status, _) = answer
+            && let Some(doubt) = Doubt::of(status)
+            && let Some(other) = credential.replacement(&loaded, doubt).await
         {
             return self.ask(signal, message, Some(&other)).await;
         }

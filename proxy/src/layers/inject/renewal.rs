@@ -6,14 +6,14 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use futures_util::future::BoxFuture;
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, Uri, Version};
 use http_body::Body as _;
 use nono_audit::Recorder;
-use nono_credentials::{Loaded, Rendered};
+use nono_credentials::{Doubt, Loaded, Rendered};
 use tower::{Service, ServiceExt as _};
 
 use super::{Onward, inject};
@@ -89,12 +89,17 @@ where
         loop {
             let again = match &mut *self {
                 Self::Again(renewed) => return renewed.as_mut().poll(cx),
-                Self::Sent(sent, again) => match Pin::new(sent).poll(cx) {
-                    Poll::Ready(Ok(response)) if Refused::is_by(response.status()) => {
-                        again.take().map(|again| again.renew(response))
+                Self::Sent(sent, again) => {
+                    let answer = ready!(Pin::new(sent).poll(cx));
+                    let doubt =
+                        answer.as_ref().ok().and_then(|response| Doubt::of(response.status()));
+                    match (answer, doubt) {
+                        (Ok(response), Some(doubt)) => {
+                            again.take().map(|again| again.renew(response, doubt))
+                        }
+                        (answer, _) => return Poll::Ready(answer),
                     }
-                    answered => return answered,
-                },
+                }
             };
             match again {
                 Some(renewed) => *self = Self::Again(Box::pin(renewed)),
@@ -111,15 +116,16 @@ where
 {
     /// Sends the request of `response` again if there is another credential by then and it may be
     /// sent twice. Otherwise the credential is fetched again for the requests to come.
-    async fn renew(mut self, mut response: Response<Body>) -> Answer {
+    async fn renew(mut self, mut response: Response<Body>, doubt: Doubt) -> Answer {
         let route = Arc::clone(&self.route);
         let Some(credential) = &route.credential else { return Ok(response) };
         let refused = response.extensions_mut().remove::<Refused>();
         let (Some(Refused(head)), true) = (refused, self.is_repeatable) else {
-            credential.doubt(&self.loaded);
+            credential.doubt(&self.loaded, doubt);
             return Ok(response);
         };
-        let Some(other) = credential.replacement(&self.loaded).await else { return Ok(response) };
+        let replacement = credential.replacement(&self.loaded, doubt);
+        let Some(other) = replacement.await else { return Ok(response) };
         let mut request = Request::from_parts(*head, Body::empty());
         self.restore(&mut request);
         let exchange = Exchange {
