@@ -1,6 +1,7 @@
 //! Sources that are asked over the network, or by running a program.
 
 use std::fs;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use http_body_util::{BodyExt, Full};
 use nono_proxy::{Limits, OAuth2Config, ProxyConfig, RouteConfig, VaultConfig};
 use support::{Authority, KEY_VARIABLE, Origin, REAL_KEY, Reaction, Seen, TestProxy};
 
-use crate::stage::{keys_seen, open_route, proxy, until};
+use crate::stage::{KeyFile, keys, keys_seen, open_route, proxy, until};
 
 fn json(status: u16, body: &str) -> Reaction {
     let body = Full::from(body.to_owned()).boxed();
@@ -191,6 +192,92 @@ async fn a_token_by_a_refresh_token_which_the_issuer_replaces() {
     assert_eq!(proxy.reload_credentials().await, []);
     assert_eq!(proxy.get("/api/x").await.status, 200);
     assert_eq!(keys_seen(&origin), ["token-1", "token-2"]);
+}
+
+/// An issuer whose answers say what `expires_in` is.
+async fn issuer_of(expires_in: &'static str) -> Origin {
+    let answer = format!(r#"{{"access_token":"the-token","expires_in":{expires_in}}}"#);
+    Origin::start(None, move |_| json(200, &answer)).await
+}
+
+#[tokio::test]
+async fn how_long_a_token_is_valid_is_a_number_of_whatever_form() {
+    let origin = Origin::hello().await;
+    for (expires_in, said) in [
+        ("3599.5", None),
+        ("\"3600.25\"", None),
+        ("3.6e3", None),
+        ("null", None),
+        ("-1", Some("expired already")),
+        ("0", Some("expired already")),
+        ("1e300", Some("`expires_in`")),
+        ("\"soon\"", Some("`expires_in`")),
+        ("\"nan\"", Some("`expires_in`")),
+        ("true", Some("`expires_in`")),
+    ] {
+        let issuer = issuer_of(expires_in).await;
+        let proxy =
+            proxy(RouteConfig { oauth2: Some(oauth2(&issuer)), ..open_route(&origin) }).await;
+        let found = proxy.diagnostics().into_iter().map(|found| found.message).collect::<Vec<_>>();
+        match said {
+            None => assert_eq!(found, [""; 0], "{expires_in}"),
+            Some(said) => assert!(found[0].contains(said), "{expires_in}: {found:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_token_whose_life_is_a_fraction_is_replaced_in_time() {
+    let (issuer, origin) = (issuer_of("1.5").await, Origin::hello().await);
+    let _proxy = proxy(RouteConfig { oauth2: Some(oauth2(&issuer)), ..open_route(&origin) }).await;
+    until(async || issuer.seen().len(), |asked| *asked > 1).await;
+}
+
+#[tokio::test]
+async fn a_refresh_token_is_read_again_when_it_is_replaced_or_the_renewed_one_is_refused() {
+    let valid = keys(&["login-1"]);
+    let issuer = {
+        let valid = Arc::clone(&valid);
+        Origin::start(None, move |seen| {
+            let body = String::from_utf8(seen.body.to_vec()).unwrap();
+            let mut valid = valid.lock().unwrap();
+            let token = valid.iter().find(|token| body.contains(&format!("={token}&"))).cloned();
+            let Some(token) = token else { return json(400, r#"{"error":"invalid_grant"}"#) };
+            // Each is good for once.
+            let renewed = format!("{token}-renewed");
+            valid.retain(|other| *other != token);
+            valid.push(renewed.clone());
+            json(200, &format!(r#"{{"access_token":"by-{token}","refresh_token":"{renewed}"}}"#))
+        })
+        .await
+    };
+    let (origin, file) = (Origin::hello().await, KeyFile::new("login-1"));
+    let config = OAuth2Config {
+        client_secret: None,
+        refresh_token: Some(file.locator()),
+        ..oauth2(&issuer)
+    };
+    let proxy = proxy(RouteConfig { oauth2: Some(config), ..open_route(&origin) }).await;
+    let used = async || {
+        assert_eq!(proxy.reload_credentials().await, []);
+        assert_eq!(proxy.get("/api/x").await.status, 200);
+        keys_seen(&origin).pop().unwrap()
+    };
+    assert_eq!(used().await, "by-login-1-renewed");
+    // The login is repeated: what is kept is another, and counts.
+    valid.lock().unwrap().push("login-2".into());
+    file.replace("login-2");
+    assert_eq!(used().await, "by-login-2");
+    assert_eq!(used().await, "by-login-2-renewed");
+    // What is kept does not change, is valid again, and the renewed one is not.
+    *valid.lock().unwrap() = vec!["login-2".into()];
+    assert_eq!(used().await, "by-login-2");
+    // The renewed one does not need the file.
+    fs::remove_file(file.path()).unwrap();
+    assert_eq!(used().await, "by-login-2-renewed");
+    *valid.lock().unwrap() = vec![];
+    let failed = proxy.reload_credentials().await;
+    assert!(format!("{failed:?}").contains("it needs `file://"), "{failed:?}");
 }
 
 #[tokio::test]

@@ -1,13 +1,14 @@
 //! OAuth 2.0 (RFC 6749): an access token for client credentials (§4.4) or a refresh token (§6).
 
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Request};
 use http_body_util::Full;
+use serde_json::Value;
 use tokio::time::timeout;
 use url::Url;
 
@@ -29,7 +30,8 @@ pub struct OAuth2Config {
     /// Where the client's secret is kept: a credential reference. Public clients have none.
     pub client_secret: Option<String>,
     /// Where a refresh token is kept: a credential reference. Without one the client's own
-    /// credentials are the grant. If the issuer replaces it, the new one is kept in memory.
+    /// credentials are the grant. If the issuer replaces it, the new one is in memory, and is used
+    /// until the issuer refuses it or another one is kept there.
     pub refresh_token: Option<String>,
     /// What the token is to be for, in the issuer's words.
     pub scope: Option<String>,
@@ -107,8 +109,42 @@ impl Grant {
 /// A grant in use.
 pub(super) struct Issuer {
     grant: Grant,
-    /// The refresh token that the issuer gave last, in place of the one that is kept.
-    renewed: Mutex<Option<Secret>>,
+    renewed: Mutex<Option<Renewed>>,
+}
+
+/// The refresh token that the issuer gave last.
+#[derive(Clone)]
+struct Renewed {
+    token: Arc<Secret>,
+    /// The one that was kept then, in whose place it is used.
+    kept: Arc<Secret>,
+}
+
+/// What an issuer gave.
+struct Granted {
+    access: Fetched,
+    refresh: Option<Secret>,
+}
+
+/// Why it gave nothing.
+enum Refusal {
+    /// It does not take the refresh token: `invalid_grant` (RFC 6749 §5.2).
+    Grant(Fault),
+    Other(Fault),
+}
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        Self::Other(fault)
+    }
+}
+
+impl From<Refusal> for Fault {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Grant(fault) | Refusal::Other(fault) => fault,
+        }
+    }
 }
 
 impl Issuer {
@@ -128,37 +164,78 @@ impl Source for Issuer {
 
 impl Issuer {
     async fn ask(&self, inquiry: &Inquiry) -> Result<Fetched, Fault> {
+        let Some(locator) = &self.grant.refresh_token else {
+            return Ok(self.send(None, inquiry).await?.access);
+        };
+        let kept = fetch(locator, inquiry).await;
+        if let Some(Renewed { token, kept }) = self.renewed(kept.as_ref().ok()) {
+            match self.refresh(&token, kept, inquiry).await {
+                // Whoever logged in anew may have got the one that is kept back.
+                Err(Refusal::Grant(_)) => *self.lock() = None,
+                answer => return Ok(answer?),
+            }
+        }
+        let kept = Arc::new(kept?);
+        Ok(self.refresh(&Arc::clone(&kept), kept, inquiry).await?)
+    }
+
+    /// The refresh token to be used in place of the one that is kept now, or that cannot be had.
+    fn renewed(&self, kept: Option<&Secret>) -> Option<Renewed> {
+        let stands_for =
+            |renewed: &Renewed| kept.is_none_or(|kept| kept.expose() == renewed.kept.expose());
+        self.lock().clone().filter(stands_for)
+    }
+
+    /// An access token for the refresh token `token`; the one that comes with it, if one does, is
+    /// used from then on in place of `kept`.
+    async fn refresh(
+        &self,
+        token: &Secret,
+        kept: Arc<Secret>,
+        inquiry: &Inquiry,
+    ) -> Result<Fetched, Refusal> {
+        let granted = self.send(Some(token), inquiry).await?;
+        if let Some(token) = granted.refresh {
+            *self.lock() = Some(Renewed { token: Arc::new(token), kept });
+        }
+        Ok(granted.access)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Renewed>> {
+        self.renewed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn send(&self, refresh: Option<&Secret>, inquiry: &Inquiry) -> Result<Granted, Refusal> {
         let asked = Instant::now();
-        let request = self.request(inquiry).await?;
+        let request = self.request(refresh, inquiry).await?;
         let answer = self.grant.issuer.send(request).await?;
         let document = json::Document::parse(&answer.body);
-        let root = document.as_ref().map(json::Document::root);
-        let text = |name: &str| root.and_then(|root| root[name].as_str());
+        let root = document.as_ref().map_or(&Value::Null, json::Document::root);
+        let text = |name: &str| root[name].as_str().filter(|text| !text.is_empty());
         if !answer.status.is_success() {
             // The code alone: a description may quote what was sent.
             let code = text("error").filter(|code| is_code(code)).unwrap_or("no reason");
             let what = format!("the issuer refused, with {} and `{code}`", answer.status);
-            return Err(Fault::Unavailable(what));
+            let fault = Fault::Unavailable(what);
+            let is_grant = code == "invalid_grant";
+            return Err(if is_grant { Refusal::Grant(fault) } else { fault.into() });
         }
-        let Some(token) = text("access_token").filter(|token| !token.is_empty()) else {
-            return Err(Fault::Unavailable("the issuer's answer holds no access token".into()));
+        let Some(token) = text("access_token") else {
+            let what = "the issuer's answer holds no access token";
+            return Err(Fault::Unavailable(what.into()).into());
         };
-        if let Some(renewed) = text("refresh_token").filter(|_| self.grant.refresh_token.is_some())
-        {
-            let renewed = Secret::copied(renewed.as_bytes());
-            *self.renewed.lock().unwrap_or_else(PoisonError::into_inner) = Some(renewed);
-        }
-        let life = root.and_then(|root| {
-            let life = &root["expires_in"];
-            life.as_u64().or_else(|| life.as_str()?.parse().ok())
-        });
-        let life = life.map_or(USUAL_LIFE, Duration::from_secs);
-        let secret = Secret::copied(token.as_bytes());
-        Ok(Fetched { secret, expires: asked.checked_add(life) })
+        let expires = asked.checked_add(life(&root["expires_in"])?).ok_or_else(no_life)?;
+        let copied = |token: &str| Secret::copied(token.as_bytes());
+        let access = Fetched { secret: copied(token), expires: Some(expires) };
+        Ok(Granted { access, refresh: text("refresh_token").map(copied) })
     }
 
-    async fn request(&self, inquiry: &Inquiry) -> Result<Request<Full<Bytes>>, Fault> {
-        let Grant { client_secret, refresh_token, secret_in_body, .. } = &self.grant;
+    async fn request(
+        &self,
+        refresh: Option<&Secret>,
+        inquiry: &Inquiry,
+    ) -> Result<Request<Full<Bytes>>, Fault> {
+        let Grant { client_secret, secret_in_body, .. } = &self.grant;
         let client_id = match &self.grant.client_id {
             Identifier::Plain(text) => Secret::copied(text.as_bytes()),
             Identifier::Kept(locator) => fetch(locator, inquiry).await?,
@@ -167,14 +244,10 @@ impl Issuer {
             Some(locator) => Some(fetch(locator, inquiry).await?),
             None => None,
         };
-        let refresh_token = match refresh_token {
-            Some(locator) => Some(self.refresh_token(locator, inquiry).await?),
-            None => None,
-        };
         let mut form = Form::default();
-        let kind = if refresh_token.is_some() { "refresh_token" } else { "client_credentials" };
+        let kind = if refresh.is_some() { "refresh_token" } else { "client_credentials" };
         form.add("grant_type", &Secret::copied(kind.as_bytes()));
-        if let Some(token) = &refresh_token {
+        if let Some(token) = refresh {
             form.add("refresh_token", token);
         }
         for (name, value) in &self.grant.parameters {
@@ -197,22 +270,29 @@ impl Issuer {
         let request = request.body(Full::new(Bytes::from(form.0)));
         request.map_err(|_| Fault::Unavailable("its URL is not one".into()))
     }
-
-    async fn refresh_token(&self, kept: &Locator, inquiry: &Inquiry) -> Result<Secret, Fault> {
-        let renewed = || {
-            let renewed = self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
-            renewed.as_ref().map(|renewed| Secret::copied(renewed.expose()))
-        };
-        match renewed() {
-            Some(renewed) => Ok(renewed),
-            None => fetch(kept, inquiry).await,
-        }
-    }
 }
 
 async fn fetch(locator: &Locator, inquiry: &Inquiry) -> Result<Secret, Fault> {
     let fetched = open(locator).fetch(inquiry).await.map_err(|fault| fault.of(locator))?;
     Ok(fetched.secret)
+}
+
+/// How long a token is valid that comes with `expires_in`; some issuers write that as a text.
+fn life(expires_in: &Value) -> Result<Duration, Fault> {
+    let seconds = match expires_in {
+        Value::Null => return Ok(USUAL_LIFE),
+        Value::String(text) => text.trim().parse().ok(),
+        other => other.as_f64(),
+    };
+    // What is over is found where the token is taken.
+    let left = seconds
+        .map(|seconds: f64| Duration::try_from_secs_f64(if seconds < 0.0 { 0.0 } else { seconds }));
+    left.and_then(Result::ok).ok_or_else(no_life)
+}
+
+fn no_life() -> Fault {
+    let what = "the issuer's answer holds an `expires_in` that is no number of seconds to come";
+    Fault::Unavailable(what.into())
 }
 
 /// Whether it is an error code of RFC 6749 §5.2 or like one.
