@@ -17,9 +17,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, request};
+use http::{Request, Response, request};
 use hyper::client::conn::http2::SendRequest;
 use nono_audit::Recorder;
+use nono_credentials::Doubt;
 
 use crate::address::Reach;
 use crate::body::Body;
@@ -60,12 +61,6 @@ pub(crate) enum Answered {
 pub(crate) struct Refused(pub(crate) Box<request::Parts>);
 
 impl Refused {
-    /// Whether an upstream says so that it does not take a credential (RFC 9110 §15.5.2,
-    /// §15.5.4).
-    pub(crate) fn is_by(status: StatusCode) -> bool {
-        matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
-    }
-
     fn attach<A, B>(request: Request<A>, response: &mut Response<B>) {
         response.extensions_mut().insert(Self(Box::new(request.into_parts().0)));
     }
@@ -184,11 +179,11 @@ fn answered(
         Reply::Switched(head, switched) => Ok(Answered::Switched(head, switched)),
         Reply::Response(mut response) => {
             // Not a challenge to the client, which has nothing to answer it with.
-            if to.forwarder().is_some() {
-                Outer::judge(response.status()).map_err(Failure::from)?;
+            if let Some(outer) = to.forwarder() {
+                outer.judge(response.status()).map_err(Failure::from)?;
             }
             response.body_mut().return_to(place);
-            if Refused::is_by(response.status()) {
+            if Doubt::of(response.status()).is_some() {
                 Refused::attach(request, &mut response);
             }
             Ok(Answered::Response(response.map(Body::payload)))
@@ -209,7 +204,7 @@ async fn send_http2(
     match sender.try_send_request(*request).await {
         Ok(mut response) => {
             if let Some(head) = head
-                && Refused::is_by(response.status())
+                && Doubt::of(response.status()).is_some()
             {
                 Refused::attach(head, &mut response);
             }

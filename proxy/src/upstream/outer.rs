@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use http::header::PROXY_AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use nono_credentials::{Credential, Injection, Locator, Rendered, SecretBuf};
+use nono_credentials::{Credential, Doubt, Injection, Locator, Rendered, SecretBuf};
 use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -56,12 +56,6 @@ pub(super) enum OuterError {
     Lost(#[from] io::Error),
 }
 
-impl OuterError {
-    fn unauthorized() -> Self {
-        Self::Refused("407: it wants other credentials".into())
-    }
-}
-
 impl Outer {
     /// Parses `config`.
     pub(crate) fn parse(config: &ExternalProxyConfig) -> Result<Self, ConfigError> {
@@ -107,8 +101,10 @@ impl Outer {
             Line::Tcp(tcp) => read_head(tcp).await?,
             Line::Tls(tls) => read_head_bytewise(tls).await?,
         };
-        judge_head(&answer)?;
-        Ok(line)
+        match status_of(&answer)? {
+            status if status.is_success() => Ok(line),
+            status => Err(self.refusal(status)),
+        }
     }
 
     /// Shows the proxy its credentials, on a request that it is to send on.
@@ -119,12 +115,27 @@ impl Outer {
         Ok(())
     }
 
-    /// Whether an answer to a request that it was to send on is its refusal. Only one tells: all others may be those of the host.
-    pub(super) fn judge(status: StatusCode) -> Result<(), OuterError> {
+    /// Whether an answer to a request that it was to send on is its refusal. Only one tells: all
+    /// others may be those of the host.
+    pub(super) fn judge(&self, status: StatusCode) -> Result<(), OuterError> {
         if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
-            return Err(OuterError::unauthorized());
+            return Err(self.refusal(status));
         }
         Ok(())
+    }
+
+    /// That it answered with `status`. If it wants other credentials, they are fetched again for
+    /// what goes through it next.
+    fn refusal(&self, status: StatusCode) -> OuterError {
+        if status != StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+            return OuterError::Refused(status.as_str().into());
+        }
+        if let Some(credential) = &self.credential
+            && let Some(shown) = credential.current().as_deref()
+        {
+            credential.doubt(shown, Doubt::Rejected);
+        }
+        OuterError::Refused("407: it wants other credentials".into())
     }
 
     /// The value of `Proxy-Authorization`.
@@ -181,19 +192,12 @@ async fn read_head_bytewise(stream: &mut (impl AsyncRead + Unpin)) -> Result<Vec
     Ok(head)
 }
 
-fn judge_head(head: &[u8]) -> Result<(), OuterError> {
+fn status_of(head: &[u8]) -> Result<StatusCode, OuterError> {
     let mut fields = [httparse::EMPTY_HEADER; 64];
     let mut answer = httparse::Response::new(&mut fields);
-    let no_http = OuterError::NoAnswer("it does not speak HTTP");
-    if answer.parse(head).is_err() {
-        return Err(no_http);
-    }
-    match answer.code {
-        Some(200..=299) => Ok(()),
-        Some(407) => Err(OuterError::unauthorized()),
-        Some(code) => Err(OuterError::Refused(code.to_string())),
-        None => Err(no_http),
-    }
+    let is_http = answer.parse(head).is_ok();
+    let status = answer.code.filter(|_| is_http).and_then(|code| StatusCode::from_u16(code).ok());
+    status.ok_or(OuterError::NoAnswer("it does not speak HTTP"))
 }
 
 /// `host:port`, or the same as a URL.
@@ -219,5 +223,50 @@ fn parse_address(text: &str) -> Result<(Scheme, Target), ConfigError> {
     match url.port_or_known_default() {
         Some(port) if names_port && port != 0 => Ok((scheme, Target::new(host, port))),
         _ => Err(wrong("it has no port")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http::HeaderMap;
+    use nono_credentials::{Fault, Fetched, Provide, Provided, Secret, Store};
+    use tokio::sync::mpsc::{Sender, channel};
+
+    use super::*;
+
+    /// Says each time that it is asked.
+    struct Counted(Sender<()>);
+
+    impl Provide for Counted {
+        fn provide(&self) -> Result<Fetched, Fault> {
+            let _ = self.0.try_send(());
+            Ok(Secret::new(b"user:password".to_vec()).into())
+        }
+    }
+
+    #[tokio::test]
+    async fn its_challenge_has_its_credentials_fetched_again_and_nothing_else_does() {
+        let config =
+            ExternalProxyConfig { address: "proxy.example:3128".into(), ..Default::default() };
+        let (asked, mut fetches) = channel(8);
+        let locator = Locator::Provided(Provided::by("counted", Counted(asked)));
+        let injection = Injection::BasicAuth { name: PROXY_AUTHORIZATION };
+        let credential = Some(Credential::new(locator, injection));
+        let outer = Outer { credential, ..Outer::parse(&config).unwrap() };
+        let store = Store::new(Duration::from_secs(30));
+        let test = async {
+            outer.authorize(&mut HeaderMap::new()).await.unwrap();
+            assert!(fetches.recv().await.is_some());
+            assert!(outer.judge(StatusCode::FORBIDDEN).is_ok());
+            assert!(fetches.is_empty());
+            assert!(outer.judge(StatusCode::PROXY_AUTHENTICATION_REQUIRED).is_err());
+            tokio::time::timeout(Duration::from_secs(30), fetches.recv()).await.unwrap()
+        };
+        tokio::select! {
+            () = outer.credential.as_ref().unwrap().keep(&store) => {}
+            again = test => assert!(again.is_some()),
+        }
     }
 }
