@@ -72,7 +72,7 @@ impl Stamp {
         let Ok(metadata) = fs::metadata(path) else { return Self { state: None, is_young: false } };
         let changed = Duration::from_secs(metadata.ctime().try_into().unwrap_or_default())
             + Duration::from_nanos(metadata.ctime_nsec().try_into().unwrap_or_default());
-        let is_young = now.duration_since(UNIX_EPOCH).is_ok_and(|now| now < changed + COARSENESS);
+        let is_young = now.duration_since(UNIX_EPOCH).is_ok_and(|now| is_young(changed, now));
         let state = [
             metadata.dev().cast_signed(),
             metadata.ino().cast_signed(),
@@ -86,6 +86,12 @@ impl Stamp {
     }
 }
 
+/// Whether what `changed` then was changed just before `now`. A time to come, of a clock that was set
+/// back or of another machine, says nothing of that.
+fn is_young(changed: Duration, now: Duration) -> bool {
+    changed.abs_diff(now) < COARSENESS
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -94,7 +100,22 @@ mod tests {
 
     use tokio::time::timeout;
 
-    use super::{INTERVAL, Watch};
+    use super::{COARSENESS, INTERVAL, Watch, is_young};
+
+    #[test]
+    fn what_changed_just_before_is_young_and_what_is_to_change_is_not() {
+        let now = 2 * COARSENESS;
+        for (changed, young) in [
+            (COARSENESS, false),
+            (3 * COARSENESS / 2, true),
+            (2 * COARSENESS, true),
+            (5 * COARSENESS / 2, true),
+            (3 * COARSENESS, false),
+            (Duration::from_hours(1), false),
+        ] {
+            assert_eq!(is_young(changed, now), young, "{changed:?}");
+        }
+    }
 
     #[tokio::test]
     async fn a_file_is_noticed_however_it_changes() {
