@@ -1,6 +1,9 @@
 //! What upstreams speak and send back: HTTP/2 where they offer it, and no key that they echo.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
+#[path = "upstreams/shared.rs"]
+mod shared;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -19,7 +19,7 @@ use crate::layers::limit::Place;
 use crate::scrub::Scrubber;
 use crate::server::gate::Fault;
 use crate::server::http1::{Handover, Intake};
-use crate::upstream::{Cut, Payload};
+use crate::upstream::{self, Cut, Payload};
 
 /// A body on its way. An enum and not a boxed trait object, so that a frame costs no virtual
 /// call and a body no allocation.
@@ -32,6 +32,8 @@ pub(crate) struct Body {
     place: Option<Place>,
     /// Shows, until the body ends, that the client's connection is in use.
     peer: Option<Arc<Peer>>,
+    /// The exchange's place on an upstream connection that it shares; free when the body ends.
+    stream: Option<Arc<upstream::Stream>>,
     /// What the record says when this body ended as it should.
     outcome: Outcome,
 }
@@ -129,7 +131,7 @@ impl BodyError {
 impl Body {
     fn new(source: Source) -> Self {
         let outcome = Outcome::Complete;
-        Self { source, tap: Tap::None, place: None, peer: None, outcome }
+        Self { source, tap: Tap::None, place: None, peer: None, stream: None, outcome }
     }
 
     /// No bytes.
@@ -208,6 +210,12 @@ impl Body {
         self.settle_if_done();
     }
 
+    /// Holds the exchange's place on a shared connection until the body ends.
+    pub(crate) fn occupy(&mut self, stream: Arc<upstream::Stream>) {
+        self.stream = Some(stream);
+        self.settle_if_done();
+    }
+
     /// Takes the exchange's place back, for another attempt.
     pub(crate) fn take_place(&mut self) -> Option<Place> {
         self.place.take()
@@ -269,6 +277,7 @@ impl Body {
         }
         self.place = None;
         self.peer = None;
+        self.stream = None;
     }
 }
 

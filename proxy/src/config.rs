@@ -145,7 +145,8 @@ pub struct Limits {
     /// From a connection's first byte to the end of a request's head; and how long a kept-alive
     /// connection may be idle. 60 s: longer than clients pause between calls.
     pub head: Duration,
-    /// From the first DNS query to the end of the TLS handshake. 10 s.
+    /// From the first DNS query to the end of the TLS handshake; and how long a request waits for
+    /// an upstream that has as many under way as it allows at once. 10 s.
     pub connect: Duration,
     /// From the end of a request to the response's head, at least; at most twice that. 600 s: a
     /// model may think that long.

@@ -23,7 +23,7 @@ use crate::leaf::Worker;
 use crate::scrub::{self, Scrubber, Secrets};
 use crate::server::spin::{self, Awaited};
 use crate::server::websocket::Challenge;
-use crate::upstream::{Answered, Destination};
+use crate::upstream::{Answered, Attempt, Destination};
 
 /// Sends `exchange` upstream.
 ///
@@ -52,11 +52,14 @@ pub(crate) async fn send(worker: &Worker, exchange: Exchange<Ready>) -> Answer {
         spin::wait_for(Awaited::Response, &peer, Instant::now());
         let timer = peer.gate.timer().take();
         let mut patience = Patience::new(limits.response_head, timer);
-        let mut sending =
-            pin!(worker.upstream.send(&destination, request, &recorder, &mut interim));
+        let attempt = Attempt::new(&recorder);
+        let mut sending = pin!(worker.upstream.send(&destination, request, &attempt, &mut interim));
         poll_fn(|cx| match sending.as_mut().poll(cx) {
             Poll::Ready(sent) => Poll::Ready(sent),
-            Poll::Pending => patience.poll(cx, &recorder, &peer).map(|()| Err(late())),
+            Poll::Pending => patience.poll(cx, &recorder, &peer).map(|()| {
+                attempt.give_up();
+                Err(late())
+            }),
         })
         .await
         .inspect(|_| *peer.gate.timer() = patience.idle.into_timer())?

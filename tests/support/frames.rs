@@ -2,7 +2,7 @@
 
 use std::io;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf, split};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf, split};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
@@ -36,11 +36,13 @@ pub const END_HEADERS: u8 = 4;
 /// The flag of [`SETTINGS`] and [`PING`] that answer.
 pub const ACK: u8 = 1;
 
+/// The setting of how many streams there may be at once.
+pub const MAX_CONCURRENT_STREAMS: u16 = 3;
 /// The setting of the window that each stream has at first.
 pub const INITIAL_WINDOW_SIZE: u16 = 4;
 
 /// What begins a connection (§3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// A frame that came.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,11 +124,7 @@ impl Frames {
     /// A connection to the origin at a port of `localhost`, with these settings of the client's.
     pub async fn open(proxy: &TestProxy, port: u16, settings: &[(u16, u32)]) -> Self {
         let mut opened = Self::silent(proxy, port).await;
-        let pairs = settings
-            .iter()
-            .flat_map(|(name, value)| [&name.to_be_bytes()[..], &value.to_be_bytes()].concat());
-        let payload: Vec<u8> = pairs.collect();
-        opened.send(&[PREFACE, &frame(SETTINGS, 0, 0, &payload)].concat()).await.unwrap();
+        opened.send(&[PREFACE, &self::settings(settings)].concat()).await.unwrap();
         opened
     }
 
@@ -208,12 +206,25 @@ impl Frames {
     }
 
     async fn read(&mut self) -> io::Result<Frame> {
-        let mut head = [0; 9];
-        self.read.read_exact(&mut head).await?;
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-        let mut payload = vec![0; usize::try_from(length).unwrap()];
-        self.read.read_exact(&mut payload).await?;
-        let stream = u32::from_be_bytes(head[5..].try_into().unwrap());
-        Ok(Frame { kind: head[3], flags: head[4], stream, payload })
+        read(&mut self.read).await
     }
+}
+
+/// The next frame.
+pub(crate) async fn read(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Frame> {
+    let mut head = [0; 9];
+    from.read_exact(&mut head).await?;
+    let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+    let mut payload = vec![0; usize::try_from(length).unwrap()];
+    from.read_exact(&mut payload).await?;
+    let stream = u32::from_be_bytes(head[5..].try_into().unwrap());
+    Ok(Frame { kind: head[3], flags: head[4], stream, payload })
+}
+
+/// The bytes of settings.
+pub(crate) fn settings(of: &[(u16, u32)]) -> Vec<u8> {
+    let pairs = of
+        .iter()
+        .flat_map(|(name, value)| [&name.to_be_bytes()[..], &value.to_be_bytes()].concat());
+    frame(SETTINGS, 0, 0, &pairs.collect::<Vec<u8>>())
 }

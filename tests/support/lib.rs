@@ -20,6 +20,7 @@ mod message;
 mod origin;
 mod proxy;
 pub mod sandboxed;
+pub mod scripted;
 mod tunnel;
 mod wire;
 

@@ -26,7 +26,7 @@ use serde_json::json;
 use tower::{Layer, Service};
 
 use crate::body::Body;
-use crate::error::{Error, Malformed, Refusal};
+use crate::error::{Error, Malformed, Refusal, Upstream};
 use crate::exchange::{Exchange, Peer, Received};
 use crate::server::gate::Fault;
 
@@ -114,7 +114,9 @@ fn respond(error: &Error, recorder: &Recorder, peer: &Peer) -> Response<Body> {
     let challenge = match error {
         Error::Refused(Refusal::NoProxyToken) => Some((PROXY_AUTHENTICATE, "Basic realm=\"nono\"")),
         Error::Refused(Refusal::NoRouteToken) => Some((WWW_AUTHENTICATE, "Bearer realm=\"nono\"")),
-        Error::Refused(Refusal::OverLimit) => Some((RETRY_AFTER, RETRY_SECONDS)),
+        Error::Refused(Refusal::OverLimit) | Error::Upstream(Upstream::Busy) => {
+            Some((RETRY_AFTER, RETRY_SECONDS))
+        }
         _ => None,
     };
     response

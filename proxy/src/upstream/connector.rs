@@ -8,20 +8,18 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use http::Uri;
-use hyper::client::conn::http2;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::task::yield_now;
 use tokio::time::timeout;
 use tower::Service as _;
 
 use super::line::Line;
 use super::outer::{Outer, OuterError};
-use super::paced::Paced;
 use super::resolver::{ResolveError, Resolver};
 use super::sender::Sender;
-use super::{Destination, http1};
+use super::{Destination, http1, http2};
 use crate::address::{Reach, classify};
 use crate::config::Limits;
 use crate::error::{Error, Refusal, Upstream as Failure};
@@ -29,13 +27,6 @@ use crate::target::{Scheme, Target};
 
 /// How long the first address family is tried alone (RFC 8305 §5 recommends 250 ms).
 const HEAD_START: Duration = Duration::from_millis(250);
-
-/// How much an HTTP/2 upstream may send ahead of what was passed on, per response and in all.
-const STREAM_WINDOW: u32 = 1024 * 1024;
-const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
-
-/// The longest response head over HTTP/2, as its fields' sizes are counted there.
-const HEADER_LIST_LIMIT: u32 = 64 * 1024;
 
 /// See the module.
 #[derive(Debug)]
@@ -52,6 +43,11 @@ impl Connector {
         Self { limit: limits.connect, own, outer }
     }
 
+    /// How long connecting may take.
+    pub(super) fn limit(&self) -> Duration {
+        self.limit
+    }
+
     /// The proxy on the way to `target`, if there is one.
     pub(super) fn outer(&self, target: &Target, reach: Reach) -> Option<&Arc<Outer>> {
         // What may only be nearby is not looked for elsewhere.
@@ -64,9 +60,14 @@ impl Connector {
         self.within_limit(self.line(target, reach)).await
     }
 
-    /// Opens a connection that speaks HTTP to the end of `to`.
-    pub(super) async fn connect(&self, to: &Destination) -> Result<Sender, Error> {
-        self.within_limit(self.handshake(to)).await
+    /// Opens a connection that speaks HTTP to the end of `to`; `freed` is told when exchanges on
+    /// one that is shared end.
+    pub(super) async fn connect(
+        &self,
+        to: &Destination,
+        freed: &Arc<Notify>,
+    ) -> Result<Sender, Error> {
+        self.within_limit(self.handshake(to, freed)).await
     }
 
     async fn within_limit<T>(
@@ -84,7 +85,7 @@ impl Connector {
         timeout(self.limit, connecting).await.unwrap_or_else(late)
     }
 
-    async fn handshake(&self, to: &Destination) -> Result<Sender, Error> {
+    async fn handshake(&self, to: &Destination, freed: &Arc<Notify>) -> Result<Sender, Error> {
         if let Some(outer) = to.forwarder() {
             return Ok(speak_http1(self.line_to(outer).await?));
         }
@@ -93,7 +94,11 @@ impl Connector {
             None => Ok(speak_http1(line)),
             Some(tls) => {
                 let line = line.secure(to.target(), tls).await.map_err(|error| explain(&error))?;
-                if line.speaks_http2() { speak_http2(line).await } else { Ok(speak_http1(line)) }
+                if !line.speaks_http2() {
+                    return Ok(speak_http1(line));
+                }
+                let opened = http2::Connection::open(line, Arc::clone(freed)).await;
+                opened.map(Sender::Http2).map_err(no_http)
             }
         }
     }
@@ -159,20 +164,6 @@ impl Connector {
 fn speak_http1(line: Line) -> Sender {
     let peer = line.peer();
     Sender::Http1(http1::Connection::new(line), peer)
-}
-
-async fn speak_http2(line: Line) -> Result<Sender, Error> {
-    let peer = line.peer();
-    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_header_list_size(HEADER_LIST_LIMIT)
-        .handshake(TokioIo::new(Paced::new(line)))
-        .await
-        .map_err(no_http)?;
-    tokio::spawn(connection);
-    Ok(Sender::Http2(sender, peer))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the shape that `map_err` takes")]

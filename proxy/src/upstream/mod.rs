@@ -3,9 +3,11 @@
 //! This is the seam behind which the client side of HTTP may change: the layers know only
 //! [`Upstream::send`] and [`Upstream::dial`].
 
+mod attempt;
 mod connector;
 mod destination;
 mod http1;
+mod http2;
 mod line;
 mod outer;
 mod paced;
@@ -18,9 +20,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Request, Response, request};
-use hyper::client::conn::http2::SendRequest;
-use nono_audit::Recorder;
 use nono_credentials::Doubt;
+use tokio::time::timeout;
 
 use crate::address::Reach;
 use crate::body::Body;
@@ -29,17 +30,19 @@ use crate::error::{Error, Refusal, Upstream as Failure};
 use crate::exchange::Way;
 use crate::target::Target;
 
+pub(crate) use attempt::Attempt;
 use connector::Connector;
 pub(crate) use destination::{Destination, End};
 #[cfg(feature = "fuzzing")]
 pub(crate) use http1::whole;
 pub(crate) use http1::{Cut, Payload};
 use http1::{Lost, Reply};
+pub(crate) use http2::Stream;
 pub(crate) use line::Line;
 pub(crate) use outer::Outer;
 use outer::OuterError;
-use pool::{Place, Pool};
-use sender::{Sender, address_http2};
+use pool::{Free, Full, Place, Pool};
+use sender::Sender;
 
 /// See the module.
 #[derive(Debug)]
@@ -113,8 +116,8 @@ impl Upstream {
         Box::pin(self.connector.dial(target, reach)).await
     }
 
-    /// Sends `request`, on a connection that waits in the pool or on a new one. `interim` is given
-    /// the heads of interim responses.
+    /// Sends `request`, on a connection of the pool that has room for it or on a new one; `attempt`
+    /// knows which. `interim` is given the heads of interim responses.
     ///
     /// # Errors
     /// As [`Upstream::dial`]; and when the upstream does not answer properly. Waits for an answer
@@ -123,23 +126,18 @@ impl Upstream {
         &self,
         to: &Destination,
         mut request: Box<Request<Body>>,
-        recorder: &Recorder,
+        attempt: &Attempt<'_>,
         interim: &mut (dyn FnMut(&Response<()>) + Send),
     ) -> Result<Answered, Error> {
         if let Some(outer) = to.forwarder() {
             outer.authorize(request.headers_mut()).await.map_err(Failure::from)?;
         }
         let mut place = self.pool.place(to);
-        let mut waiting = place.take(to.needs_http1());
+        let mut was_refused = false;
         loop {
-            let is_reused = waiting.is_some();
-            let sender = match waiting.take() {
-                Some(sender) => sender,
-                // Boxed: connecting is rare, and its state would make every request large.
-                None => Box::pin(self.connect(to, &place)).await?,
-            };
+            let (sender, is_reused) = self.sender(to, &place, was_refused).await?;
             place.peer = sender.peer();
-            recorder.note(|record| record.upstream_addr = place.peer);
+            attempt.begin(&sender);
             match sender {
                 Sender::Http1(connection, _) => {
                     match connection.exchange(to, &mut request, interim).await {
@@ -149,23 +147,50 @@ impl Upstream {
                         Err(lost) => return Err(lost.failure.into()),
                     }
                 }
-                Sender::Http2(sender, _) => match Box::pin(send_http2(sender, to, request)).await {
+                Sender::Http2(stream) => match Box::pin(stream.exchange(to, request)).await {
                     Ok(response) => return Ok(Answered::Response(response)),
-                    // Closed while it waited; nothing of the request was written.
-                    Err((_, Some(unsent))) if is_reused => request = unsent,
-                    Err((failure, _)) => return Err(failure.into()),
+                    // It closed while nobody used it.
+                    Err(http2::Lost::Unsent(_, unsent)) if is_reused => request = unsent,
+                    Err(http2::Lost::Unprocessed(_, same)) if !was_refused => {
+                        was_refused = true;
+                        request = same;
+                    }
+                    Err(lost) => return Err(Failure::from(lost).into()),
                 },
             }
         }
     }
 
-    /// Opens a connection, and shares it if it can be.
-    async fn connect(&self, to: &Destination, place: &Place) -> Result<Sender, Error> {
-        let sender = self.connector.connect(to).await?;
-        if let Sender::Http2(sender, peer) = &sender {
-            place.share(sender.clone(), *peer);
+    /// A connection for an exchange, and whether it was there before; `is_fresh` if it must not be.
+    async fn sender(
+        &self,
+        to: &Destination,
+        place: &Place,
+        is_fresh: bool,
+    ) -> Result<(Sender, bool), Error> {
+        let free = if is_fresh { Ok(place.dial()) } else { place.take(to.needs_http1()) };
+        // Boxed, as connecting is: both are rare, and would make every request large.
+        let free = match free {
+            Ok(free) => free,
+            Err(full) => Box::pin(self.wait(place, full)).await?,
+        };
+        match free {
+            Free::Ready(sender) => Ok((sender, true)),
+            Free::Dial(dialling) => {
+                let connecting = self.connector.connect(to, dialling.freed());
+                let sender = Box::pin(connecting).await?;
+                if let Sender::Http2(stream) = &sender {
+                    dialling.share(stream);
+                }
+                Ok((sender, false))
+            }
         }
-        Ok(sender)
+    }
+
+    /// Waits until an exchange may begin, for as long as connecting may take.
+    async fn wait<'a>(&self, place: &'a Place, full: Full) -> Result<Free<'a>, Error> {
+        let waited = timeout(self.connector.limit(), place.wait(full)).await;
+        waited.map_err(|_| Failure::Busy.into())
     }
 }
 
@@ -189,54 +214,6 @@ fn answered(
             Ok(Answered::Response(response.map(Body::payload)))
         }
     }
-}
-
-/// Sends over HTTP/2; an error comes with the request if nothing of it was written.
-async fn send_http2(
-    mut sender: SendRequest<Body>,
-    to: &Destination,
-    mut request: Box<Request<Body>>,
-) -> Result<Response<Body>, (Failure, Option<Box<Request<Body>>>)> {
-    // The library keeps what it sends, so here it has to be copied.
-    let may_be_refused = to.route().is_some_and(|route| route.credential.is_some());
-    let head = may_be_refused.then(|| head_of(&request));
-    address_http2(to, &mut request);
-    match sender.try_send_request(*request).await {
-        Ok(mut response) => {
-            if let Some(head) = head
-                && Doubt::of(response.status()).is_some()
-            {
-                Refused::attach(head, &mut response);
-            }
-            Ok(response.map(Body::incoming))
-        }
-        Err(mut failed) => {
-            let unsent = failed.take_message().map(Box::new);
-            Err((explain(failed.error()), unsent))
-        }
-    }
-}
-
-fn head_of(request: &Request<Body>) -> Request<()> {
-    let mut head = Request::new(());
-    request.method().clone_into(head.method_mut());
-    request.uri().clone_into(head.uri_mut());
-    request.headers().clone_into(head.headers_mut());
-    head
-}
-
-fn explain(error: &hyper::Error) -> Failure {
-    if error.is_user() {
-        // The request's body failed, which only the client can have caused.
-        return Failure::RequestCut;
-    }
-    let mut reason = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        reason = format!("{reason}: {error}");
-        cause = error.source();
-    }
-    Failure::BadResponse(reason)
 }
 
 impl From<OuterError> for Failure {

@@ -1,21 +1,26 @@
-//! Upstream connections that wait for their next request.
+//! Upstream connections that have room for a request.
 //!
-//! One pool for each worker, so its lock is never contended. Last in, first out: the most
-//! recently used connection is the least likely to be closed meanwhile.
+//! One pool for each worker, so its lock is never contended. Of those that serve one exchange at a
+//! time, last in, first out: the most recently used is the least likely to be closed meanwhile. Of
+//! those that are shared, the first that has room: the others become idle, and are closed.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use hyper::client::conn::http2;
+use tokio::sync::Notify;
 
-use super::Destination;
 use super::http1::Connection;
 use super::sender::Sender;
-use crate::body::Body;
+use super::{Destination, http2};
 use crate::target::{Scheme, Target};
+
+/// The most shared connections to one upstream. One is enough for most, which allow a hundred
+/// exchanges on it or more; those that allow one are served no worse than browsers would.
+const MOST_SHARED: usize = 32;
 
 /// Which connections may serve which requests: those of a route serve that route alone, so
 /// that TLS identities and keys of two routes never mix.
@@ -48,8 +53,12 @@ impl Key {
 #[derive(Default)]
 struct Connections {
     idle: Vec<Idle>,
-    /// The one that speaks HTTP/2, which many exchanges use at once.
-    shared: Option<(http2::SendRequest<Body>, Option<SocketAddr>)>,
+    /// Those that speak HTTP/2, which many exchanges use at once.
+    shared: Vec<Arc<http2::Connection>>,
+    /// How many are being opened.
+    dialling: usize,
+    /// Told when there may be room on the shared ones again, or leave to open another.
+    freed: Arc<Notify>,
 }
 
 struct Idle {
@@ -103,14 +112,13 @@ impl Pool {
         Place { pool: Arc::clone(self), key: Key::of(to), peer: None }
     }
 
-    /// Closes the connections that have waited too long. A shared one is closed by its upstream
-    /// or when it fails.
+    /// Closes the connections that have waited too long.
     pub(crate) fn sweep(&self) {
         let mut all = self.lock();
         all.routes.iter_mut().for_each(|connections| connections.sweep(self.limit));
         all.open.retain(|_, connections| {
             connections.sweep(self.limit);
-            !connections.idle.is_empty() || connections.shared.is_some()
+            !connections.is_unused()
         });
     }
 
@@ -123,7 +131,42 @@ impl Pool {
 impl Connections {
     fn sweep(&mut self, limit: Duration) {
         self.idle.retain_mut(|idle| idle.since.elapsed() <= limit && idle.connection.is_idle());
-        self.shared.take_if(|(shared, _)| shared.is_closed());
+        self.sweep_shared(limit);
+    }
+
+    fn sweep_shared(&mut self, limit: Duration) {
+        let before = self.shared.len();
+        self.shared.retain(|shared| shared.is_usable(limit));
+        if self.shared.len() < before {
+            self.freed.notify_waiters();
+        }
+    }
+
+    /// Whether nothing is lost with it, and nobody waits for it.
+    fn is_unused(&self) -> bool {
+        let is_awaited = Arc::strong_count(&self.freed) > 1;
+        self.idle.is_empty() && self.shared.is_empty() && self.dialling == 0 && !is_awaited
+    }
+
+    /// See [`Place::take`]; `None` where a connection is to be opened.
+    fn take(&mut self, needs_http1: bool, limit: Duration) -> Option<Result<Sender, Full>> {
+        if !needs_http1 && !self.shared.is_empty() {
+            self.sweep_shared(limit);
+            if let Some(stream) = self.shared.iter().find_map(http2::Connection::begin) {
+                return Some(Ok(Sender::Http2(stream)));
+            }
+            // Until the first is there, nobody knows that the upstream's are shared.
+            let is_full = self.shared.len() + self.dialling >= MOST_SHARED;
+            if is_full && !self.shared.is_empty() {
+                return Some(Err(Full(Arc::clone(&self.freed))));
+            }
+        }
+        while let Some(Idle { mut connection, peer, since }) = self.idle.pop() {
+            if since.elapsed() <= limit && connection.is_idle() {
+                return Some(Ok(Sender::Http1(connection, peer)));
+            }
+        }
+        None
     }
 }
 
@@ -142,33 +185,91 @@ pub(super) struct Place {
     pub(super) peer: Option<SocketAddr>,
 }
 
+/// A way for an exchange to begin.
+#[derive(Debug)]
+pub(super) enum Free<'a> {
+    /// On a connection that is there.
+    Ready(Sender),
+    /// On one that is to be opened.
+    Dial(Dialling<'a>),
+}
+
+/// Why there is none: as many shared connections are there as may be, and none has room.
+#[derive(Debug)]
+pub(super) struct Full(Arc<Notify>);
+
 impl Place {
-    /// Takes a connection that is ready for a request; one of HTTP/1.1 if it `needs_http1`.
-    pub(super) fn take(&self, needs_http1: bool) -> Option<Sender> {
-        let mut connections = self.pool.lock();
-        let Connections { idle, shared } = connections.get_mut(&self.key)?;
-        shared.take_if(|(shared, _)| shared.is_closed());
-        if let Some((shared, peer)) = shared
-            && !needs_http1
-        {
-            return Some(Sender::Http2(shared.clone(), *peer));
+    /// Takes a connection that is ready for a request, one of HTTP/1.1 if it `needs_http1`; or
+    /// leave to open one.
+    pub(super) fn take(&self, needs_http1: bool) -> Result<Free<'_>, Full> {
+        let mut all = self.pool.lock();
+        let limit = self.pool.limit;
+        match all.get_mut(&self.key).and_then(|known| known.take(needs_http1, limit)) {
+            Some(taken) => taken.map(Free::Ready),
+            None => Ok(self.dial_in(&mut all)),
         }
-        while let Some(Idle { mut connection, peer, since }) = idle.pop() {
-            if since.elapsed() <= self.pool.limit && connection.is_idle() {
-                return Some(Sender::Http1(connection, peer));
-            }
-        }
-        None
     }
 
-    /// Lets further requests use a connection too.
-    pub(super) fn share(&self, sender: http2::SendRequest<Body>, peer: Option<SocketAddr>) {
-        self.pool.lock().get_or_insert(self.key.clone()).shared = Some((sender, peer));
+    /// Leave to open a connection, whatever is there.
+    pub(super) fn dial(&self) -> Free<'_> {
+        self.dial_in(&mut self.pool.lock())
+    }
+
+    fn dial_in(&self, all: &mut All) -> Free<'_> {
+        let connections = all.get_or_insert(self.key.clone());
+        connections.dialling += 1;
+        Free::Dial(Dialling { place: self, freed: Arc::clone(&connections.freed) })
+    }
+
+    /// Waits for room on a shared connection, or leave to open one. Who comes first is not always
+    /// served first.
+    pub(super) async fn wait(&self, Full(freed): Full) -> Free<'_> {
+        loop {
+            let mut next = pin!(freed.notified());
+            // Before looking, so that what is freed meanwhile is not missed.
+            next.as_mut().enable();
+            match self.take(false) {
+                Ok(free) => return free,
+                Err(Full(_)) => next.await,
+            }
+        }
     }
 
     /// Keeps a connection for a later request.
     pub(super) fn put(self, connection: Connection) {
         let idle = Idle { connection, peer: self.peer, since: Instant::now() };
         self.pool.lock().get_or_insert(self.key).idle.push(idle);
+    }
+}
+
+/// A connection being opened, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Dialling<'a> {
+    place: &'a Place,
+    freed: Arc<Notify>,
+}
+
+impl Dialling<'_> {
+    /// What is told when there is room on a shared connection of this place.
+    pub(super) fn freed(&self) -> &Arc<Notify> {
+        &self.freed
+    }
+
+    /// Lets further exchanges use the connection too, if there are not too many already.
+    pub(super) fn share(&self, opened: &http2::Stream) {
+        let mut all = self.place.pool.lock();
+        let shared = &mut all.get_or_insert(self.place.key.clone()).shared;
+        if shared.len() < MOST_SHARED {
+            shared.push(Arc::clone(opened.connection()));
+        }
+    }
+}
+
+impl Drop for Dialling<'_> {
+    fn drop(&mut self) {
+        if let Some(connections) = self.place.pool.lock().get_mut(&self.place.key) {
+            connections.dialling = connections.dialling.saturating_sub(1);
+        }
+        self.freed.notify_waiters();
     }
 }

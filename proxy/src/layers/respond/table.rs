@@ -129,6 +129,7 @@ impl Row {
         match (self.code, self.category) {
             ("dns_error", _) => "dns_error",
             ("connect_timeout", _) => "connection_timeout",
+            ("upstream_busy", _) => "connection_limit_reached",
             ("response_timeout", _) => "http_response_timeout",
             ("own_listener", _) => "proxy_loop_detected",
             ("address_refused", _) => "destination_ip_prohibited",
@@ -264,6 +265,8 @@ pub(super) fn upstream(failure: &Upstream, Asked { host, port, .. }: &Asked) -> 
             format!("the external proxy opened no tunnel to {host}:{port}: {reason}")),
         Upstream::ConnectTimeout => (S::GATEWAY_TIMEOUT, "connect_timeout", Category::UpstreamConnectFailed, Outcome::Timeout,
             format!("{host}:{port} did not accept in time")),
+        Upstream::Busy => (S::SERVICE_UNAVAILABLE, "upstream_busy", Category::UpstreamConnectFailed, Outcome::Timeout,
+            format!("as many requests are under way at {host}:{port} as it allows at once")),
         Upstream::ResponseTimeout => (S::GATEWAY_TIMEOUT, "response_timeout", Category::UpstreamFailed, Outcome::Timeout,
             format!("{host}:{port} did not answer in time")),
         Upstream::RequestCut => (S::BAD_REQUEST, "request_cut", Category::InvalidRequest, Outcome::ClientAbort,

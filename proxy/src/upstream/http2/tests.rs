@@ -1,0 +1,52 @@
+use std::convert::Infallible;
+use std::future::pending;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Empty;
+use hyper::server::conn::http2 as server;
+use hyper::service::service_fn;
+use tokio::io::{AsyncWriteExt as _, DuplexStream, duplex};
+use tokio::time::{Instant, timeout};
+
+use super::*;
+
+/// A frame of settings that sets nothing.
+const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+
+async fn sender(near: DuplexStream) -> SendRequest<Body> {
+    let (sender, driver) = handshake(near).await.unwrap();
+    tokio::spawn(drive(Arc::new(Mutex::new(driver))));
+    sender
+}
+
+fn request() -> Request<Body> {
+    let mut request = Request::new(Body::empty());
+    *request.uri_mut() = Uri::from_static("https://upstream/");
+    request
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_dead_is_given_up() {
+    let (near, mut far) = duplex(64 * 1024);
+    let mut sender = sender(near).await;
+    far.write_all(&SETTINGS).await.unwrap();
+    let begun = Instant::now();
+    let error = sender.send_request(request()).await.unwrap_err();
+    assert!(matches!(explain(&error), Failure::ResponseTimeout), "{error:?}");
+    assert!(begun.elapsed() <= SILENCE + SIGN_OF_LIFE + Duration::from_secs(1));
+    assert!(!is_unprocessed(&error));
+    assert!(sender.is_closed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_that_thinks_for_long_is_waited_for() {
+    let (near, far) = duplex(64 * 1024);
+    let silent = service_fn(|_| pending::<Result<Response<Empty<Bytes>>, Infallible>>());
+    let serving = server::Builder::new(TokioExecutor::new());
+    tokio::spawn(serving.serve_connection(TokioIo::new(far), silent));
+    let mut sender = sender(near).await;
+    let waited = timeout(Duration::from_hours(1), sender.send_request(request())).await;
+    assert!(waited.is_err(), "{waited:?}");
+    assert!(!sender.is_closed());
+}
