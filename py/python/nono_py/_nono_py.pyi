@@ -1401,7 +1401,11 @@ class ProxyConfig:
 
     @property
     def connect_timeout_secs(self) -> float:
-        """How long connecting to an upstream may take, DNS and TLS included."""
+        """How long connecting to an upstream may take, DNS and TLS included.
+
+        It is also how long a request waits for an upstream that has as many under way over HTTP/2
+        as it allows at once.
+        """
 
     @property
     def response_timeout_secs(self) -> float:
