@@ -49,6 +49,15 @@ esac
 Serve = Callable[..., ProxyHandle]
 
 
+class UnreachableError(Exception):
+    """A fault of a callable's own."""
+
+
+def unreachable() -> str:
+    """A callable that fails."""
+    raise UnreachableError
+
+
 @pytest.fixture
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str) -> Path:
     """`op` and `bw` on the search path, which give the key; and where they leave their number."""
@@ -221,11 +230,18 @@ def test_a_coroutine_function(
 @pytest.mark.parametrize(
     ("issue", "said"),
     [
-        (lambda: 1 / 0, "ZeroDivisionError"),
-        (lambda: 7, "TypeError"),
-        (lambda: ("x", "soon"), "TypeError"),
-        (lambda: ("x", float("nan")), "ConfigurationError"),
-        (lambda: ("x", datetime(2999, 1, 1)), "ConfigurationError"),
+        (lambda: 1 / 0, "the callable raised ZeroDivisionError"),
+        (unreachable, f"the callable raised {__name__}.UnreachableError"),
+        (lambda: None, "the callable gave NoneType where str or bytes is due"),
+        (lambda: 7, "the callable gave int where"),
+        (lambda: (7, None), "the callable gave int where"),
+        (lambda: ("x", None, None), "the callable gave a tuple of 3"),
+        (lambda: "\ud800", "the callable gave a str with a lone surrogate"),
+        (lambda: ("x", "soon"), "that is str, and not a datetime"),
+        (lambda: ("x", float("nan")), "is not a time that will come"),
+        (lambda: ("x", float("inf")), "is not a time that will come"),
+        (lambda: ("x", 10**400), "is not a time that will come"),
+        (lambda: ("x", datetime(2999, 1, 1)), "without a time zone"),
         (lambda: ("x", timedelta(seconds=-1)), "expired already"),
         (lambda: "", "empty"),
         (lambda: "a\nb", "line ending"),
@@ -243,11 +259,18 @@ def test_what_a_callable_gets_wrong_is_said(
 def test_the_text_of_an_exception_is_not_shown(
     origin: Origin, authority: Authority, key: str
 ) -> None:
+    class Late:
+        def __float__(self) -> float:
+            raise ValueError(f"{key} is no time")
+
     def issue() -> str:
         raise ValueError(f"cannot parse {key}")
 
-    with start_proxy(ProxyConfig(routes=[route(origin, authority, credential=issue)])) as proxy:
-        assert key not in proxy.diagnostics_json() + get(proxy, "/api/x").text
+    for source in (issue, lambda: (key, Late()), lambda: (key,), lambda: ([key], None)):
+        made = route(origin, authority, credential=source)
+        with start_proxy(ProxyConfig(routes=[made])) as proxy:
+            assert "the callable" in proxy.diagnostics_json()
+            assert key not in proxy.diagnostics_json() + get(proxy, "/api/x").text
 
 
 def test_a_preset_takes_a_callable(origin: Origin, authority: Authority) -> None:
