@@ -9,7 +9,7 @@ import contextlib
 import errno
 import fcntl
 import os
-import select
+import selectors
 import signal
 import struct
 import termios
@@ -151,23 +151,22 @@ class _Set:
     """
 
     def __init__(self, fds: Iterable[int], callback: Callable[[], object]) -> None:
-        self._epoll = select.epoll()
+        self._selector = selectors.DefaultSelector()
         self._fds = set(fds)
         for fd in self._fds:
-            self._epoll.register(fd, select.EPOLLIN)
-        self._watch = _Watch(self._epoll.fileno(), callback)
+            self._selector.register(fd, selectors.EVENT_READ)
+        self._watch = _Watch(self._selector.fileno(), callback)
 
     def keep(self, fds: Iterable[int]) -> None:
         """Leave out all but these."""
         for fd in self._fds.difference(fds):
             self._fds.discard(fd)
-            # One that was closed is out already.
-            with contextlib.suppress(OSError):
-                self._epoll.unregister(fd)
+            # Also one that was closed, and is out already.
+            self._selector.unregister(fd)
 
     def close(self) -> None:
         self._watch.end()
-        self._epoll.close()
+        self._selector.close()
 
 
 async def sandboxed_spawn(
