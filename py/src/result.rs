@@ -69,7 +69,7 @@ impl Begun {
     }
 
     /// Ends the record, and makes the result. That the program could not run is told before what
-    /// is wrong with the record.
+    /// is wrong with the record; what became of one that did is with the error about that.
     pub(crate) fn end(
         &self,
         py: Python<'_>,
@@ -77,7 +77,18 @@ impl Begun {
     ) -> PyResult<PyExecResult> {
         let record = self.close(py, outcome.as_ref());
         let output = outcome.map_err(|error| self.error(py, error))?;
-        PyExecResult::new(py, output, record?, self)
+        let (session, lost) = match record {
+            Ok(session) => (session, None),
+            Err(error) => (None, Some(error)),
+        };
+        let result = PyExecResult::new(py, output, session, self)?;
+        match lost {
+            None => Ok(result),
+            Some(error) => {
+                error.value(py).setattr("result", result)?;
+                Err(error)
+            }
+        }
     }
 
     /// What the program could not run for.

@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -240,6 +241,31 @@ def test_what_ends_a_run_is_in_its_record(caps: CapabilitySet, directory: Path) 
     assert killed.session is not None
     assert killed.session.exit_code == -15
     assert events(directory / "killed")[-1]["exit_code"] == -15
+
+
+def test_a_record_that_fails_does_not_take_the_outcome_with_it(
+    caps: CapabilitySet, directory: Path
+) -> None:
+    read, write = os.pipe()
+    raised: list[SandboxError] = []
+
+    def run() -> None:
+        with pytest.raises(SandboxError, match="ended with 3, but the record") as caught:
+            sandboxed_exec(caps, shell("cat; exit 3"), stdin=read, session=directory)
+        raised.append(caught.value)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    # Its record has begun when its log is there.
+    while not (directory / LOG).exists():
+        thread.join(0.01)
+    shutil.rmtree(directory)
+    os.write(write, b"precious")
+    os.close(write)
+    thread.join()
+    os.close(read)
+    assert raised[0].result is not None
+    assert (raised[0].result.stdout, raised[0].result.exit_code) == (b"precious", 3)
 
 
 def test_what_did_not_run_has_no_exit_code(directory: Path) -> None:

@@ -5,6 +5,7 @@ use aws_lc_rs::signature::{
 use proptest::prelude::*;
 use tempfile::TempDir;
 
+use super::bundle::Bundle;
 use super::{Attested, BUNDLE_FILENAME, KeyFault, SigningKey, sign, sign_into, verify, verify_in};
 use crate::{AuditIntegrity, SessionMetadata};
 
@@ -195,11 +196,9 @@ proptest! {
         changed[at] = byte;
         let changed = String::from_utf8_lossy(&changed);
         let attested = judged(&session, &changed);
-        // What changes nothing of what is read does no harm.
-        let is_same = serde_json::from_str::<serde_json::Value>(&changed).is_ok_and(|changed| {
-            let envelope = |value: &serde_json::Value| value["dsseEnvelope"].clone();
-            envelope(&changed) == envelope(&serde_json::from_str(&bundle).unwrap())
-        });
+        // What changes nothing of what is read does no harm, like a digit of the other alphabet.
+        let opened = |text: &str| Bundle::read(text).and_then(|bundle| bundle.open());
+        let is_same = opened(&changed) == opened(&bundle);
         prop_assert!(!attested.signature_verified || is_same);
         prop_assert!(judged(&session, &text).verification_error.is_some());
         let _ = verify(&bundle, &text, Some(&bytes));

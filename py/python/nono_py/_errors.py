@@ -4,6 +4,11 @@ Whoever wants all of them catches `NonoError`; whoever knows only Python's own t
 `ValueError`, `RuntimeError`, `FileNotFoundError` and so on, as ever.
 """
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nono_py._nono_py import ExecResult
+
 
 class NonoError(Exception):
     """Whatever this package raises of its own."""
@@ -52,6 +57,8 @@ class SandboxError(NonoError, RuntimeError):
     #: What the system said of a program that could not be executed, and of which; else `None`.
     errno: "int | None" = None
     filename: "str | None" = None
+    #: What became of a program that ran, where it is its record that failed; else `None`.
+    result: "ExecResult | None" = None
 
 
 class SnapshotError(NonoError, RuntimeError):
