@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 use std::sync::Mutex;
 
-use http::{Request, Response, Version};
+use http::{Request, Response, Uri, Version};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
