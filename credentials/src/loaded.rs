@@ -12,8 +12,8 @@ use crate::{Header, Injection, Rendered, Secret, SecretBuf};
 /// A secret shorter than this is not looked for in responses: it would be found by chance.
 const SHORTEST_NEEDLE: usize = 8;
 
-/// How many needles of replaced secrets are kept, and for how long: a response that began with
-/// one may still echo it.
+/// How many needles of replaced secrets are kept, and for how long: an upstream may still echo one
+/// that came with another request. The one of its own request is looked for without any limit.
 const REMEMBERED: usize = 16;
 const REMEMBERED_FOR: Duration = Duration::from_hours(1);
 

@@ -95,7 +95,8 @@ pub struct ExternalProxyConfig {
     pub address: String,
     /// Hosts that are reached without it; the grammar is that of `allowed_hosts`.
     pub bypass_hosts: Vec<String>,
-    /// Where its credentials are kept, as `user:password`: a reference like that of a route.
+    /// Where its credentials are kept, as `user:password`: a reference like that of a route. They
+    /// are fetched again when it answers 407, for what goes through it next.
     pub credential_key: Option<String>,
     /// A PEM file of certificate authorities to trust for it, besides the system's; needs an
     /// `https` URL.

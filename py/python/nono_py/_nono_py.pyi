@@ -1049,8 +1049,9 @@ class OAuth2Config:
     """An OAuth 2.0 token endpoint, and the right to get tokens from it.
 
     `client_secret` and `refresh_token` are credential references, and `client_id` may be one. With
-    a `refresh_token` that is the grant, and else the client's own credentials are. `tls_ca` is a
-    file of certificates that the issuer's is trusted by, besides the system's.
+    a `refresh_token` that is the grant, and else the client's own credentials are; one that the
+    issuer replaces is used from memory, until the issuer refuses it or another is kept there.
+    `tls_ca` is a file of certificates that the issuer's is trusted by, besides the system's.
     """
 
     def __new__(
