@@ -198,9 +198,9 @@ impl Body {
     }
 
     /// Takes secrets out of the body.
-    pub(crate) fn scrub(&mut self, scrubber: Option<Scrubber>) {
+    pub(crate) fn scrub(&mut self, scrubber: Scrubber) {
         if let Source::Wire(stream) = &mut self.source {
-            stream.scrubber = scrubber;
+            stream.scrubber = Some(scrubber);
         }
     }
 

@@ -119,10 +119,8 @@ fn scrub(destination: &Destination, sent: Option<&Arc<Loaded>>, response: &mut R
     let Some(secrets) = secrets(destination, sent) else { return };
     scrub::headers(&secrets, response.headers_mut());
     scrub::reason(&secrets, response);
-    if route.scrubs_bodies {
-        let scrubber = Scrubber::new(secrets, response.headers());
-        response.body_mut().scrub(scrubber);
-    }
+    let scrubber = Scrubber::new(secrets, response.headers(), !route.scrubs_bodies);
+    response.body_mut().scrub(scrubber);
 }
 
 /// Passes an interim response on (RFC 9110 §15.2), but for `100 Continue`, which the client gets

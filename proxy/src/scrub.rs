@@ -68,37 +68,35 @@ impl Secrets {
     }
 }
 
-/// Takes secrets out of one body.
+/// Takes secrets out of one body and its trailers.
 pub(crate) struct Scrubber {
     secrets: Secrets,
     /// The end of what came so far.
     held: BytesMut,
-    /// How much is held back at most.
+    /// How much is held back at most; 0 where only trailers are looked at.
     reach: usize,
     /// Runs while something is held.
     rest: Idle,
 }
 
 impl Scrubber {
-    /// A scrubber for the body of a response with these headers, if there is anything to look for
-    /// and it could be seen.
-    pub(crate) fn new(secrets: Secrets, headers: &HeaderMap) -> Option<Self> {
+    /// A scrubber for the body of a response with these headers, and for its trailers; for those
+    /// alone where the body `is_left` as it is, or nothing could be seen in it.
+    pub(crate) fn new(secrets: Secrets, headers: &HeaderMap, is_left: bool) -> Self {
         let is_plain = headers
             .get(CONTENT_ENCODING)
             .is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"));
         // Rounded, so that the delay does not tell the length either.
         let longest = secrets.each().map(Loaded::longest_needle).max().unwrap_or_default();
-        let reach = longest.next_multiple_of(64);
-        (is_plain && reach > 0).then(|| Self {
-            secrets,
-            held: BytesMut::new(),
-            reach,
-            rest: Idle::new(HELD),
-        })
+        let reach = if is_plain && !is_left { longest.next_multiple_of(64) } else { 0 };
+        Self { secrets, held: BytesMut::new(), reach, rest: Idle::new(HELD) }
     }
 
     /// Takes the next chunk and returns what of it, and of what was held, can go on.
     pub(crate) fn push(&mut self, chunk: Bytes) -> Bytes {
+        if self.reach == 0 {
+            return chunk;
+        }
         self.rest.progress();
         let mut whole = self.last(chunk);
         let tail = &whole[whole.len().saturating_sub(self.reach)..];
@@ -110,6 +108,9 @@ impl Scrubber {
 
     /// Takes the last chunk and returns it with what was held.
     pub(crate) fn last(&mut self, chunk: Bytes) -> Bytes {
+        if self.reach == 0 {
+            return chunk;
+        }
         let mut whole = if self.held.is_empty() {
             chunk
         } else {

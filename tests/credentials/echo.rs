@@ -14,7 +14,8 @@ async fn overtaken() -> (Connection, Connection, TestProxy) {
     let credential = Some(Endless::default().provided());
     let route = RouteConfig { credential, credential_key: None, ..route("/api", wire.addr) };
     let proxy = proxy(route).await;
-    let (client, upstream) = wire.request(&proxy, proxy.begin("GET /api/x") + "\r\n").await;
+    let head = proxy.begin("GET /api/x") + "TE: trailers\r\nConnection: te\r\n\r\n";
+    let (client, upstream) = wire.request(&proxy, head).await;
     for _ in 0..RELOADS {
         assert_eq!(proxy.reload_credentials().await, []);
     }
@@ -40,6 +41,7 @@ async fn of_the_key_that_was_sent_and_of_the_one_in_use() {
         let shown = format!("{reply:?}").to_lowercase();
         assert!(!shown.contains(&key.to_lowercase()), "{shown}");
         assert_eq!(reply.values("x-echo"), ["*".repeat(key.len())]);
+        assert!(shown.contains(&format!("x-end: {}", "*".repeat(key.len()))), "{shown}");
         assert_eq!(reply.content(), format!("you sent {}.", "*".repeat(key.len())).as_bytes());
     }
 }
