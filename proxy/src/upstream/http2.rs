@@ -23,7 +23,7 @@ use tokio::sync::Notify;
 use super::line::Line;
 use super::paced::Paced;
 use super::{Destination, Refused};
-use crate::body::Body;
+use crate::body::{Body, BodyError};
 use crate::error::Upstream as Failure;
 
 /// How much an upstream may send ahead of what was passed on, per response and in all.
@@ -263,7 +263,7 @@ fn is_unprocessed(error: &hyper::Error) -> bool {
 }
 
 fn explain(error: &hyper::Error) -> Failure {
-    if error.is_user() {
+    if causes(error).any(<dyn StdError>::is::<BodyError>) {
         // The request's body failed, which only the client can have caused.
         return Failure::RequestCut;
     }

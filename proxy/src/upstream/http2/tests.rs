@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http_body_util::Empty;
 use hyper::server::conn::http2 as server;
 use hyper::service::service_fn;
-use tokio::io::{AsyncWriteExt as _, DuplexStream, duplex};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::time::{Instant, timeout};
 
 use super::*;
@@ -49,4 +49,22 @@ async fn an_upstream_that_thinks_for_long_is_waited_for() {
     let waited = timeout(Duration::from_hours(1), sender.send_request(request())).await;
     assert!(waited.is_err(), "{waited:?}");
     assert!(!sender.is_closed());
+}
+
+#[tokio::test]
+async fn an_upstream_that_leaves_a_request_queued_and_closes_is_the_one_that_failed() {
+    let (near, mut far) = duplex(64 * 1024);
+    let mut sender = sender(near).await;
+    // `MAX_CONCURRENT_STREAMS` is 0.
+    far.write_all(&[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0]).await.unwrap();
+    // Its answer, after the preface, its own settings and window: the limit is known.
+    let mut came = Vec::new();
+    while !came.windows(9).any(|frame| frame == [0, 0, 0, 4, 1, 0, 0, 0, 0]) {
+        far.read_buf(&mut came).await.unwrap();
+    }
+    let sending = sender.send_request(request());
+    tokio::task::yield_now().await;
+    drop(far);
+    let error = sending.await.unwrap_err();
+    assert!(matches!(explain(&error), Failure::BadResponse(_)), "{error:?}");
 }
