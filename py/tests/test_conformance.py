@@ -27,6 +27,7 @@ DIFFERENCES = {
     "audit.log_no_object": "a VerificationError says in which line",
     "audit.network_port": "there is no such port",
     "audit.record_half_pair": "half a surrogate pair is no text, and other readers refuse it",
+    "caps.bytes": "paths may be bytes, as everywhere in Python",
     "caps.covered_lexically": "the path is followed as the kernel would, and leads out",
     "caps.pathlike": "paths are os.PathLike everywhere",
     "caps.port_zero": "0 is any port of the kernel's choice, and cannot be granted",

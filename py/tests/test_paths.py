@@ -79,10 +79,13 @@ def test_a_path_is_a_path_for_a_proxy(form: Callable[[str], _AnyPath], odd: Path
     assert (config.intercept_ca_dir, config.audit_file) == (odd, odd / "records")
     file = odd / "file"
     # It is read.
-    with pytest.raises(nono_py.ConfigurationError, match=r"/file\": it holds no certificate"):
+    no_certificate = pytest.raises(
+        nono_py.ConfigurationError, match=r"/file\": it holds no certificate"
+    )
+    with no_certificate:
         nono_py.RouteConfig("/a", "https://a.test", tls_ca=form(str(file)))
-    outer = nono_py.ExternalProxyConfig("https://localhost:1", tls_ca=form(str(file)))
-    assert outer == nono_py.ExternalProxyConfig("https://localhost:1", tls_ca=file)
+    with no_certificate:
+        nono_py.ExternalProxyConfig("https://localhost:1", tls_ca=form(str(file)))
 
 
 @pytest.mark.parametrize("path", [7, None, ["/tmp"]])

@@ -4,8 +4,8 @@ Whoever wants all of them catches `NonoError`; whoever knows only Python's own t
 `ValueError`, `RuntimeError`, `FileNotFoundError` and so on, as ever.
 """
 
-from typing import TYPE_CHECKING
-
+# What type checkers take for `typing.TYPE_CHECKING`, which costs an import.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from nono_py._nono_py import ExecResult
 
