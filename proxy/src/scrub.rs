@@ -29,9 +29,9 @@ use crate::idle::Idle;
 
 const MASK: u8 = b'*';
 
-/// For how long an end is held back at least; at most twice that. Longer than what
-/// one write of an upstream is interrupted for on its way, by a round trip or a lost segment: a secret
-/// must not come in two parts between which it is released.
+/// For how long an end is held back at least; at most twice that. Longer than one write of an upstream
+/// is interrupted for on its way, by a round trip or a lost segment: a secret must not come in two
+/// parts between which it is released.
 pub(crate) const HELD: Duration = Duration::from_secs(1);
 
 /// From this length on the beginning of a secret tells something of it: what comes before is a
