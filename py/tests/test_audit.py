@@ -22,7 +22,15 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from nono_py import AuditEvent, AuditLogger, ProxyConfig, ProxyHandle, RouteConfig, start_proxy
+from nono_py import (
+    AuditEvent,
+    AuditEvents,
+    AuditLogger,
+    ProxyConfig,
+    ProxyHandle,
+    RouteConfig,
+    start_proxy,
+)
 from reference import Reference
 
 COUNT = 20
@@ -43,6 +51,11 @@ def refuse(proxy: ProxyHandle, count: int = COUNT) -> None:
         request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
         with pytest.raises(urllib.error.HTTPError):
             opener.open(request, timeout=20)
+
+
+async def sequences(events: AuditEvents) -> list[int]:
+    """Await all events of a consumer."""
+    return [event.sequence async for event in events]
 
 
 def test_every_consumer_sees_every_record_once(proxy: ProxyHandle) -> None:
@@ -66,11 +79,8 @@ def test_every_consumer_sees_every_record_once(proxy: ProxyHandle) -> None:
 
 
 def test_events_are_awaited(proxy: ProxyHandle) -> None:
-    async def read() -> list[int]:
-        return [event.sequence async for event in proxy.audit_events()]
-
     async def both() -> list[list[int]]:
-        readers = [asyncio.create_task(read()) for _ in range(2)]
+        readers = [asyncio.create_task(sequences(proxy.audit_events())) for _ in range(2)]
         await asyncio.to_thread(refuse, proxy)
         await asyncio.to_thread(proxy.shutdown)
         return list(await asyncio.wait_for(asyncio.gather(*readers), 20))
@@ -82,10 +92,7 @@ def test_who_awaits_an_event_is_told_of_the_end_of_its_consumer(proxy: ProxyHand
     async def main() -> list[int]:
         events = proxy.audit_events()
 
-        async def read() -> list[int]:
-            return [event.sequence async for event in events]
-
-        reader = asyncio.create_task(read())
+        reader = asyncio.create_task(sequences(events))
         await asyncio.to_thread(refuse, proxy, 3)
         while events.lag:
             await asyncio.sleep(0)
@@ -107,18 +114,15 @@ def test_one_task_at_a_time_awaits_the_events_of_a_consumer(proxy: ProxyHandle) 
     async def main() -> list[int]:
         events = proxy.audit_events()
 
-        async def read() -> list[int]:
-            return [event.sequence async for event in events]
-
-        first = asyncio.create_task(read())
+        first = asyncio.create_task(sequences(events))
         await asyncio.sleep(0)
         with pytest.raises(RuntimeError, match="needs a consumer of its own"):
-            await read()
+            await sequences(events)
         # One that gives up makes room.
         first.cancel()
         with pytest.raises(asyncio.CancelledError):
             await first
-        second = asyncio.create_task(read())
+        second = asyncio.create_task(sequences(events))
         await asyncio.to_thread(refuse, proxy, 3)
         await asyncio.to_thread(proxy.shutdown)
         return await asyncio.wait_for(second, 20)
