@@ -59,12 +59,13 @@ impl Secrets {
         Self { sent: Arc::clone(sent), current: other.cloned() }
     }
 
-    fn each(&self) -> impl Iterator<Item = &Loaded> {
-        self.current.as_deref().into_iter().chain([&*self.sent])
+    fn needles(&self) -> impl Iterator<Item = &[u8]> {
+        self.sent.needles().chain(self.current.iter().flat_map(|current| current.needles()))
     }
 
-    fn needles(&self) -> impl Iterator<Item = &[u8]> {
-        self.each().flat_map(Loaded::needles)
+    fn longest_needle(&self) -> usize {
+        let of_current = self.current.as_ref().map_or(0, |current| current.longest_needle());
+        self.sent.longest_needle().max(of_current)
     }
 }
 
@@ -87,8 +88,8 @@ impl Scrubber {
             .get(CONTENT_ENCODING)
             .is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"));
         // Rounded, so that the delay does not tell the length either.
-        let longest = secrets.each().map(Loaded::longest_needle).max().unwrap_or_default();
-        let reach = if is_plain && !is_left { longest.next_multiple_of(64) } else { 0 };
+        let longest = secrets.longest_needle().next_multiple_of(64);
+        let reach = if is_plain && !is_left { longest } else { 0 };
         Self { secrets, held: BytesMut::new(), reach, rest: Idle::new(HELD) }
     }
 
@@ -169,36 +170,43 @@ impl fmt::Debug for Scrubber {
 
 /// Takes secrets out of header or trailer values, and drops a field that has one in its name.
 pub(crate) fn headers(secrets: &Secrets, headers: &mut HeaderMap) {
-    let has_secret =
-        |name: &&HeaderName| secrets.needles().any(|needle| is_in_name(name.as_str(), needle));
-    let named: Vec<_> = headers.keys().filter(has_secret).cloned().collect();
-    for name in named {
-        headers.remove(name);
-    }
     for needle in secrets.needles() {
-        for value in headers.values_mut() {
-            if value.len() >= needle.len() && find(value.as_bytes(), needle).is_some() {
+        let mut is_named = false;
+        for (name, value) in headers.iter_mut() {
+            is_named |= is_in_name(name, needle);
+            if find(value.as_bytes(), needle).is_some() {
                 let masked = mask(Bytes::copy_from_slice(value.as_bytes()), needle);
                 // Asterisks are allowed in every value, so this does not fail.
                 *value = HeaderValue::from_maybe_shared(masked)
                     .unwrap_or_else(|_| HeaderValue::from_static(""));
             }
         }
+        if is_named {
+            drop_named(headers, needle);
+        }
+    }
+}
+
+/// Drops the fields that have `needle` in their names.
+fn drop_named(headers: &mut HeaderMap, needle: &[u8]) {
+    while let Some(name) = headers.keys().find(|name| is_in_name(name, needle)).cloned() {
+        headers.remove(name);
     }
 }
 
 /// Drops a reason phrase that holds a secret; nothing depends on it.
 pub(crate) fn reason<B>(secrets: &Secrets, response: &mut Response<B>) {
-    let phrase = response.extensions().get::<ReasonPhrase>();
-    let has_secret = |needle| phrase.is_some_and(|p| find(p.as_bytes(), needle).is_some());
-    if secrets.needles().any(has_secret) {
+    let Some(phrase) = response.extensions().get::<ReasonPhrase>() else { return };
+    if secrets.needles().any(|needle| find(phrase.as_bytes(), needle).is_some()) {
         response.extensions_mut().remove::<ReasonPhrase>();
     }
 }
 
 /// Whether `needle` is in the name of a field, which comes in small letters. Most names are shorter.
-fn is_in_name(name: &str, needle: &[u8]) -> bool {
-    name.as_bytes().windows(needle.len()).any(|part| part.eq_ignore_ascii_case(needle))
+fn is_in_name(name: &HeaderName, needle: &[u8]) -> bool {
+    let name = name.as_str().as_bytes();
+    name.len() >= needle.len()
+        && name.windows(needle.len()).any(|part| part.eq_ignore_ascii_case(needle))
 }
 
 /// Where `needle` is in `text`. To prepare a search takes longer than to search what is short.
