@@ -21,7 +21,7 @@ use crate::upstream::Opened;
 ///
 /// # Errors
 /// As of [`crate::upstream::Upstream::dial`].
-pub(crate) async fn open(worker: &Worker, exchange: Exchange<Ready>) -> Answer {
+pub(crate) async fn open(worker: Arc<Worker>, exchange: Exchange<Ready>) -> Answer {
     let Exchange { recorder, peer, place, stage: Ready { way, reach, .. }, .. } = exchange;
     // Reserved before anything happens, as the place for the record of its end.
     if !recorder.reserve_opening() {

@@ -30,7 +30,7 @@ use crate::upstream::{Answered, Attempt, Destination};
 /// # Errors
 /// [`Error::Upstream`] when no response comes, [`Error::Refused`] when the name resolves to an
 /// address that may not be reached.
-pub(crate) async fn send(worker: &Worker, exchange: Exchange<Ready>) -> Answer {
+pub(crate) async fn send(worker: Arc<Worker>, exchange: Exchange<Ready>) -> Answer {
     let Exchange { mut request, recorder, peer, place, stage: Ready { way, reach, sent } } =
         exchange;
     let asks_upgrade = asks_upgrade(request.headers());

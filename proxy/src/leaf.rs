@@ -1,5 +1,6 @@
 //! The leaf of the stack: opens a tunnel for `CONNECT`, and sends everything else upstream.
 
+use std::future::ready;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -83,17 +84,17 @@ impl Service<Exchange<Ready>> for Leaf {
 
     fn call(&mut self, exchange: Exchange<Ready>) -> Self::Future {
         let worker = Arc::clone(&self.0);
-        Box::pin(async move {
-            match &exchange.stage.way {
-                Way::Tunnel(_) => connect::open(&worker, exchange).await,
-                Way::Intercept(target) => {
-                    let target = target.clone();
-                    Ok(connect::intercept(&worker, exchange, target))
-                }
-                Way::Forward(_) | Way::Route(_) | Way::Secure(..) => {
-                    forward::send(&worker, exchange).await
-                }
+        // Each boxed by itself: one future of them all would hold the exchange twice, and be more
+        // than the allocator keeps at hand.
+        match &exchange.stage.way {
+            Way::Tunnel(_) => Box::pin(connect::open(worker, exchange)),
+            Way::Intercept(target) => {
+                let target = target.clone();
+                Box::pin(ready(Ok(connect::intercept(&worker, exchange, target))))
             }
-        })
+            Way::Forward(_) | Way::Route(_) | Way::Secure(..) => {
+                Box::pin(forward::send(worker, exchange))
+            }
+        }
     }
 }
