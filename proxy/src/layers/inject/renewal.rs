@@ -44,7 +44,7 @@ pub(crate) struct Again<S> {
     recorder: Arc<Recorder>,
     peer: Arc<Peer>,
     reach: Reach,
-    /// As it was before the credential was put on it.
+    /// As it was before the credential was put into it, where it is.
     path: Option<PathAndQuery>,
     version: Version,
     is_repeatable: bool,
@@ -69,7 +69,12 @@ where
             recorder: Arc::clone(&exchange.recorder),
             peer: Arc::clone(&exchange.peer),
             reach: exchange.stage.reach,
-            path: exchange.request.uri().path_and_query().cloned(),
+            path: match loaded.rendered() {
+                Rendered::Header(..) => None,
+                Rendered::Query(..) | Rendered::Path { .. } => {
+                    exchange.request.uri().path_and_query().cloned()
+                }
+            },
             version: exchange.request.version(),
             is_repeatable: is_repeatable(&exchange.request),
             loaded,
@@ -141,10 +146,12 @@ where
 
     /// Takes off what was put on.
     fn restore(&mut self, request: &mut Request<Body>) {
-        *request.uri_mut() = self.path.take().map(Uri::from).unwrap_or_default();
         *request.version_mut() = self.version;
-        if let Rendered::Header(name, _) = self.loaded.rendered() {
-            request.headers_mut().remove(name);
+        match self.loaded.rendered() {
+            Rendered::Header(name, _) => drop(request.headers_mut().remove(name)),
+            Rendered::Query(..) | Rendered::Path { .. } => {
+                *request.uri_mut() = self.path.take().map(Uri::from).unwrap_or_default();
+            }
         }
         for (name, _) in self.loaded.headers() {
             request.headers_mut().remove(name);
