@@ -198,6 +198,10 @@ impl Recorder {
 
 impl Drop for Recorder {
     fn drop(&mut self) {
+        // Asked without the lock, which nobody else can have: nearly all have ended before.
+        if self.draft.get_mut().is_ok_and(|draft| draft.is_none()) {
+            return;
+        }
         self.abandon();
     }
 }
