@@ -40,23 +40,25 @@ pub(crate) fn is_of_head(name: &HeaderName, key_headers: &[HeaderName]) -> bool 
         || [HOST, CONTENT_LENGTH, COOKIE, EXPECT].contains(name)
 }
 
-/// Removes the fields of this connection, those that `Connection` names included.
+/// Removes the fields of this connection, those that `Connection` names included. They are looked
+/// for among those that are there: most messages have one or none, and to look each one up costs
+/// more than to pass over the names.
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    if !headers.keys().any(is_hop_by_hop) {
-        return;
-    }
-    if headers.contains_key(CONNECTION) {
-        // The most common one is removed below and need not be looked up.
-        let is_other = |name: &&[u8]| !name.eq_ignore_ascii_case(b"keep-alive");
-        let named = tokens(headers, &CONNECTION).filter(is_other);
-        let named: Vec<HeaderName> = named.filter_map(|name| name.try_into().ok()).collect();
-        for name in named {
-            headers.remove(name);
-        }
-    }
-    // Looked for among those that are there: most messages have one or none, and to look each one
-    // up costs more than to pass over the names.
     while let Some(name) = headers.keys().find(|name| is_hop_by_hop(name)).cloned() {
+        if name == CONNECTION {
+            strip_named(headers);
+        }
+        headers.remove(name);
+    }
+}
+
+/// Removes the fields that `Connection` names.
+fn strip_named(headers: &mut HeaderMap) {
+    // The most common one is removed with the others of its kind, and need not be looked up.
+    let is_other = |name: &&[u8]| !name.eq_ignore_ascii_case(b"keep-alive");
+    let named = tokens(headers, &CONNECTION).filter(is_other);
+    let named: Vec<HeaderName> = named.filter_map(|name| name.try_into().ok()).collect();
+    for name in named {
         headers.remove(name);
     }
 }
@@ -106,10 +108,14 @@ pub(crate) fn has_token(headers: &HeaderMap, name: &HeaderName, token: &[u8]) ->
     tokens(headers, name).any(|member| member.eq_ignore_ascii_case(token))
 }
 
-/// The members of a list field; as bytes, so that one that is no word hides none of the others.
+/// The members of all fields of a `name` whose value is a list.
 fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
-    let values = headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
-    values.flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
+    headers.get_all(name).into_iter().flat_map(members)
+}
+
+/// The members of a list; as bytes, so that one that is no word hides none of the others.
+pub(crate) fn members(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
 }
 
 #[cfg(test)]

@@ -9,12 +9,12 @@ use std::sync::LazyLock;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, TE, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
+use http::{HeaderValue, Method, Request, Uri, Version};
 use memchr::memmem::Finder;
 
 use crate::error::Malformed;
-use crate::headers::has_token;
-use crate::http1::{Chunks, Framing, HEAD_LIMIT, fields, number};
+use crate::headers::members;
+use crate::http1::{Chunks, Framing, HEAD_LIMIT, Persistence, fields, number};
 
 /// The longest request line that is read.
 const LINE_LIMIT: usize = 32 * 1024;
@@ -104,7 +104,7 @@ fn understand(text: &Bytes) -> Result<Head, Malformed> {
     if *request.method() == Method::CONNECT && !body.is_done() {
         return Err(Malformed::bad("it is CONNECT and has a body, which is not defined"));
     }
-    let said = noted.said(request.method(), is_http_11, &headers);
+    let said = noted.said(request.method(), is_http_11);
     *request.headers_mut() = headers;
     Ok(Head { request, body, said })
 }
@@ -121,14 +121,13 @@ fn uri(text: &Bytes, target: &str) -> Result<Uri, Malformed> {
 
 /// What the fields say, as far as the connection needs to know.
 #[derive(Debug, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a field that is there or not")]
 struct Noted {
     hosts: usize,
     length: Option<u64>,
     is_chunked: bool,
-    names_connection: bool,
-    takes_encodings: bool,
-    expects: bool,
+    connection: Persistence,
+    takes_trailers: bool,
+    expects_continue: bool,
 }
 
 impl Noted {
@@ -151,9 +150,14 @@ impl Noted {
             TRANSFER_ENCODING => {
                 return Err(Malformed::bad("its Transfer-Encoding is not `chunked`"));
             }
-            CONNECTION => self.names_connection = true,
-            TE => self.takes_encodings = true,
-            EXPECT => self.expects = true,
+            CONNECTION => self.connection.note(value),
+            TE => {
+                self.takes_trailers |=
+                    members(value).any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
+            }
+            EXPECT => {
+                self.expects_continue |= value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+            }
             _ => {}
         }
         Ok(())
@@ -177,16 +181,13 @@ impl Noted {
         }
     }
 
-    fn said(&self, method: &Method, is_http_11: bool, headers: &HeaderMap) -> Said {
-        let asks = |option: &[u8]| self.names_connection && has_token(headers, &CONNECTION, option);
-        let is_100 = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    fn said(&self, method: &Method, is_http_11: bool) -> Said {
         Said {
             is_http_11,
             is_head: *method == Method::HEAD,
-            // RFC 9112 §9.3.
-            is_persistent: !asks(b"close") && (is_http_11 || asks(b"keep-alive")),
-            takes_trailers: self.takes_encodings && has_token(headers, &TE, b"trailers"),
-            expects_continue: self.expects && is_http_11 && headers.get(EXPECT).is_some_and(is_100),
+            is_persistent: self.connection.is_kept(is_http_11),
+            takes_trailers: self.takes_trailers,
+            expects_continue: self.expects_continue && is_http_11,
         }
     }
 }

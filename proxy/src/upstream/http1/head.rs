@@ -5,8 +5,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, TRANSFER_E
 use http::{HeaderValue, Method, Response, StatusCode};
 use hyper::ext::ReasonPhrase;
 
-use crate::headers::has_token;
-use crate::http1::{Chunks, Framing, HEAD_LIMIT, fields, number, read};
+use crate::http1::{Chunks, Framing, HEAD_LIMIT, Persistence, fields, number, read};
 
 /// The most fields in a head.
 const FIELD_LIMIT: usize = 128;
@@ -48,7 +47,7 @@ pub(super) fn parse(bytes: &mut BytesMut, method: &Method) -> Result<Option<Head
     let headers = fields::collect(parsed.headers, bytes, &text, wrong, note)?;
     let response = response(parsed.code, &text, headers)?;
     let body = said.framing(method, response.status())?;
-    let is_persistent = !matches!(body, Framing::Open) && said.is_persistent(response.headers());
+    let is_persistent = !matches!(body, Framing::Open) && said.connection.is_kept(said.is_http_11);
     bytes.advance(length);
     Ok(Some(Head { response, body, is_persistent }))
 }
@@ -86,7 +85,7 @@ struct Said {
     is_http_11: bool,
     length: Option<u64>,
     is_chunked: bool,
-    names_connection: bool,
+    connection: Persistence,
 }
 
 impl Said {
@@ -103,7 +102,7 @@ impl Said {
             }
             self.is_chunked = true;
         } else if *name == CONNECTION {
-            self.names_connection = true;
+            self.connection.note(value);
         }
         Ok(())
     }
@@ -120,12 +119,6 @@ impl Said {
             (false, Some(length)) => Ok(Framing::Sized(length)),
             (false, None) => Ok(Framing::Open),
         }
-    }
-
-    /// Whether the connection stays open (RFC 9112 §9.3).
-    fn is_persistent(&self, headers: &HeaderMap) -> bool {
-        let asks = |option| self.names_connection && has_token(headers, &CONNECTION, option);
-        !asks(b"close".as_slice()) && (self.is_http_11 || asks(b"keep-alive"))
     }
 }
 
