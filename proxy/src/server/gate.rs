@@ -1,7 +1,7 @@
 //! What a client's connection and the exchange on it tell each other.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Context;
 
 use bytes::BytesMut;
@@ -14,7 +14,7 @@ use crate::idle::Timer;
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
     /// Why the body of the running request has no end.
-    fault: Mutex<Option<Fault>>,
+    fault: OnceLock<Fault>,
     /// Interim responses that wait to be written.
     interim: Mutex<BytesMut>,
     /// Whether there are any; most requests have none.
@@ -41,12 +41,13 @@ pub(crate) enum Fault {
 impl Gate {
     /// Why the body of the running request has no end, if so.
     pub(crate) fn fault(&self) -> Option<Fault> {
-        *self.fault.lock().unwrap_or_else(PoisonError::into_inner)
+        self.fault.get().copied()
     }
 
-    /// Notes why the body of the running request has no end.
+    /// Notes why the body of the running request has no end, which will be the connection's. Only
+    /// the first reason counts.
     pub(crate) fn blame(&self, fault: Fault) {
-        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
+        let _ = self.fault.set(fault);
     }
 
     /// Whether it is the client that is waited for: for more of its request's body.

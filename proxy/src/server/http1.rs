@@ -92,6 +92,8 @@ struct Connection {
     timer: Timer,
     /// When waiting for the current head began.
     since: Instant,
+    /// Whether the request being served has a body: most have none, of which to read nothing.
+    has_body: bool,
     /// Cuts a client that does not take what is written to it.
     patience: Idle,
     /// Made when more has come than is read.
@@ -122,6 +124,7 @@ impl Connection {
         Self {
             timer: Box::pin(tokio::time::sleep_until(since + limits.head)),
             since,
+            has_body: false,
             patience: Idle::new(limits.idle),
             departure: None,
             interim: BytesMut::new(),
@@ -184,6 +187,7 @@ impl Connection {
     /// Has a request served, and writes the response.
     async fn exchange<S: HttpService>(&mut self, stack: &mut S, head: Head) -> Next {
         let Head { request, body, said } = head;
+        self.has_body = !body.is_done();
         let body = self.line.lend(body, said.expects_continue);
         let arrival = Arrival {
             request: Box::new(request.map(|()| body)),
@@ -197,9 +201,9 @@ impl Connection {
         if let Some(handover) = response.body_mut().take_handover() {
             return self.switch(opening(&response, said, interim.as_deref()), handover).await;
         }
-        let is_read = poll_fn(|cx| Poll::Ready(self.line.try_end(cx))).await;
-        let may_persist =
-            said.is_persistent && is_read != Some(false) && !self.shared().drain.has_begun();
+        let is_read =
+            !self.has_body || poll_fn(|cx| Poll::Ready(self.line.try_end(cx))).await != Some(false);
+        let may_persist = said.is_persistent && is_read && !self.shared().drain.has_begun();
         let (mut answer, is_persistent) = answer(response, said, may_persist, interim.as_deref());
         match self.write(&mut answer).await {
             Some(Ok(())) => {}
@@ -234,16 +238,14 @@ impl Connection {
         poll_fn(|cx| {
             // Before the work, which may fail for the same reason; but not before it has begun,
             // since most work ends at once.
-            if has_begun && self.line.poll_departure(cx, &mut self.departure).is_ready() {
+            let may_have_left = std::mem::replace(&mut has_begun, true) && self.line.has_news();
+            if may_have_left && self.line.poll_departure(cx, &mut self.departure).is_ready() {
                 return Poll::Ready(None);
             }
-            if let Poll::Ready(done) = work(self, cx) {
-                return Poll::Ready(Some(done));
+            match work(self, cx) {
+                Poll::Ready(done) => Poll::Ready(Some(done)),
+                Poll::Pending => self.line.poll_departure(cx, &mut self.departure).map(|()| None),
             }
-            if std::mem::replace(&mut has_begun, true) {
-                return Poll::Pending;
-            }
-            self.line.poll_departure(cx, &mut self.departure).map(|()| None)
         })
         .await
     }
@@ -316,7 +318,7 @@ impl Connection {
 
     /// What comes behind a response that was written.
     async fn end(&mut self, is_persistent: bool) -> Next {
-        let is_read = poll_fn(|cx| Poll::Ready(self.line.end(cx))).await;
+        let is_read = !self.has_body || poll_fn(|cx| Poll::Ready(self.line.end(cx))).await;
         // What was to be written before the response is too late now.
         let _ = self.take_interim();
         if !is_read || self.line.peer.gate.fault().is_some() {

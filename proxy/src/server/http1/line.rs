@@ -99,11 +99,11 @@ impl Line {
 
     /// The body that `framing` announces, to be read by whoever has it.
     pub(super) fn lend(self: &Arc<Self>, framing: Framing, expects_continue: bool) -> Body {
-        let mut inner = self.lock();
-        inner.tidy();
         if framing.is_done() {
             return Body::empty();
         }
+        let mut inner = self.lock();
+        inner.tidy();
         inner.body = framing;
         inner.exchange += 1;
         inner.is_lent = true;
@@ -114,6 +114,11 @@ impl Line {
             expects_continue,
             line: Arc::clone(self),
         })
+    }
+
+    /// Whether something may have come since the client was last read from.
+    pub(super) fn has_news(&self) -> bool {
+        self.lock().socket.as_ref().is_some_and(Socket::has_news)
     }
 
     /// While an exchange runs: ready when the client leaves.
@@ -149,31 +154,14 @@ impl Line {
     /// Whether the request was read to its end, or is after this, because little was left of it
     /// and has come. `None` while its body is still being read.
     pub(super) fn try_end(&self, cx: &mut Context<'_>) -> Option<bool> {
-        let mut inner = self.lock();
-        if inner.is_lent {
-            return None;
-        }
-        let mut drained = 0;
-        while !inner.body.is_done() {
-            let Inner { body, came, .. } = &mut *inner;
-            let before = came.len();
-            match body.next(came) {
-                Ok(Some(_)) => drained += before - came.len(),
-                Ok(None) if drained < DRAIN => {
-                    if !matches!(inner.poll_read(cx), Poll::Ready(Ok(1..))) {
-                        return Some(false);
-                    }
-                }
-                Ok(None) | Err(_) => return Some(false),
-            }
-        }
-        Some(true)
+        self.lock().try_end(cx)
     }
 
     /// As [`Line::try_end`], at the end of the exchange: whoever still has its body gets no more.
     pub(super) fn end(&self, cx: &mut Context<'_>) -> bool {
-        self.lock().is_lent = false;
-        self.try_end(cx).unwrap_or_default()
+        let mut inner = self.lock();
+        inner.is_lent = false;
+        inner.try_end(cx).unwrap_or_default()
     }
 
     /// Throws away what has come; how much, and 0 at the end.
@@ -222,6 +210,27 @@ impl Inner {
         if self.came.is_empty() {
             self.came = BytesMut::new();
         }
+    }
+
+    /// See [`Line::try_end`].
+    fn try_end(&mut self, cx: &mut Context<'_>) -> Option<bool> {
+        if self.is_lent {
+            return None;
+        }
+        let mut drained = 0;
+        while !self.body.is_done() {
+            let before = self.came.len();
+            match self.body.next(&mut self.came) {
+                Ok(Some(_)) => drained += before - self.came.len(),
+                Ok(None) if drained < DRAIN => {
+                    if !matches!(self.poll_read(cx), Poll::Ready(Ok(1..))) {
+                        return Some(false);
+                    }
+                }
+                Ok(None) | Err(_) => return Some(false),
+            }
+        }
+        Some(true)
     }
 
     /// Reads what there is; 0 at the end.

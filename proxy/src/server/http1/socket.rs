@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
@@ -36,6 +36,12 @@ impl Socket {
     /// Watches whether the client leaves.
     pub(super) fn watch(&self) -> io::Result<Departure> {
         Departure::watch(self.tcp().ok_or(io::ErrorKind::Unsupported)?)
+    }
+
+    /// Whether something may have come since it was last read from. No more than a look at what the
+    /// system has told already, where that is known.
+    pub(super) fn has_news(&self) -> bool {
+        self.tcp().is_none_or(|tcp| tcp.try_io(Interest::READABLE, || Ok(())).is_ok())
     }
 
     /// Has the connection end in a way that cannot be taken for the end of what was sent on it.
