@@ -14,6 +14,8 @@
 //! interrupts for that long.
 
 use std::fmt;
+use std::iter;
+use std::ops::Range;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -112,17 +114,14 @@ impl Scrubber {
         if self.reach == 0 {
             return chunk;
         }
-        let mut whole = if self.held.is_empty() {
+        let whole = if self.held.is_empty() {
             chunk
         } else {
             let mut joined = self.held.split();
             joined.extend_from_slice(&chunk);
             joined.freeze()
         };
-        for needle in self.secrets.needles() {
-            whole = mask(whole, needle);
-        }
-        whole
+        mask(whole, &self.secrets)
     }
 
     /// Takes the secrets out of trailers.
@@ -170,26 +169,25 @@ impl fmt::Debug for Scrubber {
 
 /// Takes secrets out of header or trailer values, and drops a field that has one in its name.
 pub(crate) fn headers(secrets: &Secrets, headers: &mut HeaderMap) {
-    for needle in secrets.needles() {
-        let mut is_named = false;
-        for (name, value) in headers.iter_mut() {
-            is_named |= is_in_name(name, needle);
-            if find(value.as_bytes(), needle).is_some() {
-                let masked = mask(Bytes::copy_from_slice(value.as_bytes()), needle);
-                // Asterisks are allowed in every value, so this does not fail.
-                *value = HeaderValue::from_maybe_shared(masked)
-                    .unwrap_or_else(|_| HeaderValue::from_static(""));
-            }
+    let mut is_named = false;
+    for (name, value) in headers.iter_mut() {
+        is_named |= secrets.needles().any(|needle| is_in_name(name, needle));
+        if secrets.needles().any(|needle| find(value.as_bytes(), needle).is_some()) {
+            let masked = mask(Bytes::copy_from_slice(value.as_bytes()), secrets);
+            // Asterisks are allowed in every value, so this does not fail.
+            *value = HeaderValue::from_maybe_shared(masked)
+                .unwrap_or_else(|_| HeaderValue::from_static(""));
         }
-        if is_named {
-            drop_named(headers, needle);
-        }
+    }
+    if is_named {
+        drop_named(secrets, headers);
     }
 }
 
-/// Drops the fields that have `needle` in their names.
-fn drop_named(headers: &mut HeaderMap, needle: &[u8]) {
-    while let Some(name) = headers.keys().find(|name| is_in_name(name, needle)).cloned() {
+/// Drops the fields that have a secret in their names.
+fn drop_named(secrets: &Secrets, headers: &mut HeaderMap) {
+    let has_secret = |name: &&HeaderName| secrets.needles().any(|needle| is_in_name(name, needle));
+    while let Some(name) = headers.keys().find(has_secret).cloned() {
         headers.remove(name);
     }
 }
@@ -219,17 +217,24 @@ fn find(text: &[u8], needle: &[u8]) -> Option<usize> {
     memchr::memchr_iter(*first, &text[..=last]).find(|at| text[*at..].starts_with(needle))
 }
 
-/// Overwrites every occurrence of `needle`; copies only if there is one.
-fn mask(text: Bytes, needle: &[u8]) -> Bytes {
-    let Some(first) = find(&text, needle) else { return text };
+/// Overwrites every occurrence of a secret; copies only if there is one. All are looked for before
+/// any is overwritten: one may begin another, or itself again.
+fn mask(text: Bytes, secrets: &Secrets) -> Bytes {
+    let found: Vec<_> = secrets.needles().flat_map(|needle| occurrences(&text, needle)).collect();
+    if found.is_empty() {
+        return text;
+    }
     let mut masked = BytesMut::from(&*text);
-    let mut at = Some(first);
-    while let Some(begin) = at {
-        let end = begin + needle.len();
-        masked[begin..end].fill(MASK);
-        at = find(&text[end..], needle).map(|next| end + next);
+    for span in found {
+        masked[span].fill(MASK);
     }
     masked.freeze()
+}
+
+/// Where `needle` is in `text`, also where it overlaps with itself.
+fn occurrences(text: &[u8], needle: &[u8]) -> impl Iterator<Item = Range<usize>> {
+    let next = move |from: usize| find(&text[from..], needle).map(|at| from + at);
+    iter::successors(next(0), move |at| next(at + 1)).map(move |at| at..at + needle.len())
 }
 
 #[cfg(test)]

@@ -328,6 +328,12 @@ def test_the_command_line_runs_and_explains(tmp_path: Path) -> None:
     assert json.loads(cli("policy", "schema").stdout)["title"] == "nono policy"
 
 
+def test_a_file_without_an_end_is_no_policy() -> None:
+    done = cli("explain", "--policy", "/dev/zero", "-g", "web", "--path", "/etc")
+    assert done.returncode != 0
+    assert "/dev/zero: more than" in done.stderr
+
+
 def test_the_command_line_says_what_it_names_and_does_not_grant(tmp_path: Path) -> None:
     agent = tmp_path / "agent.sh"
     agent.write_text("echo ran; ls $1")

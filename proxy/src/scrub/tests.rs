@@ -1,8 +1,9 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
-use nono_credentials::Store;
+use nono_credentials::{Loaded, Store};
 
 use super::{Scrubber, Secrets, WORTH_PREPARING, find, headers};
 use crate::config::RouteConfig;
@@ -10,11 +11,16 @@ use crate::route::Route;
 
 const SECRET: &str = "sk-sksk-secret";
 
-/// What the answer to a request with [`SECRET`], from a file of its own, may echo.
+/// What the answer to a request with [`SECRET`] may echo.
 async fn secrets() -> Secrets {
+    Secrets { sent: loaded(SECRET).await, current: None }
+}
+
+/// `secret` as a key of a route, from a file of its own.
+async fn loaded(secret: &str) -> Arc<Loaded> {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("key");
-    std::fs::write(&file, SECRET).unwrap();
+    std::fs::write(&file, secret).unwrap();
     let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
     std::fs::set_permissions(&file, private).unwrap();
     let config = RouteConfig {
@@ -26,7 +32,7 @@ async fn secrets() -> Secrets {
     let route = Route::parse(&config).unwrap();
     let credential = route.credential.as_ref().unwrap();
     credential.load(&Store::new(Duration::from_secs(5))).await;
-    Secrets::new(credential, credential.current().as_ref().unwrap())
+    credential.current().unwrap()
 }
 
 /// Scrubs `text` in pieces of `size`, and says how much was held back at most.
@@ -54,6 +60,25 @@ async fn every_occurrence_is_masked_however_the_body_is_cut() {
     ] {
         for size in 1..=text.len() {
             assert_eq!(scrub(&secrets, &text, size).0, clean, "{text} by {size}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_secret_that_begins_another_or_itself_leaves_nothing_of_it() {
+    for (sent, current, text) in
+        [("sk-secret", "sk-secret-renewed", "sk-secret-renewed"), ("abcabc", "xyz", "abcabcabc")]
+    {
+        let (sent, current) = (loaded(sent).await, loaded(current).await);
+        for secrets in [
+            Secrets { sent: Arc::clone(&sent), current: Some(Arc::clone(&current)) },
+            Secrets { sent: Arc::clone(&current), current: Some(sent) },
+        ] {
+            assert_eq!(scrub(&secrets, text, text.len()).0, "*".repeat(text.len()));
+            let mut map = HeaderMap::new();
+            map.insert("x-echo", text.parse().unwrap());
+            headers(&secrets, &mut map);
+            assert_eq!(map["x-echo"], "*".repeat(text.len()));
         }
     }
 }

@@ -54,6 +54,10 @@ KEPT = (
 )
 
 
+#: How long a policy's text is at most, in bytes.
+_MOST_BYTES = 16 * 1024 * 1024
+
+
 @dataclass(frozen=True)
 class RunResult:
     """What became of a command that ran under a policy."""
@@ -149,7 +153,13 @@ def load(policy: "Policy | _Path | None") -> Policy:
         return load_embedded_policy()
     if isinstance(policy, Policy):
         return policy
-    return load_policy(Path(os.fsdecode(policy)).read_text(encoding="utf-8"))
+    path = os.fsdecode(policy)
+    # A pipe may be one, so its size is known only by reading; some files have no end.
+    with Path(path).open("rb") as file:
+        text = file.read(_MOST_BYTES + 1)
+    if len(text) > _MOST_BYTES:
+        raise ValueError(f"{path}: more than {_MOST_BYTES:,} bytes, which is no policy")
+    return load_policy(text.decode())
 
 
 def run(
