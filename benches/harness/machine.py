@@ -25,6 +25,7 @@ def describe() -> dict[str, object]:
         "cores": os.cpu_count(),
         "memory": f"{memory / 1024 / 1024:.1f} GiB",
         "kernel": platform.release(),
+        "TCP": Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip(),
         "load before": f"{os.getloadavg()[0]:.2f}",
         "workers of the proxy": WORKERS,
         "rustc": _first(["rustc", "--version"], r"rustc ([\d.]+)"),

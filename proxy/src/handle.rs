@@ -22,6 +22,7 @@ use crate::descriptors::make_room;
 use crate::environment;
 use crate::error::StartError;
 use crate::intercept::{Bundle, Interception};
+use crate::loopback::send_at_once;
 use crate::otlp::{Collector, Export, Source};
 use crate::prepare::{self, Diagnostic, prepare};
 use crate::server::{self, Prepared};
@@ -278,6 +279,7 @@ fn listen(bind: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
         listener.set_nonblocking(true)?;
         // Events of a stream must not wait for more bytes. Connections have it from here.
         set_tcp_nodelay(&listener, true)?;
+        send_at_once(&listener, bind.ip());
         let addr = listener.local_addr()?;
         Ok((listener, addr))
     };

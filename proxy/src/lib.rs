@@ -82,6 +82,7 @@ mod allowlist;
 mod environment;
 mod headers;
 mod location;
+mod loopback;
 mod path;
 mod preset;
 mod route;

@@ -1,7 +1,5 @@
 //! Relays bytes both ways until both sides have closed; a side that closes early leaves the
-//! other one open. A direction that carries much between two sockets is left to the kernel, unless
-//! its receiver is slower than what is sent to it: bytes that were just copied, and lie in one piece,
-//! cost him a third less to take than those that the kernel moved.
+//! other one open. A direction that carries much between two sockets is left to the kernel.
 
 mod pipe;
 mod side;
@@ -32,12 +30,9 @@ pub(crate) use side::Side;
 /// The buffer of one direction at first: most tunnels carry little, and there can be many.
 const SMALL_BUFFER: usize = 16 * 1024;
 
-/// Its size in bulk: fewer, larger calls. What is in it is written before it has left the processor's
-/// caches.
-const LARGE_BUFFER: usize = 64 * 1024;
-
-/// What carries more is bulk.
-const LARGE: u64 = 256 * 1024;
+/// Its size once so many bytes have passed: bulk transfers need fewer, larger calls.
+const LARGE_BUFFER: usize = 256 * 1024;
+const LARGE: u64 = LARGE_BUFFER as u64;
 
 /// How much a direction moves before others have their turn.
 const TURN: u64 = 1024 * 1024;
@@ -120,7 +115,7 @@ struct Flow {
     /// The same, where the kernel moves the bytes; without one while nothing is in it.
     pipe: Option<Pipe>,
     passed: u64,
-    /// Whether the kernel cannot move them, or should not.
+    /// Whether the kernel cannot move them.
     must_copy: bool,
     has_progressed: bool,
     needs_flush: bool,
@@ -211,7 +206,6 @@ impl Flow {
         let pipe = self.pipe.as_mut()?;
         // It was filled, so both sides are sockets.
         let written = to.plain().map(|to| pipe.poll_drain(cx, to));
-        self.must_copy |= written.as_ref().is_some_and(Poll::is_pending);
         self.pipe.take_if(|pipe| pipe.is_empty());
         written
     }

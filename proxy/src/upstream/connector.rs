@@ -23,6 +23,7 @@ use super::{Destination, http1, http2};
 use crate::address::{Reach, classify};
 use crate::config::Limits;
 use crate::error::{Error, Refusal, Upstream as Failure};
+use crate::loopback::send_at_once;
 use crate::target::{Scheme, Target};
 
 /// How long the first address family is tried alone (RFC 8305 §5 recommends 250 ms).
@@ -147,6 +148,9 @@ impl Connector {
         };
         // Failing costs only latency.
         let _ = stream.set_nodelay(true);
+        if let Ok(peer) = stream.peer_addr() {
+            send_at_once(&stream, peer.ip());
+        }
         Ok(stream)
     }
 
