@@ -81,6 +81,7 @@ class Site:
         # One that no route leads to: a route's upstream cannot be reached by a tunnel.
         self.tunnel_port = self._origin("tunnels")
         self.plain_port, self.tls_port = free_port(), free_port()
+        self.bulk_port, self.secure_bulk_port = free_port(), free_port()
         self.values = {
             "user": "user root;" if os.geteuid() == 0 else "",
             "cores": os.cpu_count() or 1,
@@ -91,7 +92,8 @@ class Site:
             "tls_origin": self.tls_port,
             "stream_origin": self.stream_port,
             "tunnel_origin": self.tunnel_port,
-            "secure_origin": self.secure_ports["h1"],
+            "bulk_origin": self.bulk_port,
+            "secure_bulk_origin": self.secure_bulk_port,
         }
         self._start("nginx-origin", "nginx", self.plain_port, tls_port=self.tls_port)
 
@@ -106,6 +108,13 @@ class Site:
         identity += [self.out / "origin.key", "--http2"]
         kinds = {"h1": "false", "h2": "true"}
         return {name: self._origin(name, *identity, kind) for name, kind in kinds.items()}
+
+    def serve_bulk(self, size: int) -> None:
+        """Starts the origin of bulk in tunnels: a file of `size` bytes, called `file`."""
+        (self.out / "bulk").mkdir()
+        with (self.out / "bulk" / "file").open("wb") as file:
+            file.truncate(size)
+        self._start("nginx-bulk", "nginx", self.bulk_port, tls_port=self.secure_bulk_port)
 
     def bare(self, kind: str) -> Peer:
         """The origin without anything in front of it."""
@@ -168,7 +177,7 @@ class Site:
         for prefix, url in origins.items():
             command = [*command, "--route", f"{prefix}={url}"]
         command += ["--key", "env://BENCH_KEY", "--ca", str(self.out / "ca.pem")]
-        for port in (self.tunnel_port, self.secure_ports["h1"]):
+        for port in (self.tunnel_port, self.bulk_port, self.secure_bulk_port):
             command += ["--allow", f"127.0.0.1:{port}"]
         process = Process(command, self.out / f"{name}.log", env={"BENCH_KEY": KEY})
         found = process.answer()

@@ -14,28 +14,35 @@ def bulk(bench: Bench) -> Scenario:
     scenario = Scenario(
         "tunnels",
         "CONNECT, bulk",
-        "One download through one tunnel. https: by curl, as tunnels are used. plain: without TLS, "
-        "by a client that looks at nothing that it receives, so that client and upstream leave "
-        "next to no processor time for anything between them. haproxy-relay passes TCP on without "
-        "CONNECT, and squid asks for no token.",
+        "One download through one tunnel. https and plain: a file that nginx sends, by curl. "
+        "unread: bytes from memory, by a client that looks at nothing that it receives, so that "
+        "both leave next to no processor time for anything between them. haproxy-relay passes TCP "
+        "on without CONNECT, and squid asks for no token.",
         ["GB/s", "CPU s/GB", "MB"],
         ["GB/s", "CPU s/GB"],
     )
-    size = bench.settings.bulk_bytes
-    secure = f"https://127.0.0.1:{bench.site.secure_ports['h1']}/bulk?bytes={size}"
-    trust = ["--cacert", str(bench.site.out / "ca.pem")]
+    site, size = bench.site, bench.settings.bulk_bytes
+    site.serve_bulk(size)
+
+    def file(peer: Peer, origin: str, *options: str) -> dict[str, float]:
+        return rated(curl(_through(peer), f"{origin}/file", size, *options, *_proxy(peer)))
 
     def https(peer: Peer) -> dict[str, float]:
-        return rated(curl(_through(peer), secure, size, *trust, *_proxy(peer)))
+        trust = ["--cacert", str(site.out / "ca.pem")]
+        return file(peer, f"https://127.0.0.1:{site.secure_bulk_port}", *trust)
 
     def plain(peer: Peer) -> dict[str, float]:
+        return file(peer, f"http://127.0.0.1:{site.bulk_port}")
+
+    def unread(peer: Peer) -> dict[str, float]:
         arguments = [*_tunnel(bench, peer), "--expect", size]
         return rated(own("bulk", _through(peer), f"/bulk?bytes={size}", *arguments))
 
     with bench.peers(scenario, "tunnels", TUNNELS) as peers:
         asked = [peer for peer in peers if peer.connects or peer.name == "direct"]
         bench.cell(scenario, Cell("https"), asked, https)
-        bench.cell(scenario, Cell("plain"), peers, plain)
+        bench.cell(scenario, Cell("plain"), asked, plain)
+        bench.cell(scenario, Cell("unread"), peers, unread)
     return scenario
 
 
@@ -78,4 +85,4 @@ def _proxy(peer: Peer) -> list[str]:
         return []
     show = f"Proxy-Authorization: Bearer {peer.token}"
     proxy = f"http://127.0.0.1:{peer.port}"
-    return ["--proxy", proxy, "--proxy-header", show]
+    return ["--proxytunnel", "--proxy", proxy, "--proxy-header", show]
