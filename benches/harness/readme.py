@@ -21,7 +21,7 @@ ROWS = {
     "tls/c=64/req/s/nginx-1": "requests per second to a TLS upstream, against nginx with 1 worker",
     "tls/c=64/req/s/nginx-n": "the same, against nginx with as many workers",
     "bodies/10 MB/req/s/nginx-1": "uploads of 10 MB, against nginx with 1 worker",
-    "events/100 every 50 ms/added ms/nginx-1": "delay added to an event, against nginx with 1 worker",
+    "events/100 every 50 ms/added ms/nginx-1": "delay added to an event, against one such nginx",
     "audit/c=64/req/s/no records": "requests per second, with records against without",
     "tunnels/https/GB/s/direct": "bytes per second in a tunnel, against none",
     "execs/small parent/ms/subprocess": "`sandboxed_exec`, against `subprocess.run`",
