@@ -12,7 +12,7 @@ use tempfile::NamedTempFile;
 /// What the outer proxy is shown.
 const LOGIN: &str = "user:secret";
 
-/// A proxy that reaches everything but `127.0.0.1` through `outer`.
+/// A proxy that reaches everything but `near.invalid` through `outer`.
 fn config(outer: &Wire) -> ProxyConfig {
     // In a file, since the variable that tests have holds no password.
     static FILE: LazyLock<NamedTempFile> = LazyLock::new(|| {
@@ -21,10 +21,12 @@ fn config(outer: &Wire) -> ProxyConfig {
         file
     });
     ProxyConfig {
-        allowed_hosts: vec!["far.example".into(), "localhost".into(), "127.0.0.1".into()],
+        allowed_hosts: ["far.example", "near.invalid", "localhost", "127.0.0.1", "[::1]"]
+            .map(Into::into)
+            .into(),
         external_proxy: Some(ExternalProxyConfig {
             address: outer.addr.to_string(),
-            bypass_hosts: vec!["127.0.0.1".into()],
+            bypass_hosts: vec!["near.invalid".into()],
             credential_key: Some(format!("file://{}", FILE.path().display())),
             ..ExternalProxyConfig::default()
         }),
@@ -60,6 +62,34 @@ async fn a_tunnel_goes_through_it_and_the_bytes_behind_its_answer_are_kept() {
     assert_eq!(upstream.exactly(2).await, b"up");
 }
 
+/// Over TLS its heads are read otherwise.
+#[tokio::test]
+async fn interim_answers_before_its_own_are_passed_over() {
+    let answer = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n\
+                  HTTP/1.1 200 OK\r\n\r\nEARLY";
+    let authority = Authority::new();
+    for over_tls in [false, true] {
+        let outer = Wire::bind().await;
+        let mut config = config(&outer);
+        let external = config.external_proxy.as_mut().unwrap();
+        if over_tls {
+            external.address = format!("https://localhost:{}", outer.addr.port());
+            external.tls_ca = Some(authority.pem_file());
+        }
+        let proxy = TestProxy::start(config).await;
+        let mut client = ask(&proxy, "far.example:443").await;
+        let mut upstream = if over_tls {
+            outer.accept_secured(authority.identity(&["localhost"])).await
+        } else {
+            outer.accept().await
+        };
+        upstream.message().await;
+        upstream.send(answer).await;
+        assert!(client.head().await.starts_with("http/1.1 200"));
+        assert_eq!(client.exactly(5).await, b"EARLY");
+    }
+}
+
 #[tokio::test]
 async fn its_refusal_is_reported_as_such() {
     for (answer, told) in [
@@ -67,6 +97,10 @@ async fn its_refusal_is_reported_as_such() {
         ("HTTP/1.1 503 Busy\r\n\r\n", "503"),
         ("nonsense\r\n\r\n", "does not speak HTTP"),
         ("", "closed the connection"),
+        ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 503 Busy\r\n\r\n", "503"),
+        ("HTTP/1.1 100 Continue\r\n\r\n", "closed the connection"),
+        ("HTTP/1.1 101 Switching Protocols\r\n\r\n", "101"),
+        (&"HTTP/1.1 100 Continue\r\n\r\n".repeat(1000), "interim answers do not end"),
     ] {
         let outer = Wire::bind().await;
         let proxy = TestProxy::start(config(&outer)).await;
@@ -124,14 +158,26 @@ async fn what_is_not_allowed_never_reaches_it() {
     assert!(outer.is_quiet().await);
 }
 
+/// There these names would mean the outer proxy's own machine.
 #[tokio::test]
-async fn a_host_that_bypasses_it_and_a_plain_route_are_reached_directly() {
+async fn what_is_on_this_machine_is_reached_directly() {
     let (outer, origin, echo) = (Wire::bind().await, Origin::hello().await, Origin::echo().await);
     let routes = vec![route("/api", origin.addr)];
     let proxy = TestProxy::start(ProxyConfig { routes, ..config(&outer) }).await;
-    let mut client = ask(&proxy, &echo.to_string()).await;
-    assert!(client.head().await.starts_with("http/1.1 200"));
+    for host in ["localhost", "127.0.0.1", "[::ffff:127.0.0.1]"] {
+        let mut client = ask(&proxy, &format!("{host}:{}", echo.port())).await;
+        assert!(client.head().await.starts_with("http/1.1 200"), "{host}");
+    }
     assert_eq!(proxy.get("/api/x").await.status, 200);
+    assert!(outer.is_quiet().await);
+}
+
+#[tokio::test]
+async fn a_host_that_bypasses_it_is_looked_up_here() {
+    let outer = Wire::bind().await;
+    let proxy = TestProxy::start(config(&outer)).await;
+    let reply = ask(&proxy, "near.invalid:443").await.reply().await;
+    assert_eq!((reply.status, reply.code()), (502, "dns_error".into()));
     assert!(outer.is_quiet().await);
 }
 
@@ -278,7 +324,7 @@ async fn one_that_is_not_there_is_named_as_such() {
 #[tokio::test]
 async fn routes_over_tls_go_through_it_and_so_does_what_is_intercepted() {
     let authority = Authority::new();
-    let identity = authority.identity(&["localhost"]);
+    let identity = authority.identity(&["far.example"]);
     let origin = Origin::start(Some(identity), |_| {
         http::Response::new(http_body_util::BodyExt::boxed(http_body_util::Full::from("hello")))
     })
@@ -287,7 +333,7 @@ async fn routes_over_tls_go_through_it_and_so_does_what_is_intercepted() {
     let dir = tempfile::tempdir().unwrap();
     let proxy = TestProxy::start(ProxyConfig {
         routes: vec![RouteConfig {
-            upstream: format!("https://localhost:{}", origin.addr.port()),
+            upstream: format!("https://far.example:{}", origin.addr.port()),
             tls_ca: Some(authority.pem_file()),
             ..route("/api", origin.addr)
         }],
@@ -307,8 +353,9 @@ async fn routes_over_tls_go_through_it_and_so_does_what_is_intercepted() {
         asked
     });
     assert_eq!(proxy.get("/api/x").await.text(), "hello");
-    let mut client = proxy.inside(addr.port()).await;
-    let host = format!("localhost:{}", addr.port());
+    let host = format!("far.example:{}", addr.port());
+    let trusting = proxy.trusting("SSL_CERT_FILE", &["http/1.1"]);
+    let mut client = Connection::over(proxy.secured(&host, "far.example", trusting).await.unwrap());
     client.send(format!("GET /y HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
     assert_eq!(client.reply().await.text(), "hello");
     drop(client);

@@ -88,7 +88,9 @@ impl ProxyConfig {
 /// TLS go through it. Plain http routes lead to this machine or its network, and do not.
 ///
 /// Forwarded requests, which are plain http, are given to it in absolute-form; all else goes
-/// through tunnels that it opens.
+/// through tunnels that it opens. It is given names as they are and looks them up itself, so its
+/// own rules say which addresses they may lead to. What is on this machine (`localhost` and loopback
+/// addresses) is reached without it: there these names would mean another machine.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ExternalProxyConfig {
     /// Where it listens: `host:port` or an `http` URL; or an `https` URL, to speak TLS to it.

@@ -86,11 +86,18 @@ impl Target {
     /// is seen when they are resolved.
     pub(crate) fn is_listener(&self, own: SocketAddr) -> bool {
         match &self.host {
-            Host::Domain(name) => {
-                self.port == own.port() && (name == "localhost" || name.ends_with(".localhost"))
-            }
+            Host::Domain(name) => self.port == own.port() && is_localhost(name),
             Host::Ipv4(ip) => arrives_at((*ip, self.port).into(), own),
             Host::Ipv6(ip) => arrives_at((*ip, self.port).into(), own),
+        }
+    }
+
+    /// Whether the host, by its name or as an address, means whichever machine asks for it.
+    pub(crate) fn is_loopback(&self) -> bool {
+        match &self.host {
+            Host::Domain(name) => is_localhost(name),
+            Host::Ipv4(ip) => ip.is_loopback(),
+            Host::Ipv6(ip) => ip.to_canonical().is_loopback(),
         }
     }
 
@@ -114,6 +121,11 @@ impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.host, self.port)
     }
+}
+
+/// Whether `name` is one that leads to the machine that looks it up (RFC 6761 §6.3).
+fn is_localhost(name: &str) -> bool {
+    name == "localhost" || name.ends_with(".localhost")
 }
 
 /// Whether a connection to `address` arrives at a listener bound to `own`.

@@ -10,7 +10,8 @@ use crate::arguments::optional_os_path;
 use crate::error::config_error;
 use crate::value::{Reduced, reduce};
 
-/// A proxy between this one and the world.
+/// A proxy between this one and the world. It looks names up itself, so which addresses they may
+/// lead to is for its own rules to say. What is on this machine is reached without it.
 #[pyclass(name = "ExternalProxyConfig", module = "nono_py", frozen, weakref, get_all, eq, hash)]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct PyExternalProxyConfig {

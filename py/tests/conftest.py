@@ -15,6 +15,9 @@ import trustme
 from nono_py import AccessMode, CapabilitySet, ProxyConfig, ProxyHandle, RouteConfig, start_proxy
 from origin import Origin, running
 
+# Names that mean nothing to this machine; a proxy on the way may know them.
+FAR = ("routed.example", "other.example")
+
 
 @dataclass(frozen=True)
 class Authority:
@@ -36,7 +39,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     file = tmp_path_factory.mktemp("authority") / "ca.pem"
     ca.cert_pem.write_to_path(str(file))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    ca.issue_cert("localhost", "127.0.0.1").configure_cert(context)
+    ca.issue_cert("localhost", "127.0.0.1", *FAR).configure_cert(context)
     return Authority(file, context)
 
 

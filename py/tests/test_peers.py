@@ -12,14 +12,17 @@ from pathlib import Path
 
 import pytest
 import trustme
-from conftest import Authority
+from conftest import FAR, Authority
 from nono_py import ExternalProxyConfig, ProxyConfig, ProxyHandle, RouteConfig, start_proxy
 from origin import PATIENCE, Origin
+
+ROUTED, OTHER = FAR
 
 HELPER = "/usr/lib/squid/basic_ncsa_auth"
 
 SQUID = """
 http_port 127.0.0.1:{port}
+hosts_file {directory}/hosts
 auth_param basic program {helper} {directory}/users
 acl known proxy_auth REQUIRED
 http_access allow known
@@ -109,6 +112,7 @@ def running_squid(directory: Path, rules: str = "") -> Iterator[tuple[int, Path]
     port = free_port()
     text = rules + SQUID.format(port=port, helper=HELPER, directory=directory)
     (directory / "squid.conf").write_text(text)
+    (directory / "hosts").write_text(f"127.0.0.1 {ROUTED} {OTHER}\n")
     hashed = subprocess.check_output(["openssl", "passwd", "-apr1", "word"], text=True)
     (directory / "users").write_text(f"user:{hashed}")
     with running(port, "squid", "-N", "-f", str(directory / "squid.conf")):
@@ -131,7 +135,6 @@ def curl(proxy: ProxyHandle, *arguments: str) -> str:
 @pytest.mark.skipif(not Path(HELPER).exists(), reason="squid is not installed")
 def test_all_goes_through_squid_with_its_credentials(
     squid: tuple[int, Path],
-    route: RouteConfig,
     origin: Origin,
     authority: Authority,
     key: str,
@@ -141,8 +144,10 @@ def test_all_goes_through_squid_with_its_credentials(
     port, log = squid
     monkeypatch.setenv("SQUID_LOGIN", "user:word")
     external = ExternalProxyConfig(f"http://127.0.0.1:{port}", credential_key="env://SQUID_LOGIN")
+    upstream = f"https://{ROUTED}:{origin.port}/v1"
+    route = RouteConfig("openai", upstream, credential_key="env://REAL_KEY", tls_ca=authority.file)
     config = ProxyConfig(
-        allowed_hosts=[f"127.0.0.1:{origin.port}"],
+        allowed_hosts=[f"{OTHER}:{origin.port}"],
         routes=[route],
         external_proxy=external,
         intercept_ca_dir=tmp_path,
@@ -152,16 +157,16 @@ def test_all_goes_through_squid_with_its_credentials(
         login = f"Authorization: Bearer {env['OPENAI_API_KEY']}"
         url = env["OPENAI_BASE_URL"] + "/models"
         assert curl(proxy, "--noproxy", "*", "-H", login, url) == "hello"
-        assert curl(proxy, f"{origin.url}/v1/models") == "hello"
-        tunnelled = f"https://127.0.0.1:{origin.port}/own"
+        assert curl(proxy, f"{upstream}/models") == "hello"
+        tunnelled = f"https://{OTHER}:{origin.port}/own"
         assert curl(proxy, "--cacert", str(authority.file), tunnelled) == "hello"
     with_key = [request.values("Authorization") for request in origin.requests]
     assert with_key == [[f"Bearer {key}"], [f"Bearer {key}"], []]
     deadline = time.monotonic() + PATIENCE
-    while (text := log.read_text()).count("CONNECT 127.0.0.1") < 1:
+    while (text := log.read_text()).count(f"CONNECT {OTHER}") < 1:
         assert time.monotonic() < deadline, text
     # The route's connections are kept, so that both of its requests may have used one.
-    assert f"CONNECT localhost:{origin.port} user" in text
+    assert f"CONNECT {ROUTED}:{origin.port} user" in text
     assert "TCP_DENIED" not in text
 
 
@@ -172,10 +177,10 @@ def test_a_wrong_login_at_squid_is_said(
     port, _ = squid
     monkeypatch.setenv("SQUID_LOGIN", "user:wrong")
     external = ExternalProxyConfig(f"127.0.0.1:{port}", credential_key="env://SQUID_LOGIN")
-    config = ProxyConfig(allowed_hosts=["127.0.0.1"], external_proxy=external)
+    config = ProxyConfig(allowed_hosts=[OTHER], external_proxy=external)
     with start_proxy(config) as proxy:
         env = {"PATH": os.defpath, **proxy.env_vars()}
-        command = ["curl", "-sS", "-w", "%{http_connect}", f"https://127.0.0.1:{origin.port}/"]
+        command = ["curl", "-sS", "-w", "%{http_connect}", f"https://{OTHER}:{origin.port}/"]
         assert subprocess.run(command, env=env, capture_output=True, text=True).stdout == "502"
         (event,) = proxy.drain_audit_events()
     assert event["denial_category"] == "external_proxy_rejected"
@@ -187,11 +192,11 @@ def test_plain_requests_pass_a_squid_that_opens_tunnels_to_443_alone(
     open_directory: Path, plain_origin: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SQUID_LOGIN", "user:word")
-    url = f"http://127.0.0.1:{plain_origin.port}/path?query"
+    url = f"http://{OTHER}:{plain_origin.port}/path?query"
     with running_squid(open_directory, ONLY_443) as (port, _):
         for login, status in (("env://SQUID_LOGIN", "200"), (None, "502")):
             external = ExternalProxyConfig(f"127.0.0.1:{port}", credential_key=login)
-            config = ProxyConfig(allowed_hosts=["127.0.0.1"], external_proxy=external)
+            config = ProxyConfig(allowed_hosts=[OTHER], external_proxy=external)
             with start_proxy(config) as proxy:
                 said = curl(proxy, "-o", "/dev/null", "-w", "%{http_code}", url)
                 events = proxy.drain_audit_events()
@@ -228,13 +233,13 @@ def test_squid_is_reached_over_tls(
         credential_key="env://SQUID_LOGIN",
         tls_ca=open_directory / "ca.pem",
     )
-    config = ProxyConfig(allowed_hosts=["127.0.0.1"], external_proxy=external)
+    config = ProxyConfig(allowed_hosts=[OTHER], external_proxy=external)
     with running(port, "haproxy", "-db", "-f", str(conf)), start_proxy(config) as proxy:
-        url = f"https://127.0.0.1:{origin.port}/"
+        url = f"https://{OTHER}:{origin.port}/"
         assert curl(proxy, "--cacert", str(authority.file), url) == "hello"
-        assert curl(proxy, f"http://127.0.0.1:{plain_origin.port}/") == "hello"
+        assert curl(proxy, f"http://{OTHER}:{plain_origin.port}/") == "hello"
     deadline = time.monotonic() + PATIENCE
-    while f"CONNECT 127.0.0.1:{origin.port} user" not in (text := log.read_text()):
+    while f"CONNECT {OTHER}:{origin.port} user" not in (text := log.read_text()):
         assert time.monotonic() < deadline, text
     assert "TCP_DENIED" not in text
 

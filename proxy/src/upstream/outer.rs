@@ -76,9 +76,10 @@ impl Outer {
         })
     }
 
-    /// Whether `target` is reached through this proxy.
+    /// Whether `target` is reached through this proxy. What means this machine is not: there it
+    /// would mean that one's.
     pub(super) fn covers(&self, target: &Target) -> bool {
-        !self.bypass.contains(target)
+        !target.is_loopback() && !self.bypass.contains(target)
     }
 
     /// Makes `line`, which leads to this proxy, one to `target`. What comes behind the proxy's
@@ -97,11 +98,7 @@ impl Outer {
         // What is awaited next may take long.
         drop(head);
         line.flush().await?;
-        let answer = match &mut line {
-            Line::Tcp(tcp) => read_head(tcp).await?,
-            Line::Tls(tls) => read_head_bytewise(tls).await?,
-        };
-        match status_of(&answer)? {
+        match final_status(&mut line).await? {
             status if status.is_success() => Ok(line),
             status => Err(self.refusal(status)),
         }
@@ -146,6 +143,26 @@ impl Outer {
             Rendered::Header(_, value) => Some(value.clone()),
             _ => None,
         })
+    }
+}
+
+/// Reads heads until one is that of the answer itself: any number of interim ones may come before
+/// it (RFC 9110 §15.2), which together are no longer than one may be. To switch protocols is none.
+async fn final_status(line: &mut Line) -> Result<StatusCode, OuterError> {
+    let mut interim = 0;
+    loop {
+        let head = match line {
+            Line::Tcp(tcp) => read_head(tcp).await?,
+            Line::Tls(tls) => read_head_bytewise(tls).await?,
+        };
+        let status = status_of(&head)?;
+        if !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(status);
+        }
+        interim += head.len();
+        if interim > HEAD_LIMIT {
+            return Err(OuterError::NoAnswer("its interim answers do not end"));
+        }
     }
 }
 

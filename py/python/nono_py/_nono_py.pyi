@@ -1246,7 +1246,12 @@ def _list_credentials() -> list[str]: ...
 
 @final
 class ExternalProxyConfig:
-    """A proxy between this one and the world."""
+    """A proxy between this one and the world.
+
+    It looks names up itself: which addresses they may lead to, those of metadata services among
+    them, is for its own rules to say. What is on this machine (`localhost` and loopback addresses)
+    is reached without it.
+    """
 
     def __new__(
         cls,
@@ -1262,7 +1267,8 @@ class ExternalProxyConfig:
     def tls_ca(self) -> Path | None:
         """Certificate authorities to trust for it besides the system's, as a PEM file."""
     @property
-    def bypass_hosts(self) -> list[str]: ...
+    def bypass_hosts(self) -> list[str]:
+        """Hosts that are looked up here and reached without it."""
     @property
     def credential_key(self) -> str | None:
         """Where its credentials are kept, as `user:password`."""
