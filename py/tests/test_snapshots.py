@@ -245,6 +245,60 @@ def test_an_ordinary_user_is_kept_out_of_nothing_that_is_its_own() -> None:
     ]
 
 
+def test_nothing_that_came_since_stays_for_being_unreadable() -> None:
+    user = 65534 if os.geteuid() == 0 else None
+    code = """
+        import os, tempfile
+        from pathlib import Path
+        from nono_py import SnapshotManager
+
+        with tempfile.TemporaryDirectory() as place:
+            tree = Path(place, "tree")
+            (tree / "made").mkdir(parents=True)
+            (tree / "file").write_text("before")
+            (tree / "made" / "shut").write_text("was there")
+            (tree / "made" / "shut").chmod(0o000)
+            manager = SnapshotManager(Path(place, "session"), [tree])
+            manager.create_baseline()
+            (tree / "file").chmod(0o000)
+            (tree / "conftest.py").write_text("planted()")
+            (tree / "conftest.py").chmod(0o000)
+            (tree / "made" / "more").write_text("planted()")
+            (tree / "made" / "more").chmod(0o200)
+            # The last ones so deep that no path leads there.
+            os.chdir(tree / "made")
+            levels = []
+            for _ in range(22):
+                os.mkdir("d" * 250)
+                os.chdir("d" * 250)
+                Path("planted").write_text("planted()")
+                levels.append(os.open(".", os.O_RDONLY))
+            for level, mode in ((0, 0o000), (18, 0o000), (19, 0o500), (20, 0o300), (21, 0o000)):
+                os.chmod(levels[level], mode)
+            os.chdir("/")
+
+            def changes():
+                found = manager.compute_restore_diff(0)
+                return [(c.path.removeprefix(f"{tree}/"), c.change_type) for c in found]
+
+            for path, change in changes():
+                print(path.replace("d" * 250, "D"), change)
+            manager.restore_to(0)
+            print(changes(), *sorted(os.listdir(tree)), *os.listdir(tree / "made"))
+            print((tree / "file").read_text(), oct((tree / "made" / "shut").stat().st_mode))
+    """
+    done = run_as(user, code)
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [
+        "conftest.py deleted",
+        "file created",
+        "made/D deleted",
+        "made/more deleted",
+        "[] file made shut",
+        "before 0o100000",
+    ]
+
+
 def test_what_a_snapshot_tells_are_values(tree: Path, tmp_path: Path) -> None:
     managers = [SnapshotManager(tmp_path / name, [tree]) for name in ("one", "other")]
     first, same = (manager.create_baseline() for manager in managers)

@@ -148,6 +148,8 @@ mod own_proc;
 #[cfg(target_os = "linux")]
 mod privilege;
 #[cfg(target_os = "linux")]
+mod removal;
+#[cfg(target_os = "linux")]
 pub mod snapshot;
 #[cfg(target_os = "linux")]
 mod spawn;

@@ -38,7 +38,10 @@
 //!
 //! What the [`ExclusionConfig`] or a `.gitignore` named **at the time of the snapshot**: ignoring
 //! a file later does not keep it from being removed, and no longer ignoring one does not remove
-//! it. Sockets, pipes and devices are never made, nor removed if they were there.
+//! it. Sockets, pipes and devices are never made, nor removed if they were there. Neither is removed
+//! what could not be looked at when the snapshot was made ([`SkipReason`]). What came since goes
+//! whether it can be read or not, and however deep it is; beneath a path that is longer than the
+//! kernel takes it goes whole.
 //!
 //! No symbolic link is followed beneath a tracked directory, nor on the way to it
 //! (`openat2` with `RESOLVE_NO_SYMLINKS`): what is outside is neither read nor changed.

@@ -1,14 +1,17 @@
 //! What changes or goes while it is looked at, and what cannot be looked at: said with its reason.
 
 use std::fs::{self, File};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::{iter, thread};
 
-use nono_sandbox::snapshot::{Progress, SkipReason, SnapshotManifest};
-use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
+use nono_sandbox::snapshot::{ExclusionConfig, Progress, SkipReason, SnapshotManifest};
+use rustix::fs::{CWD, Mode, OFlags, fstat, mkdirat, openat, symlinkat};
 
+use crate::tree::describe;
 use crate::{Session, keep_going};
 
 fn reasons(manifest: &SnapshotManifest) -> Vec<SkipReason> {
@@ -87,17 +90,63 @@ fn what_goes_before_it_is_read_is_named_and_the_rest_is_kept() {
 fn what_is_too_deep_for_a_path_is_named_and_left_alone() {
     let session = Session::new(|root| fs::write(root.join("file"), "before").unwrap());
     let name = "d".repeat(250);
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-    let mut directory = openat(CWD, session.path(""), flags, Mode::empty()).unwrap();
-    for name in iter::repeat_n(name.as_str(), 20) {
-        mkdirat(&directory, name, Mode::RWXU).unwrap();
-        directory = openat(&directory, name, flags, Mode::empty()).unwrap();
-    }
+    let directory = descend(&session.path(""), iter::repeat_n(name.as_str(), 20));
     let manifest = session.manager.create_baseline(&keep_going).unwrap();
     assert_eq!(reasons(&manifest), [SkipReason::TooDeep]);
     fs::write(session.path("file"), "after").unwrap();
     session.restore();
     assert_eq!(fs::read_to_string(session.path("file")).unwrap(), "before");
-    openat(&directory, ".", flags, Mode::empty()).unwrap();
+    openat(&directory, ".", OFlags::RDONLY, Mode::empty()).unwrap();
     assert!(session.path(&name).join(&name).exists());
+}
+
+/// Makes one directory in the other, and gives the innermost.
+fn descend<'n>(from: &Path, names: impl Iterator<Item = &'n str>) -> OwnedFd {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+    let mut directory = openat(CWD, from, flags, Mode::empty()).unwrap();
+    for name in names {
+        mkdirat(&directory, name, Mode::RWXU).unwrap();
+        directory = openat(&directory, name, flags, Mode::empty()).unwrap();
+    }
+    directory
+}
+
+#[test]
+fn what_came_since_goes_however_deep_it_is() {
+    const LEVELS: usize = 5000;
+    let session = Session::new(|root| fs::create_dir(root.join("kept")).unwrap());
+    let outside = session.directory.path().join("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("file"), "theirs").unwrap();
+    session.baseline();
+    let before = describe(&session.path(""));
+    let deepest = descend(&session.path("kept"), iter::repeat_n("d", LEVELS));
+    for name in ["planted", "another"] {
+        openat(&deepest, name, OFlags::CREATE | OFlags::WRONLY, Mode::RUSR).unwrap();
+        symlinkat(&outside, &deepest, format!("link to {name}")).unwrap();
+        mkdirat(&deepest, format!("beside {name}"), Mode::empty()).unwrap();
+    }
+    let told = session.named(&session.manager.compute_restore_diff(0, &keep_going).unwrap());
+    assert!(told.iter().all(|(path, change)| path.starts_with("kept/d") && *change == "deleted"));
+    assert!(session.restore() == told && !told.is_empty());
+    assert_eq!(describe(&session.path("")), before);
+    assert_eq!(fs::read_to_string(outside.join("file")).unwrap(), "theirs");
+    assert!(session.restore().is_empty());
+}
+
+#[test]
+fn what_is_excluded_stays_however_deep_it_is() {
+    let session = Session::with(
+        ExclusionConfig {
+            exclude_patterns: vec!["cache".to_owned()],
+            force_include: vec!["wanted".to_owned()],
+            ..ExclusionConfig::default()
+        },
+        |_| {},
+    );
+    session.baseline();
+    let names = iter::once("cache").chain(iter::repeat_n("d", 3000));
+    let deepest = descend(&session.path(""), names);
+    assert!(session.restore().is_empty());
+    assert_eq!(fstat(&deepest).unwrap().st_nlink, 2);
 }

@@ -1,13 +1,14 @@
 //! Extended attributes of what is open.
 
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt as _;
 
 use rustix::fs::{XattrFlags, flistxattr, getxattr, listxattr, removexattr, setxattr};
 use rustix::io::Errno;
 
 use super::tree::Attributes;
+use crate::removal::reopened;
 
 /// The kernel's limits for a list of names and for a value (`XATTR_LIST_MAX`, `XATTR_SIZE_MAX`).
 const MOST: usize = 64 * 1024;
@@ -69,9 +70,4 @@ pub(super) fn write(file: impl AsFd, wanted: &Attributes) -> rustix::io::Result<
         }
     }
     wanted.iter().try_for_each(|(name, value)| setxattr(&path, name, value, XattrFlags::empty()))
-}
-
-/// A path that leads to what a descriptor holds, and cannot be made to lead elsewhere.
-pub(super) fn reopened(file: impl AsFd) -> String {
-    format!("/proc/self/fd/{}", file.as_fd().as_raw_fd())
 }

@@ -1,6 +1,6 @@
 //! What the threads of a walk have found, and why one of them goes no further.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
@@ -17,6 +17,8 @@ pub(super) struct Collected {
     /// What others have found.
     pub(super) shared: Vec<Shared>,
     pub(super) skipped: Vec<Skipped>,
+    /// Those of them that are excluded themselves.
+    pub(super) passed: Vec<PathBuf>,
     pub(super) leftovers: Vec<Key>,
     /// The size of files that is not counted yet.
     pub(super) bytes: u64,
@@ -29,6 +31,7 @@ impl Collected {
         self.shared.extend(other.shared);
         self.shared.extend(Shared::all(other.nodes));
         self.skipped.extend(other.skipped);
+        self.passed.extend(other.passed);
         self.leftovers.extend(other.leftovers);
         self.error = self.error.take().or(other.error);
     }

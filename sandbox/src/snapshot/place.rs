@@ -17,6 +17,7 @@ use super::hash::ContentHash;
 use super::roots::{Place, open_beneath};
 use super::store::Store;
 use super::tree::{Entry, Kind};
+use crate::removal::{remove_tree, reopened};
 
 /// How the files begin that a restore is writing.
 pub(super) const TEMPORARY: &str = ".nono-restore-";
@@ -102,6 +103,11 @@ impl Place {
         }
     }
 
+    /// Removes what is here with all beneath it, tracked or not.
+    pub(super) fn remove_tree(&self) -> rustix::io::Result<()> {
+        remove_tree(&self.parent, &self.name)
+    }
+
     /// Gives what is here the owner, attributes, mode and time of `entry`, as far as it tells.
     pub(super) fn dress(&self, entry: &Entry) -> rustix::io::Result<()> {
         let handle = open_beneath(&self.parent, &self.name, OFlags::PATH)?;
@@ -118,7 +124,7 @@ impl Place {
             }
             // Changing the owner takes set-id bits away, so the mode comes after.
             let mode = Mode::from_raw_mode(entry.permissions());
-            chmodat(CWD, attributes::reopened(&handle), mode, AtFlags::empty())?;
+            chmodat(CWD, reopened(&handle), mode, AtFlags::empty())?;
         }
         let nanos = entry.mtime.nanos.unwrap_or_default();
         let times = Timestamps {
@@ -132,7 +138,7 @@ impl Place {
     pub(super) fn let_in(&self) -> rustix::io::Result<()> {
         let handle = open_beneath(&self.parent, &self.name, OFlags::PATH | OFlags::DIRECTORY)?;
         let mode = Mode::from_raw_mode(fstat(&handle)?.st_mode & 0o7777) | Mode::RWXU;
-        chmodat(CWD, attributes::reopened(&handle), mode, AtFlags::empty())
+        chmodat(CWD, reopened(&handle), mode, AtFlags::empty())
     }
 
     fn is_directory(&self) -> rustix::io::Result<bool> {

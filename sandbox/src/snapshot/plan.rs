@@ -15,6 +15,8 @@ use super::walk::{Found, SkipReason, Skipped};
 /// What has to be done, in this order.
 #[derive(Debug, Default)]
 pub(super) struct Plan<'a> {
+    /// Directories of which nothing is known but that they must not be there.
+    pub(super) raze: Vec<Key>,
     /// What stands where it must not, what is deepest first.
     pub(super) remove: Vec<Key>,
     /// Directories that are missing, outer ones first.
@@ -67,7 +69,9 @@ impl<'a> Comparison<'a> {
     }
 
     pub(super) fn plan(&self) -> Plan<'a> {
-        let mut plan = Plan { remove: self.superfluous(), ..Plan::default() };
+        let too_deep = self.strangers().filter(|one| one.reason == SkipReason::TooDeep);
+        let raze = too_deep.map(|one| Key::new(&one.path)).collect();
+        let mut plan = Plan { raze, remove: self.superfluous(), ..Plan::default() };
         for Pair { old, new } in &self.pairs {
             let Some(Node { key, entry }) = new else { continue };
             let there = old.map(|node| &node.entry);
@@ -108,15 +112,14 @@ impl<'a> Comparison<'a> {
             Some(wanted) => wanted.entry.is_directory() != node.entry.is_directory(),
             None => self.target.is_complete || !node.entry.is_directory(),
         };
-        let kept: HashSet<&Path> = self.target.skipped.iter().filter_map(Skipped::stays).collect();
-        let is_kept = |key: &Key| key.as_path().ancestors().any(|path| kept.contains(path));
+        let kept = self.kept();
         let entries = self.pairs.iter().filter_map(|pair| Some((pair.old?, pair.new)));
         let entries = entries.filter(|(node, wanted)| is_in_the_way(node, *wanted));
         let entries = entries.map(|(node, _)| node.key.clone());
         let strangers = self.strangers().map(|skipped| Key::new(&skipped.path));
         let leftovers = self.found.leftovers.iter().cloned();
         let mut all: Vec<Key> = entries
-            .filter(|key| kept.is_empty() || !is_kept(key))
+            .filter(|key| !is_within(&kept, key.as_path()))
             .chain(strangers)
             .chain(leftovers)
             .collect();
@@ -124,12 +127,30 @@ impl<'a> Comparison<'a> {
         all
     }
 
-    /// Sockets, pipes and devices that were not there.
+    /// What was not there, and was not looked into: sockets, pipes and devices, files that may not
+    /// be read, and directories whose paths are too long.
     fn strangers(&self) -> impl Iterator<Item = &'a Skipped> {
-        let known: HashSet<&PathBuf> = self.target.skipped.iter().map(|s| &s.path).collect();
-        self.found.skipped.iter().filter(move |skipped| {
-            skipped.reason == SkipReason::Special && !known.contains(&skipped.path)
-        })
+        let kept = self.kept();
+        let passed: HashSet<&PathBuf> = self.found.passed.iter().collect();
+        let is_wanted = |path: &Path| match self.target.tree.get(&Key::new(path)) {
+            // A file is replaced in one step; a directory cannot be made in the place of one.
+            Some(entry) => !entry.is_directory() || path.is_dir(),
+            None => false,
+        };
+        let is_stranger = move |skipped: &&'a Skipped| match skipped.reason {
+            SkipReason::Special => true,
+            SkipReason::Unreadable | SkipReason::TooDeep => {
+                !passed.contains(&skipped.path) && !is_wanted(&skipped.path)
+            }
+            SkipReason::Missing | SkipReason::Vanished | SkipReason::ChangedWhileRead => false,
+        };
+        let skipped = self.found.skipped.iter().filter(is_stranger);
+        skipped.filter(move |skipped| !is_within(&kept, &skipped.path))
+    }
+
+    /// What stood there when the snapshot was made, and is not in it.
+    fn kept(&self) -> HashSet<&'a Path> {
+        self.target.skipped.iter().filter_map(Skipped::stays).collect()
     }
 
     /// Files one by one, and those with several names together.
@@ -201,6 +222,11 @@ impl<'a> Comparison<'a> {
             plan.link.extend(others.iter().map(|other| (*other, first)));
         }
     }
+}
+
+/// Whether a path is one of those, or beneath one.
+fn is_within(paths: &HashSet<&Path>, path: &Path) -> bool {
+    !paths.is_empty() && path.ancestors().any(|path| paths.contains(path))
 }
 
 /// How many tracked names a file has; one, if it is not here.

@@ -48,13 +48,18 @@ impl Restore<'_> {
     }
 
     pub(super) fn run(&self, plan: &Plan<'_>) -> Result<(), SnapshotError> {
-        let total = plan.remove.len()
+        let total = plan.raze.len()
+            + plan.remove.len()
             + plan.make.len()
             + plan.write.len()
             + plan.symlink.len()
             + plan.link.len()
             + plan.dress.len();
         let meter = Meter::new(self.callback, Phase::Restore, Some(total as u64));
+        for key in &plan.raze {
+            meter.step()?;
+            self.at("remove", key, |place| Ok(place.remove_tree()?))?;
+        }
         for key in &plan.remove {
             meter.step()?;
             self.at("remove", key, |place| Ok(place.remove()?))?;

@@ -236,8 +236,12 @@ impl<'a> Visit<'a> {
         };
         scope.spawn(move |scope| {
             let path = at.key.as_path().to_owned();
+            let (is_excluded, mut found) = (at.is_excluded, Collected::default());
             let outcome = self.directory(at, scope);
-            self.note(&path, outcome, Collected::default());
+            if is_excluded && matches!(outcome, Err(Stop::Skip(_))) {
+                found.passed.push(path.clone());
+            }
+            self.note(&path, outcome, found);
         });
         Ok(())
     }

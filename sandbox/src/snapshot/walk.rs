@@ -106,6 +106,8 @@ pub(super) struct Walk<'a> {
 pub(super) struct Found {
     pub(super) tree: Tree,
     pub(super) skipped: Vec<Skipped>,
+    /// Those of them that are excluded themselves.
+    pub(super) passed: Vec<PathBuf>,
     /// Files that an interrupted restore has left.
     pub(super) leftovers: Vec<Key>,
 }
@@ -116,7 +118,7 @@ impl Walk<'_> {
         rayon::scope(|scope| self.roots.iter().for_each(|root| visit.root(root, scope)));
         self.meter.end()?;
         let (collected, is_kept) = visit.into_parts();
-        let Collected { shared: nodes, mut skipped, leftovers, error, .. } = collected;
+        let Collected { shared: nodes, mut skipped, passed, leftovers, error, .. } = collected;
         if let Some(error) = error {
             return Err(error);
         }
@@ -129,7 +131,7 @@ impl Walk<'_> {
         if !is_same {
             group_links(tree.nodes_mut());
         }
-        Ok(Found { tree, skipped, leftovers })
+        Ok(Found { tree, skipped, passed, leftovers })
     }
 }
 
