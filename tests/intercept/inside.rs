@@ -219,10 +219,16 @@ async fn a_tunnel_inside_a_tunnel_is_refused() {
 #[tokio::test]
 async fn what_is_no_http_is_refused_and_recorded_as_from_inside() {
     let setting = Setting::new().await;
-    let mut client = setting.proxy.inside(setting.port()).await;
-    client.send("nonsense\r\n\r\n").await;
-    assert_eq!(client.reply().await.status, 400);
-    assert_eq!(setting.proxy.records(2).await[1].mode, Mode::ConnectIntercept);
+    for head in ["nonsense", "GET / HTTP/1.1", "GET / HTTP/1.1\r\nHost: a\r\nHost: b"] {
+        let mut client = setting.proxy.inside(setting.port()).await;
+        client.send(format!("{head}\r\n\r\n")).await;
+        assert_eq!(client.reply().await.status, 400, "{head}");
+        let refused = setting.proxy.records(2).await.remove(1);
+        assert_eq!(refused.mode, Mode::ConnectIntercept, "{head}");
+        let target = (&*refused.target, refused.port);
+        assert_eq!(target, ("localhost", Some(setting.port())), "{head}");
+        assert_eq!(refused.auth_outcome, Some(AuthOutcome::Succeeded), "{head}");
+    }
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use nono_audit::{AuthMechanism, AuthOutcome, Decision, DenialCategory, Outcome, Recorder};
+use nono_audit::{AuthMechanism, AuthOutcome, Decision, DenialCategory, Outcome, Record, Recorder};
 use rustls::server::Acceptor;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -50,6 +50,15 @@ impl Inside {
             is_misdirected: false,
             shared,
         }
+    }
+
+    /// Notes where whatever comes inside goes, also what cannot be understood or is for somewhere
+    /// else: it is refused then.
+    pub(crate) fn note(&self, record: &mut Record) {
+        record.target = Arc::clone(&self.host);
+        record.port = Some(self.target.port());
+        record.auth_mechanism = self.mechanism;
+        record.auth_outcome = Some(self.outcome);
     }
 }
 

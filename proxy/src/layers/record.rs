@@ -13,7 +13,7 @@ use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use crate::body::Body;
-use crate::exchange::{Arrival, Exchange, Form, Received};
+use crate::exchange::{Arrival, Exchange, Form, Peer, Received};
 use crate::layers::respond;
 use crate::stack::Shared;
 use crate::trace;
@@ -64,9 +64,8 @@ where
         };
         let form = Form::of(&request, &peer, self.shared.addr);
         let is_head = *request.method() == Method::HEAD;
-        let client = Arc::clone(&peer.address);
         let mode = if form == Form::Tunnel { Mode::Connect } else { peer.mode() };
-        let recorder = open(permit, mode, client);
+        let recorder = open(permit, mode, &peer);
         note(&self.shared, &recorder, form, &request);
         if self.shared.settings.otlp.is_some() {
             trace::adopt(request.headers_mut(), &recorder);
@@ -83,12 +82,17 @@ where
     }
 }
 
-fn open(permit: Permit, mode: Mode, client: Arc<str>) -> Arc<Recorder> {
+/// Opens the record of what came on the connection of `peer`.
+pub(crate) fn open(permit: Permit, mode: Mode, peer: &Peer) -> Arc<Recorder> {
     #[cfg(feature = "bench")]
     if crate::bench::Part::Records.is_left_out() {
         return Recorder::silent(&permit);
     }
-    Recorder::open(permit, mode, client)
+    let recorder = Recorder::open(permit, mode, Arc::clone(&peer.address));
+    if let Some(inside) = &peer.inside {
+        recorder.note(|record| inside.note(record));
+    }
+    recorder
 }
 
 /// Notes what is asked for.

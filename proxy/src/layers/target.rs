@@ -24,13 +24,6 @@ impl Step<Authenticated> for FindTarget {
 
     fn step(&self, mut exchange: Exchange<Authenticated>) -> Result<Exchange<Addressed>, Error> {
         let request = &exchange.request;
-        // Noted whatever is asked inside it, since that is refused if it is for somewhere else.
-        if let Some(inside) = &exchange.peer.inside {
-            exchange.recorder.note(|record| {
-                record.target = Arc::clone(&inside.host);
-                record.port = Some(inside.target.port());
-            });
-        }
         if *request.method() == Method::TRACE {
             return Err(Refusal::Method.into());
         }

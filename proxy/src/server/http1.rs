@@ -28,7 +28,6 @@ use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::Response;
-use nono_audit::Recorder;
 use tokio::io::AsyncWrite;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -38,7 +37,7 @@ use crate::error::Malformed;
 use crate::exchange::{Arrival, Peer};
 use crate::http1::Stopped;
 use crate::idle::{Idle, Timer};
-use crate::layers::respond;
+use crate::layers::{record, respond};
 use crate::server::spin::{self, Awaited};
 use crate::stack::{HttpService, Shared};
 
@@ -336,7 +335,7 @@ impl Connection {
     /// Records and answers a request that cannot be understood.
     async fn refuse(&mut self, malformed: Malformed) -> Next {
         let peer = &self.line.peer;
-        let open = |permit| Recorder::open(permit, peer.mode(), Arc::clone(&peer.address));
+        let open = |permit| record::open(permit, peer.mode(), peer);
         let recorder = self.shared().audit.try_reserve().map(open);
         let answer = respond::malformed(malformed, recorder.as_deref());
         let mut answer = Answer::new(answer, None);
