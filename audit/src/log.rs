@@ -1,5 +1,6 @@
 //! The log between exchanges and those who read it: bounded, first in memory and then on disk.
 
+mod gaps;
 mod permit;
 mod state;
 
@@ -12,20 +13,15 @@ use std::thread::Thread;
 
 use crate::active::Active;
 use crate::reader::{Filling, Reader};
-use crate::recorder::unix_ms;
 use crate::segment::{Place, Ring, Segment, Segments};
 use crate::texts::Texts;
-use crate::{Decision, Mode, Outcome, Phase, Record, RecordId, Session};
+use crate::{Record, Session};
 
 pub use permit::{Permit, Sender};
 pub(crate) use state::{Cursor, State};
 
 /// Records are handed on in groups of at most so many.
 pub(crate) const SEGMENT: usize = 1024;
-
-/// Of the records that are held, those of clients without the session token are at most one in
-/// so many.
-const STRANGERS: usize = 4;
 
 /// How much a log holds until all consumers have taken it, and what happens then.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +48,9 @@ pub enum Overflow {
 /// Why sinks last failed, by their names, until they work again.
 pub(crate) type Faults = Mutex<BTreeMap<&'static str, String>>;
 
+/// Counts a record that is not kept.
+type Count = dyn Fn(&Record) + Send + Sync;
+
 /// What all parts of a log share.
 pub(crate) struct Shared {
     session: Session,
@@ -69,6 +68,8 @@ pub(crate) struct Shared {
     /// Notified by the writer.
     pub(crate) changed: Condvar,
     pub(crate) faults: Faults,
+    /// Called with each record that is not kept.
+    pub(crate) unkept: OnceLock<Box<Count>>,
     /// Called when the log begins to be full.
     pub(crate) alarm: OnceLock<Box<dyn Fn(Filling) + Send + Sync>>,
     /// Whether it was.
@@ -91,6 +92,7 @@ impl Shared {
             writer: OnceLock::new(),
             changed: Condvar::new(),
             faults: Mutex::default(),
+            unkept: OnceLock::new(),
             alarm: OnceLock::new(),
             has_warned: AtomicBool::new(false),
             state: Mutex::new(State::new(ring)),
@@ -123,11 +125,11 @@ impl Shared {
     fn push(&self, record: Record) {
         let mut state = self.lock();
         if record.is_of_stranger() {
-            // A stranger must not be able to fill the log.
-            if state.strangers >= self.bounds.records.div_ceil(STRANGERS) {
-                state.dropped += 1;
+            if !self.takes_stranger(&state) {
+                state.shed += 1;
                 drop(state);
-                return self.give_back(1);
+                self.give_back(1);
+                return self.let_go(&record);
             }
             state.strangers += 1;
         }
@@ -157,17 +159,17 @@ impl Shared {
     /// Puts what is new into a segment, so that consumers can have it.
     pub(crate) fn seal(&self, state: &mut State) {
         // Only where there is a place: gaps could be many too.
-        if state.dropped > 0 && self.has_place() {
+        if state.has_gap() && self.has_place() {
             self.taken.fetch_add(1, Ordering::Relaxed);
-            let dropped = std::mem::take(&mut state.dropped);
-            state.push(self.gap(dropped));
+            let gap = self.unkept_since(state);
+            state.push(gap);
         }
         state.seal();
     }
 
     /// Whether a consumer whose place is `at` has something to take.
     pub(crate) fn has_news(&self, state: &State, at: u64) -> bool {
-        at < state.next || (state.dropped > 0 && self.has_place())
+        at < state.next || (state.has_gap() && self.has_place())
     }
 
     /// How much of the log's room is in use, from 0 to 1: of the disk's, if it has one, since
@@ -180,34 +182,6 @@ impl Shared {
 
     fn has_place(&self) -> bool {
         self.taken.load(Ordering::Relaxed) < self.bounds.records
-    }
-
-    /// What stands for `count` records from `first` on that are on disk and cannot be read.
-    pub(crate) fn unreadable(&self, first: u64, count: u64, error: &io::Error) -> Record {
-        let reason = format!("records could not be read back from the disk: {error}");
-        Record { sequence: first, reason: Some(reason.into()), ..self.gap(count) }
-    }
-
-    /// What stands for `count` records from `first` on that a consumer was too late for.
-    pub(crate) fn missed(&self, state: &State, first: u64, count: u64) -> Record {
-        let reason = format!(
-            "they were not taken before the log was full, and are left to {}",
-            state.keepers().collect::<Vec<_>>().join(" and ")
-        );
-        Record { sequence: first, reason: Some(reason.into()), ..self.gap(count) }
-    }
-
-    fn gap(&self, dropped: u64) -> Record {
-        let number = self.opened.fetch_add(1, Ordering::Relaxed);
-        let id = RecordId { session: self.session, number };
-        Record {
-            phase: Phase::Gap,
-            decision: Decision::Deny,
-            outcome: Outcome::Refused,
-            reason: Some("there was no place for the records of some exchanges".into()),
-            dropped: Some(dropped),
-            ..Record::new(id, unix_ms(), Mode::Reverse)
-        }
     }
 
     /// Changes how far consumers are with `change`, and lets go of what all have. Who was in the way

@@ -20,8 +20,8 @@ const SECONDS: [f64; 16] = [
     600.0,
 ];
 
-/// What is counted. Every record is, once, as a [`Sink`] of the log; what a record does not say is
-/// set when it is asked for.
+/// What is counted. Every record is, once: as a [`Sink`] of the log, or by [`count`](Self::count) if
+/// the log does not keep it. What a record does not say is set when it is asked for.
 #[derive(Debug, Clone)]
 pub struct Metrics(Arc<All>);
 
@@ -123,7 +123,8 @@ impl Metrics {
         Ok(text)
     }
 
-    fn count(&self, record: &Record) {
+    /// Counts the exchange of `record`.
+    pub fn count(&self, record: &Record) {
         let all = &*self.0;
         match record.phase {
             Phase::Open => drop(all.opened.inc()),

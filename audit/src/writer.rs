@@ -102,6 +102,19 @@ impl Log {
         self.shared.filling()
     }
 
+    /// How many records of clients that had not shown the session token were not kept: they would
+    /// have had more than their share of the log.
+    pub fn shed(&self) -> u64 {
+        self.shared.lock().shed
+    }
+
+    /// Has `count` called with each record that is not kept, by the thread of its exchange. Only
+    /// the first one counts.
+    pub fn count_unkept_by(&self, count: impl Fn(&Record) + Send + Sync + 'static) {
+        // A second one is refused.
+        let _ = self.shared.unkept.set(Box::new(count));
+    }
+
     /// Has `alarm` called when the log begins to be full, each time that it does: on the log's own
     /// thread, which it must not hold up. Only the first one counts.
     pub fn warn_by(&self, alarm: impl Fn(Filling) + Send + Sync + 'static) {

@@ -195,6 +195,7 @@ impl ProxyHandle {
         found.extend(faults.map(|(sink, why)| Diagnostic::of_sink(sink, &why)));
         let overflow = self.shared.settings.limits.audit_overflow;
         found.extend(self.log.filling().map(|filling| Diagnostic::of_log(&filling, overflow)));
+        found.extend(Diagnostic::of_strangers(self.log.shed()));
         found.extend(self.export.iter().flat_map(Export::diagnostics));
         found
     }
@@ -320,6 +321,10 @@ impl Recording {
             overflow: settings.limits.audit_overflow,
         };
         let (sender, log) = Log::open(session, bounds, sinks)?;
+        if config.metrics.is_some() {
+            let metrics = metrics.clone();
+            log.count_unkept_by(move |record| metrics.count(record));
+        }
         let records = log.subscribe(Reader::giving_way(prepare::DRAIN));
         let begin = |collector: &Arc<Collector>| {
             let of_log =

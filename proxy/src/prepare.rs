@@ -31,10 +31,10 @@ pub(crate) const ITERATOR: &str = "audit_events()";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
     /// What it is: `credential_not_found` or `credential_unavailable`; of the audit log
-    /// `audit_filling`, and of what it is written to `audit_unwritable`; of the export of records
-    /// `otlp_unavailable`, `otlp_rejected`, `otlp_undelivered`, `otlp_queued`,
-    /// `otlp_queue_unreadable` or `otlp_queue_damaged`; of the authority that vouches for intercepted tunnels
-    /// `authority_expiring` or `authority_expired`.
+    /// `audit_filling` or `audit_strangers`, and of what it is written to `audit_unwritable`; of the
+    /// export of records `otlp_unavailable`, `otlp_rejected`, `otlp_undelivered`, `otlp_queued`,
+    /// `otlp_queue_unreadable` or `otlp_queue_damaged`; of the authority that vouches for
+    /// intercepted tunnels `authority_expiring` or `authority_expired`.
     pub code: &'static str,
     /// How bad it is: `warning`.
     pub severity: &'static str,
@@ -76,6 +76,23 @@ impl Diagnostic {
             ),
             hint: Some(hint.to_owned()),
         }
+    }
+
+    /// That `shed` records of clients without the session token were not kept, if any were not.
+    pub(crate) fn of_strangers(shed: u64) -> Option<Self> {
+        let hint = "find out who connects without the token; audit_file or otlp_endpoint, or more \
+                    audit_records and audit_disk_bytes, keep more of them";
+        (shed > 0).then(|| Self {
+            code: "audit_strangers",
+            severity: "warning",
+            route_prefix: "audit".to_owned(),
+            credential_ref: String::new(),
+            message: format!(
+                "{shed} refusals of clients that had not shown the session token were counted and \
+                 not kept: they have a quarter of the audit log"
+            ),
+            hint: Some(hint.to_owned()),
+        })
     }
 
     /// That the `sink` of audit records does not take them, and `why`.

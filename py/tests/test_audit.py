@@ -407,6 +407,43 @@ def test_metrics_count_what_the_records_say() -> None:
         opener.open(proxy.metrics_url)
 
 
+def test_refusals_that_the_log_does_not_keep_are_counted_and_said() -> None:
+    config = ProxyConfig(audit_records=20, audit_disk_bytes=0, metrics_addr="127.0.0.1:0")
+    with start_proxy(config) as proxy:
+        assert proxy.metrics_url is not None
+        connection = http.client.HTTPConnection(proxy.address, timeout=20)
+        for _ in range(50):
+            connection.request("GET", "/none")
+            answer = connection.getresponse()
+            answer.read()
+            assert answer.status == 401
+        connection.close()
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        refused = '401"} 50'
+        deadline = time.monotonic() + 20
+        while refused not in (text := opener.open(proxy.metrics_url).read().decode()):
+            assert time.monotonic() < deadline, text
+        assert 'nono_requests_total{mode="reverse",decision="deny",outcome="refused"} 50' in text
+        refuse(proxy, 5)
+        (found,) = [it for it in proxy.diagnostics() if it["code"] == "audit_strangers"]
+        assert "45 refusals" in found["message"]
+        events = proxy.drain_audit_events()
+        assert len([event for event in events if event["status"] == 401]) == 5
+        assert sum(event["dropped"] or 0 for event in events) == 45
+
+
+def test_an_audit_file_keeps_the_refusals_that_memory_has_no_place_for(tmp_path: Path) -> None:
+    config = ProxyConfig(audit_records=20, audit_file=tmp_path / "log")
+    with start_proxy(config) as proxy:
+        connection = http.client.HTTPConnection(proxy.address, timeout=20)
+        for _ in range(10):
+            connection.request("GET", "/none")
+            connection.getresponse().read()
+        connection.close()
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert len([line for line in lines if '"status":401' in line]) == 10
+
+
 def test_metrics_are_off_by_default(proxy: ProxyHandle) -> None:
     assert proxy.metrics_url is None
     with pytest.raises(ValueError, match="metrics_addr 'localhost'"):

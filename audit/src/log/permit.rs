@@ -108,6 +108,7 @@ impl Permit {
             self.shared.push(record);
         } else {
             self.shared.lock().dropped += 1;
+            self.shared.let_go(&record);
         }
     }
 }

@@ -20,6 +20,10 @@ pub(crate) struct State {
     pub(super) strangers: usize,
     /// Records that could not be kept and that no gap record has counted yet.
     pub(super) dropped: u64,
+    /// Those of clients without the token that were not kept, since they had more than their share;
+    /// and how many of them gap records have counted.
+    pub(crate) shed: u64,
+    pub(super) shed_told: u64,
     pub(crate) cursors: Slab<Cursor>,
     pub(super) is_spilling: bool,
     pub(crate) has_ended: bool,
@@ -46,6 +50,8 @@ impl State {
             segments: Segments::new(ring),
             strangers: 0,
             dropped: 0,
+            shed: 0,
+            shed_told: 0,
             cursors: Slab::new(),
             is_spilling: false,
             has_ended: false,
@@ -73,6 +79,11 @@ impl State {
         if self.fresh.len() >= SEGMENT {
             self.seal();
         }
+    }
+
+    /// Whether there are records that were not kept, and that no gap record has counted yet.
+    pub(super) fn has_gap(&self) -> bool {
+        self.dropped > 0 || self.shed > self.shed_told
     }
 
     pub(super) fn in_memory(&self) -> usize {

@@ -1,6 +1,6 @@
 use std::fs::File;
 use std::io;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,10 +20,19 @@ fn open(records: usize, disk: u64, sinks: Vec<Box<dyn Sink>>) -> (Sender, Log) {
 
 /// Records one exchange of a client with the token; whether there was a place.
 fn write(sender: &Sender) -> bool {
+    record(sender, AuthOutcome::Succeeded)
+}
+
+/// The same of a client without the token.
+fn write_of_stranger(sender: &Sender) -> bool {
+    record(sender, AuthOutcome::Failed)
+}
+
+fn record(sender: &Sender, shown: AuthOutcome) -> bool {
     let Some(permit) = sender.try_reserve() else { return false };
     let recorder = Recorder::open(permit, Mode::Reverse, "127.0.0.1:9".into());
     recorder.note(|record| {
-        record.auth_outcome = Some(AuthOutcome::Succeeded);
+        record.auth_outcome = Some(shown);
         record.path = Some(path_and_query("/v1/models", "", &[""; 0]));
     });
     recorder.finish(Outcome::Complete);
@@ -191,6 +200,64 @@ fn a_record_is_the_same_after_json() {
     assert_eq!(serde_json::from_str::<Vec<Record>>(&text).unwrap(), records);
 }
 
+/// Which of `records` are of clients without the token, and what gaps say of others that were.
+fn strangers(records: &[Record]) -> (usize, u64) {
+    let kept = records.iter().filter(|it| it.auth_outcome == Some(AuthOutcome::Failed)).count();
+    (kept, records.iter().filter_map(|record| record.dropped).sum())
+}
+
+#[test]
+fn clients_without_the_token_cannot_fill_the_log_and_what_is_not_kept_of_them_is_counted() {
+    for disk in [0, 300_000] {
+        let (sender, log) = open(100, disk, Vec::new());
+        let unkept = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&unkept);
+        log.count_unkept_by(move |record| {
+            assert_eq!(record.auth_outcome, Some(AuthOutcome::Failed));
+            counter.fetch_add(1, Ordering::Relaxed);
+        });
+        let mut consumer = log.subscribe(Reader::holding("test"));
+        let mut written = 0;
+        let mut is_there_another = || {
+            written += 1;
+            write_of_stranger(&sender) && (disk == 0 || written - log.shed() > 100)
+        };
+        soon("they have a share of the disk, if there is one", &mut is_there_another);
+        for _ in 0..20_000 {
+            is_there_another();
+        }
+        let shed = log.shed();
+        let held = written - shed;
+        assert!(if disk == 0 { held == 25 } else { held < 300 }, "{held}");
+        assert_eq!(unkept.load(Ordering::Relaxed), shed);
+        fill(&sender, if disk == 0 { 75 } else { 200 });
+        let records = consumer.drain();
+        assert_eq!(strangers(&records), (usize::try_from(held).unwrap(), shed));
+        for gap in records.iter().filter(|record| record.phase == Phase::Gap) {
+            let reason = gap.reason.as_deref().unwrap();
+            assert!(reason.ends_with("of them of clients that had not shown the session token"));
+        }
+        assert!(write_of_stranger(&sender));
+        assert_eq!(strangers(&consumer.drain()), (1, 0), "there is room again");
+        assert_eq!(log.shed(), shed);
+    }
+}
+
+#[test]
+fn what_others_keep_of_clients_without_the_token_is_all_there() {
+    let (sender, log) = open(100, 0, Vec::new());
+    let mut keeper = log.subscribe(Reader::keeping("keeper", "the cellar".into()));
+    let _late = log.subscribe(Reader::giving_way("late"));
+    for _ in 0..100 {
+        for _ in 0..20 {
+            assert!(write_of_stranger(&sender));
+        }
+        assert_eq!(keeper.drain().len(), 20);
+        soon("the oldest are let go of", || sender.shared.lock().in_memory() <= 50);
+    }
+    assert_eq!(log.shed(), 0);
+}
+
 /// A sink whose records can be found elsewhere.
 struct Keeper(Counter);
 
@@ -214,7 +281,7 @@ fn fill(sender: &Sender, count: u64) {
 }
 
 /// Waits until `is_so`.
-fn soon(what: &str, is_so: impl Fn() -> bool) {
+fn soon(what: &str, mut is_so: impl FnMut() -> bool) {
     let until = Instant::now() + LONG;
     while !is_so() {
         assert!(Instant::now() < until, "it is not so that {what}");

@@ -1762,7 +1762,8 @@ class ProxyHandle:
         """Return what fails requests now: credentials that could not be had when last tried.
 
         And an `audit_file` that cannot be written: its records are held until it can be, and when
-        the log is full, requests are refused or go unrecorded as `audit_overflow` says.
+        the log is full, requests are refused or go unrecorded as `audit_overflow` says. And how
+        many refusals of clients without the token the log has counted and not kept.
         """
 
     def reload_credentials(self) -> list[ProxyDiagnostic]:
