@@ -23,7 +23,7 @@ demo: $(VENV)/.maturin ## build the package, and let an agent use an API whose k
 	@$(BIN)/maturin build --quiet --release --manifest-path py/Cargo.toml --out $(DEMO)
 	@$(BIN)/pip install --quiet --force-reinstall --no-deps $(DEMO)/nono_py-*.whl
 	@wheel=$$(echo $(DEMO)/nono_py-*.whl) && $(BIN)/pip install --quiet "$$wheel[demo]"
-	@cd / && $(BIN)/python -m nono_py demo
+	@cd / && $(BIN)/nono-py demo
 
 wheel: $(VENV)/.maturin ## build the package as it is published into target/wheels; trained, after `make bench-programs`
 	@BIN=$(BIN) benches/wheel $(WHEELS)

@@ -1,12 +1,14 @@
 """Learning: what a command did becomes a policy that it runs under, and that holds it to that."""
 
 import json
+import os
 import pickle
 import shutil
 import socket
 import socketserver
 import subprocess
 import sys
+import sysconfig
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -257,9 +259,11 @@ def test_the_command_line_prints_a_policy_and_how_to_use_it(work: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, cwd=work, timeout=60)
     assert (done.returncode, done.stdout) == (0, "")
     # The last line is a command that works as it is.
-    line = done.stderr.splitlines()[-1].partition("then: python ")[2]
+    line = done.stderr.splitlines()[-1].partition("then: ")[2]
+    path = f"{sysconfig.get_path('scripts')}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path}
     use = subprocess.run(
-        ["sh", "-c", f"{sys.executable} {line}"], capture_output=True, text=True, cwd=work
+        ["sh", "-c", line], capture_output=True, text=True, cwd=work, env=environment
     )
     assert (use.returncode, use.stdout) == (0, "0"), use.stderr
 

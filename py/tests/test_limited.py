@@ -81,7 +81,7 @@ def test_the_argv_of_a_result_runs_and_does_the_same(caps: CapabilitySet, place:
 
 def test_the_argv_is_without_a_policy_and_the_flags_go_with_one(place: Path) -> None:
     """Without `--bare` the groups that a policy requires hold, and the environment is small."""
-    run = [sys.executable, "-m", "nono_py", "run", "-g", "system_read_linux"]
+    run = [limited.find_nono_binary(), "run", "-g", "system_read_linux"]
     said = [*run, "--allow", str(place), "--", "/bin/sh", "-c", 'echo "$MARK" >made; exit 4']
     environment = {**os.environ, "MARK": "m"}
     done = subprocess.run(

@@ -334,6 +334,16 @@ def test_a_file_without_an_end_is_no_policy() -> None:
     assert "/dev/zero: more than" in done.stderr
 
 
+def test_a_policy_from_a_pipe_is_read_once() -> None:
+    text = """{"groups": {"g": {"description": "d",
+        "allow": {"read": ["/usr", "/bin", "/lib", "/lib64"]}}}}"""
+    command = [sys.executable, "-m", "nono_py", "run", "--policy", "/dev/stdin", "-g", "g", "--"]
+    command += ["sh", "-c", "exit 3", "/etc/passwd"]
+    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 3
+    assert done.stderr.startswith("note: the command may not read /etc/passwd without")
+
+
 def test_the_command_line_says_what_it_names_and_does_not_grant(tmp_path: Path) -> None:
     agent = tmp_path / "agent.sh"
     agent.write_text("echo ran; ls $1")

@@ -39,7 +39,7 @@ fn read(service: &str, account: &str) -> Result<Secret, Fault> {
         Ok(_) | Err(Error::NoEntry) => {
             let is_plain = service == KEYRING_SERVICE;
             let name = if is_plain { account } else { &format!("keyring://{service}/{account}") };
-            let hint = format!("store it with: python -m nono_py credential set {name}");
+            let hint = format!("store it with: nono-py credential set {name}");
             Err(Fault::Missing(hint))
         }
         Err(error) => Err(unavailable(&error)),

@@ -6,6 +6,8 @@ program needs: it lets through what its `ProxyConfig` allows, puts credentials o
 the program never holds them, and records every request.
 """
 
+# Before all that is imported.
+from nono_py import _planted as _planted  # isort: skip
 from nono_py._enums import AccessMode, InjectMode
 from nono_py._errors import (
     ConfigurationError,

@@ -1,4 +1,4 @@
-"""`python -m nono_py`: run, learn and explain policies, keep keys, and see what is supported."""
+"""`nono-py`: run, learn and explain policies, keep keys, and see what is supported."""
 
 import argparse
 import signal
@@ -28,7 +28,7 @@ def _end(number: int, _frame: FrameType | None) -> None:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m nono_py", description="Sandbox and proxy.")
+    parser = argparse.ArgumentParser(prog="nono-py", description="Sandbox and proxy.")
     parser.add_argument("--version", action="version", version=f"nono-py {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("demo", help="let an agent use an API whose key it cannot find")

@@ -1,4 +1,4 @@
-"""`python -m nono_py audit`: look at a log file; and records to Python's `logging`."""
+"""`nono-py audit`: look at a log file; and records to Python's `logging`."""
 
 import argparse
 import collections
@@ -85,7 +85,7 @@ def _sentence(event: Mapping[str, Any]) -> str:
 
 
 def add_commands(parser: argparse.ArgumentParser) -> None:
-    """Add what `python -m nono_py audit` takes."""
+    """Add what `nono-py audit` takes."""
     commands = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
     for name, about in (
         ("verify", "check every hash, and name the first line that is wrong"),

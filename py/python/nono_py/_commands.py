@@ -1,8 +1,10 @@
-"""`python -m nono_py run`, `learn`, `explain` and `policy`: policies from the command line."""
+"""`nono-py run`, `learn`, `explain` and `policy`: policies from the command line."""
 
 import argparse
+import contextlib
 import shlex
 import sys
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,9 @@ from nono_py import (
     AccessMode,
     CapabilitySet,
     ExecResult,
+    Policy,
     QueryContext,
+    _planted,
     embedded_policy_json,
     policy_schema_json,
     sandboxed_exec,
@@ -124,7 +128,7 @@ def _learn(arguments: argparse.Namespace) -> int:
     file = "FILE" if arguments.output is None else shlex.quote(str(arguments.output))
     groups = " ".join(f"-g {name}" for name in done.groups)
     words = shlex.join(arguments.words)
-    say(f"read it, then: python -m nono_py run --policy {file} {groups} -- {words}")
+    say(f"read it, then: nono-py run --policy {file} {groups} -- {words}")
     return _exit_code(done.result.exit_code)
 
 
@@ -141,30 +145,66 @@ def _run(arguments: argparse.Namespace) -> int:
         "stdout": sys.stdout,
         "stderr": sys.stderr,
     }
-    caps = _granted(arguments)
-    code = _run_under(arguments, caps, options).exit_code
-    if code:
-        _name_ungranted(arguments, caps)
-    return _exit_code(code)
+    rules = _Rules.of(arguments)
+    _check_planting(rules)
+    done = rules.run(arguments.words, options)
+    if done.exit_code:
+        # The files may be others by now, and the result is what counts.
+        with contextlib.suppress(OSError, RuntimeError, ValueError):
+            _name_ungranted(arguments, rules)
+    return _exit_code(done.exit_code)
 
 
-def _run_under(
-    arguments: argparse.Namespace, caps: CapabilitySet, options: dict[str, Any]
-) -> ExecResult:
-    if not arguments.bare:
-        done = run(arguments.policy, arguments.group, arguments.words, caps=caps, **options)
+@dataclass(frozen=True)
+class _Rules:
+    """What a command is run under: the flags' grants and, if it is not bare, a policy's groups."""
+
+    caps: CapabilitySet
+    policy: Policy | None
+    groups: list[str]
+
+    @classmethod
+    def of(cls, arguments: argparse.Namespace) -> "_Rules":
+        if not arguments.bare:
+            # Once, for it may come from a pipe.
+            return cls(_granted(arguments), load(arguments.policy), arguments.group)
+        if arguments.policy is not None or arguments.group:
+            raise ValueError(
+                "--bare is without a policy: it goes with neither --policy nor --group"
+            )
+        return cls(_granted(arguments), None, [])
+
+    def allows(self, path: Path, mode: AccessMode) -> bool:
+        if self.policy is None:
+            return QueryContext(self.caps).query_path(path, mode)["status"] == "allowed"
+        return explain(self.policy, self.groups, path=path, mode=mode, caps=self.caps).allowed
+
+    def run(self, words: list[str], options: dict[str, Any]) -> ExecResult:
+        if self.policy is None:
+            return sandboxed_exec(self.caps, words, inherit_env=True, **options)
+        done = run(self.policy, self.groups, words, caps=self.caps, **options)
+        for note in done.notes:
+            print(f"note: {note}", file=sys.stderr)
         return done.result
-    if arguments.policy is not None or arguments.group:
-        raise ValueError("--bare is without a policy: it goes with neither --policy nor --group")
-    return sandboxed_exec(caps, arguments.words, inherit_env=True, **options)
 
 
-def _name_ungranted(arguments: argparse.Namespace, caps: CapabilitySet) -> None:
+def _check_planting(rules: _Rules) -> None:
+    """Refuse to let a command write what `python -m nono_py` itself would run the next time."""
+    place = _planted.PLACE
+    if place is not None and rules.allows(Path(place), AccessMode.WRITE):
+        raise ValueError(
+            f"the command may write {place}, where `python -m nono_py` looks for its own modules "
+            "first: what it puts there would run without a sandbox the next time. Call it as "
+            "`nono-py`, or as `python -P -m nono_py` (since 3.11), which do not look there"
+        )
+
+
+def _name_ungranted(arguments: argparse.Namespace, rules: _Rules) -> None:
     """Name what the command line names and the command could not read: its words are the user's."""
     of_directory, of_file = FLAGS["read"]
     for word in filter(None, arguments.words[1:]):
         path = Path(arguments.cwd or "", word)
-        if not _is_there(path) or _is_readable(arguments, caps, path):
+        if not _is_there(path) or rules.allows(path, AccessMode.READ):
             continue
         grant = f"{of_directory} {shlex.quote(str(path))}"
         if not path.is_dir():
@@ -180,12 +220,6 @@ def _is_there(path: Path) -> bool:
     except (OSError, ValueError):
         return False
     return True
-
-
-def _is_readable(arguments: argparse.Namespace, caps: CapabilitySet, path: Path) -> bool:
-    if arguments.bare:
-        return QueryContext(caps).query_path(path, AccessMode.READ)["status"] == "allowed"
-    return explain(arguments.policy, arguments.group, path=path, caps=caps).allowed
 
 
 def _granted(arguments: argparse.Namespace) -> CapabilitySet:

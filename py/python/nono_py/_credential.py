@@ -1,4 +1,4 @@
-"""`python -m nono_py credential`: keep a key, try whether it can be had, list what is kept.
+"""`nono-py credential`: keep a key, try whether it can be had, list what is kept.
 
 A key is read from the terminal without echo, or from standard input: arguments are visible to
 other users. It is never printed.

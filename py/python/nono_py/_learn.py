@@ -7,7 +7,6 @@ seen as far as it does not hide, so that what is learned of is to be trusted to 
 import contextlib
 import json
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from ipaddress import ip_address
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
+from nono_py import _temporary
 from nono_py._enums import AccessMode
 from nono_py._interpreter import SHARED
 from nono_py._nono_py import (
@@ -151,8 +151,9 @@ def learn(
     merged = load_policy(json.dumps(document))
     chosen = list(dict.fromkeys(groups))
     merged.resolve_groups(chosen, CapabilitySet())
+    left: list[str] = []
     with contextlib.ExitStack() as stack:
-        temporary = stack.enter_context(tempfile.TemporaryDirectory(prefix="nono-"))
+        temporary = stack.enter_context(_temporary.directory(left))
         proxy = stack.enter_context(start_proxy(_recording(merged, chosen)))
         caps = CapabilitySet()
         caps.allow_path("/", AccessMode.READ_WRITE)
@@ -168,7 +169,7 @@ def learn(
         study.network(acts, events, proxy)
         text = json.dumps({"groups": study.document(document["groups"])}, indent=2) + "\n"
     load_policy(text)
-    return Learned(result, text, study.names(), sorted(study.secrets), study.notes)
+    return Learned(result, text, study.names(), sorted(study.secrets), [*study.notes, *left])
 
 
 def _document(policy: "Policy | _Path | None") -> dict[str, Any]:

@@ -8,16 +8,18 @@ import copy
 import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nono_py import _temporary
 from nono_py._enums import AccessMode
 from nono_py._nono_py import (
     CapabilitySet,
     ExecResult,
     Policy,
     ProxyConfig,
+    ProxyHandle,
     QueryContext,
     ResolvedPolicy,
     _Judge,
@@ -65,6 +67,8 @@ class RunResult:
     result: ExecResult
     resolved: ResolvedPolicy
     events: "list[NetworkAuditEvent]"
+    #: What to know besides: of temporary files that could not be removed, for instance.
+    notes: list[str] = field(default_factory=list)
 
     @property
     def exit_code(self) -> int:
@@ -181,28 +185,35 @@ def run(
     to that. `options` are those of `sandboxed_exec`, and win over the policy's limits; `session` is
     one of them, which keeps a record of the run. None is kept by default.
 
-    Raise ValueError or RuntimeError before anything runs if the policy cannot be enforced.
+    Raise ValueError or RuntimeError before anything runs if the policy cannot be enforced. Whatever
+    is raised, as KeyboardInterrupt may be while it runs, has `events` and `notes` as a result has.
     """
     loaded = load(policy)
-    with contextlib.ExitStack() as stack:
-        temporary = stack.enter_context(tempfile.TemporaryDirectory(prefix="nono-"))
-        prepared = _Prepared.of(loaded, groups, caps, temporary, makes_directories=True)
-        proxy = None
-        if prepared.config is not None:
-            proxy = stack.enter_context(start_proxy(prepared.config))
-        limits: dict[str, Any] = dict(loaded.resolve_limits(prepared.names))
-        kept = {name: os.environ[name] for name in KEPT if name in os.environ}
-        variables = kept | {"TMPDIR": temporary} | dict(env or {})
-        options = limits | options
-        events: list[NetworkAuditEvent] = []
-        try:
+    events: list[NetworkAuditEvent] = []
+    notes: list[str] = []
+    try:
+        with contextlib.ExitStack() as stack:
+            temporary = stack.enter_context(_temporary.directory(notes))
+            prepared = _Prepared.of(loaded, groups, caps, temporary, makes_directories=True)
+            proxy = None
+            if prepared.config is not None:
+                proxy = stack.enter_context(start_proxy(prepared.config))
+                stack.callback(_drain, proxy, events)
+            limits: dict[str, Any] = dict(loaded.resolve_limits(prepared.names))
+            kept = {name: os.environ[name] for name in KEPT if name in os.environ}
+            variables = kept | {"TMPDIR": temporary} | dict(env or {})
+            options = limits | options
             result = sandboxed_exec(prepared.caps, command, env=variables, proxy=proxy, **options)
-        finally:
-            # What was done is recorded also if the call is interrupted.
-            if proxy is not None:
-                proxy.shutdown()
-                events = proxy.drain_audit_events()
-    return RunResult(result, prepared.resolved, events)
+    except BaseException as error:
+        vars(error).update(events=events, notes=notes)
+        raise
+    return RunResult(result, prepared.resolved, events, notes)
+
+
+def _drain(proxy: ProxyHandle, events: "list[NetworkAuditEvent]") -> None:
+    """End a proxy, and take all that it has recorded."""
+    proxy.shutdown()
+    events += proxy.drain_audit_events()
 
 
 def explain(
@@ -264,9 +275,9 @@ def _explain_path(prepared: _Prepared, path: "_Path", mode: AccessMode) -> Expla
 def _missing(resolved: ResolvedPolicy, path: "_Path") -> tuple[str | None, str | None]:
     """Return the group and rule that would grant a path if what the rule names were there."""
     skipped = set(resolved.skipped_paths)
-    for group, field, written, named in resolved._rules:
+    for group, kind, written, named in resolved._rules:
         if named in skipped and Path(os.fsdecode(path)).is_relative_to(named):
-            return group, f"{field} {written}, which is not there"
+            return group, f"{kind} {written}, which is not there"
     return None, None
 
 

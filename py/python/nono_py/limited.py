@@ -12,12 +12,12 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nono_py import _planted
 from nono_py._errors import SandboxError
 from nono_py._nono_py import CapabilitySet, ExecResult, SandboxState, sandboxed_exec
 
@@ -96,7 +96,7 @@ def find_nono_binary(explicit: "str | os.PathLike[str] | None" = None) -> str:
     if found is None:
         raise FileNotFoundError(
             "the program nono-py of this package is not installed where Python's metadata says; "
-            "name one by nono_bin or the variable NONO_BIN, or run `python -m nono_py`"
+            "name one by nono_bin or the variable NONO_BIN, or run `python -P -m nono_py`"
         )
     return found
 
@@ -161,7 +161,7 @@ def build_argv(
 ) -> list[str]:
     """Return the command line that runs `command` as `run` does.
 
-    It is for the program that `find_nono_binary` returns, or for `python -m nono_py` if this
+    It is for the program that `find_nono_binary` returns, or for `python -P -m nono_py` if this
     package was installed without its command.
 
     Raise ValueError or TypeError for arguments that cannot be meant, and for what no flag can
@@ -183,7 +183,7 @@ def _program(named: "str | os.PathLike[str] | None") -> list[str]:
     except FileNotFoundError:
         if named is not None or os.environ.get("NONO_BIN"):
             raise
-        return [sys.executable, "-m", "nono_py", "run", "--bare"]
+        return [*_planted.COMMAND, "run", "--bare"]
     own = _own_program()
     # Another program has its own idea of what to grant besides.
     is_own = own is not None and Path(found).samefile(own)

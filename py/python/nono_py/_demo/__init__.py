@@ -1,4 +1,4 @@
-"""`python -m nono_py demo`: an agent uses an API whose key it cannot find.
+"""`nono-py demo`: an agent uses an API whose key it cannot find.
 
 `run` is the supervisor and reads top-down. It starts `upstream` (an OpenAI-compatible service of
 its own on loopback), a proxy with one route to it, and `agent` in a sandbox; `stage` carries the

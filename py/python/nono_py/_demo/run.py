@@ -13,6 +13,7 @@ from nono_py import (
     ProxyConfig,
     ProxyHandle,
     RouteConfig,
+    _planted,
     start_proxy,
     support_info,
 )
@@ -51,7 +52,7 @@ def _start_again_with_key() -> None:
     """
     environment = {**os.environ, _KEY: f"sk-demo-{secrets.token_hex(16)}"}
     sys.stdout.flush()
-    command = [sys.executable, "-m", "nono_py", "demo"]
+    command = [*_planted.COMMAND, "demo"]
     os.execve(sys.executable, command, environment)  # noqa: S606
 
 
