@@ -165,6 +165,12 @@ impl HostSet {
         self.exact.keys().cloned().chain(self.below.keys().cloned().map(Host::Domain))
     }
 
+    /// A host for each rule; of a wildcard, one that it stands for.
+    pub(crate) fn examples(&self) -> impl Iterator<Item = Host<String>> {
+        let below = self.below.keys().map(|domain| Host::Domain(format!("any.{domain}")));
+        self.exact.keys().cloned().chain(below)
+    }
+
     /// Whether a rule names a loopback host.
     pub(crate) fn names_loopback(&self) -> bool {
         self.exact.keys().any(|host| match host {

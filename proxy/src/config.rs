@@ -124,7 +124,8 @@ pub struct InterceptConfig {
     /// removed when it stops. It must be the user's own, and writable by nobody else.
     pub ca_dir: PathBuf,
     /// A PEM file of the authority that vouches for the proxy, instead of one that it makes for
-    /// itself; behind it those of the authorities above it, if it is no root. Whoever trusts it
+    /// itself; behind it those of the authorities above it up to the root, if it is none. That
+    /// clients who trust this file believe what it says of the hosts is tried out. Whoever trusts it
     /// trusts whoever has its key, and in this mode the key is in a file.
     pub ca_cert: Option<PathBuf>,
     /// A PEM file of that authority's private key, which nobody else may read.
@@ -442,6 +443,8 @@ impl Settings {
         }
         let listed = HostSet::new(listed);
         let routes = config.routes.iter().map(Route::parse).collect::<Result<Vec<_>, _>>()?;
+        let routes = RouteTable::new(routes)?;
+        let intercept = config.intercept.as_ref().map(|intercept| Plan::parse(intercept, &routes));
         Ok(Self {
             allowlist: if config.allow_all_hosts {
                 Allowlist::All
@@ -449,11 +452,11 @@ impl Settings {
                 Allowlist::Listed(listed)
             },
             denied: HostSet::new(patterns("denied_hosts", &config.denied_hosts)?),
-            routes: RouteTable::new(routes)?,
+            routes,
             bind: config.bind,
             require_auth: config.require_auth,
             outer: config.external_proxy.as_ref().map(Outer::parse).transpose()?.map(Arc::new),
-            intercept: config.intercept.as_ref().map(Plan::parse).transpose()?,
+            intercept: intercept.transpose()?,
             otlp: config.otlp.as_ref().map(Collector::parse).transpose()?.map(Arc::new),
             max_connections: config.max_connections,
             limits: checked(&config.limits)?,

@@ -4,11 +4,12 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use nono_proxy::{ConfigError, InterceptConfig, ProxyConfig};
+use nono_proxy::{ConfigError, InterceptConfig, ProxyConfig, RouteConfig};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose,
+    GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints,
 };
+use support::route;
 use tempfile::TempDir;
 use time::{Duration, OffsetDateTime};
 
@@ -58,9 +59,12 @@ fn authority(name: &str) -> CertificateParams {
     params
 }
 
+fn check(config: InterceptConfig) -> Result<(), ConfigError> {
+    ProxyConfig { intercept: Some(config), ..ProxyConfig::default() }.check()
+}
+
 fn mistake(config: InterceptConfig) -> ConfigError {
-    let config = ProxyConfig { intercept: Some(config), ..ProxyConfig::default() };
-    config.check().unwrap_err()
+    check(config).unwrap_err()
 }
 
 /// A client inside gets an answer, by trusting the bundle alone.
@@ -98,13 +102,25 @@ async fn its_certificate_is_what_clients_trust_and_its_key_goes_nowhere() {
     }
 }
 
+/// An authority that vouches for itself, with `edit`ed properties.
+fn root(edit: impl FnOnce(&mut CertificateParams)) -> CertifiedIssuer<'static, KeyPair> {
+    let mut params = authority("root");
+    edit(&mut params);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+/// One that `root` vouches for, with `behind` behind its certificate.
+fn vouched_for(root: &CertifiedIssuer<'static, KeyPair>, behind: &str) -> Brought {
+    let key = KeyPair::generate().unwrap();
+    let issuer: &Issuer<'_, KeyPair> = root;
+    let middle = authority("middle").signed_by(&key, issuer).unwrap();
+    Brought::new(&(middle.pem() + behind), &key)
+}
+
 #[tokio::test]
 async fn one_that_another_vouches_for_is_shown_with_its_chain() {
-    let root = CertifiedIssuer::self_signed(authority("root"), KeyPair::generate().unwrap());
-    let (root, key) = (root.unwrap(), KeyPair::generate().unwrap());
-    let issuer: &Issuer<'_, KeyPair> = &root;
-    let middle = authority("middle").signed_by(&key, issuer).unwrap();
-    let brought = Brought::new(&(middle.pem() + &root.pem()), &key);
+    let root = root(|_| {});
+    let brought = vouched_for(&root, &root.pem());
     let setting = Setting::with(intercept(|it| {
         it.ca_cert = Some(brought.cert.clone());
         it.ca_key = Some(brought.key.clone());
@@ -143,6 +159,12 @@ fn what_clients_would_not_believe_is_a_mistake_of_the_configuration() {
             Brought::root(|params| params.key_usages = vec![KeyUsagePurpose::CrlSign]),
             "no keyCertSign",
         ),
+        (
+            Brought::root(|params| {
+                params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+            }),
+            "no serverAuth",
+        ),
         (Brought::root(|params| params.not_after = now - Duration::hours(1)), "it expired at"),
         (Brought::root(|params| params.not_after = now + Duration::hours(20)), "within a day"),
         (Brought::root(|params| params.not_before = now + Duration::hours(1)), "not valid before"),
@@ -158,6 +180,63 @@ fn what_clients_would_not_believe_is_a_mistake_of_the_configuration() {
     assert!(mistake(alone).to_string().contains("needs `intercept_ca_key`"));
     let alone = InterceptConfig { ca_cert: None, ..brought.config() };
     assert!(mistake(alone).to_string().contains("needs `intercept_ca_cert`"));
+}
+
+#[test]
+fn one_that_no_root_in_its_file_vouches_for_is_a_mistake_of_the_configuration() {
+    let now = OffsetDateTime::now_utc();
+    let good = root(|_| {});
+    assert_eq!(check(vouched_for(&good, &good.pem()).config()), Ok(()));
+    let expired = root(|params| params.not_after = now - Duration::hours(1));
+    let for_clients =
+        root(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth]);
+    let other = root(|_| {});
+    for (brought, reason) in [
+        (vouched_for(&good, ""), "no root vouches for it"),
+        (vouched_for(&expired, &expired.pem()), "no root vouches for it"),
+        (vouched_for(&for_clients, &for_clients.pem()), "no root vouches for it"),
+        // Of the same name, and with another key.
+        (vouched_for(&good, &other.pem()), "no client would believe what it says"),
+    ] {
+        let told = mistake(brought.config());
+        assert_eq!(told.field(), "intercept_ca_cert");
+        assert!(told.to_string().contains(reason), "{told}");
+    }
+}
+
+#[test]
+fn one_whose_constraints_leave_out_what_is_intercepted_is_a_mistake_of_the_configuration() {
+    let brought = Brought::root(|params| {
+        params.name_constraints = Some(NameConstraints {
+            permitted_subtrees: vec![GeneralSubtree::DnsName("corp.example".into())],
+            excluded_subtrees: Vec::new(),
+        });
+    });
+    let with_hosts = |hosts: &[&str]| InterceptConfig {
+        hosts: hosts.iter().copied().map(Into::into).collect(),
+        ..brought.config()
+    };
+    assert_eq!(check(with_hosts(&["corp.example", "a.corp.example", "*.corp.example"])), Ok(()));
+    for host in ["api.example", "*.example"] {
+        let told = mistake(with_hosts(&["a.corp.example", host]));
+        assert_eq!(told.field(), "intercept_ca_cert");
+        let host = host.replace('*', "any");
+        assert!(told.to_string().contains(&format!("what it says of {host}")), "{told}");
+    }
+    // A route's host is intercepted too, if it is not left out.
+    let config = |exclude: &[&str]| ProxyConfig {
+        routes: vec![RouteConfig {
+            upstream: "https://api.example".into(),
+            ..route("/api", "127.0.0.1:9".parse().unwrap())
+        }],
+        intercept: Some(InterceptConfig {
+            exclude: exclude.iter().copied().map(Into::into).collect(),
+            ..brought.config()
+        }),
+        ..ProxyConfig::default()
+    };
+    assert!(config(&[]).check().unwrap_err().to_string().contains("says of api.example"));
+    assert_eq!(config(&["api.example"]).check(), Ok(()));
 }
 
 #[test]

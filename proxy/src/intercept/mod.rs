@@ -55,23 +55,24 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Parses `config`. The directory is judged when the proxy starts.
-    pub(crate) fn parse(config: &InterceptConfig) -> Result<Self, ConfigError> {
+    /// Parses `config`, beside `routes`. The directory is judged when the proxy starts.
+    pub(crate) fn parse(
+        config: &InterceptConfig,
+        routes: &RouteTable,
+    ) -> Result<Self, ConfigError> {
         let parents = parents(&config.parent_ca_pems)?;
-        let authority = authority(config)?;
-        if let Some((certificate, key)) = &authority {
-            // Read again when the proxy starts, so that a configuration holds no key.
-            preloaded::load(certificate, key, SystemTime::now())?;
-        }
-        Ok(Self {
-            authority,
+        let plan = Self {
+            authority: authority(config)?,
             tls: Arc::new(tls::with_roots(&parents, "intercept_parent_ca_pems")?),
             dir: config.ca_dir.clone(),
             hosts: HostSet::new(config::patterns("intercept_hosts", &config.hosts)?),
             exclude: HostSet::new(config::patterns("intercept_exclude", &config.exclude)?),
             is_constrained: config.name_constraints,
             parents,
-        })
+        };
+        // Read again when the proxy starts, so that a configuration holds no key.
+        plan.load_authority(routes)?;
+        Ok(plan)
     }
 
     /// Whether a tunnel to `target` is to be intercepted: some route leads there, or a rule says
@@ -79,6 +80,17 @@ impl Plan {
     pub(crate) fn covers(&self, target: &Target, routes: &RouteTable) -> bool {
         let is_wanted = routes.over_tls(target).next().is_some() || self.hosts.contains(target);
         is_wanted && !self.exclude.contains(target)
+    }
+
+    /// The user's own authority, if there is one: it must be able to vouch for all that can be
+    /// intercepted.
+    fn load_authority(&self, routes: &RouteTable) -> Result<Option<Authority>, ConfigError> {
+        let Some((certificate, key)) = &self.authority else { return Ok(None) };
+        let targets = routes.iter().map(|route| &route.target);
+        let covered = targets.filter(|target| self.covers(target, routes));
+        let mut hosts: Vec<_> = covered.map(|target| target.host().clone()).collect();
+        hosts.extend(self.hosts.examples());
+        preloaded::load(certificate, key, &hosts, SystemTime::now()).map(Some)
     }
 
     /// An authority of this proxy alone, limited to what can be intercepted if it is to be.
@@ -144,8 +156,8 @@ impl Interception {
     /// The directory for the files cannot be trusted or written to; or the user's own authority
     /// is not what it was when the configuration was judged.
     pub(crate) fn new(plan: &Plan, routes: &RouteTable) -> Result<Self, StartError> {
-        let authority = match &plan.authority {
-            Some((certificate, key)) => preloaded::load(certificate, key, SystemTime::now())?,
+        let authority = match plan.load_authority(routes)? {
+            Some(authority) => authority,
             None => plan.make_authority(routes).map_err(std::io::Error::other)?,
         };
         let own = authority.certificates();

@@ -1385,7 +1385,8 @@ class ProxyConfig:
     def intercept_ca_cert(self) -> Path | None:
         """The certificate of the authority that vouches for the proxy, if it makes none itself.
 
-        A PEM file; behind it those of the authorities above it, if it is no root.
+        A PEM file; behind it those of the authorities above it up to the root, if it is none. That
+        clients who trust this file believe what it says of the hosts is tried when a proxy starts.
         """
 
     @property
