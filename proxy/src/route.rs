@@ -88,22 +88,22 @@ impl Route {
         })
     }
 
-    /// The path to ask the upstream for, when the client asked for `rest` below the prefix; with
-    /// the endpoint rule that allows it, if there are rules.
+    /// The path to ask the upstream for, in two parts, when the client asked for `rest` below the
+    /// prefix; with the endpoint rule that allows it, if there are rules.
     ///
     /// # Errors
     /// Why the path may not pass. What is judged is byte for byte what is returned.
-    pub(crate) fn path(
-        &self,
+    pub(crate) fn path<'a>(
+        &'a self,
         method: &Method,
-        rest: &str,
-    ) -> Result<(String, Option<&Arc<str>>), PathRefusal> {
+        rest: &'a str,
+    ) -> Result<([&'a str; 2], Option<&'a Arc<str>>), PathRefusal> {
         let rest = if rest.is_empty() { "/" } else { rest };
         let governed = self.has_rules() || !self.base.is_empty();
         if governed && let Some(reason) = path::ambiguity(rest) {
             return Err(PathRefusal::Ambiguous(reason));
         }
-        let path = [&*self.base, rest].concat();
+        let path = [&*self.base, rest];
         if !self.has_rules() {
             return Ok((path, None));
         }

@@ -104,11 +104,11 @@ fn lead(
 }
 
 /// The path to ask the upstream of `route` for, and the rule that allows it, if there are rules.
-fn judge<'route>(
-    route: &'route Route,
+fn judge<'a>(
+    route: &'a Route,
     request: &Request<Body>,
-    rest: &str,
-) -> Result<(String, Option<&'route Arc<str>>), Refusal> {
+    rest: &'a str,
+) -> Result<([&'a str; 2], Option<&'a Arc<str>>), Refusal> {
     let overrides = |name| METHOD_OVERRIDES.contains(name);
     if route.has_rules() && request.headers().keys().any(overrides) {
         return Err(Refusal::MethodOverride);

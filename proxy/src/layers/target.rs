@@ -118,13 +118,14 @@ fn inside(request: &Request<Body>, peer: &Peer) -> Result<Asked, Refusal> {
     Ok(Asked::Inside(Arc::clone(inside)))
 }
 
-/// A target in origin-form (RFC 9112 §3.2.1), as upstreams are asked for it.
-pub(super) fn origin_form(mut path: String, query: Option<&str>) -> Result<Uri, Refusal> {
-    if let Some(query) = query {
-        path.push('?');
-        path.push_str(query);
-    }
-    uri_of(path.into())
+/// A target in origin-form (RFC 9112 §3.2.1), as upstreams are asked for it: a path of two parts,
+/// and a query.
+pub(super) fn origin_form([base, rest]: [&str; 2], query: Option<&str>) -> Result<Uri, Refusal> {
+    let whole = match query {
+        Some(query) => [base, rest, "?", query].concat(),
+        None => [base, rest].concat(),
+    };
+    uri_of(whole.into())
 }
 
 /// The URI that `path_and_query` is, in the same memory.

@@ -28,7 +28,7 @@ struct Node {
     /// Rules that end in `**` here: they match whatever follows, but something must.
     below: Methods,
     /// The next segment, word for word.
-    literal: HashMap<Box<str>, Self>,
+    literal: HashMap<Box<[u8]>, Self>,
     /// The next segment is `*`: any one.
     any: Option<Box<Self>>,
     /// The next segment is `**`: any number of them, and then what that node has.
@@ -88,14 +88,14 @@ impl EndpointRules {
 
     /// The rule that allows `method` on `path`, if there is one.
     pub(crate) fn allow(&self, method: &Method, path: &str) -> Option<&Arc<str>> {
-        let segments = path.strip_prefix('/')?;
+        let segments = path.as_bytes().strip_prefix(b"/")?;
         let asked = Asked { method, path };
         // All nodes that the segments read so far lead to; no path makes them many.
         let (mut now, mut next) = (Nodes::new(), Nodes::new());
         if let Some(rule) = asked.enters(&self.root, &mut now) {
             return Some(rule);
         }
-        for segment in segments.split('/') {
+        for segment in segments.split(|byte| *byte == b'/') {
             for node in now.drain(..) {
                 if let Some(rule) = node.below.rule(method) {
                     return Some(rule);
@@ -172,7 +172,7 @@ impl Node {
                     methods.add(method);
                     return node.patterns.push((whole(), methods));
                 }
-                _ => node.literal.entry(segment.into()).or_default(),
+                _ => node.literal.entry(segment.as_bytes().into()).or_default(),
             };
         }
         node.here.add(method);

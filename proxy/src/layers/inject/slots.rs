@@ -43,7 +43,7 @@ impl<'a> Slots<'a> {
         }
         let rest: Vec<_> = query.split('&').filter(|pair| !self.names(pair)).collect();
         let rest = Some(rest.join("&")).filter(|rest| !rest.is_empty());
-        let target = origin_form(request.uri().path().to_owned(), rest.as_deref())?;
+        let target = origin_form(["", request.uri().path()], rest.as_deref())?;
         *request.uri_mut() = target;
         Ok(())
     }
