@@ -37,6 +37,11 @@ impl Token {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 
+    /// The text as bytes, to look for it.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// Whether `given` is this token. Takes the same time wherever the two differ.
     pub(crate) fn is(&self, given: &[u8]) -> bool {
         let (ours, _) = self.0.as_chunks();

@@ -151,7 +151,7 @@ fn ready_stage(sent: Option<Arc<Loaded>>) -> impl FnOnce(Permitted) -> Ready {
 
 /// Lets a tunnel or forward through, which gets no credential.
 fn pass(shared: &Shared, exchange: Exchange<Permitted>) -> Result<Exchange<Ready>, Error> {
-    check_place(exchange.request.uri(), None, shared.token.expose())?;
+    check_place(exchange.request.uri(), None, shared.token.as_bytes())?;
     Ok(exchange.advance(ready_stage(None)))
 }
 
@@ -163,7 +163,7 @@ fn inject(
     mut exchange: Exchange<Permitted>,
 ) -> Result<Exchange<Ready>, Error> {
     let credential = route.credential.as_ref();
-    let token = shared.token.expose();
+    let token = shared.token.as_bytes();
     check_place(exchange.request.uri(), credential.map(Credential::injection), token)?;
     let slots = Slots::of(&shared.key_headers, credential);
     if route.strips_credentials {
@@ -185,13 +185,13 @@ fn inject(
 
 /// Where the token was a parameter of its own, it has been taken off; in a path only a route
 /// that puts its credential there replaces it; anywhere else it would reach the upstream.
-fn check_place(uri: &Uri, injection: Option<&Injection>, token: &str) -> Result<(), Refusal> {
+fn check_place(uri: &Uri, injection: Option<&Injection>, token: &[u8]) -> Result<(), Refusal> {
     let replaces = matches!(injection, Some(Injection::UrlPath { .. }));
     let misplaced = |text: &str| {
         // Decoding makes nothing longer, and most paths are shorter than a token.
         text.len() >= token.len() && {
             let decoded = Cow::from(percent_decode_str(text));
-            memmem::find(&decoded, token.as_bytes()).is_some()
+            memmem::find(&decoded, token).is_some()
         }
     };
     if !replaces && misplaced(uri.path()) || uri.query().is_some_and(misplaced) {
@@ -200,7 +200,7 @@ fn check_place(uri: &Uri, injection: Option<&Injection>, token: &str) -> Result<
     Ok(())
 }
 
-fn put(request: &mut Request<Body>, rendered: &Rendered, token: &str) -> Result<(), Refusal> {
+fn put(request: &mut Request<Body>, rendered: &Rendered, token: &[u8]) -> Result<(), Refusal> {
     match rendered {
         Rendered::Header(name, value) => {
             request.headers_mut().insert(HeaderName::clone(name), value.clone());
@@ -232,17 +232,17 @@ fn with_replacement(
     uri: &Uri,
     pattern: &Pattern,
     replacement: &EscapedSecret,
-    token: &str,
+    token: &[u8],
 ) -> Result<SecretBuf, Refusal> {
-    let shown = format!("{}{token}{}", pattern.before(), pattern.after());
+    let shown = [pattern.before().as_bytes(), token, pattern.after().as_bytes()].concat();
     let path = uri.path().as_bytes();
     let mut whole = SecretBuf::from(path);
     // One at a time: two that follow each other share the slash between them.
-    while let Some(at) = memmem::find(&whole, shown.as_bytes()) {
+    while let Some(at) = memmem::find(&whole, &shown) {
         let behind = at + shown.len();
         whole = SecretBuf::concat(&[&whole[..at], replacement.expose(), &whole[behind..]]);
     }
-    if memmem::find(&whole, token.as_bytes()).is_some() || *whole == *path {
+    if memmem::find(&whole, token).is_some() || *whole == *path {
         return Err(Refusal::TokenMisplaced);
     }
     if let Some(query) = uri.query() {
