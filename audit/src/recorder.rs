@@ -41,8 +41,7 @@ impl Recorder {
         let id = permit.id();
         Arc::new_cyclic(|this| {
             let slot = permit.active().insert(this.clone());
-            let mut record = Record::new(id, unix_ms(), mode);
-            record.client = Some(client);
+            let record = Record { client: Some(client), ..Record::new(id, unix_ms(), mode) };
             Self {
                 id,
                 began: Instant::now(),
@@ -166,12 +165,10 @@ impl Recorder {
         let outcome = outcome(draft);
         let refused = draft.record.decision == Decision::Deny && outcome == Outcome::Complete;
         self.settle(&mut draft.record, if refused { Outcome::Refused } else { outcome });
-        let ended = guard.take();
+        let Some(ended) = guard.take() else { return };
         drop(guard);
-        if let Some(Draft { permit, slot, record, opening: _ }) = ended {
-            permit.active().remove(slot);
-            permit.send(record);
-        }
+        ended.permit.active().remove(ended.slot);
+        ended.permit.send(ended.record);
     }
 
     fn settle(&self, record: &mut Record, outcome: Outcome) {
