@@ -87,13 +87,30 @@ enum Tap {
     Tunnel(Handover),
 }
 
-/// Ends the record of a response whose body is dropped before its end.
+/// Ends the record of a response with its body, also where that is dropped before its end. Empty
+/// once it has.
 #[derive(Debug)]
-struct ResponseTap(Arc<Recorder>);
+struct ResponseTap(Option<Arc<Recorder>>);
+
+impl ResponseTap {
+    fn count(&self, bytes: u64) {
+        if let Some(recorder) = &self.0 {
+            recorder.add_bytes_out(bytes);
+        }
+    }
+
+    fn finish(&mut self, outcome: Outcome) {
+        if let Some(recorder) = self.0.take() {
+            recorder.finish(outcome);
+        }
+    }
+}
 
 impl Drop for ResponseTap {
     fn drop(&mut self) {
-        self.0.abandon();
+        if let Some(recorder) = &self.0 {
+            recorder.abandon();
+        }
     }
 }
 
@@ -221,15 +238,19 @@ impl Body {
         self.place.take()
     }
 
-    /// Counts this request body, which `peer` sends, into `recorder`.
-    pub(crate) fn tap_request(&mut self, recorder: Arc<Recorder>, peer: Arc<Peer>) {
-        self.tap = Tap::Request(recorder, peer);
+    /// Counts this request body, which `peer` sends, into `recorder`, if there is anything of it.
+    pub(crate) fn tap_request(&mut self, recorder: &Arc<Recorder>, peer: &Arc<Peer>) {
+        // Whatever was of the one before, which may have been given up.
+        peer.gate.set_awaited(false);
+        if !self.is_end_stream() {
+            self.tap = Tap::Request(Arc::clone(recorder), Arc::clone(peer));
+        }
     }
 
     /// Counts this response body into `recorder` and ends the record with it.
     pub(crate) fn tap_response(&mut self, recorder: Arc<Recorder>) {
         if !matches!(self.tap, Tap::Tunnel(_)) {
-            self.tap = Tap::Response(ResponseTap(recorder));
+            self.tap = Tap::Response(ResponseTap(Some(recorder)));
             self.settle_if_done();
         }
     }
@@ -244,7 +265,7 @@ impl Body {
     fn count(&self, bytes: u64) {
         match &self.tap {
             Tap::Request(recorder, _) => recorder.add_bytes_in(bytes),
-            Tap::Response(tap) => tap.0.add_bytes_out(bytes),
+            Tap::Response(tap) => tap.count(bytes),
             Tap::None | Tap::Tunnel(_) => {}
         }
     }
@@ -270,8 +291,8 @@ impl Body {
     }
 
     fn settle(&mut self, outcome: Outcome) {
-        match &self.tap {
-            Tap::Response(tap) => tap.0.finish(outcome),
+        match &mut self.tap {
+            Tap::Response(tap) => tap.finish(outcome),
             Tap::Request(_, peer) if outcome == Outcome::Timeout => peer.gate.blame(Fault::Rested),
             Tap::Request(..) | Tap::None | Tap::Tunnel(_) => {}
         }

@@ -70,7 +70,7 @@ where
         if self.shared.settings.otlp.is_some() {
             trace::adopt(request.headers_mut(), &recorder);
         }
-        request.body_mut().tap_request(Arc::clone(&recorder), Arc::clone(&peer));
+        request.body_mut().tap_request(&recorder, &peer);
         let exchange = Exchange {
             request,
             recorder: Arc::clone(&recorder),
