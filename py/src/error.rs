@@ -145,9 +145,25 @@ pub(crate) fn sandbox_error(error: nono_sandbox::Error) -> PyErr {
         }
         error if error.is_bad_argument() => CONFIGURATION.raise(text),
         Error::Unsupported { .. } => Kind::new("SandboxError", UNSUPPORTED).raise(text),
-        Error::ProgramNotFound { .. } => Kind::new("SandboxError", "program_not_found").raise(text),
+        Error::ProgramNotFound { program } => {
+            let kind = Kind::new("SandboxError", "program_not_found");
+            no_program(kind.raise(text), "ENOENT", program)
+        }
+        Error::ProgramNotExecutable { path } => {
+            no_program(SANDBOX.raise(text), "EACCES", path.as_os_str())
+        }
         _ => SANDBOX.raise(text),
     }
+}
+
+/// Says of an error what the system would say of the program, and which one that is.
+fn no_program(error: PyErr, number: &str, program: &OsStr) -> PyErr {
+    let said = Python::attach(|py| {
+        let number = py.import("errno")?.getattr(number)?;
+        error.value(py).setattr("errno", number)?;
+        error.value(py).setattr("filename", program)
+    });
+    said.map_or_else(|failed| failed, |()| error)
 }
 
 /// A program that could not run in a sandbox of `caps`. Where it is the sandbox that keeps it from

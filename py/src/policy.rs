@@ -146,6 +146,11 @@ impl PyPolicy {
         self.inner.blocking_groups(&names).map_err(policy_error)
     }
 
+    /// The ports that these groups open past a proxy: group, field and port.
+    fn _port_rules(&self, names: Vec<String>) -> PyResult<Vec<(String, &'static str, u16)>> {
+        self.inner.port_rules(&names).map_err(policy_error)
+    }
+
     fn __repr__(&self) -> String {
         format!("Policy(groups={})", self.inner.group_names().count())
     }

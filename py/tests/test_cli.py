@@ -81,6 +81,8 @@ def test_set_check_and_list_in_the_keyring(desktop: Desktop, key: str) -> None:
     "$@" check openai
     "$@" list
     ! printf "\\n" | "$@" set empty
+    ! printf "%s\\nsecond\\n" "$KEY" | "$@" set two-lines
+    ! head -c 2000000 /dev/zero | "$@" set long
     """
     done = desktop.run(["sh", "-c", script, "sh", *COMMAND], KEY=key)
     assert done.returncode == 0, done.stderr
@@ -90,8 +92,19 @@ def test_set_check_and_list_in_the_keyring(desktop: Desktop, key: str) -> None:
         "openai is there and can be sent",
         "openai",
     ]
-    assert "empty" in done.stderr
+    said = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    empty, two_lines, long = said
+    assert "empty" in empty
+    assert "a control character, as a line ending within it" in two_lines
+    assert "more than 1048576 bytes" in long
     assert key not in done.stdout + done.stderr
+
+
+def test_a_key_that_nobody_gives_is_none() -> None:
+    command = ["sh", "-c", '"$@" <&-', "sh", *COMMAND, "set", "name"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: standard input is closed")
 
 
 def test_a_terminal_does_not_echo_the_key() -> None:

@@ -213,8 +213,16 @@ class TestCommand:
             sandboxed_exec(caps, command)  # type: ignore[arg-type]
 
     def test_that_is_not_found(self, caps: CapabilitySet) -> None:
-        with pytest.raises(RuntimeError, match="program not found: no-such-program"):
+        with pytest.raises(SandboxError, match="program not found: no-such-program") as raised:
             sandboxed_exec(caps, ["no-such-program"])
+        assert raised.value.errno == errno.ENOENT
+        assert raised.value.filename == "no-such-program"
+
+    def test_that_is_no_program(self, caps: CapabilitySet, place: Path) -> None:
+        for path in (place, Path("/etc/passwd")):
+            with pytest.raises(SandboxError, match="not an executable file") as raised:
+                sandboxed_exec(caps, [path])
+            assert (raised.value.errno, raised.value.filename) == (errno.EACCES, str(path))
 
 
 class TestWorkingDirectory:

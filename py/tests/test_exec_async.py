@@ -5,6 +5,7 @@ import functools
 import gc
 import itertools
 import os
+import selectors
 import signal
 import subprocess
 import sys
@@ -72,6 +73,25 @@ class TestExec:
         assert (caught.value.remediation or {})["kind"] == "grant_path"
         with pytest.raises(FileNotFoundError):
             await sandboxed_exec_async(caps, ["/bin/true"], cwd="/no/such/place")
+
+    async def test_needs_no_selector_with_a_number(
+        self, caps: CapabilitySet, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As gevent's has none, which takes the place of all others."""
+        monkeypatch.setattr(selectors, "DefaultSelector", selectors.PollSelector)
+        before = descriptors()
+        for _ in range(3):
+            # One ends before the other, and its descriptors are closed while others are watched.
+            scripts = [shell(f"sleep 0.{n}; echo {n}; echo err >&2") for n in range(5)]
+            ends = asyncio.ensure_future(sandboxed_exec_async(caps, ["/bin/sleep", "60"]))
+            runs = [sandboxed_exec_async(caps, script, timeout_secs=30) for script in scripts]
+            results = await asyncio.gather(*runs)
+            ends.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await ends
+            said = [(result.text, result.stderr) for result in results]
+            assert said == [(f"{n}\n", b"err\n") for n in range(5)]
+        assert descriptors() <= before
 
     async def test_leaves_the_loop_free(self, caps: CapabilitySet) -> None:
         turns = 0

@@ -229,6 +229,15 @@ def test_ports_that_are_used_past_the_proxy_become_rules(place: Path, plain_orig
     assert again(learned, [sys.executable, "-c", connect], cwd=place).exit_code == 0
 
 
+def test_what_is_learned_beside_a_group_that_opens_a_port_goes_with_it(place: Path) -> None:
+    system = {"read": ["/usr", "/bin", "/lib", "/lib64"], "readwrite": ["/dev/null"]}
+    opens = {"description": "d", "network": {"connect_ports": [5432]}, "allow": system}
+    policy = load_policy(json.dumps({"groups": {"opens": opens}}))
+    learned = learn(["true"], ["opens"], policy=policy, cwd=place)
+    assert group(learned)["network"] == {"block": True, "connect_ports": [5432]}
+    assert again(learned, ["true"]).exit_code == 0
+
+
 def test_another_programs_socket_is_listed(place: Path) -> None:
     path = place / "door"
     with socket.socket(socket.AF_UNIX) as server:

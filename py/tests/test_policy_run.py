@@ -311,6 +311,61 @@ def test_without_rules_the_network_is_as_the_set_has_it(served: Policy) -> None:
         explain(served, [])
 
 
+@pytest.fixture
+def ports() -> Policy:
+    """Groups that block the network, open ports of it, or do both."""
+
+    def group(**network: object) -> dict[str, object]:
+        return {"description": "d", "network": network}
+
+    groups = {
+        "closed": group(block=True),
+        "local": group(localhost_ports=[5432]),
+        "wide": group(connect_ports=[5432]),
+        "narrow": group(block=True, connect_ports=[5432], bind_ports=[8000]),
+    }
+    return load_policy(json.dumps({"groups": groups}))
+
+
+def test_what_one_group_blocks_no_other_opens(ports: Policy) -> None:
+    for groups in (["closed", "wide"], ["wide", "closed", "local"], ["closed", "narrow"]):
+        opening = "wide" if "wide" in groups else "narrow"
+        said = f"closed blocks the network, and {opening} opens port 5432 of every host"
+        with pytest.raises(ValueError, match=said):
+            run(ports, groups, ["true"])
+        with pytest.raises(ValueError, match=said):
+            explain(ports, groups, host="192.0.2.1", port=5432)
+    for groups in (["narrow", "wide"], ["narrow", "local"], ["closed", "local"]):
+        assert explain(ports, groups, host="127.0.0.1", port=5432).allowed
+
+
+@pytest.mark.parametrize(
+    ("groups", "host", "port", "answer"),
+    [
+        ("closed local", "127.0.0.1", 5432, (True, "local", "network.localhost_ports 5432")),
+        ("closed local", "192.0.2.1", 5432, (False, "closed", "network.block")),
+        ("closed local", "127.0.0.1", 80, (False, "closed", "network.block")),
+        ("local wide", "192.0.2.1", 5432, (True, "wide", "network.connect_ports 5432")),
+        ("narrow", "a.example", 5432, (True, "narrow", "network.connect_ports 5432")),
+        ("narrow", "a.example", 80, (False, "narrow", "network.block")),
+        ("wide", "a.example", 80, (False, None, None)),
+        ("local", "a.example", 80, (True, None, None)),
+    ],
+)
+def test_an_explanation_of_a_port_names_who_opens_or_closes_it(
+    ports: Policy, groups: str, host: str, port: int, answer: tuple[bool, str | None, str | None]
+) -> None:
+    said = explain(ports, groups.split(), host=host, port=port)
+    assert (said.allowed, said.group, said.rule) == answer
+
+
+@pytest.mark.parametrize("host", ["[::1]:x", "a b", "http://x", "999.999.999.999", "x..y"])
+def test_what_is_no_host_is_not_called_allowed(ports: Policy, served: Policy, host: str) -> None:
+    for policy, groups in ((ports, ["local"]), (ports, []), (served, ["web"])):
+        with pytest.raises(ValueError, match="is not a host"):
+            explain(policy, groups, host=host)
+
+
 def test_the_command_line_runs_and_explains(tmp_path: Path) -> None:
     done = cli("run", "-g", "system_read_linux", "--", "sh", "-c", "echo out; exit 3")
     assert (done.stdout, done.returncode) == ("out\n", 3)

@@ -4,8 +4,10 @@ import copy
 import errno
 import json
 import multiprocessing
+import os
 import pickle
 import platform
+import pwd
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +21,7 @@ from nono_py import (
     ProxyConfig,
     QueryContext,
     SandboxState,
+    _interpreter,
     sandboxed_exec,
     start_proxy,
 )
@@ -295,6 +298,42 @@ def test_the_interpreter_is_granted_narrowly(root: Path) -> None:
     temp = caps.allow_temp()
     said = QueryContext(caps).query_path(f"{temp}/new", AccessMode.READ_WRITE)
     assert said["status"] == "allowed"
+
+
+@pytest.mark.parametrize("said", ["caller", "owner", "home"])
+def test_no_home_is_granted_for_the_script_in_it(
+    said: str, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even where `HOME` is another's, as `sudo` and `cron` have it, or holds the home."""
+    home = root / "home" / "alice"
+    (home / "agent").mkdir(parents=True)
+    user = 54321
+    account = pwd.struct_passwd(("alice", "x", user, user, "", str(home), "/bin/sh"))
+    known = pwd.getpwuid
+
+    def lookup(number: int) -> pwd.struct_passwd:
+        return account if number == user else known(number)
+
+    monkeypatch.setattr(pwd, "getpwuid", lookup)
+    monkeypatch.setattr(sys, "path", [str(home), str(home.parent), str(home / "agent"), *sys.path])
+    monkeypatch.setenv("HOME", "/")
+    if said == "home":
+        monkeypatch.setenv("HOME", str(home))
+    elif os.geteuid():
+        pytest.skip("only root can give a directory away")
+    else:
+        os.chown(home, user, user)
+    if said == "caller":
+        monkeypatch.setenv("SUDO_UID", str(user))
+    granted = {Path(path) for path in _interpreter.paths()}
+    assert home / "agent" in granted
+    assert not granted.intersection([home, *home.parents])
+    assert Path(sys.base_prefix).resolve() in granted
+
+
+@pytest.mark.parametrize("path", ["/home/alice", "/Users/alice", "/Users", "/home", "/"])
+def test_what_is_beneath_home_is_somebodys_home(path: str) -> None:
+    assert _interpreter.is_shared(Path(path).resolve(), _interpreter.shared())
 
 
 class TestProcesses:

@@ -73,7 +73,8 @@ pub fn store(locator: &Locator, secret: &Secret) -> Result<(), Fault> {
         return Err(Fault::Unavailable("the key is not UTF-8".into()));
     };
     if text.is_empty() || text.contains(char::is_control) {
-        return Err(Fault::Unavailable("the key is empty, or holds a control character".into()));
+        let reason = "the key is empty, or holds a control character, as a line ending within it";
+        return Err(Fault::Unavailable(reason.into()));
     }
     entry(service, account)?.set_password(text).map_err(|error| unavailable(&error))
 }

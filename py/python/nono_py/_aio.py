@@ -147,25 +147,36 @@ async def _collect(run: _Run) -> ExecResult:
 class _Set:
     """Calls back whenever one of some descriptors is readable.
 
-    Others may close them: what the loop watches is the set, whose number stays its own.
+    Others may close them: what the loop watches is the set, whose number stays its own. A selector
+    that has no number, such as gevent's, is no such set; then each is watched, until it is left out
+    right after it was closed.
     """
 
     def __init__(self, fds: Iterable[int], callback: Callable[[], object]) -> None:
         self._selector = selectors.DefaultSelector()
         self._fds = set(fds)
+        self._watches: dict[int, _Watch] = {}
+        number = getattr(self._selector, "fileno", None)
+        if number is None:
+            self._watches = {fd: _Watch(fd, callback) for fd in self._fds}
+            return
         for fd in self._fds:
             self._selector.register(fd, selectors.EVENT_READ)
-        self._watch = _Watch(self._selector.fileno(), callback)
+        self._watches[number()] = _Watch(number(), callback)
 
     def keep(self, fds: Iterable[int]) -> None:
         """Leave out all but these."""
         for fd in self._fds.difference(fds):
             self._fds.discard(fd)
             # Also one that was closed, and is out already.
-            self._selector.unregister(fd)
+            if fd in self._watches:
+                self._watches.pop(fd).end()
+            else:
+                self._selector.unregister(fd)
 
     def close(self) -> None:
-        self._watch.end()
+        for watch in self._watches.values():
+            watch.end()
         self._selector.close()
 
 

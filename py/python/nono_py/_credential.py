@@ -10,6 +10,9 @@ import sys
 
 from nono_py._nono_py import _check_credential, _list_credentials, _store_credential
 
+#: Bytes of the longest key that is read.
+MOST = 2**20
+
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command `credential` to a parser."""
@@ -42,6 +45,15 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _read() -> bytes:
-    if sys.stdin.isatty():
+    """Return a key without the line ending; whether it can be one, is for who stores it to say."""
+    if sys.stdin is None:
+        raise ValueError("standard input is closed: give the key there, or call this in a terminal")
+    if not sys.stdin.isatty():
+        key = sys.stdin.buffer.read(MOST + 1)
+        if len(key) > MOST:
+            raise ValueError(f"standard input holds more than {MOST} bytes: that is no key")
+        return key.removesuffix(b"\n").removesuffix(b"\r")
+    try:
         return getpass.getpass("key: ").encode()
-    return sys.stdin.buffer.readline().removesuffix(b"\n").removesuffix(b"\r")
+    except EOFError:
+        raise ValueError("no key was given") from None

@@ -54,7 +54,8 @@ class PathNotADirectoryError(PathError, NotADirectoryError):
 class SandboxError(NonoError, RuntimeError):
     """A sandbox that could not be entered or run in, or would not hold."""
 
-    #: What the system said of a program that could not be executed, and of which; else `None`.
+    #: What the system says of a program that cannot be executed or is not there, and of which
+    #: one; else `None`.
     errno: "int | None" = None
     filename: "str | None" = None
     #: What became of a program that ran, where it is its record that failed; else `None`.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from nono_py import _temporary
 from nono_py._enums import AccessMode
-from nono_py._interpreter import SHARED
+from nono_py._interpreter import is_shared, shared
 from nono_py._nono_py import (
     CapabilitySet,
     ExecResult,
@@ -30,7 +30,7 @@ from nono_py._nono_py import (
     load_policy,
     start_proxy,
 )
-from nono_py._policy import KEPT, load
+from nono_py._policy import KEPT, LOCAL, load
 
 if TYPE_CHECKING:
     from nono_py._nono_py import NetworkAuditEvent, _Path, _Words
@@ -201,11 +201,11 @@ class _Study:
         self._chosen: list[str] = []
         self._grants: dict[str, list[str]] = {}
         self._network: dict[str, Any] = {}
-        self._shared = {PurePath(path) for path in SHARED} | {Path.home().resolve()}
         everything = CapabilitySet()
         everything.allow_path("/", AccessMode.READ)
         resolved = policy.resolve_groups(self._required, everything, variables=self._variables)
         self._denied = [PurePath(path) for path in resolved.deny_paths]
+        self._shared = shared()
         self._home, self._cwd = Path.home().resolve(), cwd
         #: Secrets that no grant of a directory may bring.
         self._kept: list[PurePath] = []
@@ -359,7 +359,7 @@ class _Study:
 
     def _may_grant(self, directory: PurePath, *, writes: bool) -> bool:
         """Whether a directory is a program's own, and may be granted whole."""
-        if any(shared == directory or directory in shared.parents for shared in self._shared):
+        if is_shared(Path(directory), self._shared):
             return False
         # Nothing denied can be kept out of a grant to write.
         return not (writes and any(directory in denied.parents for denied in self._denied))
@@ -384,6 +384,10 @@ class _Study:
         given = self._policy.resolve_proxy_config(self._given) is not None
         if not given and not {"allow_domain", "custom_credentials"} & self._network.keys():
             self._network["block"] = True
+            # Where one group blocks, another may open only what it opens too.
+            for _, kind, port in self._policy._port_rules([*self._given, *self._chosen]):
+                if kind != LOCAL:
+                    self._add_port(kind, port)
 
     def _proxied(self, events: "Sequence[NetworkAuditEvent]") -> None:
         hosts: set[str] = set()

@@ -60,6 +60,10 @@ KEPT = (
 _MOST_BYTES = 16 * 1024 * 1024
 
 
+#: Where a policy names ports of this machine alone.
+LOCAL = "localhost_ports"
+
+
 @dataclass(frozen=True)
 class RunResult:
     """What became of a command that ran under a policy."""
@@ -141,14 +145,27 @@ class _Prepared:
         resolved = policy.resolve_groups(names, prepared, variables=variables)
         validate_deny_overlaps(resolved.deny_paths, prepared)
         config = policy.resolve_proxy_config(names)
-        blocking = policy._blocking_groups(names)
-        if blocking and config is not None:
-            others = sorted({group for group, _, _ in policy._host_rules(names)})
-            raise ValueError(
-                f"group {blocking[0]} blocks the network, and {', '.join(others) or 'another'} "
-                "opens some of it: choose one"
-            )
+        _check_blocking(policy, names, opens_hosts=config is not None)
         return cls(names, prepared, resolved, config)
+
+
+def _check_blocking(policy: Policy, names: list[str], *, opens_hosts: bool) -> None:
+    """Refuse groups of which one blocks the network that another opens.
+
+    A group may itself name ports to which it is open all the same; `localhost` is no network.
+    """
+    ports = [(group, port) for group, kind, port in policy._port_rules(names) if kind != LOCAL]
+    for blocking in policy._blocking_groups(names):
+        opened = [
+            f"{group} opens port {port} of every host"
+            for group, port in ports
+            if (blocking, port) not in ports
+        ]
+        if opens_hosts:
+            others = sorted({group for group, _, _ in policy._host_rules(names)})
+            opened = [f"{', '.join(others) or 'another'} opens some of it"]
+        if opened:
+            raise ValueError(f"group {blocking} blocks the network, and {opened[0]}: choose one")
 
 
 def load(policy: "Policy | _Path | None") -> Policy:
@@ -283,17 +300,13 @@ def _missing(resolved: ResolvedPolicy, path: "_Path") -> tuple[str | None, str |
 
 def _explain_host(policy: Policy, prepared: _Prepared, host: str, port: int) -> Explanation:
     question = f"{host}:{port}"
+    judge = _Judge(prepared.config or ProxyConfig(allow_all_hosts=True))
+    # Also without a proxy it has to be a host.
+    refusal, rule, route = judge.host(host, port)
     if prepared.config is None:
         said: dict[str, Any] = dict(QueryContext(prepared.caps).query_network(host, port))
-        blocking = policy._blocking_groups(prepared.names)
-        return Explanation(
-            question=question,
-            allowed=said["status"] == "allowed",
-            reason=said["reason"],
-            group=blocking[0] if blocking else None,
-            rule="network.block" if blocking else None,
-        )
-    refusal, rule, route = _Judge(prepared.config).host(host, port)
+        group, place = _port_or_block(policy, prepared.names, port, said["reason"])
+        return Explanation(question, said["status"] == "allowed", said["reason"], group, place)
     if route is not None:
         group, place = _route(policy, prepared, route)
         return Explanation(question, False, refusal or "", group, place)
@@ -307,6 +320,20 @@ def _explain_host(policy: Policy, prepared: _Prepared, host: str, port: int) -> 
     return Explanation(
         question, refusal is None, refusal or "host_allowed", next(groups, None), text
     )
+
+
+def _port_or_block(
+    policy: Policy, names: list[str], port: int, reason: str
+) -> tuple[str | None, str | None]:
+    """Return the group and rule by which a port is open, or the network is not."""
+    if reason == "port_granted":
+        for group, kind, known in policy._port_rules(names):
+            if known == port:
+                return group, f"network.{kind} {port}"
+    if reason == "network_blocked":
+        for group in policy._blocking_groups(names):
+            return group, "network.block"
+    return None, None
 
 
 def _explain_endpoint(policy: Policy, prepared: _Prepared, method: str, path: str) -> Explanation:

@@ -3,7 +3,7 @@
 
 use super::document::NetworkRules;
 use super::error::PolicyError;
-use super::value::Amount;
+use super::value::{Amount, Port};
 use super::{Policy, Route};
 
 /// What a proxy is to allow. Each rule stands with the group that it comes from.
@@ -54,6 +54,27 @@ impl Policy {
         let chosen = self.select(names)?;
         let blocking = chosen.iter().filter(|(_, group)| group.network.block);
         Ok(blocking.map(|(name, _)| (*name).to_owned()).collect())
+    }
+
+    /// The TCP ports that these groups let be connected to past a proxy: group, field and port;
+    /// those of every host first.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError::UnknownGroup`].
+    pub fn port_rules(
+        &self,
+        names: &[String],
+    ) -> Result<Vec<(String, &'static str, u16)>, PolicyError> {
+        let chosen = self.select(names)?;
+        let of = |field, ports: fn(&NetworkRules) -> &[Port]| {
+            chosen.iter().flat_map(move |(name, group)| {
+                let ports = ports(&group.network).iter();
+                ports.map(move |port| ((*name).to_owned(), field, port.port()))
+            })
+        };
+        let every = of("connect_ports", |rules| &rules.connect_ports);
+        Ok(every.chain(of("localhost_ports", |rules| &rules.localhost_ports)).collect())
     }
 }
 
