@@ -199,6 +199,33 @@ fn a_group_for_another_platform_says_nothing() {
 }
 
 #[test]
+fn what_a_group_lets_nobody_remove_no_grant_to_write_does() {
+    let (_dir, home) = home();
+    let group = |name: &str, is_over: bool| {
+        json!({
+            "description": name,
+            "allow": { "readwrite": ["~/work"] },
+            "deny": { "unlink": !is_over, "unlink_override_for_user_writable": is_over },
+        })
+    };
+    let groups = json!({ "groups": { "held": group("held", false), "over": group("over", true) } });
+    let policy = Policy::parse(&groups.to_string()).unwrap();
+    let mut caps = CapabilitySet::new();
+    for _ in 0..2 {
+        policy.resolve(&names(&["held"]), &mut caps, &variables(&home)).unwrap();
+    }
+    // After the grants, since the last rule counts; and once.
+    let profile = caps.seatbelt_profile().unwrap();
+    let (grants, rest) = profile.split_once("(deny file-write-unlink)\n").unwrap();
+    assert!(grants.contains("(allow file-write* (subpath \"") && !rest.contains("file-write"));
+    caps.allow_removal();
+    assert!(!caps.seatbelt_profile().unwrap().contains("unlink"));
+    let mut caps = CapabilitySet::new();
+    let chosen = policy.resolve(&names(&["held", "over"]), &mut caps, &variables(&home)).unwrap();
+    assert!(chosen.needs_unlink_overrides() && caps.platform_rules().is_empty());
+}
+
+#[test]
 fn the_network_is_blocked_by_block_and_by_rules_for_a_proxy() {
     let (_dir, home) = home();
     for (rules, network) in [

@@ -4,8 +4,9 @@
 
 use std::fs;
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 
-use nono_sandbox::{Access, CapabilitySet, Error};
+use nono_sandbox::{Access, CapabilitySet, DenyFault, Error};
 use proptest::prelude::*;
 use tempfile::tempdir;
 
@@ -40,7 +41,7 @@ fn every_grant_has_its_rule() {
     caps.allow_localhost_port(5432).unwrap();
     caps.proxy_only(([127, 0, 0, 1], 4180).into());
     caps.platform_rule("(allow mach-lookup (global-name \"com.example.x\"))").unwrap();
-    caps.deny_path(root.join("both/secret")).unwrap();
+    caps.deny_path(root.join("read/secret")).unwrap();
     let expected = r#"(allow file-read* (subpath "DIR/read"))
 (allow process-exec* file-map-executable (subpath "DIR/read"))
 (allow file-read* (subpath "DIR/both"))
@@ -59,10 +60,38 @@ fn every_grant_has_its_rule() {
 (allow network-outbound (remote unix-socket (path-literal "DIR/socket")))
 (allow network-outbound (remote unix-socket (subpath "DIR/read")))
 (allow mach-lookup (global-name "com.example.x"))
-(deny file-read* file-write* process-exec* (subpath "DIR/both/secret"))
-(deny network-outbound (remote unix-socket (subpath "DIR/both/secret")))
+(deny file-read* file-write* process-exec* (subpath "DIR/read/secret"))
+(deny network-outbound (remote unix-socket (subpath "DIR/read/secret")))
+(deny file-write-unlink (literal "DIR/read"))
+(deny file-write-unlink (literal "DIR"))
 "#;
-    assert_eq!(rules(&caps, root.to_str().unwrap()), expected);
+    let said = rules(&caps, root.to_str().unwrap());
+    let (said, above) = said.split_at(expected.len());
+    assert_eq!(said, expected);
+    let parents = root.ancestors().skip(1).filter(|path| path.parent().is_some());
+    let is_held = |path: &Path| above.contains(&format!("(literal \"{}\")", path.display()));
+    assert!(parents.into_iter().all(is_held), "{above}");
+}
+
+#[test]
+fn nothing_denied_is_had_by_another_path() {
+    let dir = tempdir().unwrap();
+    fs::create_dir_all(dir.path().join("on the way/secret")).unwrap();
+    let secret = dir.path().join("on the way/secret");
+    for access in [Access::Write, Access::ReadWrite] {
+        let mut caps = CapabilitySet::new();
+        caps.allow_path(dir.path(), access).unwrap();
+        caps.deny_path(&secret).unwrap();
+        let error = caps.seatbelt_profile().unwrap_err();
+        assert!(matches!(error, Error::Deny { fault: DenyFault::Writable, .. }), "{error}");
+    }
+    // What is beside it on the way can be written: nobody may rename that.
+    fs::create_dir(dir.path().join("on the way/open")).unwrap();
+    let mut caps = CapabilitySet::new();
+    caps.allow_path(dir.path(), Access::Read).unwrap();
+    caps.allow_path(dir.path().join("on the way/open"), Access::Write).unwrap();
+    caps.deny_path(&secret).unwrap();
+    caps.seatbelt_profile().unwrap();
 }
 
 #[test]
@@ -76,8 +105,16 @@ fn the_network_is_open_only_where_it_is() {
     assert!(matches!(caps.seatbelt_profile(), Err(Error::Unsupported { .. })));
 }
 
+/// Why a rule of the platform is not taken; nothing, if it is.
+fn refusal(rule: &str) -> &'static str {
+    match CapabilitySet::new().platform_rule(rule) {
+        Err(Error::PlatformRule { reason, .. }) => reason,
+        _ => "",
+    }
+}
+
 #[test]
-fn a_rule_of_the_platform_is_one_rule() {
+fn a_rule_of_the_platform_is_one_rule_that_computes_nothing() {
     for (rule, reason) in [
         ("allow file-read*", "must start with `(`"),
         (" (allow signal)", "must start with `(`"),
@@ -87,26 +124,97 @@ fn a_rule_of_the_platform_is_one_rule() {
         ("(allow signal \")\"", "not balanced"),
         ("(allow signal \"x", "does not end"),
         ("(allow signal) ; (", "comment"),
-        ("(allow file-read* (subpath \"/\"))", "whole file system"),
-        ("(allow file-write* (subpath \"//\"))", "whole file system"),
-        ("(allow  file-read*\n( subpath\t\"/\" ))", "whole file system"),
-        ("(allow file-read*)", "whole file system"),
-        ("(allow default)", "whole file system"),
-        ("(allow signal file-write* (regex #\"^/.*\"))", "whole file system"),
+        ("(allow file-read* (subpath \"/opt/..\"))", "absolute"),
+        ("(allow file-read* (subpath \"./opt\"))", "absolute"),
+        ("(allow file-read* (subpath home))", "must be a string"),
+        ("(allow file-read* (subpath (string-append \"/\" \"\")))", "must be a string"),
+        ("(allow file-read* (subpath \"\\x2f\"))", "escape"),
+        ("(allow file-read* (regex #\"^/opt\\\"))", "escaped quote"),
+        ("(allow file-read* (subpath))", "allow OPERATION"),
+        ("(allow file-read* (require-any))", "allow OPERATION"),
+        ("(allow file-read* \"/opt\")", "allow OPERATION"),
+        ("(allow)", "allow OPERATION"),
+        ("()", "allow OPERATION"),
+        ("((allow default))", "allow OPERATION"),
+        ("(allow Default)", "allow OPERATION"),
+        ("(ALLOW signal)", "allow OPERATION"),
+        ("(version 1)", "allow OPERATION"),
+        ("(import \"bsd.sb\")", "allow OPERATION"),
+        ("(begin (allow default))", "allow OPERATION"),
+        ("(let ((a 1)) (allow file-read*))", "allow OPERATION"),
+        ("(apply allow (list 'default))", "neither a name"),
+        ("(if #t (allow file*))", "neither a name"),
+        ("(allow\u{a0}default)", "neither a name"),
+        ("(allow signal#\"\")", "neither a name"),
+        ("(allow (begin default))", "allow OPERATION"),
+        ("(deny signal (begin (allow default)))", "no filter"),
+        ("(allow mach-lookup (global-name (allow default)))", "no filter"),
+        ("(allow process-exec (with no-sandbox) (literal \"/bin/sh\"))", "not known"),
+        ("(allow (with no-sandbox) process-exec)", "not known"),
+        ("(allow signal (with report (allow default)))", "not known"),
     ] {
-        match CapabilitySet::new().platform_rule(rule) {
-            Err(Error::PlatformRule { reason: said, .. }) => {
-                assert!(said.contains(reason), "{rule}: {said}");
-            }
-            other => panic!("{rule}: {other:?}"),
-        }
+        assert!(refusal(rule).contains(reason), "{rule}: {}", refusal(rule));
     }
+}
+
+#[test]
+fn a_rule_of_the_platform_opens_no_files_without_saying_where() {
+    for rule in [
+        "(allow file-read* (subpath \"/\"))",
+        "(allow file-write* (subpath \"//\"))",
+        "(allow  file-read*\n( subpath\t\"/\" ))",
+        "(allow file-read*)",
+        "(allow default)",
+        "(allow signal default)",
+        "(allow file*)",
+        "(allow file-read-data)",
+        "(allow file-map-executable process-exec* file-write-data)",
+        "(allow signal file-write* (regex #\"^/.*\"))",
+        "(allow file-read* (regex #\"^/(.*)$\"))",
+        "(allow file-read* (regex #\"^/opt/|.\"))",
+        "(allow file-read* (regex #\"^/o*\"))",
+        "(allow file-read* (regex #\".?\"))",
+        "(allow file-read* (regex \"/opt/\"))",
+        "(allow file-read* (path-prefix \"/\"))",
+        "(allow file-read* (vnode-type REGULAR-FILE))",
+        "(allow file-read* (literal \"/opt\") (subpath \"/\"))",
+        "(allow file-read* (require-not (literal \"/x\")))",
+        "(allow file-read* (require-any (literal \"/x\") (subpath \"/\")))",
+        "(allow file-read* (require-all (vnode-type REGULAR-FILE)))",
+        "(allow file-read* (with no-log))",
+    ] {
+        assert!(refusal(rule).contains("whole file system"), "{rule}: {}", refusal(rule));
+    }
+}
+
+#[test]
+fn other_rules_of_the_platform_are_taken() {
     for rule in [
         "(allow file-read* (subpath \"/opt\"))",
+        "(allow file-read-data file-write* (subpath \"/opt\") (literal \"/\"))",
+        "(allow file-read* (require-all (subpath \"/opt\") (require-not (subpath \"/opt/x\"))))",
+        "(allow file-read* (require-any (regex #\"^/opt/[a-z]+\\.py$\") (prefix \"/tmp/x\")))",
+        "(allow file-read-metadata)",
         "(deny file-write* (subpath \"/\"))",
-        "(allow signal \"(\\\"\")",
+        "(deny file-read* (regex #\"\\.key$\") (with no-log))",
+        "(deny default (with message \"no\"))",
+        "(deny (with no-log) file-read* (subpath \"/opt\"))",
+        "(allow network-outbound (remote unix-socket (path-literal \"/var/run/x\")))",
+        "(allow network-outbound (remote tcp \"*:443\"))",
+        "(allow mach-lookup (global-name \"(\\\"\") (local-name \"x\"))",
+        "(allow process-info* (target self))",
+        "(allow iokit-open)",
     ] {
         CapabilitySet::new().platform_rule(rule).unwrap();
+    }
+}
+
+#[test]
+fn a_rule_of_any_depth_and_length_is_judged() {
+    let deep = format!("(allow signal {}{})", "(".repeat(100_000), ")".repeat(100_000));
+    let wide = format!("(deny signal {})", "(target self)".repeat(100_000));
+    for (rule, is_taken) in [(deep, false), (wide, true)] {
+        assert_eq!(CapabilitySet::new().platform_rule(&rule).is_ok(), is_taken);
     }
 }
 

@@ -246,10 +246,10 @@ pub(crate) fn apply_seccomp_with_abi(
 #[pyfunction]
 pub(crate) fn apply_external() {}
 
-/// Do nothing: on macOS, where it would matter, no set has such rules.
+/// Let what is granted to write be removed on macOS, whatever a policy's `deny.unlink` says.
 #[pyfunction]
 pub(crate) fn apply_unlink_overrides(caps: &Bound<'_, PyCapabilitySet>) {
-    let _ = caps;
+    caps.get().with(caps.py(), CapabilitySet::allow_removal);
 }
 
 /// The version of Landlock that the kernel has.

@@ -18,7 +18,9 @@ from nono_py import (
     Policy,
     QueryContext,
     RouteConfig,
+    SandboxState,
     VaultConfig,
+    apply_unlink_overrides,
     embedded_policy_json,
     load_embedded_policy,
     load_policy,
@@ -66,6 +68,16 @@ def test_what_is_wrong_is_said(text: str, parts: list[str]) -> None:
     with pytest.raises(ValueError, match=r"^Configuration parse error: ") as caught:
         load_policy(text)
     assert [part for part in parts if part not in str(caught.value)] == []
+
+
+def test_a_denial_to_remove_can_be_overridden() -> None:
+    caps = CapabilitySet()
+    policy(g={"deny": {"unlink": True}}).resolve_groups(["g"], caps)
+    assert (
+        SandboxState.from_caps(caps).to_json() != SandboxState.from_caps(CapabilitySet()).to_json()
+    )
+    apply_unlink_overrides(caps)
+    assert caps == CapabilitySet()
 
 
 def test_groups_grant_and_deny(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ use rustix::fs::{Dir, FileType, Mode, OFlags, Stat, fstat, openat};
 use rustix::io::Errno;
 
 use crate::capability::{CapabilitySet, FileId, FsCapability};
-use crate::deny::{Inside, fault, inside, on_the_way};
+use crate::deny::{fault, inside, on_the_way};
 use crate::error::{DenyFault, Error};
 
 /// How many objects one grant may be turned into.
@@ -42,9 +42,9 @@ pub(crate) fn pieces(
     caps: &CapabilitySet,
 ) -> Result<Option<Vec<Piece>>, Error> {
     let inside = inside(grant, caps)?;
-    let Some(Inside { denied: first, .. }) = inside.first() else { return Ok(None) };
+    let Some((first, _)) = inside.first() else { return Ok(None) };
     let mut around = Around {
-        denied: inside.iter().map(|inside| inside.rest).collect(),
+        denied: inside.iter().map(|(_, rest)| *rest).collect(),
         on_the_way: caps.denied_paths().iter().flat_map(on_the_way).collect(),
         pieces: Vec::new(),
     };

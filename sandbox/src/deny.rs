@@ -6,15 +6,20 @@ use std::path::Path;
 use crate::capability::{CapabilitySet, DeniedPath, FileId, FsCapability};
 use crate::error::{DenyFault, Error};
 
-/// A denied path within a grant.
-#[derive(Debug)]
-pub(crate) struct Inside<'a> {
-    pub denied: &'a DeniedPath,
-    /// From the granted directory on.
-    pub rest: &'a Path,
+/// Whether a sandbox of `caps` can keep out of a grant what they deny in it.
+///
+/// # Errors
+///
+/// Those of a sandbox.
+pub(crate) fn check(grant: &FsCapability, caps: &CapabilitySet) -> Result<(), Error> {
+    #[cfg(target_os = "linux")]
+    return crate::around::pieces(grant, caps).map(drop);
+    #[cfg(not(target_os = "linux"))]
+    return inside(grant, caps).map(drop);
 }
 
-/// The denied paths within `grant`, all of which can be left out of it.
+/// The denied paths within `grant`, all of which can be left out of it: each with where it is from
+/// the granted directory on.
 ///
 /// # Errors
 ///
@@ -22,7 +27,7 @@ pub(crate) struct Inside<'a> {
 pub(crate) fn inside<'a>(
     grant: &FsCapability,
     caps: &'a CapabilitySet,
-) -> Result<Vec<Inside<'a>>, Error> {
+) -> Result<Vec<(&'a DeniedPath, &'a Path)>, Error> {
     let mut inside = Vec::new();
     for denied in caps.denied_paths() {
         if grant.resolved().starts_with(denied.resolved()) {
@@ -32,10 +37,11 @@ pub(crate) fn inside<'a>(
             if grant.access().is_write() {
                 return Err(fault(denied, grant, DenyFault::Writable));
             }
+            #[cfg(target_os = "linux")]
             if grant.own().is_some() {
                 return Err(fault(denied, grant, DenyFault::OwnProcess));
             }
-            inside.push(Inside { denied, rest });
+            inside.push((denied, rest));
         } else if on_the_way(denied).any(|place| place == grant.id()) {
             return Err(fault(denied, grant, DenyFault::OtherName));
         }

@@ -102,6 +102,7 @@ mod cgroup;
 #[cfg(target_os = "linux")]
 mod child;
 mod denial;
+mod deny;
 mod diagnose;
 mod enforcement;
 mod environ;
@@ -129,8 +130,6 @@ mod apply;
 mod around;
 #[cfg(all(target_os = "linux", feature = "tokio"))]
 mod asynchronous;
-#[cfg(target_os = "linux")]
-mod deny;
 #[cfg(target_os = "linux")]
 mod executable;
 #[cfg(target_os = "linux")]

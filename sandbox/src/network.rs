@@ -26,6 +26,7 @@ pub enum Network {
     ProxyOnly(SocketAddr),
 }
 
+#[cfg(target_os = "linux")]
 impl Network {
     /// What this limit and another leave together.
     pub(crate) fn and(self, other: Self) -> Self {

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use crate::capability::{Access, CapabilitySet, DeniedPath, FileId, FsCapability};
+use crate::deny;
 use crate::rules::{By, Rules};
 
 /// Links that are followed one after the other before it is taken for a loop, as in the kernel.
@@ -319,16 +320,9 @@ impl Query {
     }
 }
 
-#[cfg(target_os = "linux")]
 fn refusal(caps: &CapabilitySet) -> Option<String> {
-    let fault = |grant| crate::around::pieces(grant, caps).err();
+    let fault = |grant| deny::check(grant, caps).err();
     caps.fs_capabilities().iter().find_map(fault).map(|error| error.to_string())
-}
-
-/// Here a rule can take back what another grants.
-#[cfg(not(target_os = "linux"))]
-fn refusal(_: &CapabilitySet) -> Option<String> {
-    None
 }
 
 impl CapabilitySet {

@@ -3,10 +3,13 @@
 //! The text is made everywhere, so that it can be tested and reviewed everywhere; only macOS takes
 //! it. Everything is denied that no rule allows, and of the rules that match the last one counts.
 
+mod rule;
+
 use std::fmt::Write as _;
 use std::path::Path;
 
 use crate::capability::{CapabilitySet, FsCapability};
+use crate::deny;
 use crate::error::{Error, Feature};
 use crate::network::Network;
 
@@ -25,16 +28,22 @@ const BASE: &str = "(version 1)
 (allow mach-lookup (global-name \"com.apple.system.logger\"))
 ";
 
+/// After all grants: nothing can be removed or renamed.
+const NO_REMOVAL: &str = "(deny file-write-unlink)";
+
 impl CapabilitySet {
     /// The Seatbelt profile of this set.
     ///
     /// # Errors
     ///
+    /// [`Error::Deny`] for a denied path that cannot be kept out of a grant, and
     /// [`Error::Unsupported`] for what the language cannot say: a proxy that is not on this
     /// machine, or a path that is no UTF-8.
     pub fn seatbelt_profile(&self) -> Result<String, Error> {
         let mut profile = BASE.to_owned();
         for grant in self.fs_capabilities() {
+            // Rules go by paths: whoever may rename what is above a denied one has it by another.
+            deny::inside(grant, self)?;
             files(&mut profile, grant)?;
         }
         // Device nodes are nobody's to make, whatever is granted.
@@ -47,19 +56,45 @@ impl CapabilitySet {
             let filter = path_filter("subpath", denied.resolved())?;
             line(&mut profile, &format!("(deny file-read* file-write* process-exec* {filter})"));
             line(&mut profile, &format!("(deny network-outbound (remote unix-socket {filter}))"));
+            // Nor can a rule of the platform let anybody rename it so.
+            for above in
+                denied.resolved().ancestors().skip(1).filter(|path| path.parent().is_some())
+            {
+                let filter = path_filter("literal", above)?;
+                line(&mut profile, &format!("(deny file-write-unlink {filter})"));
+            }
         }
         Ok(profile)
     }
 
-    /// Adds a rule in Seatbelt's own language, for macOS. It is checked everywhere.
+    /// Adds a rule in Seatbelt's own language, for macOS: `(allow OPERATION... FILTER...)`, or the
+    /// same with `deny`. It is checked everywhere.
+    ///
+    /// It comes after the grants and before the denials of the set. What it opens besides files is
+    /// not judged.
     ///
     /// # Errors
     ///
-    /// [`Error::PlatformRule`] if it is not one whole rule, or opens the whole file system.
+    /// [`Error::PlatformRule`] if it is not one such rule, has a filter that is not known here, or
+    /// opens the whole file system.
     pub fn platform_rule(&mut self, rule: &str) -> Result<(), Error> {
-        check(rule).map_err(|reason| Error::PlatformRule { rule: rule.to_owned(), reason })?;
+        rule::check(rule)
+            .map_err(|reason| Error::PlatformRule { rule: rule.to_owned(), reason })?;
         self.platform_rules.push(rule.to_owned());
         Ok(())
+    }
+
+    /// Keeps what is granted to write from being removed or renamed, on macOS.
+    pub(crate) fn deny_removal(&mut self) {
+        if !self.platform_rules().iter().any(|rule| rule == NO_REMOVAL) {
+            self.platform_rules.push(NO_REMOVAL.to_owned());
+        }
+    }
+
+    /// Takes back that a policy lets nothing be removed (`deny.unlink`): what is granted to write
+    /// can be, on macOS as everywhere.
+    pub fn allow_removal(&mut self) {
+        self.platform_rules.retain(|rule| rule != NO_REMOVAL);
     }
 }
 
@@ -150,89 +185,4 @@ fn quote(text: &str) -> String {
     }
     quoted.push('"');
     quoted
-}
-
-/// A rule is one list, closed where it ends, that does not open the whole file system.
-fn check(rule: &str) -> Result<(), &'static str> {
-    if !rule.starts_with('(') {
-        return Err("it must start with `(`");
-    }
-    let tokens = tokens(rule)?;
-    let mut depth = 0_usize;
-    for (at, token) in tokens.iter().enumerate() {
-        match token.as_str() {
-            "(" => depth += 1,
-            ")" => {
-                depth = depth.checked_sub(1).ok_or("its parentheses are not balanced")?;
-                if depth == 0 && at + 1 != tokens.len() {
-                    return Err("it must be one rule");
-                }
-            }
-            _ => {}
-        }
-    }
-    if depth != 0 {
-        return Err("its parentheses are not balanced");
-    }
-    if opens_everything(&tokens) { Err("it must not open the whole file system") } else { Ok(()) }
-}
-
-/// Whether files anywhere are allowed: beneath the root, or without saying where.
-fn opens_everything(tokens: &[String]) -> bool {
-    let is_allowing = tokens.get(1).is_some_and(|word| word == "allow");
-    let is_of_files = tokens.iter().skip(2).take_while(|token| *token != "(").any(|operation| {
-        operation == "default"
-            || operation == "file*"
-            || operation.starts_with("file-read*")
-            || operation.starts_with("file-write*")
-    });
-    let is_anywhere = !tokens.iter().skip(1).any(|token| token == "(");
-    let is_root = tokens.windows(2).any(|pair| match pair {
-        [filter, path] => {
-            let is_filter = matches!(filter.as_str(), "subpath" | "prefix" | "regex");
-            let path = path.trim_start_matches('#').trim_matches('"');
-            is_filter && path.trim_start_matches(['^', '/', '.', '*']).is_empty()
-        }
-        _ => false,
-    });
-    is_allowing && is_of_files && (is_anywhere || is_root)
-}
-
-/// Parentheses, strings and words; comments are not part of a rule.
-fn tokens(rule: &str) -> Result<Vec<String>, &'static str> {
-    let mut tokens = Vec::new();
-    let mut characters = rule.chars().peekable();
-    while let Some(character) = characters.next() {
-        match character {
-            '(' | ')' => tokens.push(character.to_string()),
-            '"' => {
-                let mut text = String::from('"');
-                loop {
-                    match characters.next() {
-                        Some('\\') => {
-                            text.push('\\');
-                            text.extend(characters.next());
-                        }
-                        Some('"') => break,
-                        Some(inner) => text.push(inner),
-                        None => return Err("a string in it does not end"),
-                    }
-                }
-                text.push('"');
-                tokens.push(text);
-            }
-            ';' => return Err("it must not hold a comment"),
-            '\0' => return Err("it must not hold a NUL"),
-            space if space.is_whitespace() => {}
-            start => {
-                let mut word = String::from(start);
-                let is_word = |next: &char| !next.is_whitespace() && !"()\";".contains(*next);
-                while let Some(next) = characters.next_if(is_word) {
-                    word.push(next);
-                }
-                tokens.push(word);
-            }
-        }
-    }
-    Ok(tokens)
 }

@@ -214,7 +214,11 @@ class CapabilitySet:
         """
 
     def platform_rule(self, rule: str) -> None:
-        """Add a rule of the Seatbelt profile language, for macOS. Checked everywhere."""
+        """Add a rule of the Seatbelt profile language, for macOS. Checked everywhere.
+
+        It is `(allow OPERATION... FILTER...)`, or the same with `deny`, of filters that are known,
+        and must not open the whole file system; what it opens besides is not judged.
+        """
 
     def deduplicate(self) -> None:
         """Make one grant of all that are of the same object."""
@@ -764,7 +768,7 @@ def apply_external() -> None:
     """Do nothing: for programs that are confined from outside."""
 
 def apply_unlink_overrides(caps: CapabilitySet) -> None:
-    """Do nothing: on macOS, where it would matter, no set has such rules."""
+    """Let what is granted to write be removed on macOS, whatever a policy's `deny.unlink` says."""
 
 def detect_abi() -> DetectedAbi:
     """Return the version of Landlock that the kernel has."""

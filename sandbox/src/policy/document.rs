@@ -153,10 +153,8 @@ pub(super) struct Allow {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Deny {
     pub(super) access: Vec<PathRule>,
-    /// Of macOS. Where Landlock enforces, nothing can be removed beneath what is not granted to
-    /// write.
-    #[serde(rename = "unlink")]
-    _unlink: bool,
+    /// Of macOS: what is granted to write cannot be removed either.
+    pub(super) unlink: bool,
     #[serde(rename = "unlink_override_for_user_writable")]
     pub(super) unlink_override: bool,
 }

@@ -4,7 +4,8 @@ use std::fmt::{self, Display, Formatter};
 use std::path::PathBuf;
 
 use super::error::PolicyError;
-use crate::capability::{CapabilitySet, FsCapability};
+use crate::capability::CapabilitySet;
+use crate::deny;
 use crate::query::Query;
 use crate::source::Source;
 
@@ -47,7 +48,7 @@ pub fn check_overlaps(denied: &[PathBuf], caps: &CapabilitySet) -> Result<(), Po
     for path in denied {
         let is_kept = query.is_denied(path);
         for grant in query.overlapping(path) {
-            if !(is_kept && can_be_kept_out(grant, caps)) {
+            if !(is_kept && deny::check(grant, caps).is_ok()) {
                 overlaps.push(Overlap {
                     denied: path.clone(),
                     granted: grant.resolved().to_owned(),
@@ -62,16 +63,4 @@ pub fn check_overlaps(denied: &[PathBuf], caps: &CapabilitySet) -> Result<(), Po
     overlaps.sort_by_key(ToString::to_string);
     overlaps.dedup();
     Err(PolicyError::Overlaps { overlaps })
-}
-
-/// Whether a sandbox can leave out of a grant what the set denies in it.
-#[cfg(target_os = "linux")]
-fn can_be_kept_out(grant: &FsCapability, caps: &CapabilitySet) -> bool {
-    crate::around::pieces(grant, caps).is_ok()
-}
-
-/// A profile of macOS has exceptions.
-#[cfg(not(target_os = "linux"))]
-fn can_be_kept_out(_: &FsCapability, _: &CapabilitySet) -> bool {
-    true
 }

@@ -113,7 +113,7 @@ impl Policy {
     ) -> Result<Resolved, PolicyError> {
         let chosen = self.select(names)?;
         let mut changed = caps.clone();
-        let mut resolved = Resolved::default();
+        let (mut resolved, mut denies_removal) = (Resolved::default(), false);
         for (name, group) in &chosen {
             for (kind, rule) in group.path_rules() {
                 let rule = expand(name, kind, rule, variables)?;
@@ -121,6 +121,10 @@ impl Policy {
             }
             group.limit_network(&mut changed);
             resolved.needs_unlink_overrides |= group.deny.unlink_override;
+            denies_removal |= group.deny.unlink;
+        }
+        if denies_removal && !resolved.needs_unlink_overrides {
+            changed.deny_removal();
         }
         resolved.names =
             names.iter().filter(|name| chosen.contains_key(name.as_str())).cloned().collect();
