@@ -322,18 +322,23 @@ def ports() -> Policy:
         "closed": group(block=True),
         "local": group(localhost_ports=[5432]),
         "wide": group(connect_ports=[5432]),
+        "serving": group(bind_ports=[5432]),
         "narrow": group(block=True, connect_ports=[5432], bind_ports=[8000]),
     }
     return load_policy(json.dumps({"groups": groups}))
 
 
 def test_what_one_group_blocks_no_other_opens(ports: Policy) -> None:
-    for groups in (["closed", "wide"], ["wide", "closed", "local"], ["closed", "narrow"]):
-        opening = "wide" if "wide" in groups else "narrow"
-        said = f"closed blocks the network, and {opening} opens port 5432 of every host"
-        with pytest.raises(ValueError, match=said):
+    for groups, opened in (
+        (["closed", "wide"], "wide opens connect_ports 5432"),
+        (["wide", "closed", "local"], "wide opens connect_ports 5432"),
+        (["closed", "narrow"], "narrow opens connect_ports 5432"),
+        (["closed", "serving"], "serving opens bind_ports 5432"),
+        (["narrow", "serving"], "serving opens bind_ports 5432"),
+    ):
+        with pytest.raises(ValueError, match=f"group .* blocks the network, and {opened}"):
             run(ports, groups, ["true"])
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=opened):
             explain(ports, groups, host="192.0.2.1", port=5432)
     for groups in (["narrow", "wide"], ["narrow", "local"], ["closed", "local"]):
         assert explain(ports, groups, host="127.0.0.1", port=5432).allowed
@@ -345,6 +350,8 @@ def test_what_one_group_blocks_no_other_opens(ports: Policy) -> None:
         ("closed local", "127.0.0.1", 5432, (True, "local", "network.localhost_ports 5432")),
         ("closed local", "192.0.2.1", 5432, (False, "closed", "network.block")),
         ("closed local", "127.0.0.1", 80, (False, "closed", "network.block")),
+        ("serving wide", "192.0.2.1", 5432, (True, "wide", "network.connect_ports 5432")),
+        ("serving local", "192.0.2.1", 5432, (False, None, None)),
         ("local wide", "192.0.2.1", 5432, (True, "wide", "network.connect_ports 5432")),
         ("narrow", "a.example", 5432, (True, "narrow", "network.connect_ports 5432")),
         ("narrow", "a.example", 80, (False, "narrow", "network.block")),

@@ -89,6 +89,13 @@ def test_another_directory_under_the_same_name_is_left(place: Path) -> None:
     assert list((place / "moved").iterdir()) == []
 
 
+def test_a_directory_that_is_gone_is_no_matter(place: Path) -> None:
+    notes: list[str] = []
+    with _temporary.directory(notes) as path:
+        Path(path).rmdir()
+    assert (notes, list(place.iterdir())) == ([], [])
+
+
 def test_what_cannot_be_removed_is_noted_and_the_result_stays(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -152,14 +152,14 @@ class _Prepared:
 def _check_blocking(policy: Policy, names: list[str], *, opens_hosts: bool) -> None:
     """Refuse groups of which one blocks the network that another opens.
 
-    A group may itself name ports to which it is open all the same; `localhost` is no network.
+    A group may itself name ports that stay open all the same; `localhost` is no network.
     """
-    ports = [(group, port) for group, kind, port in policy._port_rules(names) if kind != LOCAL]
+    ports = [rule for rule in policy._port_rules(names) if rule[1] != LOCAL]
     for blocking in policy._blocking_groups(names):
         opened = [
-            f"{group} opens port {port} of every host"
-            for group, port in ports
-            if (blocking, port) not in ports
+            f"{group} opens {kind} {port}"
+            for group, kind, port in ports
+            if (blocking, kind, port) not in ports
         ]
         if opens_hosts:
             others = sorted({group for group, _, _ in policy._host_rules(names)})
@@ -328,7 +328,7 @@ def _port_or_block(
     """Return the group and rule by which a port is open, or the network is not."""
     if reason == "port_granted":
         for group, kind, known in policy._port_rules(names):
-            if known == port:
+            if known == port and kind != "bind_ports":
                 return group, f"network.{kind} {port}"
     if reason == "network_blocked":
         for group in policy._blocking_groups(names):

@@ -31,7 +31,8 @@ def directory(notes: list[str]) -> Iterator[str]:
     finally:
         try:
             _empty(top)
-            Path(path).rmdir()
+            with contextlib.suppress(FileNotFoundError):
+                Path(path).rmdir()
         # A system without `fchmodat` that follows no link makes a ValueError of it.
         except (OSError, ValueError) as error:
             notes.append(f"temporary files are left in {path}: {error}")

@@ -56,8 +56,8 @@ impl Policy {
         Ok(blocking.map(|(name, _)| (*name).to_owned()).collect())
     }
 
-    /// The TCP ports that these groups let be connected to past a proxy: group, field and port;
-    /// those of every host first.
+    /// The TCP ports that these groups open past a proxy: group, field and port; to be connected
+    /// to on every host, then on this one, then to be served at.
     ///
     /// # Errors
     ///
@@ -74,7 +74,8 @@ impl Policy {
             })
         };
         let every = of("connect_ports", |rules| &rules.connect_ports);
-        Ok(every.chain(of("localhost_ports", |rules| &rules.localhost_ports)).collect())
+        let local = of("localhost_ports", |rules| &rules.localhost_ports);
+        Ok(every.chain(local).chain(of("bind_ports", |rules| &rules.bind_ports)).collect())
     }
 }
 
