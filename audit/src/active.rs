@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use slab::Slab;
 
 use crate::Recorder;
+use crate::apart::Apart;
 
 /// So many locks share the exchanges, so that workers seldom meet at one.
 const SHARDS: usize = 16;
@@ -25,10 +26,7 @@ pub(crate) struct Active {
     shards: [Shard; SHARDS],
 }
 
-/// Fills whole lines of a cache.
-#[derive(Default)]
-#[repr(align(128))]
-struct Shard(Mutex<Slab<Weak<Recorder>>>);
+type Shard = Apart<Mutex<Slab<Weak<Recorder>>>>;
 
 /// Where an exchange is among the others.
 #[derive(Debug, Clone, Copy)]
@@ -70,6 +68,6 @@ impl Active {
     #[expect(clippy::indexing_slicing, reason = "a shard is less than there are")]
     fn lock(&self, shard: usize) -> MutexGuard<'_, Slab<Weak<Recorder>>> {
         // A panic cannot leave it half-changed: every change is one call.
-        self.shards[shard].0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -4,26 +4,27 @@
 //! is renamed: `audit-events.1.ndjson`, `audit-events.2.ndjson`, … Every file is a chain of its own,
 //! whose first line says with which hash the one before it ended.
 
+mod ahead;
+mod names;
+mod opening;
 mod verify;
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
-
-use serde::{Deserialize, Serialize};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
 
 use crate::canonical::{ascii, is_printable};
 use crate::chain::Chain;
 use crate::claim::Claim;
 use crate::hash::{Hash, domain};
 use crate::json::put_parts;
-use crate::recorder::unix_ms;
 use crate::texts::Quoted;
 use crate::{Record, Sink, regular};
 
-use verify::follow;
+use ahead::Ahead;
+use names::set_aside;
+use opening::{Before, Previous, create, go_on};
 pub use verify::{Fault, Verified, verify};
 
 /// Where a log is written, and how much of it.
@@ -31,7 +32,8 @@ pub use verify::{Fault, Verified, verify};
 pub struct FileOptions {
     /// The file that grows. Its directory must be there.
     pub path: PathBuf,
-    /// How many bytes it may have before the next one is begun; a single batch may exceed it.
+    /// How many bytes it may have before the next one is begun; a single batch may exceed it. While it
+    /// grows, up to 16 MiB of the disk are held for it besides.
     pub max_bytes: u64,
     /// How many renamed files are kept; 0 is all of them.
     pub keep: usize,
@@ -53,6 +55,7 @@ pub struct FileSink {
     chain: Chain,
     /// Up to here it is whole.
     len: u64,
+    ahead: Ahead,
     /// Room for the texts of events and for lines, used again with each batch.
     texts: Quoted,
     lines: Vec<u8>,
@@ -78,7 +81,10 @@ impl FileSink {
             found.as_deref().map(File::metadata).transpose()?.is_some_and(|is| is.len() > 0);
         let before = is_begun.then(|| Before::read(&options.path)).transpose()?;
         let previous = match &before {
-            Some(Before::Records(chain)) => Some(set_aside(&options, *chain)?),
+            Some(Before::Records(chain)) => {
+                ahead::give_back(&options.path);
+                Some(set_aside(&options, *chain)?)
+            }
             Some(Before::Opening(_)) | None => None,
         };
         // What is still in place is claimed again.
@@ -88,7 +94,8 @@ impl FileSink {
             Some(Before::Records(_)) | None => create(&options.path, previous)?,
         };
         let (texts, lines) = (Quoted::default(), Vec::new());
-        Ok(Self { options, file, chain, len, texts, lines, aside: None })
+        let ahead = Ahead::default();
+        Ok(Self { options, file, chain, len, ahead, texts, lines, aside: None })
     }
 
     /// Whether the file is where it was made: not removed, and not renamed by somebody.
@@ -109,6 +116,7 @@ impl FileSink {
         }
         // Before the next file names its last line: a file that lost its end when the machine stopped
         // could not be told from one that was cut. The file that grows has nothing behind its end.
+        self.ahead.give_back(&self.file);
         self.file.sync_data()?;
         if is_in_place {
             self.aside = Some(set_aside(&self.options, self.chain)?);
@@ -153,8 +161,10 @@ impl FileSink {
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        let end = self.len + self.lines.len() as u64;
+        self.ahead.reach(&self.file, self.len, end);
         self.file.write_all(&self.lines)?;
-        self.len += self.lines.len() as u64;
+        self.len = end;
         self.lines.clear();
         Ok(())
     }
@@ -176,6 +186,7 @@ impl Sink for FileSink {
     }
 
     fn end(&mut self) {
+        self.ahead.give_back(&self.file);
         // What the disk does not take here it has refused before.
         let _ = self.file.sync_data();
     }
@@ -211,133 +222,6 @@ fn put_line(
         chain.append(&ascii(text), lines)?;
     }
     Ok(())
-}
-
-/// How the event begins that begins a file.
-const OPENING: &str = r#"{"type":"log_opened","#;
-
-/// The event that begins a file.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(tag = "type", rename = "log_opened")]
-struct Opening {
-    /// When, in milliseconds since the Unix epoch.
-    timestamp_unix_ms: u64,
-    /// The file that it goes on from, if there is one.
-    previous: Option<Previous>,
-}
-
-/// The end of the file before a file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Previous {
-    /// Its name.
-    file: String,
-    /// Its lines.
-    records: u64,
-    /// The last one's `chain_hash`.
-    chain_head: Option<Hash>,
-}
-
-impl Previous {
-    /// The file at `path`, which has this `chain`.
-    fn new(path: &Path, chain: Chain) -> Self {
-        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Self { file, records: chain.lines, chain_head: chain.head }
-    }
-}
-
-/// What is in a file that a log finds.
-enum Before {
-    /// The line that opens it, and no more: so many bytes.
-    Opening(u64),
-    Records(Chain),
-}
-
-impl Before {
-    fn read(path: &Path) -> io::Result<Self> {
-        let mut is_own = false;
-        let (chain, fault) = follow(path, Chain::default(), |_, link| {
-            is_own = link.event_json.starts_with(OPENING);
-            Ok(())
-        })?;
-        Ok(if is_own && chain.lines == 1 && fault.is_none() {
-            Self::Opening(fs::metadata(path)?.len())
-        } else {
-            Self::Records(chain)
-        })
-    }
-}
-
-/// Takes the file at `path` over, of which `opened` bytes are the line that opens it.
-fn go_on(path: &Path, opened: u64) -> io::Result<(Claim, Chain, u64)> {
-    let file = Claim::new(OpenOptions::new().append(true).open(path)?)?;
-    match (file.metadata()?.len(), follow(path, Chain::default(), |_, _| Ok(()))?) {
-        (len, (chain, None)) if len == opened => Ok((file, chain, len)),
-        _ => Err(io::Error::new(io::ErrorKind::AlreadyExists, "another wrote to the file there")),
-    }
-}
-
-/// Renames the file that grows, which has this `chain`, and removes what is not to be kept.
-fn set_aside(options: &FileOptions, chain: Chain) -> io::Result<Previous> {
-    let path = &options.path;
-    let numbers = numbers(path)?;
-    let renamed = numbered(path, numbers.last().map_or(1, |last| last + 1));
-    fs::rename(path, &renamed)?;
-    let surplus = (numbers.len() + 1).saturating_sub(options.keep);
-    if options.keep > 0 {
-        for number in numbers.iter().take(surplus) {
-            // One that cannot be removed is tried again with the next.
-            let _ = fs::remove_file(numbered(path, *number));
-        }
-    }
-    Ok(Previous::new(&renamed, chain))
-}
-
-/// Makes the file at `path`, with the line that opens it.
-fn create(path: &Path, previous: Option<Previous>) -> io::Result<(Claim, Chain, u64)> {
-    // It tells who asked for what: that is its owner's alone.
-    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
-    let mut file = Claim::new(file)?;
-    if file.metadata()?.len() > 0 {
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "another file was put there"));
-    }
-    let (mut chain, mut line) = (Chain::default(), Vec::new());
-    let opening = Opening { timestamp_unix_ms: unix_ms(), previous };
-    chain.append(&ascii(&serde_json::to_string(&opening)?), &mut line)?;
-    file.write_all(&line).inspect_err(|_| {
-        let _ = file.set_len(0);
-    })?;
-    Ok((file, chain, line.len() as u64))
-}
-
-/// `audit-events.7.ndjson` for `audit-events.ndjson` and 7.
-fn numbered(path: &Path, number: u64) -> PathBuf {
-    let mut name = path.file_stem().unwrap_or_default().to_owned();
-    name.push(format!(".{number}"));
-    if let Some(extension) = path.extension() {
-        name.push(".");
-        name.push(extension);
-    }
-    path.with_file_name(name)
-}
-
-/// The numbers of the renamed files, in order.
-fn numbers(path: &Path) -> io::Result<Vec<u64>> {
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let stem = path.file_stem().unwrap_or_default().as_bytes();
-    let mut found = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let name = entry?.file_name();
-        let rest = name.as_bytes().strip_prefix(stem).and_then(|rest| rest.strip_prefix(b"."));
-        let digits = rest.and_then(|rest| rest.split(|byte| *byte == b'.').next());
-        let number = digits.and_then(|digits| str::from_utf8(digits).ok()?.parse().ok());
-        // What else begins so is no file of this log.
-        found.extend(number.filter(|number| numbered(path, *number).file_name() == Some(&*name)));
-    }
-    found.sort_unstable();
-    Ok(found)
 }
 
 #[cfg(test)]

@@ -31,6 +31,7 @@
 #![forbid(unsafe_code)]
 
 mod active;
+mod apart;
 pub mod attest;
 mod canonical;
 mod chain;

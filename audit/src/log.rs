@@ -12,6 +12,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread;
 
 use crate::active::Active;
+use crate::apart::Apart;
 use crate::reader::{Filling, Reader};
 use crate::segment::{Place, Ring, Segment, Segments};
 use crate::texts::Texts;
@@ -46,7 +47,24 @@ pub enum Overflow {
 }
 
 /// Why sinks last failed, by their names, until they work again.
-pub(crate) type Faults = Mutex<BTreeMap<&'static str, String>>;
+#[derive(Default)]
+pub(crate) struct Faults(Mutex<BTreeMap<&'static str, String>>);
+
+impl Faults {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, String>> {
+        // A panic cannot leave it half-changed: every change is one call.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What each exchange counts.
+#[derive(Default)]
+struct Counts {
+    /// Places in use: exchanges that run, and records in memory.
+    taken: AtomicUsize,
+    /// Exchanges so far.
+    opened: AtomicU64,
+}
 
 /// Counts a record that is not kept.
 type Count = dyn Fn(&Record) + Send + Sync;
@@ -55,9 +73,7 @@ type Count = dyn Fn(&Record) + Send + Sync;
 pub(crate) struct Shared {
     session: Session,
     pub(crate) bounds: Bounds,
-    /// Places in use: exchanges that run, and records in memory.
-    taken: AtomicUsize,
-    opened: AtomicU64,
+    counts: Apart<Counts>,
     closed: AtomicBool,
     pub(crate) active: Active,
     /// Whether somebody waits for the next record. Changed only to `true` with the lock held.
@@ -74,7 +90,7 @@ pub(crate) struct Shared {
     pub(crate) alarm: OnceLock<Box<dyn Fn(Filling) + Send + Sync>>,
     /// Whether it was.
     pub(crate) has_warned: AtomicBool,
-    state: Mutex<State>,
+    state: Apart<Mutex<State>>,
 }
 
 impl Shared {
@@ -83,19 +99,18 @@ impl Shared {
         Ok(Self {
             session,
             bounds,
-            taken: AtomicUsize::new(0),
-            opened: AtomicU64::new(0),
+            counts: Apart::default(),
             closed: AtomicBool::new(false),
             active: Active::new(),
             wanted: AtomicBool::new(false),
             woken: AtomicBool::new(false),
             writer: OnceLock::new(),
             changed: Condvar::new(),
-            faults: Mutex::default(),
+            faults: Faults::default(),
             unkept: OnceLock::new(),
             alarm: OnceLock::new(),
             has_warned: AtomicBool::new(false),
-            state: Mutex::new(State::new(ring)),
+            state: Apart(Mutex::new(State::new(ring))),
         })
     }
 
@@ -160,7 +175,7 @@ impl Shared {
     pub(crate) fn seal(&self, state: &mut State) {
         // Only where there is a place: gaps could be many too.
         if state.has_gap() && self.has_place() {
-            self.taken.fetch_add(1, Ordering::Relaxed);
+            self.counts.taken.fetch_add(1, Ordering::Relaxed);
             let gap = self.unkept_since(state);
             state.push(gap);
         }
@@ -176,12 +191,12 @@ impl Shared {
     /// memory is only half used before that is.
     #[expect(clippy::cast_precision_loss, reason = "about as much is enough")]
     pub(crate) fn fullness(&self, state: &State) -> f64 {
-        let taken = self.taken.load(Ordering::Relaxed) as f64 / self.bounds.records as f64;
+        let taken = self.counts.taken.load(Ordering::Relaxed) as f64 / self.bounds.records as f64;
         state.segments.used().unwrap_or_default().max(taken)
     }
 
     fn has_place(&self) -> bool {
-        self.taken.load(Ordering::Relaxed) < self.bounds.records
+        self.counts.taken.load(Ordering::Relaxed) < self.bounds.records
     }
 
     /// Changes how far consumers are with `change`, and lets go of what all have. Who was in the way
@@ -243,7 +258,7 @@ impl Shared {
     }
 
     fn give_back(&self, places: usize) {
-        self.taken.fetch_sub(places, Ordering::Relaxed);
+        self.counts.taken.fetch_sub(places, Ordering::Relaxed);
     }
 }
 
@@ -251,7 +266,7 @@ impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Log")
             .field("session", &self.session)
-            .field("taken", &self.taken)
+            .field("taken", &self.counts.taken)
             .field("bounds", &self.bounds)
             .finish_non_exhaustive()
     }

@@ -86,8 +86,7 @@ impl Segments {
         Self { all: VecDeque::new(), ring, in_memory: 0 }
     }
 
-    pub(crate) fn push(&mut self, first: u64, records: Vec<Record>) {
-        let strangers = records.iter().filter(|record| record.is_of_stranger()).count();
+    pub(crate) fn push(&mut self, first: u64, records: Vec<Record>, strangers: usize) {
         let len = records.len();
         self.in_memory += len;
         let place = Place::Memory(Arc::new(records));

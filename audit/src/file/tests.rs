@@ -1,4 +1,5 @@
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
@@ -219,4 +220,35 @@ fn a_new_file_is_its_owners_alone() {
     let directory = TempDir::new().unwrap();
     let (path, _) = written(&directory, 1);
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn blocks_behind_the_end_are_in_nobodys_way_and_are_given_back() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("audit-events.ndjson");
+    let records: Vec<_> = (0..4000).map(record).collect();
+    let spare = |path: &Path| {
+        let file = fs::metadata(path).unwrap();
+        (file.blocks() * 512).saturating_sub(file.len())
+    };
+    // What a file system makes of a file by itself.
+    let little = 64 << 10;
+    for is_killed in [false, true] {
+        let mut sink = sink(&path, u64::MAX, 0);
+        sink.write(&records).unwrap();
+        sink.write(&records).unwrap();
+        assert!(spare(&path) > 1 << 20, "none were found ahead");
+        // As somebody sees it while it grows, or after the process was killed.
+        let verified = verify(&path).unwrap();
+        assert_eq!((verified.lines % 8001, verified.fault), (0, None));
+        if is_killed {
+            drop(sink);
+            assert!(spare(&path) > 1 << 20);
+            drop(super::FileSink::open(FileOptions { path: path.clone(), max_bytes: 1, keep: 0 }));
+            assert!(spare(&directory.path().join("audit-events.2.ndjson")) < little);
+        } else {
+            sink.end();
+            assert!(spare(&path) < little);
+        }
+    }
 }

@@ -3,7 +3,8 @@
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
-use super::{OPENING, Opening, Previous, numbered, numbers};
+use super::names::{numbered, numbers};
+use super::opening::{OPENING, Opening, Previous};
 use crate::chain::{Chain, Form, Link};
 use crate::lines::Lines;
 use crate::{Hash, VerifyError, regular};

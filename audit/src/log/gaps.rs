@@ -64,7 +64,7 @@ impl Shared {
     }
 
     fn gap(&self, dropped: u64) -> Record {
-        let number = self.opened.fetch_add(1, Ordering::Relaxed);
+        let number = self.counts.opened.fetch_add(1, Ordering::Relaxed);
         let id = RecordId { session: self.session, number };
         Record {
             phase: Phase::Gap,

@@ -40,7 +40,7 @@ impl Sender {
 
     /// Takes a place for one record, or `None` when the log is full.
     pub fn try_reserve(&self) -> Option<Permit> {
-        Permit::reserve(&self.shared, self.shared.opened.fetch_add(1, Ordering::Relaxed))
+        Permit::reserve(&self.shared, self.shared.counts.opened.fetch_add(1, Ordering::Relaxed))
     }
 
     /// How many exchanges run.
@@ -71,7 +71,7 @@ pub struct Permit {
 
 impl Permit {
     fn reserve(shared: &Arc<Hold>, number: u64) -> Option<Self> {
-        let taken = shared.taken.fetch_add(1, Ordering::Relaxed);
+        let taken = shared.counts.taken.fetch_add(1, Ordering::Relaxed);
         let has_place = taken < shared.bounds.records;
         if !has_place {
             shared.give_back(1);

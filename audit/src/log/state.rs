@@ -15,6 +15,8 @@ pub(crate) struct State {
     pub(crate) next: u64,
     /// The newest records, not yet part of a segment.
     pub(super) fresh: Vec<Record>,
+    /// How many of them are of clients without the token.
+    fresh_strangers: usize,
     pub(crate) segments: Segments,
     /// Records of clients without the token, wherever they are.
     pub(super) strangers: usize,
@@ -47,6 +49,7 @@ impl State {
         Self {
             next: 0,
             fresh: Vec::new(),
+            fresh_strangers: 0,
             segments: Segments::new(ring),
             strangers: 0,
             dropped: 0,
@@ -75,6 +78,8 @@ impl State {
     pub(super) fn push(&mut self, mut record: Record) {
         record.sequence = self.next;
         self.next += 1;
+        // Counted here, where the record is at hand: who seals holds the lock.
+        self.fresh_strangers += usize::from(record.is_of_stranger());
         self.fresh.push(record);
         if self.fresh.len() >= SEGMENT {
             self.seal();
@@ -95,7 +100,8 @@ impl State {
             let first = self.next - self.fresh.len() as u64;
             // The next one is likely to have as many, and what grows step by step is copied.
             let next = Vec::with_capacity(self.fresh.len());
-            self.segments.push(first, std::mem::replace(&mut self.fresh, next));
+            let records = std::mem::replace(&mut self.fresh, next);
+            self.segments.push(first, records, std::mem::take(&mut self.fresh_strangers));
         }
     }
 
