@@ -31,14 +31,14 @@ impl Texts {
 
     /// Makes room for `rest` records more, if `done` have the length that there is, but not for much
     /// more than `most` bytes: all at once, since what grows step by step is memory that is new to
-    /// the process each time.
-    pub(crate) fn reserve_for(&mut self, done: u64, rest: u64, most: usize) {
+    /// the process each time. Says whether there is so much memory.
+    pub(crate) fn reserve_for(&mut self, done: u64, rest: u64, most: usize) -> bool {
         let len = self.bytes.len();
         let expected = (len as u64).saturating_mul(rest) / done.max(1);
         // A little more, since numbers get longer.
         let more = usize::try_from(expected.saturating_add(expected / 16)).unwrap_or(most);
         let whole = (len + more.min(most)).next_multiple_of(STEP) + STEP;
-        self.bytes.reserve_exact(whole - len);
+        self.bytes.try_reserve_exact(whole - len).is_ok()
     }
 
     /// Appends the records as JSON Lines.

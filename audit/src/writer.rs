@@ -133,8 +133,7 @@ impl Log {
     /// The sinks that do not take records now, by name, and why; the log holds for them what
     /// they have not taken. As one of them, the disk to which records are moved.
     pub fn faults(&self) -> Vec<(&'static str, String)> {
-        let faults = self.shared.faults.lock().unwrap_or_else(PoisonError::into_inner);
-        faults.iter().map(|(name, why)| (*name, why.clone())).collect()
+        self.shared.faults.lock().iter().map(|(name, why)| (*name, why.clone())).collect()
     }
 
     /// Says that no more records come, and waits until the sinks have all.
@@ -194,14 +193,12 @@ impl Outlet {
             && let Some(batch) = self.consumer.peek()
         {
             let written = self.sink.write(&batch);
-            let mut faults = faults.lock().unwrap_or_else(PoisonError::into_inner);
             if let Err(error) = written {
-                faults.insert(self.sink.name(), error.to_string());
+                faults.lock().insert(self.sink.name(), error.to_string());
                 self.retry = Instant::now().checked_add(RETRY);
                 return false;
             }
-            faults.remove(self.sink.name());
-            drop(faults);
+            faults.lock().remove(self.sink.name());
             self.consumer.commit(&batch);
             (at, has_fed) = (batch.end(), true);
         }
@@ -212,7 +209,7 @@ impl Outlet {
     fn end(&mut self, faults: &Faults) {
         self.sink.end();
         let left = self.consumer.lag();
-        let mut faults = faults.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut faults = faults.lock();
         if let (Some(why), 1..) = (faults.get_mut(self.sink.name()), left) {
             *why = format!("{why}; {left} records were not written");
         }
@@ -243,15 +240,14 @@ impl Writer {
 
     /// Moves records to disk, where there are too many in memory.
     fn spill(&mut self) {
-        let faults = || self.shared.faults.lock().unwrap_or_else(PoisonError::into_inner);
         if self.disk.is_some_and(|retry| retry <= Instant::now()) {
             self.disk = None;
             self.shared.lock().segments.try_disk_again();
-            faults().remove(DISK);
+            self.shared.faults.lock().remove(DISK);
         }
         if let Err(error) = self.shared.spill() {
             self.disk = Instant::now().checked_add(RETRY);
-            faults().insert(DISK, error.to_string());
+            self.shared.faults.lock().insert(DISK, error.to_string());
         }
     }
 

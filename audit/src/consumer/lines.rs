@@ -1,0 +1,87 @@
+//! Taking records as JSON Lines, in pieces.
+
+use std::thread;
+
+use super::Consumer;
+use crate::segment::{Held, Place};
+use crate::texts::Texts;
+
+/// Lines are handed on when they have so many bytes: first what is made and copied in a moment, then
+/// twice as many each time, so that much is not handed on in a great many pieces.
+const FIRST_PIECE: usize = 512 << 10;
+const LARGEST_PIECE: usize = 4 << 20;
+
+/// So much room for lines is kept from one drain to the next: a piece may be larger by all lines of
+/// a segment.
+const ROOM: usize = 8 << 20;
+
+impl Consumer {
+    /// Hands all records that are there to `take` as JSON Lines, in pieces that end with a line.
+    ///
+    /// # Errors
+    /// What `take` returns. Then no record counts as taken.
+    pub fn drain_lines<E>(
+        &mut self,
+        mut take: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.hand_lines(usize::MAX, &mut take)?;
+        // A gap may have been waiting for the place that this makes; or it waits for the next time.
+        // One piece, since of several those before one that is not taken would come again.
+        let _ = self.hand_lines(1, &mut take);
+        Ok(())
+    }
+
+    /// Hands on at most so many pieces: all of them, or none counts as taken.
+    fn hand_lines<E>(
+        &mut self,
+        most: usize,
+        take: &mut impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut lines = Texts::new(std::mem::take(&mut self.lines));
+        let (mut at, until) = self.span();
+        let (mut behind, mut taken, mut pieces) = (None, None, 0);
+        let (mut piece, mut largest) = (FIRST_PIECE, LARGEST_PIECE);
+        while at < until
+            && pieces < most
+            && let Some((part, end)) = self.read(behind, Place::read, Held::Records)
+        {
+            match part {
+                Held::Records(records) => lines.put_lines(&records),
+                Held::Lines(held) => lines.bytes.extend_from_slice(&held),
+            }
+            if behind.is_none()
+                && !lines.reserve_for(end - at, until.saturating_sub(end), LARGEST_PIECE)
+            {
+                largest = FIRST_PIECE;
+            }
+            (at, behind) = (end, Some(end));
+            if lines.bytes.len() >= piece || at >= until {
+                take(&lines.bytes).inspect_err(|_| self.leave())?;
+                lines.bytes.clear();
+                (taken, pieces) = (behind, pieces + 1);
+                piece = largest.min(2 * piece);
+                // Exchanges that wait for the processor wait for one piece, not for all of them.
+                thread::yield_now();
+            }
+        }
+        self.keep(lines.bytes);
+        match taken {
+            Some(end) => self.go_to(end),
+            None => self.leave(),
+        }
+        Ok(())
+    }
+
+    /// Keeps the room for lines for the next time, unless it is much. What is larger than all before
+    /// is given back, once: glibc asks the system anew for each piece of memory that is larger than
+    /// any that was freed, also for the copies that are made of these lines.
+    fn keep(&mut self, mut room: Vec<u8>) {
+        let size = room.capacity();
+        if size > self.freed {
+            self.freed = size;
+        } else if size <= ROOM {
+            room.clear();
+            self.lines = room;
+        }
+    }
+}
