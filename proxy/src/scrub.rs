@@ -167,20 +167,33 @@ impl fmt::Debug for Scrubber {
     }
 }
 
-/// Takes secrets out of header or trailer values, and drops a field that has one in its name.
+/// Takes secrets out of header or trailer values, and drops a field that has one in its name. Most
+/// have none anywhere, and are only looked through.
 pub(crate) fn headers(secrets: &Secrets, headers: &mut HeaderMap) {
-    let mut is_named = false;
-    for (name, value) in headers.iter_mut() {
-        is_named |= secrets.needles().any(|needle| is_in_name(name, needle));
+    let (mut is_named, mut is_held) = (false, false);
+    for needle in secrets.needles() {
+        for (name, value) in headers.iter() {
+            is_named |= is_in_name(name, needle);
+            is_held |= find(value.as_bytes(), needle).is_some();
+        }
+    }
+    if is_held {
+        mask_values(secrets, headers);
+    }
+    if is_named {
+        drop_named(secrets, headers);
+    }
+}
+
+/// Takes secrets out of values.
+fn mask_values(secrets: &Secrets, headers: &mut HeaderMap) {
+    for value in headers.values_mut() {
         if secrets.needles().any(|needle| find(value.as_bytes(), needle).is_some()) {
             let masked = mask(Bytes::copy_from_slice(value.as_bytes()), secrets);
             // Asterisks are allowed in every value, so this does not fail.
             *value = HeaderValue::from_maybe_shared(masked)
                 .unwrap_or_else(|_| HeaderValue::from_static(""));
         }
-    }
-    if is_named {
-        drop_named(secrets, headers);
     }
 }
 
