@@ -1,6 +1,7 @@
 """Interception: what it writes, who may read it, and how it is configured."""
 
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,34 @@ from origin import Origin
 def proxy(interceptor: ProxyHandle) -> ProxyHandle:
     """Every proxy here intercepts."""
     return interceptor
+
+
+#: A proxy that says when it runs, and is killed.
+KILLED = """
+import sys
+from nono_py import ProxyConfig, start_proxy
+proxy = start_proxy(ProxyConfig(intercept_ca_dir=sys.argv[1], intercept_hosts=["a.example"]))
+print("runs", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_what_a_killed_proxy_left_is_removed_by_the_next(directory: Path) -> None:
+    command = [sys.executable, "-c", KILLED, str(directory)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as killed:
+        assert killed.stdout is not None
+        assert killed.stdout.readline() == b"runs\n"
+        left = set(directory.iterdir())
+        assert len(left) == 3
+        config = ProxyConfig(intercept_ca_dir=directory, intercept_hosts=["a.example"])
+        with start_proxy(config):
+            assert left < set(directory.iterdir()), "it runs still"
+        killed.kill()
+        killed.wait()
+        assert set(directory.iterdir()) == left
+        with start_proxy(config):
+            assert not left & set(directory.iterdir())
+    assert list(directory.iterdir()) == []
 
 
 @needs("openssl", "curl")

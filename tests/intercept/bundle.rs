@@ -101,6 +101,43 @@ async fn each_proxy_removes_its_own_files_and_nothing_else() {
     assert_eq!(fs::read(&taken).unwrap(), b"another");
 }
 
+/// Names as those of a bundle.
+fn named(mark: &str) -> [String; 3] {
+    ["ca.pem", "bundle.pem", "store.p12"].map(|name| format!("nono-{mark}-{name}"))
+}
+
+#[tokio::test]
+async fn what_a_killed_proxy_left_is_removed_at_the_next_start_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let running = TestProxy::start(config(dir.path())).await;
+    for name in named("0123456789abcdef") {
+        fs::write(path(&name), "").unwrap();
+    }
+    let others = [
+        "mine",
+        "nono-0123456789abcdef-ca.pem.mine",
+        "nono-0123-ca.pem",
+        "nono-x123456789abcdef-ca.pem",
+    ];
+    for name in others {
+        fs::write(path(name), "").unwrap();
+    }
+    let [link, directory, held] = named("fedcba9876543210");
+    std::os::unix::fs::symlink(path("mine"), path(&link)).unwrap();
+    fs::create_dir(path(&directory)).unwrap();
+    let holder = fs::File::create(path(&held)).unwrap();
+    holder.lock().unwrap();
+    let proxy = TestProxy::start(config(dir.path())).await;
+    let own = [&running, &proxy].map(|proxy| proxy.certificate_files().len());
+    assert_eq!(own, [3, 3]);
+    let expected = others.len() + 3 + 6;
+    let left = files(dir.path());
+    assert_eq!(left.len(), expected, "{left:?}");
+    assert!(named("0123456789abcdef").iter().all(|name| !path(name).exists()));
+    assert!(running.certificate_files().iter().all(|file| file.exists()));
+}
+
 #[tokio::test]
 async fn a_directory_that_cannot_be_trusted_is_an_error_at_start() {
     let dir = tempfile::tempdir().unwrap();

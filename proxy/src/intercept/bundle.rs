@@ -1,13 +1,25 @@
 //! The files that tell clients whom to trust. They hold certificates and no key.
+//!
+//! Each is locked for as long as its proxy runs, and has its name only once it is. So those that are
+//! not locked are of proxies that were killed, and whoever starts next in the directory removes them.
 
-use std::fs::{self, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::OFlag;
+use nix::unistd::geteuid;
+
 use crate::config::ConfigError;
 use crate::own_directory;
 use crate::route::show;
+
+/// How their names begin and end; between these is a mark of the proxy's own, in hexadecimal.
+const PREFIX: &str = "nono-";
+const ALONE: &str = "-ca.pem";
+const WHOLE: &str = "-bundle.pem";
+const STORE: &str = "-store.p12";
 
 /// The files, for as long as the proxy runs.
 #[derive(Debug)]
@@ -25,31 +37,33 @@ pub(crate) struct Bundle {
 #[derive(Debug)]
 pub(super) struct Written {
     path: PathBuf,
-    /// Device and inode, since another file may have taken its name.
-    identity: (u64, u64),
+    /// Holds the lock; and the file's number, since another file may have taken its name.
+    file: File,
     process: u32,
 }
 
 impl Bundle {
-    /// Writes the files into `dir`, under names that hold `mark`.
+    /// Writes the files into `dir`, under names that hold `mark`, and removes those that proxies
+    /// have left there which were killed.
     ///
     /// # Errors
     /// The directory cannot be trusted or written to.
     pub(super) fn write(
         dir: &Path,
-        mark: &str,
+        mark: u64,
         [alone, whole, store]: [&[u8]; 3],
     ) -> Result<Self, ConfigError> {
         let wrong = |reason: String| ConfigError::new("intercept_ca_dir", show(dir), reason);
         let dir = own_directory::check(dir).map_err(wrong)?;
-        let write = |name: &str, content: &[u8]| {
-            let path = dir.join(format!("nono-{mark}-{name}"));
+        remove_abandoned(&dir);
+        let write = |suffix: &str, content: &[u8]| {
+            let path = dir.join(format!("{PREFIX}{mark:016x}{suffix}"));
             Written::new(path, content).map_err(|error| wrong(format!("cannot write: {error}")))
         };
         Ok(Self {
-            alone: write("ca.pem", alone)?,
-            whole: write("bundle.pem", whole)?,
-            store: write("store.p12", store)?,
+            alone: write(ALONE, alone)?,
+            whole: write(WHOLE, whole)?,
+            store: write(STORE, store)?,
         })
     }
 
@@ -72,12 +86,19 @@ impl Bundle {
 
 impl Written {
     fn new(path: PathBuf, content: &[u8]) -> io::Result<Self> {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o400).open(&path)?;
-        let identity = identity(&file.metadata()?);
-        let written = Self { path, identity, process: std::process::id() };
-        file.write_all(content)?;
+        let unfinished = path.with_added_extension("new");
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o400).open(&unfinished)?;
+        let mut written = Self { path: unfinished, file, process: std::process::id() };
+        match written.file.try_lock() {
+            // Where there are no locks, nobody takes it for abandoned either.
+            Ok(()) | Err(TryLockError::Error(_)) => {}
+            Err(held @ TryLockError::WouldBlock) => return Err(held.into()),
+        }
+        written.file.write_all(content)?;
         // Whatever the process's mask is; and only now that there is something to read.
-        file.set_permissions(fs::Permissions::from_mode(0o444))?;
+        written.file.set_permissions(fs::Permissions::from_mode(0o444))?;
+        fs::rename(&written.path, &path)?;
+        written.path = path;
         Ok(written)
     }
 
@@ -87,13 +108,8 @@ impl Written {
 
     fn remove(&self) {
         // A forked child has a copy of this, but the files are its parent's.
-        if self.process != std::process::id() {
-            return;
-        }
-        let found = fs::symlink_metadata(&self.path);
-        if found.is_ok_and(|found| identity(&found) == self.identity) {
-            // Nothing else can be done about it.
-            let _ = fs::remove_file(&self.path);
+        if self.process == std::process::id() {
+            remove_if_same(&self.path, &self.file);
         }
     }
 }
@@ -104,6 +120,46 @@ impl Drop for Written {
     }
 }
 
+/// Removes the files in `dir` whose proxies are gone. What cannot be told or removed stays.
+fn remove_abandoned(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_name().to_str().is_some_and(is_name) {
+            let path = entry.path();
+            if let Some(abandoned) = abandoned(&path) {
+                remove_if_same(&path, &abandoned);
+            }
+        }
+    }
+}
+
+/// Whether a file of a bundle is called so.
+fn is_name(name: &str) -> bool {
+    let Some(rest) = name.strip_prefix(PREFIX) else { return false };
+    let mark = [ALONE, WHOLE, STORE].iter().find_map(|suffix| rest.strip_suffix(suffix));
+    mark.is_some_and(|mark| mark.len() == 16 && mark.bytes().all(|it| it.is_ascii_hexdigit()))
+}
+
+/// The file at `path`, if this user wrote it and no process holds it; then this one does.
+fn abandoned(path: &Path) -> Option<File> {
+    let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
+    let found = file.metadata().ok()?;
+    let is_own = found.is_file() && found.uid() == geteuid().as_raw();
+    (is_own && file.try_lock().is_ok()).then_some(file)
+}
+
+/// Removes what is at `path` if it is `file`, which is open, so that no other has its number.
+fn remove_if_same(path: &Path, file: &File) {
+    let found = fs::symlink_metadata(path).map(|found| identity(&found));
+    if let (Ok(found), Ok(own)) = (found, file.metadata())
+        && found == identity(&own)
+    {
+        // Nothing else can be done about it.
+        let _ = fs::remove_file(path);
+    }
+}
+
+/// Device and inode.
 fn identity(metadata: &Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
 }

@@ -167,7 +167,7 @@ impl Interception {
         let store = keystore::encode(all());
         let mark = getrandom::u64().map_err(std::io::Error::other)?;
         let contents = [alone.as_bytes(), whole.as_bytes(), &store];
-        let bundle = Bundle::write(&plan.dir, &format!("{mark:016x}"), contents)?;
+        let bundle = Bundle::write(&plan.dir, mark, contents)?;
         let leaves = Leaves::new(authority).map_err(std::io::Error::other)?;
         Ok(Self { leaves, bundle })
     }

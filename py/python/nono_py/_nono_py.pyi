@@ -1366,7 +1366,8 @@ class ProxyConfig:
         """The directory for the files that clients trust an intercepting proxy by.
 
         With it, `CONNECT` to the upstream of a route ends in the proxy, which shows a certificate
-        of its own; the requests inside are governed as all others are.
+        of its own; the requests inside are governed as all others are. The files are removed when
+        the proxy stops, and those of one that was killed when the next one starts there.
         """
 
     @property
