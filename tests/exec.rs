@@ -10,15 +10,15 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nono_sandbox::{Access, CapabilitySet, Command, Error, Limits, Mechanism, Output, Step};
 use support::sandboxed::{allow, run_probe, shell, system, text};
 use tempfile::tempdir;
 
 const PROBE: &str = env!("CARGO_BIN_EXE_probe");
-/// Far longer than anything here takes, far shorter than what must not be waited for.
-const SOON: Duration = Duration::from_secs(10);
+/// Longer than a test may take. So is whatever must not be waited for: a test that waits is killed.
+const LONG: Duration = Duration::from_secs(100);
 
 fn run(command: &Command) -> Output {
     command.run(&system()).unwrap()
@@ -48,7 +48,7 @@ fn output_and_exit_code_are_the_programs() {
     assert_eq!((output.exit_code, output.timed_out, output.truncated), (7, false, false));
     assert!(output.duration > Duration::ZERO);
     // A program's own 124 is no timeout.
-    let output = run(shell("exit 124").timeout(SOON));
+    let output = run(shell("exit 124").timeout(LONG));
     assert_eq!((output.exit_code, output.timed_out), (124, false));
 }
 
@@ -289,7 +289,7 @@ fn limits_end_a_process_that_breaks_them() {
     assert_eq!(fs::metadata(dir.path().join("file")).unwrap().len(), 1000);
 
     let limits = Limits { max_cpu_seconds: Some(1), ..Limits::default() };
-    let output = run(shell("while :; do :; done").limits(limits).timeout(SOON));
+    let output = run(shell("while :; do :; done").limits(limits).timeout(LONG));
     assert_eq!((output.exit_code, output.timed_out), (-libc::SIGKILL, false));
 }
 
@@ -312,17 +312,15 @@ fn output_beyond_the_limit_is_dropped_and_told() {
 #[test]
 fn both_streams_are_read_at_the_same_time() {
     let script = "yes | head -c 3000000 >&2 & yes | head -c 3000000; wait";
-    let output = run(shell(script).timeout(SOON));
+    let output = run(shell(script).timeout(LONG));
     assert_eq!((output.stdout.len(), output.stderr.len()), (3_000_000, 3_000_000));
     assert!(!output.timed_out);
 }
 
 #[test]
 fn a_timeout_returns_what_there_was() {
-    let start = Instant::now();
     let output =
-        run(shell("echo early; echo warn >&2; exec sleep 60").timeout(Duration::from_secs(1)));
-    assert!(start.elapsed() < SOON);
+        run(shell("echo early; echo warn >&2; exec sleep 100").timeout(Duration::from_secs(1)));
     assert_eq!((output.exit_code, output.timed_out), (124, true));
     assert_eq!(text(&output), "earlywarn");
     assert!(output.duration >= Duration::from_secs(1));
@@ -330,7 +328,7 @@ fn a_timeout_returns_what_there_was() {
 
 #[test]
 fn no_timeout_is_too_short_or_too_long() {
-    let output = run(shell("sleep 60").timeout(Duration::ZERO));
+    let output = run(shell("sleep 100").timeout(Duration::ZERO));
     assert_eq!((output.exit_code, output.timed_out), (124, true));
     for timeout in [Duration::MAX, Duration::from_secs(u64::MAX / 2), Duration::from_secs(1 << 60)]
     {
@@ -341,10 +339,9 @@ fn no_timeout_is_too_short_or_too_long() {
 
 #[test]
 fn a_run_can_be_cancelled_from_another_thread() {
-    let start = Instant::now();
     for close in [false, true] {
         let (receiver, mut sender) = std::io::pipe().unwrap();
-        let run = thread::spawn(move || shell("sleep 60").cancel_on(receiver).run(&system()));
+        let run = thread::spawn(move || shell("sleep 100").cancel_on(receiver).run(&system()));
         if !close {
             sender.write_all(b"x").unwrap();
         }
@@ -354,30 +351,26 @@ fn a_run_can_be_cancelled_from_another_thread() {
     // One that is never used changes nothing.
     let (receiver, _sender) = std::io::pipe().unwrap();
     assert_eq!(text(&run(shell("echo done").cancel_on(receiver))), "done");
-    assert!(start.elapsed() < SOON);
 }
 
 #[test]
 fn endless_output_does_not_outlast_the_timeout() {
-    let start = Instant::now();
     let limits = Limits { max_output_bytes: 10, ..Limits::default() };
     let output = run(shell("exec yes").timeout(Duration::from_secs(1)).limits(limits));
     assert!(output.timed_out && output.truncated && output.stdout == b"y\ny\ny\ny\ny\n");
-    assert!(start.elapsed() < SOON);
 }
 
 #[test]
 fn whoever_holds_the_pipe_does_not_delay_the_end() {
-    let start = Instant::now();
     // In a session of its own, where no kill of ours finds it.
-    let output = run(&shell("setsid sleep 30 & echo done"));
+    let output = run(&shell("setsid sleep 100 & echo done"));
     assert_eq!((text(&output).as_str(), output.exit_code), ("done", 0));
-    let output = run(shell("setsid sleep 30 & exec sleep 30").timeout(Duration::from_millis(200)));
+    let output =
+        run(shell("setsid sleep 100 & exec sleep 100").timeout(Duration::from_millis(200)));
     assert!(output.timed_out);
     // One that never stops writing, either.
-    let output = run(&shell("setsid timeout 30 yes & echo done"));
+    let output = run(&shell("setsid timeout 100 yes & echo done"));
     assert!(output.exit_code == 0 && text(&output).contains("done"));
-    assert!(start.elapsed() < SOON);
 }
 
 /// A pipe with a name in a directory of its own, and a set that lets a command open it.
@@ -397,10 +390,8 @@ fn what_is_left_of_the_group_is_killed_at_the_end() {
     let path = fifo.clone();
     // Opening waits for the writer, and reading for the end of all writers.
     let reader = thread::spawn(move || File::open(path).unwrap().read_to_end(&mut Vec::new()));
-    let start = Instant::now();
-    shell("exec 9>\"$0\"; sleep 30 & exit 0").arg(&fifo).run(&caps).unwrap();
+    shell("exec 9>\"$0\"; sleep 100 & exit 0").arg(&fifo).run(&caps).unwrap();
     reader.join().unwrap().unwrap();
-    assert!(start.elapsed() < SOON);
 }
 
 #[test]
@@ -415,11 +406,9 @@ fn what_is_left_of_the_session_is_killed_when_a_run_is_cut_short() {
     // Said when the process is in its own group.
     let mut ready = [0];
     reader.read_exact(&mut ready).unwrap();
-    let start = Instant::now();
     drop(sender);
     assert!(matches!(run.join().unwrap(), Err(Error::Cancelled)));
     reader.read_to_end(&mut Vec::new()).unwrap();
-    assert!(start.elapsed() < SOON);
 }
 
 #[test]
@@ -431,11 +420,9 @@ fn a_child_ends_with_its_parent() {
         .unwrap();
     // Returns when the child has it open.
     let mut reader = File::open(&fifo).unwrap();
-    let start = Instant::now();
     parent.kill().unwrap();
     parent.wait().unwrap();
     assert_eq!(reader.read_to_end(&mut Vec::new()).unwrap(), 0);
-    assert!(start.elapsed() < SOON);
 }
 
 #[test]

@@ -97,9 +97,8 @@ fn ten_thousand_connections_can_wait() {
             clients
         });
         let mut clients = clients.await.unwrap();
-        let began = Instant::now();
-        proxy.shutdown(Duration::from_mins(1)).await;
-        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        // None of them holds it up, or this waits for ever.
+        proxy.shutdown(Duration::MAX).await;
         assert_eq!(clients[0].read(&mut [0]).unwrap(), 0);
     });
 }
@@ -161,12 +160,8 @@ fn the_systems_roots_are_read_once() {
         let first = start().await;
         assert_eq!(first.get("/api/x").await.text(), "hello");
         std::fs::remove_file(&file).unwrap();
-        let began = Instant::now();
-        for _ in 0..20 {
-            assert_eq!(start().await.get("/api/x").await.text(), "hello");
-        }
-        // Far less than parsing the roots of a real system takes.
-        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+        // What is read again would no longer be there.
+        assert_eq!(start().await.get("/api/x").await.text(), "hello");
     });
 }
 

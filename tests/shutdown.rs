@@ -1,8 +1,13 @@
 //! The end of a proxy: what runs may finish, the rest is cut, nothing is left.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests fail by panicking"
+)]
 
 use std::net::{TcpListener as StdListener, TcpStream as StdStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nono_audit::Outcome;
 use nono_proxy::{ProxyConfig, ProxyHandle, StartError};
@@ -44,10 +49,8 @@ async fn idle_connections_do_not_hold_a_shutdown_up_and_the_port_is_free_after_i
     let proxy = TestProxy::with_route(origin.addr).await;
     let mut idle = Connection::open(proxy.addr()).await;
     assert_eq!(proxy.get("/api/x").await.status, 200);
-    let began = Instant::now();
-    proxy.shutdown(LONG).await;
-    proxy.shutdown(LONG).await;
-    assert!(began.elapsed() < LONG / 2);
+    proxy.shutdown(Duration::MAX).await;
+    proxy.shutdown(Duration::MAX).await;
     assert!(idle.rest().await.is_empty());
     StdListener::bind(proxy.addr()).unwrap();
     assert_eq!(proxy.drain_audit().len(), 1, "records stay after the shutdown");
@@ -56,7 +59,6 @@ async fn idle_connections_do_not_hold_a_shutdown_up_and_the_port_is_free_after_i
 #[tokio::test]
 async fn a_second_shutdown_can_shorten_the_first_but_not_lengthen_it() {
     let (proxy, mut client, _upstream) = with_running_request().await;
-    let began = Instant::now();
     let second = async {
         // The first has begun when nothing is accepted any more.
         while StdStream::connect(proxy.addr()).is_ok() {
@@ -64,29 +66,39 @@ async fn a_second_shutdown_can_shorten_the_first_but_not_lengthen_it() {
         }
         tokio::join!(proxy.shutdown(Duration::MAX), proxy.shutdown(Duration::from_millis(50)));
     };
-    tokio::join!(proxy.shutdown(LONG), second);
-    assert!(began.elapsed() < LONG / 2);
+    tokio::join!(proxy.shutdown(Duration::MAX), second);
     assert!(client.rest().await.is_empty());
     assert_eq!(proxy.only_record().outcome, Outcome::Shutdown);
+}
+
+/// A client of `proxy` that was refused, and closes neither the connection nor its side of it.
+async fn refused(proxy: &TestProxy, request: &str, status: u16) -> Connection {
+    let mut client = Connection::open(proxy.addr()).await;
+    client.send(request).await;
+    assert_eq!(client.message().await.status(), status);
+    client
 }
 
 #[tokio::test]
 async fn a_refused_client_that_does_not_close_does_not_hold_a_shutdown_up() {
     let origin = Origin::hello().await;
+    let unread = "POST /api/x HTTP/1.1\r\nHost: p\r\nContent-Length: 9\r\n\r\n";
     let proxy = TestProxy::with_route(origin.addr).await;
-    let mut lingering = Vec::new();
-    for request in
-        ["NONSENSE\r\n\r\n", "POST /api/x HTTP/1.1\r\nHost: p\r\nContent-Length: 9\r\n\r\n"]
-    {
-        let mut client = Connection::open(proxy.addr()).await;
-        client.send(request).await;
-        let status = client.message().await.status();
-        lingering.push((client, status));
+    let other = TestProxy::with_route(origin.addr).await;
+    // By a proxy that goes on, such a client is waited for to the end.
+    let mut waited_for = refused(&other, unread, 401).await;
+    let outlasted = async {
+        while waited_for.try_send("x").await {
+            tokio::task::yield_now().await;
+        }
+    };
+    let _lingering =
+        [refused(&proxy, "NONSENSE\r\n\r\n", 400).await, refused(&proxy, unread, 401).await];
+    tokio::select! {
+        biased;
+        () = proxy.shutdown(Duration::MAX) => {}
+        () = outlasted => panic!("it is waited for as long as by one that goes on"),
     }
-    let began = Instant::now();
-    proxy.shutdown(LONG).await;
-    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
-    assert_eq!(lingering.iter().map(|(_, status)| *status).collect::<Vec<_>>(), [400, 401]);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base64::Engine as _;
 use http::Response;
@@ -331,9 +331,7 @@ async fn a_command_that_hangs_is_killed_and_one_that_fails_is_told_without_secre
     };
     let routes = vec![command_route(&origin, &hang), failing];
     let limits = Limits { credential: Duration::from_secs(1), ..Limits::default() };
-    let started = Instant::now();
     let proxy = TestProxy::start(ProxyConfig { routes, limits, ..ProxyConfig::default() }).await;
-    assert!(started.elapsed() < Duration::from_secs(15));
     let found = proxy.diagnostics();
     assert!(found[0].message.contains("within 1 s"), "{}", found[0].message);
     assert!(found[1].message.ends_with("said: token … is revoked"), "{}", found[1].message);

@@ -279,7 +279,7 @@ fn inside(args: &[&str]) -> io::Result<()> {
             use std::os::unix::process::CommandExt as _;
             let fifo = OpenOptions::new().write(true).open(fifo)?;
             let mut script = std::process::Command::new("/bin/sh");
-            script.args(["-c", "echo; sleep 30"]).process_group(0).stdout(fifo);
+            script.args(["-c", "echo; sleep 100"]).process_group(0).stdout(fifo);
             script.spawn()?.wait()?;
         }
         ["cwd"] => println!("{}", std::env::current_dir()?.display()),
@@ -318,7 +318,7 @@ fn parent(args: &[&str]) -> io::Result<()> {
         ["nested"] => {
             let output = shell("wc -c; echo nested").run(&system()).unwrap();
             println!("{} {}", output.exit_code, text(&output).replace('\n', " "));
-            let output = shell("sleep 30").timeout(Duration::ZERO).run(&system()).unwrap();
+            let output = shell("sleep 100").timeout(Duration::ZERO).run(&system()).unwrap();
             println!("{}", output.exit_code);
             Ok(())
         }
@@ -356,7 +356,7 @@ fn parent(args: &[&str]) -> io::Result<()> {
         ["orphan-tree", directory, fifo, script] => {
             let mut caps = system();
             caps.allow_path(directory, Access::ReadWrite).unwrap();
-            let script = format!("exec 9>\"$0\"; echo begun >&9; {script}; echo; sleep 30");
+            let script = format!("exec 9>\"$0\"; echo begun >&9; {script}; echo; sleep 100");
             let mut command = shell(&script);
             command.arg(fifo).stdout(io::stdout().as_fd().try_clone_to_owned()?);
             command.run(&caps).unwrap();
@@ -365,7 +365,7 @@ fn parent(args: &[&str]) -> io::Result<()> {
         ["orphan", directory, fifo] => {
             let mut caps = system();
             caps.allow_path(directory, Access::ReadWrite).unwrap();
-            shell("exec 1>\"$0\"; exec sleep 30").arg(fifo).run(&caps).unwrap();
+            shell("exec 1>\"$0\"; exec sleep 100").arg(fifo).run(&caps).unwrap();
             Ok(())
         }
         _ => unreachable!("listed in `run`"),
@@ -378,7 +378,7 @@ fn leaks() -> io::Result<()> {
     let before = fs::read_dir("/proc/self/fd")?.count();
     for _ in 0..50 {
         shell("echo x").run(&caps).unwrap();
-        shell("sleep 30").timeout(Duration::ZERO).run(&caps).unwrap();
+        shell("sleep 100").timeout(Duration::ZERO).run(&caps).unwrap();
         shell("true").cwd("/nonexistent").run(&caps).unwrap_err();
         shell("true").run(&CapabilitySet::new()).unwrap_err();
     }

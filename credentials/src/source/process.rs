@@ -253,24 +253,22 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let pid = dir.path().join("pid");
         let script = format!("sleep 1000 & echo $! > {0}.new; mv {0}.new {0}; wait", pid.display());
-        let started = Instant::now();
         assert!(matches!(shell(&script, Duration::from_secs(1)), Err(Fault::TimedOut)));
-        assert!(started.elapsed() < Duration::from_secs(15));
         let pid = fs::read_to_string(pid).unwrap();
         let state = format!("/proc/{}/stat", pid.trim());
         let is_gone = || fs::read_to_string(&state).map_or(true, |stat| stat.contains(") Z "));
+        let deadline = Instant::now() + Duration::from_secs(15);
         while !is_gone() {
-            assert!(started.elapsed() < Duration::from_secs(15), "it lives");
+            assert!(Instant::now() < deadline, "it lives");
             std::thread::yield_now();
         }
     }
 
     #[test]
     fn a_process_that_it_leaves_behind_is_not_waited_for() {
-        let started = Instant::now();
-        let secret = shell("echo sk-1; sleep 20 &", Duration::from_secs(19)).unwrap();
+        // Both are longer than a test may take.
+        let secret = shell("echo sk-1; sleep 100 &", Duration::from_secs(90)).unwrap();
         assert_eq!(secret.expose(), b"sk-1");
-        assert!(started.elapsed() < Duration::from_secs(15));
     }
 
     #[test]
