@@ -15,7 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from nono_py import CapabilitySet, Learned, RunResult, explain, learn, load_policy, run
+from nono_py import (
+    AccessMode,
+    CapabilitySet,
+    Learned,
+    QueryContext,
+    RunResult,
+    explain,
+    learn,
+    load_policy,
+    run,
+)
 from origin import Origin
 
 PROGRAM = """
@@ -95,6 +105,29 @@ def test_git_runs_under_what_was_learned_of_it(place: Path) -> None:
     done = again(learned, ["sh", "-c", "echo x > ../elsewhere"], cwd=place)
     assert done.exit_code != 0
     assert not (place.parent / "elsewhere").exists()
+
+
+def test_deep_directories_are_asked_about_where_a_grant_may_reach_them(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    class Counting:
+        def __init__(self, caps: CapabilitySet) -> None:
+            self._context = QueryContext(caps)
+
+        def query_path(self, path: str, mode: AccessMode) -> Any:
+            asked.append(path)
+            return self._context.query_path(path, mode)
+
+    monkeypatch.setattr("nono_py._learn.QueryContext", Counting)
+    levels = 60
+    make = f"import os\nfor _ in range({levels}): os.mkdir('d'); os.chdir('d')"
+    learned = learn([sys.executable, "-c", make], cwd=place)
+    assert group(learned)["allow"]["write"] == [f"{place}/"]
+    # No group is of this place: the kernel's answer is known without following the path.
+    assert [path for path in asked if path.startswith(f"{place}/d")] == []
+    assert asked
 
 
 def test_secrets_are_listed_and_not_granted(

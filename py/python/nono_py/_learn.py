@@ -105,14 +105,57 @@ class _Needs:
         )
 
 
+class _Places:
+    """Where paths lead, found out once for all sets that are asked about them."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, str | None] = {}
+
+    def __getitem__(self, path: str) -> "str | None":
+        """Return a path without links, what does not exist included; None if that is not plain."""
+        if path not in self._known:
+            self._known[path] = self._find(path)
+        return self._known[path]
+
+    @staticmethod
+    def _find(path: str) -> "str | None":
+        if not path.startswith("/"):
+            return None
+        existing = path
+        while True:
+            try:
+                handle = os.open(existing, os.O_PATH | os.O_CLOEXEC)
+            except FileNotFoundError:
+                if Path(existing).is_symlink() or existing == "/":
+                    return None
+                existing = existing.rpartition("/")[0] or "/"
+            except OSError:
+                return None
+            else:
+                break
+        try:
+            found = str(Path(f"/proc/self/fd/{handle}").readlink())
+        except OSError:
+            return None
+        finally:
+            os.close(handle)
+        return found + path[len(existing) :] if found.startswith("/") else None
+
+
 class _Covers:
     """Whether a set allows a use of a path, by the rules that a sandbox of it enforces."""
 
-    def __init__(self, caps: CapabilitySet) -> None:
+    def __init__(self, caps: CapabilitySet, places: _Places) -> None:
         self._query = QueryContext(caps)
+        self._places = places
+        self._granted = {grant.resolved.rstrip("/") for grant in caps.fs_capabilities()}
         self._grants = len(caps.fs_capabilities())
 
     def __call__(self, path: str, mode: AccessMode) -> bool:
+        # The query follows the path anew each time: it is asked where it may say yes.
+        real = self._places[path]
+        if real is not None and not any(_is_at(real, grant) for grant in self._granted):
+            return False
         return self._query.query_path(path, mode)["status"] == "allowed"
 
     def depth(self, path: str, mode: AccessMode) -> int:
@@ -199,6 +242,7 @@ class _Study:
         self._variables = {"TMPDIR": temporary}
         self._required = policy.required_groups()
         self._chosen: list[str] = []
+        self._places = _Places()
         self._grants: dict[str, list[str]] = {}
         self._network: dict[str, Any] = {}
         everything = CapabilitySet()
@@ -255,13 +299,14 @@ class _Study:
 
     def _is_secret(self, path: str) -> bool:
         """Whether a path is denied by a required group, or a key by its name, content or mode."""
-        if any(PurePath(path).is_relative_to(denied) for denied in self._denied):
+        place = PurePath(path)
+        if any(_is_at(str(place), str(denied).rstrip("/")) for denied in self._denied):
             return True
-        if any(PurePath(path).match(pattern) for pattern in SECRET_NAMES):
+        if any(place.match(pattern) for pattern in SECRET_NAMES):
             return True
         if path.startswith(("/proc/", "/dev/")) or not Path(path).is_file():
             return False
-        if PurePath(path).suffix in KEY_SUFFIXES:
+        if place.suffix in KEY_SUFFIXES:
             with contextlib.suppress(OSError), Path(path).open("rb") as file:
                 return b"PRIVATE KEY-----" in file.read(2**20)
         own = (self._home, self._cwd, PurePath(self._variables["TMPDIR"]))
@@ -272,7 +317,7 @@ class _Study:
     def _covers(self, names: Sequence[str]) -> _Covers:
         caps = CapabilitySet()
         self._policy.resolve_groups(names, caps, variables=self._variables)
-        return _Covers(caps)
+        return _Covers(caps, self._places)
 
     def _choose_groups(self, needs: _Needs) -> _Needs:
         """Choose groups that cover as much as there are groups for; return what is left."""
@@ -436,6 +481,11 @@ class _Study:
 
     def _add_port(self, field: str, port: int) -> None:
         self._network[field] = sorted({*self._network.get(field, []), port})
+
+
+def _is_at(path: str, granted: str) -> bool:
+    """Whether a path is a granted one, written without a `/` at its end, or beneath it."""
+    return path.startswith(granted) and path[len(granted) : len(granted) + 1] in ("", "/")
 
 
 def _within(path: str, directory: str) -> bool:
