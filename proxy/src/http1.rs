@@ -1,6 +1,6 @@
 //! HTTP/1.1 as bytes, as far as both sides of the proxy speak it alike: where a body ends and where
-//! a connection, what a field is, how a message is written. What only requests or only responses have is with the
-//! [server](crate::server) and with the [client](crate::upstream).
+//! a connection, what a field is, how a message is written. What only requests or only responses
+//! have is with the [server](crate::server) and with the [client](crate::upstream).
 
 mod chunks;
 pub(crate) mod fields;
