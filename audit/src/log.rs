@@ -42,7 +42,7 @@ pub enum Overflow {
     /// It is refused: nothing goes unrecorded.
     #[default]
     Refuse,
-    /// It takes place, and a record of [`Phase::Gap`] says how many were.
+    /// It takes place, and a record of [`Phase::Gap`](crate::Phase::Gap) says how many were.
     Count,
 }
 
