@@ -110,11 +110,10 @@ class Site:
         return {name: self._origin(name, *identity, kind) for name, kind in kinds.items()}
 
     def serve_bulk(self, size: int) -> None:
-        """Starts the origin of bulk in tunnels: a file of `size` bytes, called `file`."""
+        """Has the origin serve a file of `size` bytes at its ports for bulk, called `file`."""
         (self.out / "bulk").mkdir()
         with (self.out / "bulk" / "file").open("wb") as file:
             file.truncate(size)
-        self._start("nginx-bulk", "nginx", self.bulk_port, tls_port=self.secure_bulk_port)
 
     def bare(self, kind: str) -> Peer:
         """The origin without anything in front of it."""

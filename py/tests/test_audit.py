@@ -53,6 +53,16 @@ def refuse(proxy: ProxyHandle, count: int = COUNT) -> None:
             opener.open(request, timeout=20)
 
 
+def metrics(proxy: ProxyHandle, until: str) -> str:
+    """Return the metrics as soon as they have that: records reach them some milliseconds late."""
+    assert proxy.metrics_url is not None
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    deadline = time.monotonic() + 20
+    while until not in (text := opener.open(proxy.metrics_url).read().decode()):
+        assert time.monotonic() < deadline, text
+    return str(text)
+
+
 async def sequences(events: AuditEvents) -> list[int]:
     """Await all events of a consumer."""
     return [event.sequence async for event in events]
@@ -394,10 +404,9 @@ def test_metrics_count_what_the_records_say() -> None:
         refuse(proxy)
         assert proxy.metrics_url is not None
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        ending = 'nono_requests_total{mode="reverse",decision="deny",outcome="refused"} 20'
-        deadline = time.monotonic() + 20
-        while ending not in (text := opener.open(proxy.metrics_url).read().decode()):
-            assert time.monotonic() < deadline, text
+        text = metrics(
+            proxy, 'nono_requests_total{mode="reverse",decision="deny",outcome="refused"} 20'
+        )
         assert 'nono_refusals_total{category="unknown_route",status="404"} 20' in text
         assert "nono_request_duration_seconds_count 20" in text
         assert "nono_audit_lag 20" in text
@@ -410,7 +419,6 @@ def test_metrics_count_what_the_records_say() -> None:
 def test_refusals_that_the_log_does_not_keep_are_counted_and_said() -> None:
     config = ProxyConfig(audit_records=20, audit_disk_bytes=0, metrics_addr="127.0.0.1:0")
     with start_proxy(config) as proxy:
-        assert proxy.metrics_url is not None
         connection = http.client.HTTPConnection(proxy.address, timeout=20)
         for _ in range(50):
             connection.request("GET", "/none")
@@ -418,11 +426,7 @@ def test_refusals_that_the_log_does_not_keep_are_counted_and_said() -> None:
             answer.read()
             assert answer.status == 401
         connection.close()
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        refused = '401"} 50'
-        deadline = time.monotonic() + 20
-        while refused not in (text := opener.open(proxy.metrics_url).read().decode()):
-            assert time.monotonic() < deadline, text
+        text = metrics(proxy, '401"} 50')
         assert 'nono_requests_total{mode="reverse",decision="deny",outcome="refused"} 50' in text
         refuse(proxy, 5)
         (found,) = [it for it in proxy.diagnostics() if it["code"] == "audit_strangers"]

@@ -148,13 +148,13 @@ class _Covers:
     def __init__(self, caps: CapabilitySet, places: _Places) -> None:
         self._query = QueryContext(caps)
         self._places = places
-        self._granted = {grant.resolved.rstrip("/") for grant in caps.fs_capabilities()}
+        self._granted = {grant.resolved for grant in caps.fs_capabilities()}
         self._grants = len(caps.fs_capabilities())
 
     def __call__(self, path: str, mode: AccessMode) -> bool:
         # The query follows the path anew each time: it is asked where it may say yes.
         real = self._places[path]
-        if real is not None and not any(_is_at(real, grant) for grant in self._granted):
+        if real is not None and not any(_within(real, grant) for grant in self._granted):
             return False
         return self._query.query_path(path, mode)["status"] == "allowed"
 
@@ -300,7 +300,7 @@ class _Study:
     def _is_secret(self, path: str) -> bool:
         """Whether a path is denied by a required group, or a key by its name, content or mode."""
         place = PurePath(path)
-        if any(_is_at(str(place), str(denied).rstrip("/")) for denied in self._denied):
+        if any(_within(str(place), str(denied)) for denied in self._denied):
             return True
         if any(place.match(pattern) for pattern in SECRET_NAMES):
             return True
@@ -483,13 +483,10 @@ class _Study:
         self._network[field] = sorted({*self._network.get(field, []), port})
 
 
-def _is_at(path: str, granted: str) -> bool:
-    """Whether a path is a granted one, written without a `/` at its end, or beneath it."""
-    return path.startswith(granted) and path[len(granted) : len(granted) + 1] in ("", "/")
-
-
 def _within(path: str, directory: str) -> bool:
-    return PurePath(path).is_relative_to(directory)
+    """Whether a path is that of a directory, or beneath it: of so many that parsing them counts."""
+    directory = directory.rstrip("/")
+    return path.startswith(directory) and path[len(directory) : len(directory) + 1] in ("", "/")
 
 
 def _short(path: str) -> str:
