@@ -80,6 +80,9 @@ async fn a_stranger_is_challenged_before_the_host_is_judged() {
         record.denial_category == Some(DenialCategory::AuthenticationFailed)
             && record.status == Some(407)
     }));
+    let asked: Vec<_> = records.iter().map(|record| (&*record.target, record.port)).collect();
+    assert_eq!(asked[..4], [("allowed.example", Some(443)); 4]);
+    assert_eq!(asked[4..], [("other.example", Some(443)); 4]);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use nono_audit::{DenialCategory, Outcome};
+use nono_audit::{DenialCategory, Mode, Outcome};
 use nono_proxy::{ExternalProxyConfig, InterceptConfig, Limits, ProxyConfig, RouteConfig};
 use support::{Authority, Connection, KEY_VARIABLE, Origin, REAL_KEY, TestProxy, Wire, route};
 use tempfile::NamedTempFile;
@@ -56,6 +56,8 @@ async fn a_tunnel_goes_through_it_and_the_bytes_behind_its_answer_are_kept() {
     upstream.send("HTTP/1.1 200 OK\r\nVia: outer\r\n\r\nEARLY").await;
     assert!(client.head().await.starts_with("http/1.1 200"));
     assert_eq!(client.exactly(5).await, b"EARLY");
+    let opened = proxy.drain_audit();
+    assert!(opened.iter().all(|record| record.mode == Mode::External), "{opened:?}");
     upstream.send("LATE").await;
     assert_eq!(client.exactly(4).await, b"LATE");
     client.send("up").await;
@@ -113,7 +115,8 @@ async fn its_refusal_is_reported_as_such() {
         assert_eq!((reply.status, reply.code()), (502, "external_proxy_rejected".into()));
         assert!(reply.text().contains(told), "{}", reply.text());
         let record = proxy.only_record();
-        assert_eq!(record.denial_category, Some(DenialCategory::ExternalProxyRejected));
+        let said = (record.mode, record.denial_category);
+        assert_eq!(said, (Mode::External, Some(DenialCategory::ExternalProxyRejected)));
     }
 }
 

@@ -85,6 +85,9 @@ async fn the_token_is_needed_and_the_host_must_be_allowed() {
     };
     let stranger = exchange(proxy.addr(), &request("")).await;
     assert_eq!((stranger.status, stranger.code()), (407, "proxy_token_required".into()));
+    let record = proxy.only_record();
+    let asked = (origin.addr.ip().to_string(), Some(origin.addr.port()));
+    assert_eq!((record.target.to_string(), record.port), asked);
     let refused = exchange(proxy.addr(), &request(&proxy.proxy_authorization())).await;
     assert_eq!((refused.status, refused.code()), (403, "host_not_allowed".into()));
     assert!(origin.seen().is_empty());

@@ -83,6 +83,7 @@ impl From<&Record> for NetworkEvent {
                 Mode::Connect => EventMode::Connect,
                 Mode::ConnectIntercept => EventMode::ConnectIntercept,
                 Mode::Reverse => EventMode::Reverse,
+                Mode::External => EventMode::External,
             },
             decision: match record.decision {
                 Decision::Allow => EventDecision::Allow,

@@ -61,6 +61,8 @@ words! {
         ConnectIntercept = "connect_intercept",
         /// A request to a route, or a forwarded plain `http` request (those have no `route_id`).
         Reverse = "reverse",
+        /// A `CONNECT` tunnel that another proxy, further out, is asked for.
+        External = "external",
     }
 }
 

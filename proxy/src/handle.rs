@@ -186,9 +186,10 @@ impl ProxyHandle {
         self.log.active()
     }
 
-    /// What fails requests now: routes whose credential could not be fetched when it was last
-    /// tried. One that is there by now is found by the next request, or by a reload. And an
-    /// authority for interception that is about to end, or did; and what keeps records from their file or from the collector; also after the shutdown.
+    /// What fails requests now, or soon will: routes whose credential could not be fetched when it
+    /// was last tried (one that is there by now is found by the next request, or by a reload), an
+    /// authority for interception that is about to end or did, and a log of records that fills,
+    /// sheds strangers' refusals, or is kept from its file or collector. Also after the shutdown.
     pub fn diagnostics(&self) -> Vec<Diagnostic> {
         let mut found = prepare::diagnostics(&self.shared);
         let faults = self.log.faults().into_iter();

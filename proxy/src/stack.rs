@@ -8,11 +8,11 @@
 //! | respond      | turns the errors of all below into answers | –            |
 //! | limit        | a place among those that may run           | 503          |
 //! | authenticate | that the client has the session token      | 401, 407     |
-//! | target       | what the request asks for                  | 400, 405     |
+//! | target       | what the request asks for                  | 400, 405, 421|
 //! | route        | the route of its prefix, the path there    | 404, 403, 400|
-//! | allow        | that the host may be reached               | 403          |
+//! | allow        | that the host may be reached               | 403, 508     |
 //! | inject       | the route's credential                     | 503, 401, 400|
-//! | *leaf*       | sends it on, or opens the tunnel           | 502, 504     |
+//! | *leaf*       | sends it on, or opens the tunnel           | 502, 503, 504|
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

@@ -45,8 +45,30 @@ pub(crate) fn optional_os_path(object: &Bound<'_, PyAny>) -> PyResult<Option<Pat
 
 /// A sequence of paths.
 pub(crate) fn os_paths(object: &Bound<'_, PyAny>) -> PyResult<Vec<PathBuf>> {
+    check_sequence(object)?;
     let paths: Vec<OsArgument> = object.extract()?;
     Ok(paths.into_iter().map(|path| path.0.into()).collect())
+}
+
+/// A sequence of `str`.
+pub(crate) fn texts(object: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
+    check_sequence(object)?;
+    object.extract()
+}
+
+/// A sequence of `str`, or `None`.
+pub(crate) fn optional_texts(object: &Bound<'_, PyAny>) -> PyResult<Option<Vec<String>>> {
+    if object.is_none() { Ok(None) } else { texts(object).map(Some) }
+}
+
+/// Refuses one text where several are due: it is a sequence too, of its letters.
+fn check_sequence(object: &Bound<'_, PyAny>) -> PyResult<()> {
+    if object.is_instance_of::<PyString>() || object.is_instance_of::<PyBytes>() {
+        let kind = object.get_type().name()?;
+        let message = format!("a list is needed, not one {kind}: put it in brackets");
+        return Err(PyTypeError::new_err(message));
+    }
+    Ok(())
 }
 
 /// A program and its arguments: a sequence, never one string to be split.
@@ -103,10 +125,13 @@ fn items<'py>(
         Err(_) => object.try_iter()?,
     };
     let pair = |item: Bound<'py, PyAny>| match item.cast::<PyTuple>().map(PyTupleMethods::len) {
-        Ok(len) if len != 2 => {
-            Err(argument_error(format!("each item must be a tuple of two, not of {len}")))
+        Ok(2) => Ok(item),
+        Ok(len) => Err(argument_error(format!("each item must be a tuple of two, not of {len}"))),
+        Err(_) => {
+            let kind = item.get_type().name()?;
+            let message = format!("each item must be a tuple of two, not {kind}");
+            Err(PyTypeError::new_err(message))
         }
-        _ => Ok(item),
     };
     Ok(items.map(move |item| item.and_then(pair)))
 }

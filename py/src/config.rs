@@ -9,7 +9,7 @@ use nono_proxy::{Compression, InterceptConfig, Limits, ProxyConfig};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::arguments::{PairsArgument, optional_os_path, time_limit};
+use crate::arguments::{PairsArgument, optional_os_path, optional_texts, texts, time_limit};
 use crate::error::{argument_error, config_error};
 use crate::external::PyExternalProxyConfig;
 use crate::otlp::{self, OtlpOptions};
@@ -109,7 +109,7 @@ impl PyProxyConfig {
     ))]
     #[expect(clippy::too_many_arguments, reason = "the keyword arguments of the Python class")]
     fn new(
-        allowed_hosts: Option<Vec<String>>,
+        #[pyo3(from_py_with = optional_texts)] allowed_hosts: Option<Vec<String>>,
         routes: Vec<Py<PyRouteConfig>>,
         external_proxy: Option<Py<PyExternalProxyConfig>>,
         bind_addr: &str,
@@ -118,7 +118,7 @@ impl PyProxyConfig {
         #[pyo3(from_py_with = optional_os_path)] intercept_ca_dir: Option<PathBuf>,
         intercept_parent_ca_pems: Option<Bound<'_, PyBytes>>,
         allow_all_hosts: bool,
-        denied_hosts: Vec<String>,
+        #[pyo3(from_py_with = texts)] denied_hosts: Vec<String>,
         require_auth: bool,
         head_timeout_secs: f64,
         connect_timeout_secs: f64,
@@ -135,8 +135,8 @@ impl PyProxyConfig {
         audit_file_max_bytes: u64,
         audit_file_keep: usize,
         metrics_addr: Option<&str>,
-        intercept_hosts: Vec<String>,
-        intercept_exclude: Vec<String>,
+        #[pyo3(from_py_with = texts)] intercept_hosts: Vec<String>,
+        #[pyo3(from_py_with = texts)] intercept_exclude: Vec<String>,
         intercept_name_constraints: bool,
         #[pyo3(from_py_with = optional_os_path)] intercept_ca_cert: Option<PathBuf>,
         #[pyo3(from_py_with = optional_os_path)] intercept_ca_key: Option<PathBuf>,
@@ -205,11 +205,7 @@ impl PyProxyConfig {
             external_proxy: external_proxy.map(|external| external.get().to_config()),
             intercept,
             max_connections,
-            audit_file: audit_file.map(|path| FileOptions {
-                path,
-                max_bytes: audit_file_max_bytes,
-                keep: audit_file_keep,
-            }),
+            audit_file: file(audit_file, audit_file_max_bytes, audit_file_keep)?,
             metrics: metrics_addr.map(parse_metrics_addr).transpose()?,
             otlp: collector,
             limits,
@@ -493,6 +489,17 @@ fn overflow(text: &str) -> PyResult<Overflow> {
         "refuse" => Ok(Overflow::Refuse),
         "count" => Ok(Overflow::Count),
         _ => Err(argument_error("audit_overflow must be 'refuse' or 'count'")),
+    }
+}
+
+/// The file of records, if there is one; nothing of the rest means anything else.
+fn file(path: Option<PathBuf>, max_bytes: u64, keep: usize) -> PyResult<Option<FileOptions>> {
+    match path {
+        Some(path) => Ok(Some(FileOptions { path, max_bytes, keep })),
+        None if (max_bytes, keep) == (AUDIT_FILE_MAX_BYTES, 0) => Ok(None),
+        None => Err(argument_error(
+            "audit_file_max_bytes and audit_file_keep need audit_file beside them",
+        )),
     }
 }
 

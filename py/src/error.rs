@@ -139,10 +139,9 @@ pub(crate) fn sandbox_error(error: nono_sandbox::Error) -> PyErr {
         Error::Spawn { step: Step::WorkingDirectory, path: Some(path), source } => {
             path_error(source, path)
         }
-        Error::Deny { .. } => {
-            { Kind::new("ConfigurationError", "sandbox_denied_path").with_remedy("narrow_grant") }
-                .raise(text)
-        }
+        Error::Deny { .. } => Kind::new("ConfigurationError", "sandbox_denied_path")
+            .with_remedy("narrow_grant")
+            .raise(text),
         error if error.is_bad_argument() => CONFIGURATION.raise(text),
         Error::Unsupported { .. } => Kind::new("SandboxError", UNSUPPORTED).raise(text),
         Error::ProgramNotFound { program } => {

@@ -6,7 +6,7 @@ use nono_proxy::ExternalProxyConfig;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use crate::arguments::optional_os_path;
+use crate::arguments::{optional_os_path, texts};
 use crate::error::config_error;
 use crate::value::{Reduced, reduce};
 
@@ -49,7 +49,7 @@ impl PyExternalProxyConfig {
     #[pyo3(signature = (address, bypass_hosts=Vec::new(), credential_key=None, tls_ca=None))]
     fn new(
         address: String,
-        bypass_hosts: Vec<String>,
+        #[pyo3(from_py_with = texts)] bypass_hosts: Vec<String>,
         credential_key: Option<String>,
         #[pyo3(from_py_with = optional_os_path)] tls_ca: Option<PathBuf>,
     ) -> PyResult<Self> {

@@ -12,7 +12,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::arguments::{OsArgument, os_paths};
+use crate::arguments::{OsArgument, os_paths, texts};
 use crate::capability::PyCapabilitySet;
 use crate::config::PyProxyConfig;
 use crate::credential::{PyOAuth2Config, PyVaultConfig};
@@ -62,7 +62,7 @@ impl PyPolicy {
     fn resolve_groups(
         &self,
         py: Python<'_>,
-        group_names: Vec<String>,
+        #[pyo3(from_py_with = texts)] group_names: Vec<String>,
         caps: &Bound<'_, PyCapabilitySet>,
         variables: HashMap<String, OsArgument>,
     ) -> PyResult<PyResolvedPolicy> {
@@ -77,7 +77,7 @@ impl PyPolicy {
     fn make_directories(
         &self,
         py: Python<'_>,
-        group_names: Vec<String>,
+        #[pyo3(from_py_with = texts)] group_names: Vec<String>,
         variables: HashMap<String, OsArgument>,
     ) -> PyResult<Vec<OsString>> {
         let variables = merged(&variables);
@@ -89,7 +89,7 @@ impl PyPolicy {
     fn resolve_deny_paths(
         &self,
         py: Python<'_>,
-        group_names: Vec<String>,
+        #[pyo3(from_py_with = texts)] group_names: Vec<String>,
     ) -> PyResult<Vec<OsString>> {
         let paths = py.detach(|| self.inner.deny_paths(&group_names, &Variables::of_process()));
         Ok(paths.map_err(policy_error)?.into_iter().map(Into::into).collect())
@@ -99,7 +99,7 @@ impl PyPolicy {
     fn resolve_proxy_config<'py>(
         &self,
         py: Python<'py>,
-        group_names: Vec<String>,
+        #[pyo3(from_py_with = texts)] group_names: Vec<String>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let plan = self.inner.network_plan(&group_names).map_err(policy_error)?;
         plan.map(|plan| self.proxy_config(py, plan)).transpose()
@@ -107,12 +107,18 @@ impl PyPolicy {
 
     /// Limits of a run under these groups: of each the smallest, by the names of
     /// `sandboxed_exec`'s arguments.
-    fn resolve_limits(&self, group_names: Vec<String>) -> PyResult<HashMap<&'static str, u64>> {
+    fn resolve_limits(
+        &self,
+        #[pyo3(from_py_with = texts)] group_names: Vec<String>,
+    ) -> PyResult<HashMap<&'static str, u64>> {
         Ok(self.inner.limits(&group_names).map_err(policy_error)?.given().collect())
     }
 
     /// Refuse to leave out a group that is required.
-    fn validate_group_exclusions(&self, excluded_groups: Vec<String>) -> PyResult<()> {
+    fn validate_group_exclusions(
+        &self,
+        #[pyo3(from_py_with = texts)] excluded_groups: Vec<String>,
+    ) -> PyResult<()> {
         self.inner.check_exclusions(&excluded_groups).map_err(policy_error)
     }
 

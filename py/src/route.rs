@@ -9,7 +9,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyType};
 
-use crate::arguments::{CommandArgument, PairsArgument, optional_os_path, time_limit};
+use crate::arguments::{CommandArgument, PairsArgument, optional_os_path, texts, time_limit};
 use crate::credential::{CredentialArgument, PyOAuth2Config, PyVaultConfig};
 use crate::enums::{InjectArgument, inject_mode};
 use crate::error::{argument_error, config_error, path_error};
@@ -85,8 +85,8 @@ impl PyRouteConfig {
         #[pyo3(from_py_with = optional_os_path)] tls_ca: Option<PathBuf>,
         #[pyo3(from_py_with = optional_os_path)] tls_client_cert: Option<PathBuf>,
         #[pyo3(from_py_with = optional_os_path)] tls_client_key: Option<PathBuf>,
-        base_url_vars: Vec<String>,
-        key_vars: Vec<String>,
+        #[pyo3(from_py_with = texts)] base_url_vars: Vec<String>,
+        #[pyo3(from_py_with = texts)] key_vars: Vec<String>,
         strip_client_credentials: bool,
         credential: Option<CredentialArgument>,
         credential_command: Option<CommandArgument>,

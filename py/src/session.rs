@@ -7,7 +7,7 @@ use nono_audit::{NetworkEvent, SessionMetadata};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
-use crate::arguments::OsArgument;
+use crate::arguments::{os_paths, texts};
 use crate::error::argument_error;
 use crate::snapshot::PyContentHash;
 
@@ -37,9 +37,12 @@ impl PySessionMetadata {
 #[pymethods]
 impl PySessionMetadata {
     #[new]
-    fn new(session_id: String, command: Vec<String>, tracked_paths: Vec<OsArgument>) -> Self {
-        let tracked: Vec<PathBuf> = tracked_paths.into_iter().map(|path| path.0.into()).collect();
-        Self(Mutex::new(SessionMetadata::new(session_id, command, tracked)))
+    fn new(
+        session_id: String,
+        #[pyo3(from_py_with = texts)] command: Vec<String>,
+        #[pyo3(from_py_with = os_paths)] tracked_paths: Vec<PathBuf>,
+    ) -> Self {
+        Self(Mutex::new(SessionMetadata::new(session_id, command, tracked_paths)))
     }
 
     /// Read what `to_json` wrote, or another tool.

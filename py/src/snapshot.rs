@@ -14,7 +14,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyType};
 
-use crate::arguments::OsArgument;
+use crate::arguments::{OsArgument, os_paths, texts};
 use crate::blocking::SIGNAL_INTERVAL;
 use crate::error::{argument_error, snapshot_error};
 use crate::session::PySessionMetadata;
@@ -249,9 +249,9 @@ impl PyExclusionConfig {
         force_include=vec![]))]
     fn new(
         use_gitignore: bool,
-        exclude_patterns: Vec<String>,
-        exclude_globs: Vec<String>,
-        force_include: Vec<String>,
+        #[pyo3(from_py_with = texts)] exclude_patterns: Vec<String>,
+        #[pyo3(from_py_with = texts)] exclude_globs: Vec<String>,
+        #[pyo3(from_py_with = texts)] force_include: Vec<String>,
     ) -> Self {
         Self(ExclusionConfig { use_gitignore, exclude_patterns, exclude_globs, force_include })
     }
@@ -314,16 +314,15 @@ impl PySnapshotManager {
         max_bytes=2_147_483_648))]
     fn new(
         session_dir: OsArgument,
-        tracked_paths: Vec<OsArgument>,
+        #[pyo3(from_py_with = os_paths)] tracked_paths: Vec<PathBuf>,
         exclusion: Option<&Bound<'_, PyExclusionConfig>>,
         max_entries: u64,
         max_bytes: u64,
     ) -> PyResult<Self> {
         let exclusion = exclusion.map(|given| given.get().0.clone()).unwrap_or_default();
-        let tracked: Vec<PathBuf> = tracked_paths.into_iter().map(|path| path.0.into()).collect();
         let limits = Limits { max_entries, max_bytes };
         let directory = PathBuf::from(session_dir.0);
-        SnapshotManager::new(&directory, &tracked, exclusion, limits)
+        SnapshotManager::new(&directory, &tracked_paths, exclusion, limits)
             .map(Self)
             .map_err(snapshot_error)
     }

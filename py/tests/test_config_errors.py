@@ -8,12 +8,19 @@ from typing import Any
 
 import pytest
 from nono_py import (
+    CapabilitySet,
     ConfigurationError,
+    ExclusionConfig,
     ExternalProxyConfig,
     InjectMode,
+    Policy,
     ProxyConfig,
     RouteConfig,
+    SessionMetadata,
+    SnapshotManager,
+    load_embedded_policy,
     start_proxy,
+    validate_deny_overlaps,
 )
 
 
@@ -129,6 +136,51 @@ def test_a_route_names_the_field_and_the_value(field: str, value: str) -> None:
         route(**{"credential_key": "env://KEY", field: value})
     assert field in str(caught.value)
     assert not value or value in str(caught.value)
+
+
+@pytest.mark.parametrize("options", [{"audit_file_max_bytes": 4096}, {"audit_file_keep": 3}])
+def test_an_option_of_the_file_of_records_needs_the_file(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigurationError, match="need audit_file"):
+        ProxyConfig(**options)
+    config = ProxyConfig(audit_file=tmp_path / "log", **options)
+    assert {name: getattr(config, name) for name in options} == options
+
+
+def policy() -> Policy:
+    return load_embedded_policy()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: ProxyConfig(allowed_hosts="api.example"),
+        lambda: ProxyConfig(denied_hosts="api.example"),
+        lambda: ProxyConfig(intercept_hosts="api.example"),
+        lambda: ProxyConfig(intercept_exclude=b"api.example"),  # type: ignore[arg-type]
+        lambda: ExternalProxyConfig("proxy.example:3128", "api.example"),
+        lambda: route(credential_key="env://KEY", key_vars="API_KEY"),
+        lambda: route(base_url_vars="API_URL"),
+        lambda: policy().resolve_groups("git_config", CapabilitySet()),
+        lambda: policy().resolve_proxy_config("git_config"),
+        lambda: policy().resolve_deny_paths("git_config"),
+        lambda: policy().validate_group_exclusions("git_config"),
+        lambda: validate_deny_overlaps("/etc", CapabilitySet()),
+        lambda: ExclusionConfig(exclude_globs="*.log"),
+        lambda: SnapshotManager("session", "/etc"),
+        lambda: SessionMetadata("id", "ls -l", []),
+    ],
+)
+def test_one_text_is_no_list(call: Callable[[], object]) -> None:
+    with pytest.raises(TypeError, match=r"a list is needed, not one (str|bytes): put it in"):
+        call()
+
+
+@pytest.mark.parametrize("rules", [["GET /v1"], ("GET", "/v1"), [["GET", "/v1"]]])
+def test_a_rule_is_a_tuple_of_two(rules: Any) -> None:
+    with pytest.raises(TypeError, match=r"each item must be a tuple of two, not (str|list)"):
+        route(endpoint_rules=rules)
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,10 @@ DIFFERENCES = {
     "class.module": "pickle and documentation find it where it is",
     "class.pickle": "sets can be pickled, for multiprocessing",
     "class.weakref": "all classes can be referred to weakly",
+    "event.external_unreachable": "a proxy further out that opens no tunnel is named as what is at "
+    "fault, whatever is wrong with it",
+    "event.route": "the host that is really asked, and the whole path as the client asked for it; "
+    "`route_id` is the route",
     "exec.cwd_file": "what did not run has no exit code: it is an exception",
     "exec.cwd_missing": "as subprocess has it, with errno and filename",
     "exec.empty_word": "the argument is at fault, and a ValueError says so",

@@ -187,7 +187,7 @@ fn scheme(record: &Record) -> Option<&'static str> {
     match record.mode {
         _ if is_connect || record.method.is_none() => None,
         Mode::ConnectIntercept => Some("https"),
-        Mode::Connect | Mode::Reverse => Some("http"),
+        Mode::Connect | Mode::External | Mode::Reverse => Some("http"),
     }
 }
 

@@ -113,7 +113,10 @@ fn open() -> Result<Arc<CredentialStore>, Fault> {
         Ok(store) => Ok(store),
         Err(error) => {
             let why = innermost(&error);
-            let reason = format!("there is no keyring to ask: {why}; start one, or use a file");
+            let reason = format!(
+                "there is no keyring to ask: {why}; start one, or keep the key in a variable \
+                 (env://NAME) or a file (file:///path)"
+            );
             Err(Fault::Unavailable(reason))
         }
     }

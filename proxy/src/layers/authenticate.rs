@@ -17,8 +17,9 @@ use percent_encoding::percent_decode_str;
 use crate::body::Body;
 use crate::error::{Error, Refusal};
 use crate::exchange::{Authenticated, Exchange, Form, Received};
-use crate::layers::Step;
+use crate::layers::{Step, target};
 use crate::stack::Shared;
+use crate::target::Target;
 use crate::token::{self, Token};
 
 /// The header of Google's APIs, which take a key in the query as well.
@@ -57,7 +58,13 @@ impl Step<Received> for Authenticate {
         if outcome == AuthOutcome::Failed {
             let refusal = match form {
                 Form::Route | Form::Inside => Refusal::NoRouteToken,
-                Form::Tunnel | Form::Forward => Refusal::NoProxyToken,
+                Form::Tunnel | Form::Forward => {
+                    // For the record alone: nothing is judged by it.
+                    if let Some(target) = asked_for(exchange.request.uri(), form) {
+                        target::note(&exchange.recorder, &target);
+                    }
+                    Refusal::NoProxyToken
+                }
             };
             return Err(refusal.into());
         }
@@ -97,6 +104,11 @@ impl Authenticate {
             None
         })
     }
+}
+
+/// The host that a tunnel or forward names, if it can be understood.
+fn asked_for(uri: &Uri, form: Form) -> Option<Target> {
+    Target::from_authority(uri.authority()?, (form == Form::Forward).then_some(80))
 }
 
 /// Whether `Proxy-Authorization` carries the token, and whether one of the `key_headers` does;

@@ -31,7 +31,14 @@ impl Step<Addressed> for FindRoute {
                 recorder.note(|record| record.mode = Mode::ConnectIntercept);
                 Way::Intercept(target)
             }
-            Asked::Tunnel(target) => Way::Tunnel(self.open(target, &recorder)?),
+            Asked::Tunnel(target) => {
+                let target = self.open(target, &recorder)?;
+                let outer = &self.0.settings.outer;
+                if outer.as_ref().is_some_and(|outer| outer.covers(&target)) {
+                    recorder.note(|record| record.mode = Mode::External);
+                }
+                Way::Tunnel(target)
+            }
             Asked::Forward(target) => Way::Forward(self.open(target, &recorder)?),
             Asked::Path => Way::Route(self.follow(&mut request, &recorder)?),
             Asked::Inside(inside) => self.enter(&inside.target, &mut request, &recorder)?,

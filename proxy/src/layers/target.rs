@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::header::HOST;
 use http::uri::{Authority, PathAndQuery, Scheme as UriScheme};
 use http::{Method, Request, Uri};
+use nono_audit::Recorder;
 
 use crate::body::Body;
 use crate::error::{Error, Refusal};
@@ -37,16 +38,21 @@ impl Step<Authenticated> for FindTarget {
             Form::Inside => inside(request, &exchange.peer)?,
         };
         if let Asked::Tunnel(target) | Asked::Forward(target) = &asked {
-            exchange.recorder.note(|record| {
-                record.target = target.host().to_string().into();
-                record.port = Some(target.port());
-            });
+            note(&exchange.recorder, target);
         }
         // Before the credential is put on, so that `Connection: authorization` cannot take it off.
         let version = exchange.request.version();
         strip_request(exchange.request.headers_mut(), version);
         Ok(exchange.advance(|_| Addressed { asked }))
     }
+}
+
+/// Notes the host that is asked for.
+pub(super) fn note(recorder: &Recorder, target: &Target) {
+    recorder.note(|record| {
+        record.target = target.host().to_string().into();
+        record.port = Some(target.port());
+    });
 }
 
 fn tunnel_target(request: &Request<Body>) -> Result<Target, Refusal> {

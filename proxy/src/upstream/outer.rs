@@ -78,7 +78,7 @@ impl Outer {
 
     /// Whether `target` is reached through this proxy. What means this machine is not: there it
     /// would mean that one's.
-    pub(super) fn covers(&self, target: &Target) -> bool {
+    pub(crate) fn covers(&self, target: &Target) -> bool {
         !target.is_loopback() && !self.bypass.contains(target)
     }
 

@@ -1539,6 +1539,7 @@ class ProxyConfig:
 _Mechanism: TypeAlias = Literal[
     "proxy_authorization", "phantom_header", "phantom_path", "phantom_query"
 ]
+_Way: TypeAlias = Literal["connect", "connect_intercept", "external", "reverse"]
 _Injection: TypeAlias = Literal["header", "url_path", "query_param", "basic_auth"]
 _Outcome: TypeAlias = Literal[
     "complete", "client_abort", "upstream_abort", "timeout", "shutdown", "refused", "running"
@@ -1552,7 +1553,7 @@ class NetworkAuditEvent(TypedDict):
     """
 
     timestamp_unix_ms: int
-    mode: Literal["connect", "connect_intercept", "reverse"]
+    mode: _Way
     decision: Literal["allow", "deny"]
     target: str
     port: int | None
@@ -1591,7 +1592,7 @@ class AuditEvent:
     @property
     def timestamp_unix_ms(self) -> int: ...
     @property
-    def mode(self) -> Literal["connect", "reverse"]: ...
+    def mode(self) -> _Way: ...
     @property
     def decision(self) -> Literal["allow", "deny"]: ...
     @property
@@ -1627,11 +1628,7 @@ class AuditEvent:
     @property
     def phase(self) -> Literal["open", "end", "gap"]: ...
     @property
-    def outcome(
-        self,
-    ) -> Literal[
-        "complete", "client_abort", "upstream_abort", "timeout", "shutdown", "refused", "running"
-    ]: ...
+    def outcome(self) -> _Outcome: ...
     @property
     def duration_ms(self) -> float: ...
     @property

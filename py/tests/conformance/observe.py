@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import Callable
@@ -294,6 +295,17 @@ EXPRESSIONS = {
     "external.repr": "repr(ExternalProxyConfig('p.example:3128', ['a.example']))",
     "external.fields": "[e := ExternalProxyConfig('p.example:3128'), e.address, e.bypass_hosts]"
     "[1:]",
+    # Events
+    "event.route": "event('GET /api/v1/x?y=1', 'mode', 'method', 'route_id', 'target', 'path', "
+    "routes=[RouteConfig('/api', 'http://127.0.0.1:1')])",
+    "event.tunnel_denied": "event('CONNECT other.example:443', *DECIDED)",
+    "event.tunnel_unreachable": "event('CONNECT localhost:1', *DECIDED)",
+    "event.forward_denied": "event('GET http://other.example/x', *DECIDED)",
+    "event.forward_of_a_stranger": "event('GET http://localhost:1/x', *DECIDED, token='')",
+    "event.external_denied": "event('CONNECT other.example:80', *DECIDED, "
+    "external_proxy=ExternalProxyConfig('127.0.0.1:1'))",
+    "event.external_unreachable": "event('CONNECT near.example:80', *DECIDED, "
+    "external_proxy=ExternalProxyConfig('127.0.0.1:1'))",
     "handle.repr": "with_proxy(lambda p: re.sub('[0-9]+', 'N', repr(p)))",
     "handle.env": "with_proxy(lambda p: sorted(p.env_vars()))",
     "handle.drain": "with_proxy(lambda p: p.drain_audit_events())",
@@ -373,6 +385,24 @@ def surroundings(tmp: str) -> "dict[str, Any]":
         finally:
             proxy.shutdown()
 
+    def event(line: str, *keys: str, token: "str | None" = None, **options: Any) -> "list[Any]":
+        """Return what the first event says of one request."""
+        config = sandbox.ProxyConfig(allowed_hosts=["localhost", "near.example"], **options)
+        proxy = sandbox.start_proxy(config)
+        try:
+            token = proxy.env_vars()["NONO_PROXY_TOKEN"] if token is None else token
+            host = line.split()[1].removeprefix("http://").partition("/")[0] or "localhost"
+            head = f"{line} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n"
+            head += f"Proxy-Authorization: Bearer {token}\r\n\r\n"
+            with socket.create_connection(("127.0.0.1", proxy.port), 20) as client:
+                client.sendall(head.encode())
+                while client.recv(4096):
+                    pass
+        finally:
+            proxy.shutdown()
+        first: dict[str, Any] = {**proxy.drain_audit_events()[0]}
+        return [first[key] for key in keys]
+
     def reduced(state: "dict[str, Any]") -> object:
         known = ("original", "resolved", "access", "is_file")
         fs = [{key: grant[key] for key in known} for grant in state["fs"]]
@@ -396,6 +426,8 @@ def surroundings(tmp: str) -> "dict[str, Any]":
         "cannot": lambda kind: raised(kind),
         **{"run": run, "policy": policy, "raised": raised, "with_proxy": with_proxy},
         "reduced": reduced,
+        "event": event,
+        "DECIDED": ("mode", "decision", "target", "port", "denial_category"),
         **{module: getattr(sandbox, module) for module in MODULES},
         "argv": lambda command, **options: sandbox.limited.build_argv(
             caps, command, nono_bin="/bin/sh", **options
