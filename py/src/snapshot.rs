@@ -312,6 +312,7 @@ impl PySnapshotManager {
     #[new]
     #[pyo3(signature = (session_dir, tracked_paths, exclusion=None, max_entries=300_000,
         max_bytes=2_147_483_648))]
+    #[expect(clippy::needless_pass_by_value, reason = "extracted from a Python argument")]
     fn new(
         session_dir: OsArgument,
         #[pyo3(from_py_with = os_paths)] tracked_paths: Vec<PathBuf>,

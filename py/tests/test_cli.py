@@ -150,9 +150,21 @@ def _own_terminal() -> None:
         (f"run --max-processes {10**30} -- true", "more than the kernel can count", 125),
         ("run --memory 0 -- true", "memory limit must be positive, got 0", 125),
         ("run --timeout nan -- true", "timeout_secs must be a non-negative number", 125),
-        ("audit verify /nonexistent", "No such file or directory: '/nonexistent'", 2),
-        ("audit stats /nonexistent", "No such file or directory: '/nonexistent'", 2),
-        ("audit tail /nonexistent", "No such file or directory: '/nonexistent'", 2),
+        (
+            "audit verify /nonexistent",
+            "error: [Errno 2] No such file or directory: '/nonexistent'",
+            2,
+        ),
+        (
+            "audit stats /nonexistent",
+            "error: [Errno 2] No such file or directory: '/nonexistent'",
+            2,
+        ),
+        (
+            "audit tail /nonexistent",
+            "error: [Errno 2] No such file or directory: '/nonexistent'",
+            2,
+        ),
         ("audit verify /dev/null", "no regular file: /dev/null", 2),
     ],
 )
@@ -161,6 +173,18 @@ def test_what_cannot_be_meant_is_said_in_a_line(words: str, said: str, code: int
     assert (done.returncode, done.stdout) == (code, "")
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("words", ["run -- true", "run --bare -- true"])
+def test_a_command_that_nothing_grants_is_an_error_that_says_what_does(words: str) -> None:
+    done = subprocess.run([*NONO, *words.split()], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (125, "")
+    failed, helps = done.stderr.splitlines()
+    assert failed.startswith("error: ")
+    assert failed.endswith("/true` is not granted")
+    assert "`-g system_read_linux` has the system's own" in helps
+    command = [*NONO, "run", "-g", "system_read_linux", "--", "true"]
+    assert subprocess.run(command, timeout=60).returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,19 @@ def test_the_first_program_of_a_readme_is_the_example(readme: str) -> None:
     assert programs[0] == (EXAMPLES / "first.py").read_text().partition("\n\n")[2]
 
 
+@pytest.mark.parametrize("page", sorted(DOCS.glob("api/*.md")), ids=lambda page: page.stem)
+def test_the_programs_of_a_page_run(page: Path, tmp_path: Path) -> None:
+    programs = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(programs)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=120,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_the_table_of_refusals_is_in_step_with_the_proxy() -> None:
     command = [sys.executable, str(DOCS / "refusals.py"), "--check"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)

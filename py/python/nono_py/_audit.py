@@ -110,7 +110,7 @@ def run(arguments: argparse.Namespace) -> int:
             return _tail(path, arguments.follow)
         return _stats(path)
     except (OSError, VerificationError) as error:
-        print(_printable(str(error)), file=sys.stderr)
+        print(_printable(f"error: {error}"), file=sys.stderr)
         return 2
 
 

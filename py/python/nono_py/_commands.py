@@ -26,6 +26,11 @@ from nono_py.limited import FLAGS, check_processes, parse_memory
 NAMES = frozenset({"explain", "learn", "policy", "run"})
 #: What a command line says of a mode, and what it means.
 _MODES = {str(mode): mode for mode in AccessMode}
+#: What helps where the command itself is not granted.
+_PROGRAMS = (
+    "choose a group that has the command (`-g system_read_linux` has the system's own, and "
+    "`nono-py policy groups` lists all), or grant the directories that it needs by `--read`"
+)
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -92,6 +97,8 @@ def main(arguments: argparse.Namespace) -> int:
         return commands[arguments.command](arguments)
     except (OSError, RuntimeError, TypeError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
+        if getattr(error, "diagnostic_code", None) == "program_not_granted":
+            print(f"note: {_PROGRAMS}", file=sys.stderr)
         return 125
 
 
