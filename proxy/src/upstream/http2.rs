@@ -272,9 +272,20 @@ fn explain(error: &hyper::Error) -> Failure {
     }
     let mut reason = error.to_string();
     for cause in causes(error) {
-        reason = format!("{reason}: {cause}");
+        reason = format!("{reason}: {}", words(cause));
     }
     Failure::BadResponse(reason)
+}
+
+/// A cause in words, but for those that an upstream adds when it ends the connection (RFC 9113
+/// §6.8): they may quote the request, its credential included.
+fn words(cause: &(dyn StdError + 'static)) -> String {
+    let library = cause.downcast_ref::<h2::Error>();
+    let farewell = library.filter(|error| error.is_go_away() && error.is_remote());
+    match farewell.and_then(h2::Error::reason) {
+        Some(reason) => format!("connection error received: {reason}"),
+        None => cause.to_string(),
+    }
 }
 
 /// What lies behind `error`, the nearest first.

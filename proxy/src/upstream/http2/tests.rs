@@ -68,3 +68,26 @@ async fn an_upstream_that_leaves_a_request_queued_and_closes_is_the_one_that_fai
     let error = sending.await.unwrap_err();
     assert!(matches!(explain(&error), Failure::BadResponse(_)), "{error:?}");
 }
+
+#[tokio::test]
+async fn what_an_upstream_says_in_leaving_is_not_repeated() {
+    let (near, mut far) = duplex(64 * 1024);
+    let mut sender = sender(near).await;
+    let quoted = b"bad key: sk-live-0123456789";
+    let leaving = async {
+        far.write_all(&SETTINGS).await.unwrap();
+        let mut came = Vec::new();
+        // The request: `HEADERS` of the first stream, whole and without a body.
+        while !came.windows(6).any(|frame| frame == [1, 5, 0, 0, 0, 1]) {
+            far.read_buf(&mut came).await.unwrap();
+        }
+        // `GOAWAY`, with `ENHANCE_YOUR_CALM`.
+        let length = u8::try_from(8 + quoted.len()).unwrap();
+        far.write_all(&[0, 0, length, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 11]).await.unwrap();
+        far.write_all(quoted).await.unwrap();
+    };
+    let (sent, ()) = tokio::join!(sender.send_request(request()), leaving);
+    let error = sent.unwrap_err();
+    let Failure::BadResponse(reason) = explain(&error) else { panic!("{error:?}") };
+    assert!(reason.ends_with("received: detected excessive load generating behavior"), "{reason}");
+}
