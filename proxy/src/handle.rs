@@ -330,7 +330,7 @@ impl Recording {
         let begin = |collector: &Arc<Collector>| {
             let of_log =
                 || Source::log(log.subscribe(collector.reader()), &collector.resource(session));
-            Export::begin(collector, queue.map_or_else(of_log, Ok)?)
+            Export::begin(collector, queue.map_or_else(of_log, Ok)?, settings.limits.credential)
         };
         let export = collector.map(begin).transpose()?;
         Ok(Self { sender, log, records, export, metrics })

@@ -144,9 +144,10 @@ pub(crate) async fn prepare(shared: &Shared) -> Result<(), ConfigError> {
     judged.into_iter().collect()
 }
 
-/// Fetches the credentials whenever that is due. Never ends.
+/// Fetches the credentials of requests whenever that is due. Never ends. That of the collector is
+/// kept by the export.
 pub(crate) async fn keep(shared: &Shared) {
-    join_all(credentials(shared).map(|credential| credential.keep(&shared.store))).await;
+    join_all(of_requests(shared).map(|credential| credential.keep(&shared.store))).await;
     // There are none.
     pending::<()>().await;
 }
@@ -174,10 +175,14 @@ pub(crate) fn diagnostics(shared: &Shared) -> Vec<Diagnostic> {
 }
 
 fn credentials(shared: &Shared) -> impl Iterator<Item = &Credential> {
+    let of_otlp = shared.settings.otlp.iter().filter_map(|collector| collector.credential());
+    of_requests(shared).chain(of_otlp)
+}
+
+fn of_requests(shared: &Shared) -> impl Iterator<Item = &Credential> {
     let of_routes = shared.settings.routes.iter().filter_map(|route| route.credential.as_ref());
     let of_outer = shared.settings.outer.iter().filter_map(|outer| outer.credential.as_ref());
-    let of_otlp = shared.settings.otlp.iter().filter_map(|collector| collector.credential());
-    of_routes.chain(of_outer).chain(of_otlp)
+    of_routes.chain(of_outer)
 }
 
 fn diagnose(of: &str, credential: &Credential) -> Option<Diagnostic> {

@@ -232,7 +232,7 @@ fn find(text: &[u8], needle: &[u8]) -> Option<usize> {
 
 /// Overwrites every occurrence of a secret; copies only if there is one. All are looked for before
 /// any is overwritten: one may begin another, or itself again.
-fn mask(text: Bytes, secrets: &Secrets) -> Bytes {
+pub(crate) fn mask(text: Bytes, secrets: &Secrets) -> Bytes {
     let found: Vec<_> = secrets.needles().flat_map(|needle| occurrences(&text, needle)).collect();
     if found.is_empty() {
         return text;

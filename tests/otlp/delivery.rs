@@ -1,10 +1,16 @@
 //! Every record is delivered, whatever the collector does; or it is said that it was not.
 
+use std::convert::Infallible;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use http_body_util::{BodyExt as _, Full};
+use bytes::Bytes;
+use futures_util::stream;
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper::body::Frame;
 use nono_proxy::{Compression, Limits, OtlpConfig, ProxyConfig, RouteConfig};
 use opentelemetry_proto::tonic::collector::logs::v1::{
     ExportLogsPartialSuccess, ExportLogsServiceResponse,
@@ -81,6 +87,53 @@ async fn what_is_refused_for_good_is_counted_and_not_sent_again() {
     let [("otlp_rejected", message)] = &*found else { panic!("{found:?}") };
     assert!(message.contains("1 log records and 1 spans"), "{message}");
     assert!(message.ends_with("400 Bad Request: no room"), "{message}");
+}
+
+#[tokio::test]
+async fn a_key_that_a_collector_repeats_is_not_in_what_is_said_of_it() {
+    let refuses = |said: String| {
+        let length = char::from(u8::try_from(said.len()).unwrap());
+        answer(401).map(|_| Full::from(format!("\x12{length}{said}")).boxed())
+    };
+    let takes_none = |said: String| {
+        let partial = ExportLogsPartialSuccess { rejected_log_records: 1, error_message: said };
+        let body = ExportLogsServiceResponse { partial_success: Some(partial) }.encode_to_vec();
+        answer(200).map(|_| Full::from(body).boxed())
+    };
+    let origin = Origin::hello().await;
+    for react in [refuses as fn(String) -> Reaction, takes_none] {
+        let quoting = move |seen: &[support::Delivery]| {
+            react(format!("bad key: {}", seen.last().unwrap().authorization))
+        };
+        let collector = Collector::start(None, quoting).await;
+        let otlp = OtlpConfig {
+            headers: vec![("Authorization".into(), "Bearer {}".into())],
+            credential_key: Some(format!("env://{KEY_VARIABLE}")),
+            ..collector.config()
+        };
+        let proxy = exporting(origin.addr, otlp).await;
+        ask(&proxy, 1).await;
+        let found = end(&proxy).await;
+        assert_eq!(collector.deliveries()[0].authorization, format!("Bearer {REAL_KEY}"));
+        let [("otlp_rejected", message)] = &*found else { panic!("{found:?}") };
+        let masked = "*".repeat(REAL_KEY.len());
+        assert!(message.ends_with(&format!("bad key: Bearer {masked}")), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_whose_body_never_ends_is_one() {
+    let react = |_: &[_]| {
+        let endless = stream::pending::<Result<Frame<Bytes>, Infallible>>();
+        answer(200).map(|_| StreamBody::new(endless).boxed())
+    };
+    let (origin, collector) = (Origin::hello().await, Collector::start(None, react).await);
+    let otlp = OtlpConfig { timeout: Duration::from_millis(300), ..collector.config() };
+    let proxy = exporting(origin.addr, otlp).await;
+    ask(&proxy, 1).await;
+    collector.until(|it| it.spans().len() == 1).await;
+    assert_eq!(end(&proxy).await, []);
+    assert_eq!(collector.deliveries().len(), 2, "each message was sent once");
 }
 
 #[tokio::test]
@@ -202,6 +255,36 @@ async fn a_collector_over_tls_is_shown_a_credential() {
     let [("otlp_undelivered", message)] = &*found else { panic!("{found:?}") };
     assert!(message.contains("certificate"), "{message}");
     assert_eq!(collector.deliveries().len(), 2);
+}
+
+#[tokio::test]
+async fn a_credential_that_is_replaced_while_the_proxy_ends_is_fetched() {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("key");
+    let write = move |key| {
+        std::fs::write(&file, key).unwrap();
+        std::fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+        file.display().to_string()
+    };
+    let path = write("first-key");
+    let react = move |seen: &[support::Delivery]| {
+        if seen.last().unwrap().authorization == "Bearer second-key" {
+            return answer(200);
+        }
+        write("second-key");
+        answer(401)
+    };
+    let (origin, collector) = (Origin::hello().await, Collector::start(None, react).await);
+    let otlp = OtlpConfig {
+        headers: vec![("Authorization".into(), "Bearer {}".into())],
+        credential_key: Some(format!("file://{path}")),
+        ..collector.config()
+    };
+    let proxy = exporting(origin.addr, otlp).await;
+    ask(&proxy, 1).await;
+    // Before the record is sent, which is when others have had time to come.
+    assert_eq!(end(&proxy).await, []);
+    assert_eq!((collector.sequences(), collector.spans().len()), (vec![0], 1));
 }
 
 #[tokio::test]

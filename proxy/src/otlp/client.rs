@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::header::{HeaderMap, RETRY_AFTER};
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Collected, Full, Limited};
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as HttpClient;
@@ -14,10 +14,11 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use nono_audit::otlp::{Rejected, Signal, explanation};
 use nono_credentials::{Doubt, Loaded, Rendered};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::Collector;
 use super::backoff::LONGEST_ASKED;
+use crate::scrub::{self, Secrets};
 
 /// The longest answer that is read; what is beyond is no answer to this.
 const ANSWER_LIMIT: usize = 64 * 1024;
@@ -51,6 +52,9 @@ impl Unavailable {
 
 type Asked = Result<Answer, Unavailable>;
 
+/// A response whose body has still to come, and the credential that was shown.
+type Answered = (Response<Incoming>, Option<Arc<Loaded>>);
+
 /// See the module.
 pub(super) struct Client {
     collector: Arc<Collector>,
@@ -75,27 +79,37 @@ impl Client {
     /// Sends `message`. A credential that the collector refuses is fetched again, once.
     pub(super) async fn send(&self, signal: Signal, message: &Bytes) -> Asked {
         let limit = self.collector.timeout;
+        let until = Instant::now() + limit;
         let late = |_| Err(Unavailable::new(format!("it did not answer within {limit:?}")));
-        timeout(limit, self.send_in_time(signal, message)).await.unwrap_or_else(late)
+        let asking = timeout_at(until, self.send_in_time(signal, message));
+        let (response, shown) = asking.await.unwrap_or_else(late)?;
+        let secrets = self.collector.credential().zip(shown.as_ref());
+        let secrets = secrets.map(|(credential, shown)| Secrets::new(credential, shown));
+        judge(response, secrets.as_ref(), until).await
     }
 
-    async fn send_in_time(&self, signal: Signal, message: &Bytes) -> Asked {
+    /// The head of the answer, and the credential that was shown for it.
+    async fn send_in_time(&self, signal: Signal, message: &Bytes) -> Result<Answered, Unavailable> {
         let Some(credential) = self.collector.credential() else {
-            return self.ask(signal, message, None).await;
+            return Ok((self.ask(signal, message, None).await?, None));
         };
         let missing = |error| Unavailable::new(format!("its credential cannot be had: {error}"));
         let loaded = credential.valid().await.map_err(missing)?;
-        let answer = self.ask(signal, message, Some(&loaded)).await?;
-        if let Answer::Refused(status, _) = answer
-            && let Some(doubt) = Doubt::of(status)
+        let response = self.ask(signal, message, Some(&loaded)).await?;
+        if let Some(doubt) = Doubt::of(response.status())
             && let Some(other) = credential.replacement(&loaded, doubt).await
         {
-            return self.ask(signal, message, Some(&other)).await;
+            return Ok((self.ask(signal, message, Some(&other)).await?, Some(other)));
         }
-        Ok(answer)
+        Ok((response, Some(loaded)))
     }
 
-    async fn ask(&self, signal: Signal, message: &Bytes, loaded: Option<&Loaded>) -> Asked {
+    async fn ask(
+        &self,
+        signal: Signal,
+        message: &Bytes,
+        loaded: Option<&Loaded>,
+    ) -> Result<Response<Incoming>, Unavailable> {
         let mut request = Request::new(Full::new(message.clone()));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.collector.uri(signal).clone();
@@ -103,10 +117,7 @@ impl Client {
         if let Some(loaded) = loaded {
             put(loaded, request.headers_mut());
         }
-        match self.http.request(request).await {
-            Ok(response) => judge(response).await,
-            Err(error) => Err(Unavailable::new(innermost(&error))),
-        }
+        self.http.request(request).await.map_err(|error| Unavailable::new(innermost(&error)))
     }
 }
 
@@ -119,11 +130,18 @@ fn put(loaded: &Loaded, headers: &mut HeaderMap) {
     }
 }
 
-async fn judge(response: Response<Incoming>) -> Asked {
+/// What `response` means; its words are waited for until `until`, and the credential in them is
+/// overwritten.
+async fn judge(response: Response<Incoming>, secrets: Option<&Secrets>, until: Instant) -> Asked {
     let (head, body) = response.into_parts();
-    // An answer that is cut or too long still has its status, and that is what counts.
-    let body = Limited::new(body, ANSWER_LIMIT).collect().await;
-    let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    // An answer that is cut, too long or never ends still has its status, and that is what counts.
+    let body = timeout_at(until, Limited::new(body, ANSWER_LIMIT).collect()).await;
+    let body = body.ok().and_then(Result::ok).map(Collected::to_bytes).unwrap_or_default();
+    // As long as before, so that it still is what it was.
+    let body = match secrets {
+        Some(secrets) => scrub::mask(body, secrets),
+        None => body,
+    };
     match head.status {
         status if status.is_success() => Ok(Answer::Taken(Rejected::read(&body))),
         status @ (StatusCode::TOO_MANY_REQUESTS
@@ -140,8 +158,9 @@ async fn judge(response: Response<Incoming>) -> Asked {
 /// For how long a collector asks to be left alone (RFC 9110 §10.2.3), within reason.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?;
-    let asked = if let Ok(seconds) = text.parse() {
-        Duration::from_secs(seconds)
+    let asked = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // What no number holds is as long as can be.
+        text.parse().map_or(Duration::MAX, Duration::from_secs)
     } else {
         let until = httpdate::parse_http_date(text).ok()?;
         until.duration_since(SystemTime::now()).unwrap_or_default()
@@ -176,6 +195,9 @@ mod tests {
         };
         assert_eq!(read("7"), Some(Duration::from_secs(7)));
         assert_eq!(read("99999999"), Some(LONGEST_ASKED));
+        assert_eq!(read(&"9".repeat(40)), Some(LONGEST_ASKED));
+        assert_eq!(read(""), None);
+        assert_eq!(read("+7"), None);
         assert_eq!(read("soon"), None);
         assert_eq!(read("-1"), None);
         let soon = httpdate::fmt_http_date(SystemTime::now() + Duration::from_mins(1));

@@ -1,5 +1,6 @@
 //! The thread that takes records from their source and sends them, until no more come.
 
+use std::future::pending;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -9,6 +10,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use nono_audit::Record;
 use nono_audit::otlp::{Encoder, Signal};
+use nono_credentials::Store;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -36,11 +38,16 @@ pub(crate) struct Export {
 }
 
 impl Export {
-    /// Begins to send what comes from `source`.
+    /// Begins to send what comes from `source`. What the collector's credential is fetched from is
+    /// waited for at most `patience`.
     ///
     /// # Errors
     /// The system refuses a thread or a runtime.
-    pub(crate) fn begin(collector: &Arc<Collector>, source: Source) -> io::Result<Self> {
+    pub(crate) fn begin(
+        collector: &Arc<Collector>,
+        source: Source,
+        patience: Duration,
+    ) -> io::Result<Self> {
         let status = Arc::new(Status::default());
         let closing = CancellationToken::new();
         let exporter = Exporter {
@@ -52,9 +59,13 @@ impl Export {
         };
         let ended = CancellationToken::new();
         let (done, flush) = (ended.clone().drop_guard(), collector.flush);
+        let keeping = keep(Arc::clone(collector), patience);
         let thread = Prepared::new("nono-otlp".into())?.spawn(async move {
-            exporter.run(flush).await;
-            drop(done);
+            let _done = done;
+            tokio::select! {
+                () = exporter.run(flush) => {}
+                () = keeping => {}
+            }
         })?;
         let thread = Mutex::new(Some(thread));
         Ok(Self { collector: Arc::clone(collector), status, closing, ended, thread })
@@ -90,6 +101,16 @@ impl Drop for Export {
     }
 }
 
+/// Fetches the collector's credential whenever that is due; never ends. Here, and not where those of
+/// routes are kept: it may be needed until the last record is delivered, when they are not.
+async fn keep(collector: Arc<Collector>, patience: Duration) {
+    let store = Store::new(patience);
+    match collector.credential() {
+        Some(credential) => credential.keep(&store).await,
+        None => pending().await,
+    }
+}
+
 /// What the thread has.
 struct Exporter {
     collector: Arc<Collector>,
@@ -111,6 +132,8 @@ impl Exporter {
             () = time_is_over => {}
         }
         self.source.end(&self.status);
+        // Who has the credential fetched again waits for it as long as the proxy runs.
+        closing.cancelled().await;
     }
 
     /// Sends what comes, until nothing more does.
