@@ -214,26 +214,36 @@ impl PyProxyConfig {
         Ok(Self { inner, routes })
     }
 
+    /// Hosts that clients may reach by tunnels and forwarded requests; none by default.
+    ///
+    /// Each is a name, an IP address or `*.example.com`, which stands for all names below
+    /// `example.com`, and may have a `:port`; without one, any port may be reached. Loopback and
+    /// private addresses are reached only where they, or their very name, stand here; those of
+    /// metadata services never are. Routes need no entry.
     #[getter]
     fn allowed_hosts(&self) -> Vec<String> {
         self.inner.allowed_hosts.clone()
     }
 
+    /// Whether every host with a public address may be reached, but for `denied_hosts`.
     #[getter]
     fn allow_all_hosts(&self) -> bool {
         self.inner.allow_all_hosts
     }
 
+    /// Path prefixes that lead to upstreams, with a credential put on the way.
     #[getter]
     fn routes(&self, py: Python<'_>) -> Vec<Py<PyRouteConfig>> {
         self.routes.iter().map(|route| route.clone_ref(py)).collect()
     }
 
+    /// The IP address to listen at, or `localhost`.
     #[getter]
     fn bind_addr(&self) -> String {
         self.inner.bind.ip().to_string()
     }
 
+    /// The port to listen at; 0 takes a free one.
     #[getter]
     fn bind_port(&self) -> u16 {
         self.inner.bind.port()

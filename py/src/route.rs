@@ -166,16 +166,21 @@ impl PyRouteConfig {
         cls.call((), Some(&arguments))
     }
 
+    /// The path prefix, of one or more segments: `/openai`.
     #[getter]
     fn prefix(&self) -> &str {
         &self.inner.prefix
     }
 
+    /// Where it leads: an https URL, with or without a base path.
+    ///
+    /// Plain http leads to loopback and private addresses only.
     #[getter]
     fn upstream(&self) -> &str {
         &self.inner.upstream
     }
 
+    /// Where its credential is kept; see above.
     #[getter]
     fn credential_key(&self) -> Option<&str> {
         self.inner.credential_key.as_deref()
@@ -211,56 +216,72 @@ impl PyRouteConfig {
         self.inner.vault.clone().map(PyVaultConfig)
     }
 
+    /// Where the credential goes on a request.
     #[getter]
     fn inject_mode<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         inject_mode(py, self.inner.inject_mode)
     }
 
+    /// The header that it goes into, for `HEADER` and `BASIC_AUTH`.
     #[getter]
     fn inject_header(&self) -> &str {
         &self.inner.inject_header
     }
 
+    /// The header's value with `{}` in the credential's place, for `HEADER`.
+    ///
+    /// By default `Bearer {}` in `Authorization`, and the credential alone in other headers.
     #[getter]
     fn credential_format(&self) -> Option<&str> {
         self.inner.credential_format.as_deref()
     }
 
+    /// What clients send in the path, with `{}` in the token's place, for `URL_PATH`.
     #[getter]
     fn path_pattern(&self) -> Option<&str> {
         self.inner.path_pattern.as_deref()
     }
 
+    /// What the upstream gets for `path_pattern`; by default the same.
     #[getter]
     fn path_replacement(&self) -> Option<&str> {
         self.inner.path_replacement.as_deref()
     }
 
+    /// The query parameter that it goes into, for `QUERY_PARAM`.
     #[getter]
     fn query_param_name(&self) -> Option<&str> {
         self.inner.query_param_name.as_deref()
     }
 
+    /// A variable that holds what stands for the key, besides `PREFIX_API_KEY`.
     #[getter]
     fn env_var(&self) -> Option<&str> {
         self.inner.env_var.as_deref()
     }
 
+    /// Methods and paths of which a request must match one; without any, all may pass.
+    ///
+    /// A path is what follows the prefix. `*` stays within one of its segments and `**` does not;
+    /// the method `*` is any.
     #[getter]
     fn endpoint_rules(&self) -> Vec<(String, String)> {
         self.inner.endpoint_rules.clone()
     }
 
+    /// Certificate authorities to trust for it besides the system's, as a PEM file.
     #[getter]
     fn tls_ca(&self) -> Option<&OsStr> {
         self.inner.tls_ca.as_ref().map(AsRef::as_ref)
     }
 
+    /// The certificate to show to the upstream, as a PEM file; needs `tls_client_key`.
     #[getter]
     fn tls_client_cert(&self) -> Option<&OsStr> {
         self.inner.tls_client_cert.as_ref().map(AsRef::as_ref)
     }
 
+    /// The file of that certificate's private key, as PEM.
     #[getter]
     fn tls_client_key(&self) -> Option<&OsStr> {
         self.inner.tls_client_key.as_ref().map(AsRef::as_ref)

@@ -58,6 +58,7 @@ impl PySessionMetadata {
         self.lock().to_json().map_err(fault)
     }
 
+    /// What it is called.
     #[getter]
     fn session_id(&self) -> String {
         self.lock().session_id.clone()
@@ -80,16 +81,19 @@ impl PySessionMetadata {
         self.lock().ended = value;
     }
 
+    /// The program that ran, and its arguments.
     #[getter]
     fn command(&self) -> Vec<String> {
         self.lock().command.clone()
     }
 
+    /// What its snapshots are of.
     #[getter]
     fn tracked_paths<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         PyList::new(py, self.lock().tracked_paths.iter().map(|path| path.as_os_str()))
     }
 
+    /// How many snapshots were made.
     #[getter]
     fn snapshot_count(&self) -> u32 {
         self.lock().snapshot_count
@@ -100,6 +104,7 @@ impl PySessionMetadata {
         self.lock().snapshot_count = value;
     }
 
+    /// The exit code; `None` if it has none, or not yet.
     #[getter]
     fn exit_code(&self) -> Option<i32> {
         self.lock().exit_code
@@ -127,6 +132,7 @@ impl PySessionMetadata {
         self.part(py, "executable_identity")
     }
 
+    /// How many events its log has.
     #[getter]
     fn audit_event_count(&self) -> u64 {
         self.lock().audit_event_count

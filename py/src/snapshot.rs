@@ -70,21 +70,25 @@ pub(crate) struct PyFileState(FileState);
 
 #[pymethods]
 impl PyFileState {
+    /// The SHA-256 of its content.
     #[getter]
     fn hash(&self) -> PyContentHash {
         PyContentHash(self.0.hash)
     }
 
+    /// Its size in bytes.
     #[getter]
     fn size(&self) -> u64 {
         self.0.size
     }
 
+    /// When its content last changed, in seconds since the epoch.
     #[getter]
     fn mtime(&self) -> i64 {
         self.0.mtime
     }
 
+    /// Its type and mode: `st_mode`.
     #[getter]
     fn permissions(&self) -> u32 {
         self.0.permissions
@@ -262,16 +266,19 @@ impl PyExclusionConfig {
         self.0.use_gitignore
     }
 
+    /// Names, or parts of paths, that are left out.
     #[getter]
     fn exclude_patterns(&self) -> Vec<String> {
         self.0.exclude_patterns.clone()
     }
 
+    /// Globs of the names of files that are left out.
     #[getter]
     fn exclude_globs(&self) -> Vec<String> {
         self.0.exclude_globs.clone()
     }
 
+    /// Names, or parts of paths, that are tracked whatever else says not to.
     #[getter]
     fn force_include(&self) -> Vec<String> {
         self.0.force_include.clone()

@@ -1,5 +1,7 @@
 """The documentation: it builds, its examples run and say what they say, its tables are in step."""
 
+import ast
+import inspect
 import json
 import os
 import re
@@ -7,6 +9,7 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from types import ModuleType
 
 import nono_py
 import pytest
@@ -63,6 +66,27 @@ def test_the_programs_of_a_page_run(page: Path, tmp_path: Path) -> None:
         timeout=120,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_whatever_is_public_says_what_it_is() -> None:
+    """In the stub, which editors and the site read, and to `help()`."""
+    stub = ROOT / "py/python/nono_py/_nono_py.pyi"
+    missing: list[str] = []
+    for kind in ast.parse(stub.read_text()).body:
+        if not isinstance(kind, ast.ClassDef | ast.FunctionDef) or kind.name.startswith("_"):
+            continue
+        items = [kind, *(item for item in kind.body if isinstance(item, ast.FunctionDef))]
+        bare = [item.name for item in items if ast.get_docstring(item) is None]
+        missing += [f"{kind.name}.{name}" for name in bare if not name.startswith("_")]
+    for name in nono_py.__all__:
+        item = getattr(nono_py, name)
+        if not (callable(item) and inspect.getdoc(item)) and not isinstance(item, str | ModuleType):
+            missing.append(name)
+        if isinstance(item, type):
+            own = {key: value for key, value in vars(item).items() if not key.startswith("_")}
+            attributes = filter(lambda key: inspect.isgetsetdescriptor(own[key]), own)
+            missing += [f"{name}.{key}" for key in attributes if not own[key].__doc__]
+    assert missing == []
 
 
 def test_the_table_of_refusals_is_in_step_with_the_proxy() -> None:

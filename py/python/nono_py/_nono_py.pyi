@@ -131,19 +131,29 @@ class FsCapability:
     """One granted path."""
 
     @property
-    def original(self) -> str: ...
+    def original(self) -> str:
+        """The path as it was given."""
+
     @property
-    def resolved(self) -> str: ...
+    def resolved(self) -> str:
+        """The path that it led to: absolute, without links."""
+
     @property
-    def access(self) -> AccessMode: ...
+    def access(self) -> AccessMode:
+        """What may be done with it."""
+
     @property
     def is_executable(self) -> bool:
         """Whether what can be read can be executed too."""
 
     @property
-    def is_file(self) -> bool: ...
+    def is_file(self) -> bool:
+        """Whether it is granted alone, and not with all below it."""
+
     @property
-    def source(self) -> CapabilitySource: ...
+    def source(self) -> CapabilitySource:
+        """Who granted it."""
+
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
     def __copy__(self) -> FsCapability: ...
@@ -230,17 +240,29 @@ class CapabilitySet:
         """Return the granted paths, in the order of granting."""
 
     @property
-    def denied_paths(self) -> list[str]: ...
+    def denied_paths(self) -> list[str]:
+        """What no grant reaches: the paths of `deny_path`."""
+
     @property
-    def unix_sockets(self) -> list[str]: ...
+    def unix_sockets(self) -> list[str]:
+        """The unix sockets, and directories of such, that may be connected to."""
+
     @property
-    def tcp_connect_ports(self) -> list[int]: ...
+    def tcp_connect_ports(self) -> list[int]:
+        """The TCP ports of any host that may be connected to."""
+
     @property
-    def bind_ports(self) -> list[int]: ...
+    def bind_ports(self) -> list[int]:
+        """The TCP ports that may be served at."""
+
     @property
-    def localhost_ports(self) -> list[int]: ...
+    def localhost_ports(self) -> list[int]:
+        """The TCP ports of loopback addresses that may be connected to and served at."""
+
     @property
-    def is_network_blocked(self) -> bool: ...
+    def is_network_blocked(self) -> bool:
+        """Whether the network is closed, but for a proxy or granted ports."""
+
     def verify(self) -> Verification:
         """Have a child in a sandbox of this set try what the set does not grant.
 
@@ -368,7 +390,9 @@ class SandboxState:
         """Grant anew. A path that leads elsewhere than the text says is refused."""
 
     @property
-    def net_blocked(self) -> bool: ...
+    def net_blocked(self) -> bool:
+        """Whether the network is blocked, or left to a proxy alone."""
+
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
     def __reduce__(self) -> tuple[object, tuple[str]]: ...
@@ -394,13 +418,21 @@ class FileState:
     """
 
     @property
-    def hash(self) -> ContentHash: ...
+    def hash(self) -> ContentHash:
+        """The SHA-256 of its content."""
+
     @property
-    def size(self) -> int: ...
+    def size(self) -> int:
+        """Its size in bytes."""
+
     @property
-    def mtime(self) -> int: ...
+    def mtime(self) -> int:
+        """When its content last changed, in seconds since the epoch."""
+
     @property
-    def permissions(self) -> int: ...
+    def permissions(self) -> int:
+        """Its type and mode: `st_mode`."""
+
     @staticmethod
     def _of(content: ContentHash, size: int, mtime: int, permissions: int) -> FileState: ...
     def __reduce__(self) -> tuple[object, tuple[ContentHash, int, int, int]]: ...
@@ -447,9 +479,13 @@ class Change:
     """One path that is not the same in two snapshots, or in a snapshot and now."""
 
     @property
-    def path(self) -> str: ...
+    def path(self) -> str:
+        """Where it is, or was."""
+
     @property
-    def change_type(self) -> Literal["created", "modified", "deleted", "permissions_changed"]: ...
+    def change_type(self) -> Literal["created", "modified", "deleted", "permissions_changed"]:
+        """What became of it; `permissions_changed` is of the mode alone."""
+
     @property
     def size_delta(self) -> int | None:
         """By how many bytes its content grew; `None` in what a restore tells."""
@@ -494,13 +530,21 @@ class ExclusionConfig:
         force_include: Sequence[str] = ...,
     ) -> ExclusionConfig: ...
     @property
-    def use_gitignore(self) -> bool: ...
+    def use_gitignore(self) -> bool:
+        """Whether `.gitignore` files count."""
+
     @property
-    def exclude_patterns(self) -> list[str]: ...
+    def exclude_patterns(self) -> list[str]:
+        """Names, or parts of paths, that are left out."""
+
     @property
-    def exclude_globs(self) -> list[str]: ...
+    def exclude_globs(self) -> list[str]:
+        """Globs of the names of files that are left out."""
+
     @property
-    def force_include(self) -> list[str]: ...
+    def force_include(self) -> list[str]:
+        """Names, or parts of paths, that are tracked whatever else says not to."""
+
     def __eq__(self, other: object, /) -> bool: ...
     __hash__: None  # type: ignore[assignment]
     def __reduce__(self) -> tuple[object, tuple[type[object], dict[str, object]]]: ...
@@ -595,15 +639,21 @@ class SessionMetadata:
         """Return the text of `session.json`."""
 
     @property
-    def session_id(self) -> str: ...
+    def session_id(self) -> str:
+        """What it is called."""
+
     @property
     def started(self) -> str:
         """When it began: UTC, as RFC 3339 writes it."""
 
     @property
-    def command(self) -> list[str]: ...
+    def command(self) -> list[str]:
+        """The program that ran, and its arguments."""
+
     @property
-    def tracked_paths(self) -> list[str]: ...
+    def tracked_paths(self) -> list[str]:
+        """What its snapshots are of."""
+
     @property
     def merkle_roots(self) -> list[ContentHash]:
         """The roots of its snapshots."""
@@ -616,7 +666,9 @@ class SessionMetadata:
         """Which file was executed: its `resolved_path` and `sha256`."""
 
     @property
-    def audit_event_count(self) -> int: ...
+    def audit_event_count(self) -> int:
+        """How many events its log has."""
+
     @property
     def audit_integrity(self) -> dict[str, Any] | None:
         """What the log of the session comes to."""
@@ -644,11 +696,17 @@ class SupportInfo:
     """Whether, and by what, this machine can enforce a sandbox."""
 
     @property
-    def is_supported(self) -> bool: ...
+    def is_supported(self) -> bool:
+        """Whether a sandbox can be enforced here."""
+
     @property
-    def platform(self) -> str: ...
+    def platform(self) -> str:
+        """The system: `linux`, `macos` and so on."""
+
     @property
-    def details(self) -> str: ...
+    def details(self) -> str:
+        """By what it is enforced, or why it cannot be, in words."""
+
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
@@ -657,21 +715,37 @@ class DetectedAbi:
     """The version of Landlock that the kernel has, and what it can judge."""
 
     @property
-    def version(self) -> str: ...
+    def version(self) -> str:
+        """The version as `V7`."""
+
     @property
-    def has_refer(self) -> bool: ...
+    def has_refer(self) -> bool:
+        """Whether it judges renames and links between directories (from 2 on)."""
+
     @property
-    def has_truncate(self) -> bool: ...
+    def has_truncate(self) -> bool:
+        """Whether it judges truncation (from 3 on)."""
+
     @property
-    def has_execute(self) -> bool: ...
+    def has_execute(self) -> bool:
+        """Whether it judges execution."""
+
     @property
-    def has_network(self) -> bool: ...
+    def has_network(self) -> bool:
+        """Whether it judges TCP ports (from 4 on)."""
+
     @property
-    def has_ioctl_dev(self) -> bool: ...
+    def has_ioctl_dev(self) -> bool:
+        """Whether it judges the control of devices (from 5 on)."""
+
     @property
-    def has_scoping(self) -> bool: ...
+    def has_scoping(self) -> bool:
+        """Whether it judges signals and abstract unix sockets (from 6 on)."""
+
     @property
-    def feature_names(self) -> list[str]: ...
+    def feature_names(self) -> list[str]:
+        """All that it judges, in words."""
+
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
@@ -680,7 +754,9 @@ class Enforcement:
     """What the kernel enforces on a sandboxed process, and what it is too old to enforce."""
 
     @property
-    def landlock_abi(self) -> int: ...
+    def landlock_abi(self) -> int:
+        """The version of Landlock that is used."""
+
     @property
     def network(self) -> str:
         """The network limit in force: what all calls of `apply` in this process leave together."""
@@ -694,15 +770,21 @@ class Enforcement:
         """
 
     @property
-    def no_new_privileges(self) -> bool: ...
+    def no_new_privileges(self) -> bool:
+        """Whether no program that is executed gives privileges."""
+
     @property
-    def filtered(self) -> bool: ...
+    def filtered(self) -> bool:
+        """Whether the system call filter is in force."""
+
     @property
     def missing(self) -> list[str]:
         """What a newer kernel would judge and this one lets pass, in words."""
 
     @property
-    def complete(self) -> bool: ...
+    def complete(self) -> bool:
+        """Whether all is judged: `missing` is empty."""
+
     @staticmethod
     def _of(json: str) -> Enforcement: ...
     def __reduce__(self) -> tuple[object, tuple[str]]: ...
@@ -713,11 +795,17 @@ class Check:
     """What came of one attempt."""
 
     @property
-    def what(self) -> str: ...
+    def what(self) -> str:
+        """What was tried, in words."""
+
     @property
-    def denied(self) -> bool: ...
+    def denied(self) -> bool:
+        """Whether the kernel refused it."""
+
     @property
-    def errno(self) -> int | None: ...
+    def errno(self) -> int | None:
+        """The error that it was refused with; `None` if it was let through."""
+
     def __eq__(self, other: object, /) -> bool: ...
 
 @final
@@ -725,7 +813,9 @@ class Verification:
     """What a sandbox denies, as a child in it has found out. True if all was denied."""
 
     @property
-    def passed(self) -> bool: ...
+    def passed(self) -> bool:
+        """Whether all was denied."""
+
     @property
     def checks(self) -> list[Check]:
         """Every attempt, in the order in which they were made."""
@@ -735,7 +825,9 @@ class Verification:
         """What was not denied."""
 
     @property
-    def enforcement(self) -> Enforcement: ...
+    def enforcement(self) -> Enforcement:
+        """What the kernel enforced meanwhile."""
+
     def __bool__(self) -> bool: ...
     def __eq__(self, other: object, /) -> bool: ...
 
@@ -817,9 +909,13 @@ class ExecResult:
         """The command, as it was given."""
 
     @property
-    def stdout(self) -> bytes: ...
+    def stdout(self) -> bytes:
+        """What it wrote to standard output, as far as that was collected."""
+
     @property
-    def stderr(self) -> bytes: ...
+    def stderr(self) -> bytes:
+        """What it wrote to standard error, as far as that was collected."""
+
     @property
     def text(self) -> str:
         """Standard output as text: UTF-8, with U+FFFD for what is none."""
@@ -829,11 +925,17 @@ class ExecResult:
         """The exit code; `-N` if signal N ended the program, 124 if its time was over."""
 
     @property
-    def signal(self) -> int | None: ...
+    def signal(self) -> int | None:
+        """The signal that ended it, if one did."""
+
     @property
-    def timed_out(self) -> bool: ...
+    def timed_out(self) -> bool:
+        """Whether it was killed because its time was over."""
+
     @property
-    def truncated(self) -> bool: ...
+    def truncated(self) -> bool:
+        """Whether it wrote more than `max_output_bytes`, which is not kept."""
+
     @property
     def duration(self) -> float:
         """From start to end, in seconds."""
@@ -1037,13 +1139,21 @@ class VaultConfig:
         tls_ca: _Path | None = None,
     ) -> VaultConfig: ...
     @property
-    def address(self) -> str: ...
+    def address(self) -> str:
+        """Its URL: https; plain http only on this machine."""
+
     @property
-    def token_key(self) -> str: ...
+    def token_key(self) -> str:
+        """Where the token is kept that it is asked with."""
+
     @property
-    def namespace(self) -> str | None: ...
+    def namespace(self) -> str | None:
+        """The namespace of the secret, where the server has them."""
+
     @property
-    def tls_ca(self) -> str | None: ...
+    def tls_ca(self) -> str | None:
+        """Certificate authorities to trust for it besides the system's, as a PEM file."""
+
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
     def __reduce__(self) -> tuple[object, tuple[type[VaultConfig], dict[str, Any]]]: ...
@@ -1071,21 +1181,37 @@ class OAuth2Config:
         tls_ca: _Path | None = None,
     ) -> OAuth2Config: ...
     @property
-    def token_url(self) -> str: ...
+    def token_url(self) -> str:
+        """The token endpoint: an https URL; plain http only on this machine."""
+
     @property
-    def client_id(self) -> str: ...
+    def client_id(self) -> str:
+        """The client's name, or where it is kept."""
+
     @property
-    def client_secret(self) -> str | None: ...
+    def client_secret(self) -> str | None:
+        """Where the client's secret is kept; public clients have none."""
+
     @property
-    def refresh_token(self) -> str | None: ...
+    def refresh_token(self) -> str | None:
+        """Where the refresh token is kept, if that is the grant."""
+
     @property
-    def scope(self) -> str | None: ...
+    def scope(self) -> str | None:
+        """What the token is to be for, in the issuer's words."""
+
     @property
-    def extra_params(self) -> list[tuple[str, str]]: ...
+    def extra_params(self) -> list[tuple[str, str]]:
+        """Further parameters of the request, as `audience`."""
+
     @property
-    def secret_in_body(self) -> bool: ...
+    def secret_in_body(self) -> bool:
+        """Whether the client's secret goes into the body and not into `Authorization`."""
+
     @property
-    def tls_ca(self) -> str | None: ...
+    def tls_ca(self) -> str | None:
+        """Certificate authorities to trust for it besides the system's, as a PEM file."""
+
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
     def __reduce__(self) -> tuple[object, tuple[type[OAuth2Config], dict[str, Any]]]: ...
@@ -1176,11 +1302,20 @@ class RouteConfig:
         """
 
     @property
-    def prefix(self) -> str: ...
+    def prefix(self) -> str:
+        """The path prefix, of one or more segments: `/openai`."""
+
     @property
-    def upstream(self) -> str: ...
+    def upstream(self) -> str:
+        """Where it leads: an https URL, with or without a base path.
+
+        Plain http leads to loopback and private addresses only.
+        """
+
     @property
-    def credential_key(self) -> str | None: ...
+    def credential_key(self) -> str | None:
+        """Where its credential is kept; see above."""
+
     @property
     def credential_command(self) -> list[str]:
         """The program of a `cmd://` reference, and its arguments."""
@@ -1194,31 +1329,64 @@ class RouteConfig:
         """Headers that go with the credential, which stands where they have `{}`."""
 
     @property
-    def oauth2(self) -> OAuth2Config | None: ...
+    def oauth2(self) -> OAuth2Config | None:
+        """The token endpoint that gives the credential, instead of `credential_key`."""
+
     @property
-    def vault(self) -> VaultConfig | None: ...
+    def vault(self) -> VaultConfig | None:
+        """The Vault server of a `vault://` reference."""
+
     @property
-    def inject_mode(self) -> InjectMode: ...
+    def inject_mode(self) -> InjectMode:
+        """Where the credential goes on a request."""
+
     @property
-    def inject_header(self) -> str: ...
+    def inject_header(self) -> str:
+        """The header that it goes into, for `HEADER` and `BASIC_AUTH`."""
+
     @property
-    def credential_format(self) -> str | None: ...
+    def credential_format(self) -> str | None:
+        """The header's value with `{}` in the credential's place, for `HEADER`.
+
+        By default `Bearer {}` in `Authorization`, and the credential alone in other headers.
+        """
+
     @property
-    def path_pattern(self) -> str | None: ...
+    def path_pattern(self) -> str | None:
+        """What clients send in the path, with `{}` in the token's place, for `URL_PATH`."""
+
     @property
-    def path_replacement(self) -> str | None: ...
+    def path_replacement(self) -> str | None:
+        """What the upstream gets for `path_pattern`; by default the same."""
+
     @property
-    def query_param_name(self) -> str | None: ...
+    def query_param_name(self) -> str | None:
+        """The query parameter that it goes into, for `QUERY_PARAM`."""
+
     @property
-    def env_var(self) -> str | None: ...
+    def env_var(self) -> str | None:
+        """A variable that holds what stands for the key, besides `PREFIX_API_KEY`."""
+
     @property
-    def endpoint_rules(self) -> list[tuple[str, str]]: ...
+    def endpoint_rules(self) -> list[tuple[str, str]]:
+        """Methods and paths of which a request must match one; without any, all may pass.
+
+        A path is what follows the prefix. `*` stays within one of its segments and `**` does not;
+        the method `*` is any.
+        """
+
     @property
-    def tls_ca(self) -> str | None: ...
+    def tls_ca(self) -> str | None:
+        """Certificate authorities to trust for it besides the system's, as a PEM file."""
+
     @property
-    def tls_client_cert(self) -> str | None: ...
+    def tls_client_cert(self) -> str | None:
+        """The certificate to show to the upstream, as a PEM file; needs `tls_client_key`."""
+
     @property
-    def tls_client_key(self) -> str | None: ...
+    def tls_client_key(self) -> str | None:
+        """The file of that certificate's private key, as PEM."""
+
     @property
     def base_url_vars(self) -> list[str]:
         """Variables that hold the base URL, besides `PREFIX_BASE_URL`."""
@@ -1330,17 +1498,35 @@ class ProxyConfig:
         otlp_queue_bytes: int | None = None,
     ) -> ProxyConfig: ...
     @property
-    def allowed_hosts(self) -> list[str]: ...
+    def allowed_hosts(self) -> list[str]:
+        """Hosts that clients may reach by tunnels and forwarded requests; none by default.
+
+        Each is a name, an IP address or `*.example.com`, which stands for all names below
+        `example.com`, and may have a `:port`; without one, any port may be reached. Loopback and
+        private addresses are reached only where they, or their very name, stand here; those of
+        metadata services never are. Routes need no entry.
+        """
+
     @property
-    def allow_all_hosts(self) -> bool: ...
+    def allow_all_hosts(self) -> bool:
+        """Whether every host with a public address may be reached, but for `denied_hosts`."""
+
     @property
-    def routes(self) -> list[RouteConfig]: ...
+    def routes(self) -> list[RouteConfig]:
+        """Path prefixes that lead to upstreams, with a credential put on the way."""
+
     @property
-    def external_proxy(self) -> ExternalProxyConfig | None: ...
+    def external_proxy(self) -> ExternalProxyConfig | None:
+        """The proxy through which the world is reached; directly if there is none."""
+
     @property
-    def bind_addr(self) -> str: ...
+    def bind_addr(self) -> str:
+        """The IP address to listen at, or `localhost`."""
+
     @property
-    def bind_port(self) -> int: ...
+    def bind_port(self) -> int:
+        """The port to listen at; 0 takes a free one."""
+
     @property
     def max_connections(self) -> int:
         """How many requests and tunnels may run at once; more are answered 503.
@@ -1590,69 +1776,134 @@ class AuditEvent:
     """What happened in one exchange. Its fields are made only when they are read."""
 
     @property
-    def timestamp_unix_ms(self) -> int: ...
+    def timestamp_unix_ms(self) -> int:
+        """When it began, in milliseconds since the epoch."""
+
     @property
-    def mode(self) -> _Way: ...
+    def mode(self) -> _Way:
+        """How the client reached the proxy.
+
+        `connect` is a tunnel, `external` one through an external proxy, `connect_intercept` one
+        that ends in the proxy and what comes in it, and `reverse` a request to a route, or a
+        forwarded one (which has no `route_id`).
+        """
+
     @property
-    def decision(self) -> Literal["allow", "deny"]: ...
+    def decision(self) -> Literal["allow", "deny"]:
+        """Whether it was let through."""
+
     @property
-    def target(self) -> str: ...
+    def target(self) -> str:
+        """The host that was asked for, and for a route its upstream's; empty if none was named."""
+
     @property
-    def port(self) -> int | None: ...
+    def port(self) -> int | None:
+        """The port that was asked for."""
+
     @property
-    def method(self) -> str | None: ...
+    def method(self) -> str | None:
+        """The method of the request."""
+
     @property
-    def path(self) -> str | None: ...
+    def path(self) -> str | None:
+        """Path and query as the client sent them, without credentials."""
+
     @property
-    def status(self) -> int | None: ...
+    def status(self) -> int | None:
+        """The status that the client received; `None` if it left before."""
+
     @property
-    def reason(self) -> str | None: ...
+    def reason(self) -> str | None:
+        """Why it was refused or failed, in words."""
+
     @property
-    def route_id(self) -> str | None: ...
+    def route_id(self) -> str | None:
+        """The prefix of its route, without slashes around it."""
+
     @property
-    def auth_mechanism(self) -> _Mechanism | None: ...
+    def auth_mechanism(self) -> _Mechanism | None:
+        """Where the client showed the session token."""
+
     @property
-    def auth_outcome(self) -> Literal["succeeded", "failed", "not_required"] | None: ...
+    def auth_outcome(self) -> Literal["succeeded", "failed", "not_required"] | None:
+        """Whether the session token was right."""
+
     @property
-    def managed_credential_active(self) -> bool | None: ...
+    def managed_credential_active(self) -> bool | None:
+        """Whether the route's credential was put on the request."""
+
     @property
-    def injection_mode(self) -> _Injection | None: ...
+    def injection_mode(self) -> _Injection | None:
+        """Where the route puts its credential."""
+
     @property
-    def denial_category(self) -> str | None: ...
+    def denial_category(self) -> str | None:
+        """The kind of refusal or failure."""
+
     @property
-    def sequence(self) -> int: ...
+    def sequence(self) -> int:
+        """Its place among the records of the proxy: 0, 1, 2 and so on, without gaps."""
+
     @property
-    def id(self) -> str: ...
+    def id(self) -> str:
+        """The exchange: a tunnel's records share it, and a refusal's answer has it too."""
+
     @property
-    def session(self) -> str: ...
+    def session(self) -> str:
+        """The run of the proxy, which all its records share."""
+
     @property
-    def phase(self) -> Literal["open", "end", "gap"]: ...
+    def phase(self) -> Literal["open", "end", "gap"]:
+        """What it tells of: a tunnel's opening, an end, or records that are not held (`gap`)."""
+
     @property
-    def outcome(self) -> _Outcome: ...
+    def outcome(self) -> _Outcome:
+        """How it ended."""
+
     @property
-    def duration_ms(self) -> float: ...
+    def duration_ms(self) -> float:
+        """From the head of the request to the end, in milliseconds."""
+
     @property
-    def time_to_first_byte_ms(self) -> float | None: ...
+    def time_to_first_byte_ms(self) -> float | None:
+        """From the head of the request to that of the response, in milliseconds."""
+
     @property
-    def bytes_in(self) -> int: ...
+    def bytes_in(self) -> int:
+        """Bytes of body, or in a tunnel, that came from the client."""
+
     @property
-    def bytes_out(self) -> int: ...
+    def bytes_out(self) -> int:
+        """Bytes of body, or in a tunnel, that went to the client."""
+
     @property
-    def upstream_addr(self) -> str | None: ...
+    def upstream_addr(self) -> str | None:
+        """The address and port that were connected to."""
+
     @property
-    def protocol(self) -> Literal["http/1.0", "http/1.1", "h2"] | None: ...
+    def protocol(self) -> Literal["http/1.0", "http/1.1", "h2"] | None:
+        """The version of HTTP that the client spoke."""
+
     @property
-    def client(self) -> str | None: ...
+    def client(self) -> str | None:
+        """The client's address and port."""
+
     @property
-    def rule(self) -> str | None: ...
+    def rule(self) -> str | None:
+        """The rule, for hosts or endpoints, that decided, as it was written."""
+
     @property
-    def request_id(self) -> str | None: ...
+    def request_id(self) -> str | None:
+        """What the client named its request in `X-Request-Id`."""
+
     @property
     def traceparent(self) -> str | None:
         """What the client named as the parent of its request; only where spans are exported."""
 
     @property
-    def dropped(self) -> int | None: ...
+    def dropped(self) -> int | None:
+        """How many records one of the phase `gap` stands for."""
+
     def to_dict(self) -> NetworkAuditEvent:
         """Return all fields as a dictionary."""
 
@@ -1726,9 +1977,13 @@ class ProxyHandle:
     """
 
     @property
-    def port(self) -> int: ...
+    def port(self) -> int:
+        """The port that it listens at."""
+
     @property
-    def address(self) -> str: ...
+    def address(self) -> str:
+        """Where it listens: `host:port`."""
+
     @property
     def metrics_url(self) -> str | None:
         """Where metrics can be asked for, in Prometheus's format."""
