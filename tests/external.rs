@@ -237,6 +237,30 @@ async fn its_challenge_to_a_forwarded_request_is_not_the_clients() {
     assert_eq!(record.denial_category, Some(DenialCategory::ExternalProxyRejected));
 }
 
+/// It may pass them on, to a server that shows what it was sent.
+#[tokio::test]
+async fn its_credentials_are_taken_out_of_answers_that_echo_them() {
+    let outer = Wire::bind().await;
+    let proxy = TestProxy::start(config(&outer)).await;
+    let mut client = forward(&proxy, "/headers", "").await;
+    let mut upstream = outer.accept().await;
+    let shown = upstream.message().await.values("proxy-authorization").concat();
+    assert_eq!(shown, login());
+    let body = format!("{shown}, which is {LOGIN}");
+    let length = body.len();
+    upstream.send(format!("HTTP/1.1 103 Early Hints\r\nX-Shown: {shown}\r\n\r\n")).await;
+    upstream.send(format!("HTTP/1.1 200 {LOGIN}\r\nX-Shown: {shown}\r\n")).await;
+    upstream.send(format!("Content-Length: {length}\r\n\r\n{body}")).await;
+    let interim = client.head().await;
+    assert!(interim.contains("x-shown: basic ****"), "{interim}");
+    let reply = client.reply().await;
+    let masked = |text: &str| "*".repeat(text.len());
+    let encoded = shown.strip_prefix("Basic ").unwrap();
+    assert!(reply.head.starts_with("http/1.1 200 ok\r\n"), "{}", reply.head);
+    assert!(reply.head.contains(&format!("x-shown: basic {}\r\n", masked(encoded))));
+    assert_eq!(reply.text(), format!("Basic {}, which is {}", masked(encoded), masked(LOGIN)));
+}
+
 /// What is said in it is none of the proxy's business, and few of them know of it.
 #[tokio::test]
 async fn a_websocket_over_plain_http_goes_through_a_tunnel() {

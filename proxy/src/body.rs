@@ -120,6 +120,9 @@ pub(crate) enum BodyError {
     /// The connection failed, over HTTP/2.
     #[error(transparent)]
     Library(#[from] hyper::Error),
+    /// Whoever sent it ended its stream without an error, over HTTP/2, and not the body.
+    #[error("its stream was reset before its end")]
+    Reset,
     /// The upstream's failed.
     #[error(transparent)]
     Upstream(#[from] Cut),
@@ -140,7 +143,7 @@ impl BodyError {
                 Outcome::Timeout
             }
             Self::Client | Self::Upstream(Cut::Request(_)) => Outcome::ClientAbort,
-            Self::Library(_) | Self::Upstream(_) => Outcome::UpstreamAbort,
+            Self::Library(_) | Self::Reset | Self::Upstream(_) => Outcome::UpstreamAbort,
         }
     }
 }
@@ -366,7 +369,15 @@ impl Wire {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self {
-            Self::Library(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::Library),
+            Self::Library(body) => {
+                let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
+                // The library takes a reset with `NO_ERROR` for the end, which it is only behind a
+                // whole body (RFC 9113 §8.1).
+                if frame.is_none() && !body.is_end_stream() {
+                    return Poll::Ready(Some(Err(BodyError::Reset)));
+                }
+                Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Library)))
+            }
             Self::Client(body) => body.poll_frame(cx),
             Self::Upstream(body) => body.poll_frame(cx).map_err(BodyError::Upstream),
         }

@@ -104,22 +104,27 @@ fn check(answered: &Answered, challenge: Option<&Challenge>) -> Result<(), Failu
     Err(Failure::BadResponse(reason.into()))
 }
 
-/// The secrets that what comes from `destination` may echo, where `sent` went there.
+/// The secrets that what comes from `destination` may echo: what was `sent` there for its route; or
+/// what the proxy that sends the request on was shown, which may have passed it on.
 fn secrets(destination: &Destination, sent: Option<&Arc<Loaded>>) -> Option<Secrets> {
-    Some(Secrets::new(destination.route()?.credential.as_ref()?, sent?))
+    if let Some(route) = destination.route() {
+        return Some(Secrets::new(route.credential.as_ref()?, sent?));
+    }
+    let credential = destination.forwarder()?.credential.as_ref()?;
+    Some(Secrets::new(credential, credential.current().as_ref()?))
 }
 
-/// Takes the route's secrets out of a response that echoes them.
+/// Takes the secrets out of a response that echoes them.
 fn scrub(destination: &Destination, sent: Option<&Arc<Loaded>>, response: &mut Response<Body>) {
     #[cfg(feature = "bench")]
     if crate::bench::Part::Scrubbing.is_left_out() {
         return;
     }
-    let Some(route) = destination.route() else { return };
     let Some(secrets) = secrets(destination, sent) else { return };
     scrub::headers(&secrets, response.headers_mut());
     scrub::reason(&secrets, response);
-    let scrubber = Scrubber::new(secrets, response.headers(), !route.scrubs_bodies);
+    let is_left = destination.route().is_some_and(|route| !route.scrubs_bodies);
+    let scrubber = Scrubber::new(secrets, response.headers(), is_left);
     response.body_mut().scrub(scrubber);
 }
 

@@ -16,6 +16,7 @@ use super::Setting;
 use super::http2::get;
 
 /// Errors that a frame can state (RFC 9113 §7).
+const NO_ERROR: u32 = 0;
 const PROTOCOL_ERROR: u32 = 1;
 const FLOW_CONTROL_ERROR: u32 = 3;
 const REFUSED_STREAM: u32 = 7;
@@ -103,6 +104,19 @@ async fn requests_that_are_taken_back_end_the_connection() {
     assert_eq!(is_sent_away(&mut client).await, ENHANCE_YOUR_CALM);
     assert!(setting.origin.seen().len() < 1000, "{}", setting.origin.seen().len());
     others_are_served(&setting).await;
+}
+
+#[tokio::test]
+async fn an_upload_that_is_reset_without_an_error_is_not_whole() {
+    let setting = Setting::new().await;
+    let mut client = open(&setting).await;
+    let opening = client.request("POST /", 1, END_HEADERS);
+    let reset = frame(RST_STREAM, 0, 1, &NO_ERROR.to_be_bytes());
+    client.send(&[opening, frame(DATA, 0, 1, b"part"), reset].concat()).await.unwrap();
+    let ends = outcomes(&setting, 1).await;
+    assert_eq!(ends, [(None, Outcome::ClientAbort)]);
+    others_are_served(&setting).await;
+    assert_eq!(setting.origin.seen().len(), 1, "{:?}", setting.origin.seen());
 }
 
 #[tokio::test]

@@ -18,7 +18,8 @@ use crate::frames::{
 /// `:status: 200`, of the static table.
 const OK: u8 = 0x88;
 
-/// The error of a stream that was not processed (RFC 9113 §7).
+/// The errors of a stream that ends as it should, and of one that was not processed (RFC 9113 §7).
+const NO_ERROR: u32 = 0;
 const REFUSED_STREAM: u32 = 7;
 
 /// What is done with a request.
@@ -28,6 +29,8 @@ pub enum Act {
     Answer,
     /// It is answered as well, but with the end left for [`Scripted::finish`].
     Begin,
+    /// It is answered in part, and then reset as if that were all.
+    Break,
     /// It is not answered until [`Scripted::finish`], if then.
     Wait,
     /// It is refused, unprocessed.
@@ -148,7 +151,11 @@ impl Connection {
             Act::Answer => [head(stream), self.body(stream)].concat(),
             Act::Begin => {
                 self.waiting.push((stream, true));
-                [head(stream), frame(DATA, 0, stream, b"begun\n")].concat()
+                begun(stream)
+            }
+            Act::Break => {
+                let reset = frame(RST_STREAM, 0, stream, &NO_ERROR.to_be_bytes());
+                [begun(stream), reset].concat()
             }
             Act::Wait => {
                 self.waiting.push((stream, false));
@@ -178,6 +185,11 @@ impl Connection {
     fn body(&self, stream: u32) -> Vec<u8> {
         frame(DATA, END_STREAM, stream, self.number.to_string().as_bytes())
     }
+}
+
+/// The beginning of a response.
+fn begun(stream: u32) -> Vec<u8> {
+    [head(stream), frame(DATA, 0, stream, b"begun\n")].concat()
 }
 
 fn head(stream: u32) -> Vec<u8> {

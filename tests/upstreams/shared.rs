@@ -64,6 +64,15 @@ async fn a_connection_on_which_no_answer_came_is_left_to_those_that_use_it() {
     assert_eq!(server.asked(), [(1, 1), (1, 2), (2, 1)]);
 }
 
+/// Some servers say so where what is behind them has died.
+#[tokio::test]
+async fn a_response_that_is_reset_without_an_error_is_not_whole() {
+    let (_server, proxy) = scripted(Limits::default(), &[], |_| Act::Break).await;
+    let mut client = begun(&proxy).await;
+    assert_eq!(client.rest().await, b"", "no last chunk, and the connection's end");
+    assert_eq!(proxy.only_record().outcome, Outcome::UpstreamAbort);
+}
+
 #[tokio::test]
 async fn a_connection_that_fell_silent_costs_one_request() {
     let limits = Limits { response_head: Duration::from_millis(100), ..Limits::default() };

@@ -85,7 +85,7 @@ impl Destination {
     }
 
     /// The proxy that requests are given to, to be sent on.
-    pub(super) fn forwarder(&self) -> Option<&Arc<Outer>> {
+    pub(crate) fn forwarder(&self) -> Option<&Arc<Outer>> {
         match self {
             Self::Open { forwarder, .. } => forwarder.as_ref(),
             Self::Route { .. } | Self::Secure { .. } => None,
