@@ -290,3 +290,49 @@ async fn bulk_waits_for_a_slow_reader() {
     assert!(whole.iter().copied().eq((0..251_u8).cycle().take(LENGTH)));
     sending.await.unwrap();
 }
+
+/// A tunnel to `server`, and the server's end of it.
+async fn tunnel_to(
+    server: &tokio::net::TcpListener,
+    proxy: &TestProxy,
+) -> (Connection, tokio::net::TcpStream) {
+    let client = tokio::net::TcpStream::connect(proxy.addr()).await.unwrap();
+    // It is reset when it is dropped.
+    client.set_zero_linger().unwrap();
+    let mut tunnel = Connection::over(client);
+    let target = server.local_addr().unwrap().to_string();
+    tunnel.send(head(&target, &proxy.proxy_authorization())).await;
+    let (upstream, _) = server.accept().await.unwrap();
+    assert!(tunnel.head().await.starts_with("http/1.1 200"));
+    (tunnel, upstream)
+}
+
+/// What was cut short would else be taken for whole, where only the end says that it is.
+#[tokio::test]
+async fn what_one_side_cuts_short_the_other_sees_cut_short() {
+    let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = TestProxy::with_hosts(&["127.0.0.1"]).await;
+    let mut byte = [0];
+
+    let (tunnel, mut upstream) = tunnel_to(&server, &proxy).await;
+    drop(tunnel);
+    let seen = upstream.read(&mut byte).await.unwrap_err();
+    assert_eq!(seen.kind(), std::io::ErrorKind::ConnectionReset, "by the client");
+
+    let (mut tunnel, mut upstream) = tunnel_to(&server, &proxy).await;
+    upstream.write_all(b"part").await.unwrap();
+    assert_eq!(tunnel.exactly(4).await, b"part");
+    upstream.set_zero_linger().unwrap();
+    drop(upstream);
+    let seen = tunnel.into_stream().read(&mut byte).await.unwrap_err();
+    assert_eq!(seen.kind(), std::io::ErrorKind::ConnectionReset, "by the upstream");
+
+    let (tunnel, mut upstream) = tunnel_to(&server, &proxy).await;
+    proxy.shutdown(std::time::Duration::ZERO).await;
+    for seen in [upstream.read(&mut byte).await, tunnel.into_stream().read(&mut byte).await] {
+        assert_eq!(seen.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset, "by the proxy");
+    }
+    let ends = proxy.drain_audit().into_iter().filter(|record| record.phase == Phase::End);
+    let outcomes: Vec<_> = ends.map(|record| record.outcome).collect();
+    assert_eq!(outcomes, [Outcome::ClientAbort, Outcome::UpstreamAbort, Outcome::Shutdown]);
+}

@@ -29,7 +29,7 @@ pub(crate) async fn open(worker: Arc<Worker>, exchange: Exchange<Ready>) -> Answ
     }
     spin::come(&peer);
     let io = worker.upstream.dial(way.target(), reach).await?;
-    recorder.note(|record| record.upstream_addr = io.peer());
+    recorder.note(|record| record.upstream_addr = Some(io.peer()));
     recorder.opened(StatusCode::OK.as_u16());
     let (handover, client) = oneshot::channel();
     worker.relay(client, Opened { io, early: Bytes::new() }, recorder, place);

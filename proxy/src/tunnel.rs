@@ -15,10 +15,10 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use nono_audit::{Outcome, Recorder};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
-use tokio_util::io::poll_read_buf;
 use tokio_util::sync::CancellationToken;
 
 use crate::exchange::Peer;
+use crate::http1::read;
 use crate::idle::Idle;
 use crate::server::http1::Switched;
 use crate::server::spin::{self, Awaited};
@@ -27,12 +27,8 @@ use crate::upstream::Opened;
 use pipe::Pipe;
 pub(crate) use side::Side;
 
-/// The buffer of one direction at first: most tunnels carry little, and there can be many.
-const SMALL_BUFFER: usize = 16 * 1024;
-
-/// Its size once so many bytes have passed: bulk transfers need fewer, larger calls.
-const LARGE_BUFFER: usize = 256 * 1024;
-const LARGE: u64 = LARGE_BUFFER as u64;
+/// What carries more than this is bulk, which is left to the kernel: most tunnels carry little.
+const BULK: u64 = 256 * 1024;
 
 /// How much a direction moves before others have their turn.
 const TURN: u64 = 1024 * 1024;
@@ -87,6 +83,14 @@ where
     });
     let outcome = cut.run_until_cancelled(relayed).await.unwrap_or(Outcome::Shutdown);
     spin::leave(&peer);
+    // What was cut short must not look like the end of what was sent. A side that cut it itself
+    // knows.
+    if !matches!(outcome, Outcome::Complete | Outcome::ClientAbort) {
+        client.reset_when_dropped();
+    }
+    if !matches!(outcome, Outcome::Complete | Outcome::UpstreamAbort) {
+        server.reset_when_dropped();
+    }
     outcome
 }
 
@@ -200,6 +204,10 @@ impl Flow {
             let written = Pin::new(to).poll_write(cx, &self.buffer);
             if let Poll::Ready(Ok(written)) = written {
                 self.buffer.advance(written);
+                if self.buffer.is_empty() {
+                    // Its memory is others' too.
+                    self.buffer = BytesMut::new();
+                }
             }
             return Some(written);
         }
@@ -217,17 +225,14 @@ impl Flow {
         from: &mut impl Side,
         to: &impl Side,
     ) -> Poll<io::Result<usize>> {
-        if self.passed > LARGE
+        if self.passed > BULK
             && !self.must_copy
             && let (Some(from), Some(_)) = (from.plain(), to.plain())
             && let Some(filled) = self.poll_splice(cx, from)
         {
             return filled;
         }
-        // The buffer is empty, so this takes its memory again, or more.
-        self.buffer.clear();
-        self.buffer.reserve(if self.passed > LARGE { LARGE_BUFFER } else { SMALL_BUFFER });
-        poll_read_buf(Pin::new(from), cx, &mut self.buffer)
+        read::poll_some(from, cx, &mut self.buffer)
     }
 
     /// Reads into a pipe; `None` where that cannot be done.
@@ -237,7 +242,6 @@ impl Flow {
         from: &TcpStream,
     ) -> Option<Poll<io::Result<usize>>> {
         let mut pipe = Pipe::take()?;
-        self.buffer = BytesMut::new();
         match pipe.poll_fill(cx, from) {
             // Not every kernel can do it for every socket.
             Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::InvalidInput => {

@@ -10,6 +10,9 @@ use crate::upstream::Line;
 pub(crate) trait Side: AsyncRead + AsyncWrite + Send + Unpin {
     /// The socket, where its bytes are those that are relayed: not under TLS.
     fn plain(&self) -> Option<&TcpStream>;
+
+    /// Has it end in a way that cannot be taken for the end of what was sent on it.
+    fn reset_when_dropped(&self);
 }
 
 impl Side for Socket {
@@ -19,16 +22,28 @@ impl Side for Socket {
             Self::Secured(_) | Self::Stream(_) => None,
         }
     }
+
+    fn reset_when_dropped(&self) {
+        Self::reset_when_dropped(self);
+    }
 }
 
 impl Side for Line {
     fn plain(&self) -> Option<&TcpStream> {
         Self::plain(self)
     }
+
+    fn reset_when_dropped(&self) {
+        Self::reset_when_dropped(self);
+    }
 }
 
 impl<T: Side + ?Sized> Side for Box<T> {
     fn plain(&self) -> Option<&TcpStream> {
         (**self).plain()
+    }
+
+    fn reset_when_dropped(&self) {
+        (**self).reset_when_dropped();
     }
 }

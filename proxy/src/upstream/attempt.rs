@@ -24,7 +24,7 @@ impl<'a> Attempt<'a> {
     /// The exchange is on this connection from now on.
     pub(super) fn begin(&self, sender: &Sender) {
         let peer = sender.peer();
-        self.recorder.note(|record| record.upstream_addr = peer);
+        self.recorder.note(|record| record.upstream_addr = Some(peer));
         if let Sender::Http2(stream) = sender {
             self.set(Some(Arc::clone(stream.connection())));
         }

@@ -1,6 +1,7 @@
 //! Opens connections: resolve, judge, dial (Happy Eyeballs), TLS, HTTP, all within one limit.
 
 use std::error::Error as StdError;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use http::Uri;
 use hyper_util::client::legacy::connect::HttpConnector;
-use tokio::net::TcpStream;
+use tokio::net::TcpSocket;
 use tokio::sync::Notify;
 use tokio::task::yield_now;
 use tokio::time::timeout;
@@ -108,7 +109,7 @@ impl Connector {
     /// it are for that one to judge.
     async fn line(&self, target: &Target, reach: Reach) -> Result<Line, Error> {
         match self.outer(target, reach) {
-            None => self.tcp(target, reach).await.map(Line::Tcp),
+            None => self.tcp(target, reach).await,
             Some(outer) => {
                 let line = self.line_to(outer).await?;
                 outer.open(line, target).await.map_err(|error| explain(&error))
@@ -119,7 +120,7 @@ impl Connector {
     /// A connection to the outer proxy itself.
     async fn line_to(&self, outer: &Outer) -> Result<Line, Error> {
         let connected = async {
-            let line = Line::Tcp(self.tcp(&outer.target, Reach::Named).await?);
+            let line = self.tcp(&outer.target, Reach::Named).await?;
             match &outer.tls {
                 None => Ok(line),
                 Some(tls) => line.secure(&outer.target, tls).await.map_err(|error| explain(&error)),
@@ -137,21 +138,19 @@ impl Connector {
     }
 
     /// A TCP connection to `target`, at an address within `reach`.
-    async fn tcp(&self, target: &Target, reach: Reach) -> Result<TcpStream, Error> {
-        let stream = if let Some(ip) = target.ip() {
+    async fn tcp(&self, target: &Target, reach: Reach) -> Result<Line, Error> {
+        if let Some(ip) = target.ip() {
             // A literal address never meets the resolver.
             reach.check(classify(ip)).map_err(Refusal::Address)?;
-            TcpStream::connect((ip, target.port())).await.map_err(|error| explain(&error))?
-        } else {
-            let mut named = self.named(target.port(), reach);
-            named.call(uri(target)?).await.map_err(|error| explain(&error))?.into_inner()
-        };
+            return tcp_at((ip, target.port()).into()).await.map_err(|error| explain(&error));
+        }
+        let mut named = self.named(target.port(), reach);
+        let stream = named.call(uri(target)?).await.map_err(|error| explain(&error))?.into_inner();
+        let peer = stream.peer_addr().map_err(|error| explain(&error))?;
         // Failing costs only latency.
         let _ = stream.set_nodelay(true);
-        if let Ok(peer) = stream.peer_addr() {
-            send_at_once(&stream, peer.ip());
-        }
-        Ok(stream)
+        send_at_once(&stream, peer.ip());
+        Ok(Line::Tcp(stream, peer))
     }
 
     /// Connects to names: resolves them, judges their addresses, and tries these.
@@ -165,9 +164,17 @@ impl Connector {
     }
 }
 
+/// A connection to `peer`, of which all is set before it is there: that is done once, then.
+async fn tcp_at(peer: SocketAddr) -> io::Result<Line> {
+    let socket = if peer.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // Failing costs only latency.
+    let _ = socket.set_nodelay(true);
+    send_at_once(&socket, peer.ip());
+    Ok(Line::Tcp(socket.connect(peer).await?, peer))
+}
+
 fn speak_http1(line: Line) -> Sender {
-    let peer = line.peer();
-    Sender::Http1(http1::Connection::new(line), peer)
+    Sender::Http1(http1::Connection::new(line))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the shape that `map_err` takes")]
@@ -193,8 +200,8 @@ fn explain(error: &(dyn StdError + 'static)) -> Error {
         if let Some(error) = current.downcast_ref::<OuterError>() {
             return Failure::Outer(error.to_string()).into();
         }
-        if let Some(io) = current.downcast_ref::<std::io::Error>()
-            && io.kind() == std::io::ErrorKind::TimedOut
+        if let Some(io) = current.downcast_ref::<io::Error>()
+            && io.kind() == io::ErrorKind::TimedOut
         {
             return Failure::ConnectTimeout.into();
         }

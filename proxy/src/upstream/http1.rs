@@ -15,6 +15,7 @@ pub(crate) mod whole;
 
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -61,6 +62,11 @@ pub(super) struct Lost {
 impl Connection {
     pub(super) fn new(line: Line) -> Self {
         Self { io: Box::new(line) }
+    }
+
+    /// The upstream's address.
+    pub(super) fn peer(&self) -> SocketAddr {
+        self.io.peer()
     }
 
     /// Whether it is open and silent, as it must be between two exchanges. Costs no system call

@@ -48,7 +48,7 @@ pub(super) struct Connection {
     sender: SendRequest<Body>,
     /// Belongs to the connection's task, and ends with it.
     driver: Weak<Mutex<Driver<Line>>>,
-    peer: Option<SocketAddr>,
+    peer: SocketAddr,
     usage: Mutex<Usage>,
     /// Told when an exchange ends.
     freed: Arc<Notify>,
@@ -151,7 +151,7 @@ impl Stream {
     }
 
     /// The upstream's address.
-    pub(super) fn peer(&self) -> Option<SocketAddr> {
+    pub(super) fn peer(&self) -> SocketAddr {
         self.0.peer
     }
 

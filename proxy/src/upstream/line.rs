@@ -21,8 +21,8 @@ use crate::target::Target;
 /// See the module.
 #[derive(Debug)]
 pub(crate) enum Line {
-    /// The socket itself.
-    Tcp(TcpStream),
+    /// The socket itself, and the address at its other end.
+    Tcp(TcpStream, SocketAddr),
     /// TLS on another line.
     Tls(Box<TlsStream<Ahead<Self>>>),
 }
@@ -50,7 +50,7 @@ impl Line {
     /// Whether both ends agreed on HTTP/2.
     pub(super) fn speaks_http2(&self) -> bool {
         match self {
-            Self::Tcp(_) => false,
+            Self::Tcp(..) => false,
             Self::Tls(tls) => tls.get_ref().1.alpn_protocol() == Some(b"h2"),
         }
     }
@@ -58,16 +58,27 @@ impl Line {
     /// The socket, if the bytes on it are those of this line.
     pub(crate) fn plain(&self) -> Option<&TcpStream> {
         match self {
-            Self::Tcp(tcp) => Some(tcp),
+            Self::Tcp(tcp, _) => Some(tcp),
             Self::Tls(_) => None,
         }
     }
 
     /// The address at the other end of the socket.
-    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+    pub(crate) fn peer(&self) -> SocketAddr {
+        self.socket().1
+    }
+
+    /// Has it end in a way that cannot be taken for the end of what was sent on it.
+    pub(crate) fn reset_when_dropped(&self) {
+        // Fails only when the other end has left.
+        let _ = self.socket().0.set_zero_linger();
+    }
+
+    /// The socket beneath all layers, and the address at its other end.
+    fn socket(&self) -> (&TcpStream, SocketAddr) {
         match self {
-            Self::Tcp(tcp) => tcp.peer_addr().ok(),
-            Self::Tls(tls) => tls.get_ref().0.inner().peer(),
+            Self::Tcp(tcp, peer) => (tcp, *peer),
+            Self::Tls(tls) => tls.get_ref().0.inner().socket(),
         }
     }
 }
@@ -79,7 +90,7 @@ impl AsyncRead for Line {
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Tcp(tcp) => Pin::new(tcp).poll_read(cx, out),
+            Self::Tcp(tcp, _) => Pin::new(tcp).poll_read(cx, out),
             Self::Tls(tls) => ahead::poll_read(tls, cx, out, |tls| tls.get_ref().0.is_ahead()),
         }
     }
@@ -92,7 +103,7 @@ impl AsyncWrite for Line {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Tcp(tcp) => Pin::new(tcp).poll_write(cx, bytes),
+            Self::Tcp(tcp, _) => Pin::new(tcp).poll_write(cx, bytes),
             Self::Tls(tls) => Pin::new(tls).poll_write(cx, bytes),
         }
     }
@@ -103,28 +114,28 @@ impl AsyncWrite for Line {
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(cx, bytes),
+            Self::Tcp(tcp, _) => Pin::new(tcp).poll_write_vectored(cx, bytes),
             Self::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, bytes),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
         match self {
-            Self::Tcp(tcp) => tcp.is_write_vectored(),
+            Self::Tcp(tcp, _) => tcp.is_write_vectored(),
             Self::Tls(tls) => tls.is_write_vectored(),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Tcp(tcp) => Pin::new(tcp).poll_flush(cx),
+            Self::Tcp(tcp, _) => Pin::new(tcp).poll_flush(cx),
             Self::Tls(tls) => Pin::new(tls).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Self::Tcp(tcp, _) => Pin::new(tcp).poll_shutdown(cx),
             Self::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
         }
     }

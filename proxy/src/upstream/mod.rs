@@ -132,14 +132,13 @@ impl Upstream {
         if let Some(outer) = to.forwarder() {
             outer.authorize(request.headers_mut()).await.map_err(Failure::from)?;
         }
-        let mut place = self.pool.place(to);
+        let place = self.pool.place(to);
         let mut was_refused = false;
         loop {
             let (sender, is_reused) = self.sender(to, &place, was_refused).await?;
-            place.peer = sender.peer();
             attempt.begin(&sender);
             match sender {
-                Sender::Http1(connection, _) => {
+                Sender::Http1(connection) => {
                     match connection.exchange(to, &mut request, interim).await {
                         Ok(reply) => return answered(reply, to, place, *request),
                         // It closed while the request was on its way there (RFC 9112 §9.3.1).

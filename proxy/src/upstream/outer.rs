@@ -152,7 +152,7 @@ async fn final_status(line: &mut Line) -> Result<StatusCode, OuterError> {
     let mut interim = 0;
     loop {
         let head = match line {
-            Line::Tcp(tcp) => read_head(tcp).await?,
+            Line::Tcp(tcp, _) => read_head(tcp).await?,
             Line::Tls(tls) => read_head_bytewise(tls).await?,
         };
         let status = status_of(&head)?;

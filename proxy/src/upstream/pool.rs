@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -63,7 +62,6 @@ struct Connections {
 
 struct Idle {
     connection: Connection,
-    peer: Option<SocketAddr>,
     since: Instant,
 }
 
@@ -109,7 +107,7 @@ impl Pool {
 
     /// The place of the connections to `to`.
     pub(super) fn place(self: &Arc<Self>, to: &Destination) -> Place {
-        Place { pool: Arc::clone(self), key: Key::of(to), peer: None }
+        Place { pool: Arc::clone(self), key: Key::of(to) }
     }
 
     /// Closes the connections that have waited too long.
@@ -161,9 +159,9 @@ impl Connections {
                 return Some(Err(Full(Arc::clone(&self.freed))));
             }
         }
-        while let Some(Idle { mut connection, peer, since }) = self.idle.pop() {
+        while let Some(Idle { mut connection, since }) = self.idle.pop() {
             if since.elapsed() <= limit && connection.is_idle() {
-                return Some(Ok(Sender::Http1(connection, peer)));
+                return Some(Ok(Sender::Http1(connection)));
             }
         }
         None
@@ -181,8 +179,6 @@ impl fmt::Debug for Pool {
 pub(super) struct Place {
     pool: Arc<Pool>,
     key: Key,
-    /// The address of the connection that is in use.
-    pub(super) peer: Option<SocketAddr>,
 }
 
 /// A way for an exchange to begin.
@@ -237,7 +233,7 @@ impl Place {
 
     /// Keeps a connection for a later request.
     pub(super) fn put(self, connection: Connection) {
-        let idle = Idle { connection, peer: self.peer, since: Instant::now() };
+        let idle = Idle { connection, since: Instant::now() };
         self.pool.lock().get_or_insert(self.key).idle.push(idle);
     }
 }

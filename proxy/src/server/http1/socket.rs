@@ -45,7 +45,7 @@ impl Socket {
     }
 
     /// Has the connection end in a way that cannot be taken for the end of what was sent on it.
-    pub(super) fn reset_when_dropped(&self) {
+    pub(crate) fn reset_when_dropped(&self) {
         // Fails only when the client has left.
         let _ = self.tcp().map(TcpStream::set_zero_linger);
     }

@@ -17,9 +17,10 @@ use crate::upstream::pool::Pool;
 /// Both ends of a connection.
 pub(super) async fn pair() -> (Connection, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let near = TcpStream::connect(addr).await.unwrap();
     let (far, _) = listener.accept().await.unwrap();
-    (Connection::new(Line::Tcp(near)), far)
+    (Connection::new(Line::Tcp(near, addr)), far)
 }
 
 pub(super) fn destination() -> Destination {
