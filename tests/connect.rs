@@ -336,3 +336,36 @@ async fn what_one_side_cuts_short_the_other_sees_cut_short() {
     let outcomes: Vec<_> = ends.map(|record| record.outcome).collect();
     assert_eq!(outcomes, [Outcome::ClientAbort, Outcome::UpstreamAbort, Outcome::Shutdown]);
 }
+
+/// Bulk is gathered, but never waited for by both sides.
+#[tokio::test]
+async fn the_end_of_bulk_comes_before_its_sender_has_an_answer() {
+    const LENGTH: usize = 1_500_001;
+    const TURNS: usize = 20;
+    let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = TestProxy::with_hosts(&["127.0.0.1"]).await;
+    let (mut tunnel, mut upstream) = tunnel_to(&server, &proxy).await;
+    let sending = tokio::spawn(async move {
+        let bulk = vec![7; LENGTH];
+        for _ in 0..TURNS {
+            upstream.write_all(&bulk).await.unwrap();
+            assert_eq!(upstream.read_u8().await.unwrap(), b'!');
+        }
+        upstream
+    });
+    for _ in 0..TURNS {
+        assert!(tunnel.exactly(LENGTH).await.iter().all(|byte| *byte == 7));
+        tunnel.send("!").await;
+    }
+    // The other way.
+    let mut upstream = sending.await.unwrap();
+    for _ in 0..TURNS {
+        let mut came = vec![0; LENGTH];
+        let bulk = vec![8; LENGTH];
+        let ((), read) = tokio::join!(tunnel.send(&bulk), upstream.read_exact(&mut came));
+        read.unwrap();
+        assert!(came == bulk);
+        upstream.write_all(b"!").await.unwrap();
+        assert_eq!(tunnel.exactly(1).await, b"!");
+    }
+}

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::thread::{Builder as ThreadBuilder, JoinHandle};
 use std::time::Duration;
 
-use rustix::net::{Shutdown, SocketFlags, acceptfrom_with, shutdown};
+use rustix::net::{Shutdown, shutdown};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::TcpStream;
@@ -181,16 +181,30 @@ async fn accept(listener: std::net::TcpListener, queues: Vec<Queue>, shared: Arc
 async fn accept_one(
     listener: &AsyncFd<std::net::TcpListener>,
 ) -> io::Result<(std::net::TcpStream, SocketAddr)> {
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     loop {
         let mut ready = listener.readable().await?;
-        let accepted = ready.try_io(|listener| Ok(acceptfrom_with(listener.get_ref(), flags)?));
-        if let Ok(accepted) = accepted {
-            let (socket, peer) = accepted?;
-            let peer = peer.ok_or(io::ErrorKind::NotConnected)?.try_into();
-            return Ok((socket.into(), peer.map_err(io::Error::from)?));
+        if let Ok(accepted) = ready.try_io(|listener| accept_now(listener.get_ref())) {
+            return accepted;
         }
     }
+}
+
+/// A connection that does not block.
+#[cfg(target_os = "linux")]
+fn accept_now(listener: &std::net::TcpListener) -> io::Result<(std::net::TcpStream, SocketAddr)> {
+    use rustix::net::{SocketFlags, acceptfrom_with};
+
+    let (socket, peer) = acceptfrom_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
+    let peer = peer.ok_or(io::ErrorKind::NotConnected)?.try_into().map_err(io::Error::from)?;
+    Ok((socket.into(), peer))
+}
+
+/// The same by two calls, where there is none for both.
+#[cfg(not(target_os = "linux"))]
+fn accept_now(listener: &std::net::TcpListener) -> io::Result<(std::net::TcpStream, SocketAddr)> {
+    let (stream, peer) = listener.accept()?;
+    stream.set_nonblocking(true)?;
+    Ok((stream, peer))
 }
 
 async fn deal(

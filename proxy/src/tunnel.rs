@@ -1,6 +1,11 @@
 //! Relays bytes both ways until both sides have closed; a side that closes early leaves the
 //! other one open. A direction that carries much between two sockets is left to the kernel.
 
+mod gather;
+#[cfg(target_os = "linux")]
+mod pipe;
+#[cfg(not(target_os = "linux"))]
+#[path = "tunnel/no_pipe.rs"]
 mod pipe;
 mod side;
 
@@ -24,11 +29,9 @@ use crate::server::http1::Switched;
 use crate::server::spin::{self, Awaited};
 use crate::upstream::Opened;
 
+use gather::Gather;
 use pipe::Pipe;
 pub(crate) use side::Side;
-
-/// What carries more than this is bulk, which is left to the kernel: most tunnels carry little.
-const BULK: u64 = 256 * 1024;
 
 /// How much a direction moves before others have their turn.
 const TURN: u64 = 1024 * 1024;
@@ -119,6 +122,7 @@ struct Flow {
     /// The same, where the kernel moves the bytes; without one while nothing is in it.
     pipe: Option<Pipe>,
     passed: u64,
+    gather: Gather,
     /// Whether the kernel cannot move them.
     must_copy: bool,
     has_progressed: bool,
@@ -141,6 +145,7 @@ impl Flow {
             buffer: early.into(),
             pipe: None,
             passed: 0,
+            gather: Gather::new(),
             must_copy: false,
             has_progressed: false,
             needs_flush: false,
@@ -225,7 +230,22 @@ impl Flow {
         from: &mut impl Side,
         to: &impl Side,
     ) -> Poll<io::Result<usize>> {
-        if self.passed > BULK
+        let filled = self.poll_read(cx, from, to);
+        match from.plain() {
+            Some(socket) if filled.is_ready() => self.gather.come(socket, self.passed),
+            Some(socket) => self.gather.wait(cx, socket, self.passed),
+            None => {}
+        }
+        filled
+    }
+
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut impl Side,
+        to: &impl Side,
+    ) -> Poll<io::Result<usize>> {
+        if Gather::is_bulk(self.passed)
             && !self.must_copy
             && let (Some(from), Some(_)) = (from.plain(), to.plain())
             && let Some(filled) = self.poll_splice(cx, from)

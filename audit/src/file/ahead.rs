@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use nix::fcntl::{FallocateFlags, OFlag, fallocate};
+use nix::fcntl::OFlag;
 
 /// So many bytes are asked for at a time, or as many as the file has: one with few records takes
 /// no more of the disk than they need.
@@ -28,10 +28,7 @@ impl Ahead {
             return;
         }
         let until = end.max(len + len.min(MOST));
-        let place = i64::try_from(len).ok().zip(i64::try_from(until - len).ok());
-        let found = place
-            .map(|(from, count)| fallocate(file, FallocateFlags::FALLOC_FL_KEEP_SIZE, from, count));
-        self.until = if found == Some(Ok(())) { until } else { u64::MAX };
+        self.until = if find(file, len, until - len) { until } else { u64::MAX };
     }
 
     /// Gives back those of `file` that were not written.
@@ -40,6 +37,23 @@ impl Ahead {
             shorten(file);
         }
     }
+}
+
+/// Finds the blocks for `count` bytes of `file` from `from` on, and says whether it did.
+#[cfg(target_os = "linux")]
+fn find(file: &File, from: u64, count: u64) -> bool {
+    use nix::fcntl::{FallocateFlags, fallocate};
+
+    let place = i64::try_from(from).ok().zip(i64::try_from(count).ok());
+    place.is_some_and(|(from, count)| {
+        fallocate(file, FallocateFlags::FALLOC_FL_KEEP_SIZE, from, count).is_ok()
+    })
+}
+
+/// No other system has a call that leaves the file's length as it is.
+#[cfg(not(target_os = "linux"))]
+fn find(_: &File, _: u64, _: u64) -> bool {
+    false
 }
 
 /// Gives back those that a killed process left behind the end of the file at `path`.
