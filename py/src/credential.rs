@@ -11,7 +11,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDateTime, PyDelta, PyString, PyTuple};
 
-use crate::arguments::{optional_os_path, time_limit};
+use crate::arguments::{PairsArgument, optional_os_path, time_limit};
 use crate::blocking;
 use crate::error::{argument_error, credential_error, credential_fault, reference_error};
 use crate::value::{Reduced, reduce};
@@ -212,7 +212,7 @@ impl PyOAuth2Config {
     #[new]
     #[pyo3(signature = (
         token_url, client_id, client_secret=None, *, refresh_token=None, scope=None,
-        extra_params=Vec::new(), secret_in_body=false, tls_ca=None,
+        extra_params=PairsArgument::default(), secret_in_body=false, tls_ca=None,
     ))]
     #[expect(clippy::too_many_arguments, reason = "the keyword arguments of the Python class")]
     fn new(
@@ -221,7 +221,7 @@ impl PyOAuth2Config {
         client_secret: Option<String>,
         refresh_token: Option<String>,
         scope: Option<String>,
-        extra_params: Vec<(String, String)>,
+        extra_params: PairsArgument,
         secret_in_body: bool,
         #[pyo3(from_py_with = optional_os_path)] tls_ca: Option<PathBuf>,
     ) -> Self {
@@ -231,7 +231,7 @@ impl PyOAuth2Config {
             client_secret,
             refresh_token,
             scope,
-            extra_params,
+            extra_params: extra_params.0,
             secret_in_body,
             tls_ca,
         })

@@ -57,7 +57,8 @@ impl PyPolicy {
 
     /// Let `caps` hold what the groups grant and deny: all of it or, if anything is wrong, none.
     ///
-    /// Paths that do not exist are left out: nothing is made here. `variables` are taken before the environment's.
+    /// Paths that do not exist are left out: nothing is made here. `variables` are taken before the
+    /// environment's.
     #[pyo3(signature = (group_names, caps, *, variables=HashMap::new()))]
     fn resolve_groups(
         &self,

@@ -17,6 +17,7 @@ from nono_py import (
     AccessMode,
     CapabilitySet,
     Policy,
+    PolicyError,
     ProxyHandle,
     explain,
     load_policy,
@@ -473,3 +474,21 @@ def test_explanations_of_hosts_agree_with_a_running_proxy(
                 answered = refusal(proxy, host, port)
                 expected = None if said.allowed else said.reason
                 assert answered == expected, (host, port)
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "line"),
+    [
+        (b'{"groups": {"a": {"description": "d",\n"alow": {}}}}', "did you mean `allow`?", 2),
+        (b"\xff", "no UTF-8 from byte 0 on", None),
+    ],
+)
+def test_a_mistake_in_a_file_names_the_file(
+    text: bytes, said: str, line: int | None, tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.json"
+    file.write_bytes(text)
+    with pytest.raises(PolicyError, match=r"mine\.json: ") as caught:
+        run(file, ["a"], ["true"])
+    assert said in str(caught.value)
+    assert (caught.value.line, caught.value.diagnostic_code) == (line, "configuration_error")

@@ -40,7 +40,7 @@ OAUTH2 = OAuth2Config(
     "me",
     "env://SECRET",
     scope="a b",
-    extra_params=[("audience", "x")],
+    extra_params={"audience": "x"},
     secret_in_body=True,
 )
 VAULT = VaultConfig("https://vault.example", "env://TOKEN", "team")

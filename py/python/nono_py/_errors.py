@@ -26,6 +26,7 @@ class ConfigurationError(NonoError, ValueError):
 class PolicyError(ConfigurationError):
     """A policy, or a choice of its groups, that cannot be taken."""
 
+    diagnostic_code = "configuration_error"
     #: Where in the text the mistake is, counted from 1; `None` if it is in no one place.
     line: "int | None" = None
     column: "int | None" = None

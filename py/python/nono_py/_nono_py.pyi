@@ -92,7 +92,8 @@ _OsText: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 _Path: TypeAlias = _OsText
 _Buffer: TypeAlias = bytes | bytearray | memoryview
 _Words: TypeAlias = Sequence[str] | Sequence[bytes] | Sequence[os.PathLike[str]] | Sequence[_OsText]
-_Environment: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
+_Pairs: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
+_Environment: TypeAlias = _Pairs
 
 _Value: TypeAlias = str | bytes
 _Expiring: TypeAlias = _Value | tuple[_Value, datetime | timedelta | float | None]
@@ -1176,7 +1177,7 @@ class OAuth2Config:
         *,
         refresh_token: str | None = None,
         scope: str | None = None,
-        extra_params: Sequence[tuple[str, str]] = ...,
+        extra_params: _Pairs = ...,
         secret_in_body: bool = False,
         tls_ca: _Path | None = None,
     ) -> OAuth2Config: ...
@@ -1252,7 +1253,7 @@ class RouteConfig:
         credential_ttl_secs: float | None = None,
         oauth2: OAuth2Config | None = None,
         vault: VaultConfig | None = None,
-        extra_headers: Sequence[tuple[str, str]] = ...,
+        extra_headers: _Pairs = ...,
         scrub_bodies: bool = True,
     ) -> RouteConfig: ...
     @classmethod
@@ -1291,7 +1292,7 @@ class RouteConfig:
         credential_ttl_secs: float | None = ...,
         oauth2: OAuth2Config | None = ...,
         vault: VaultConfig | None = ...,
-        extra_headers: Sequence[tuple[str, str]] = ...,
+        extra_headers: _Pairs = ...,
         scrub_bodies: bool = ...,
     ) -> RouteConfig:
         """Return the route to a well-known API, with what its SDKs call their variables.
@@ -1486,11 +1487,11 @@ class ProxyConfig:
         intercept_ca_cert: _Path | None = None,
         intercept_ca_key: _Path | None = None,
         otlp_endpoint: str | None = None,
-        otlp_headers: Mapping[str, str] | Iterable[tuple[str, str]] = ...,
+        otlp_headers: _Pairs = ...,
         otlp_credential_key: str | None = None,
         otlp_tls_ca: _Path | None = None,
         otlp_service_name: str | None = None,
-        otlp_resource_attributes: Mapping[str, str] | Iterable[tuple[str, str]] = ...,
+        otlp_resource_attributes: _Pairs = ...,
         otlp_timeout_secs: float | None = None,
         otlp_flush_secs: float | None = None,
         otlp_compression: Literal["gzip", "none"] | None = None,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from nono_py import _temporary
 from nono_py._enums import AccessMode
+from nono_py._errors import PolicyError
 from nono_py._nono_py import (
     CapabilitySet,
     ExecResult,
@@ -179,8 +180,14 @@ def load(policy: "Policy | _Path | None") -> Policy:
     with Path(path).open("rb") as file:
         text = file.read(_MOST_BYTES + 1)
     if len(text) > _MOST_BYTES:
-        raise ValueError(f"{path}: more than {_MOST_BYTES:,} bytes, which is no policy")
-    return load_policy(text.decode())
+        raise PolicyError(f"{path}: more than {_MOST_BYTES:,} bytes, which is no policy")
+    try:
+        return load_policy(text.decode())
+    except UnicodeDecodeError as error:
+        raise PolicyError(f"{path}: no UTF-8 from byte {error.start} on") from None
+    except PolicyError as error:
+        error.args = (f"{path}: {error}",)
+        raise
 
 
 def run(
