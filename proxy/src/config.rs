@@ -299,7 +299,8 @@ pub struct RouteConfig {
     /// `PREFIX_API_KEY` and `env_var`; need `credential_key`.
     pub key_vars: Vec<String>,
     /// `(method, path glob)` pairs of which a request must match one; all are allowed when
-    /// empty. `*` stays within a path segment, `**` crosses; method `*` is any.
+    /// empty. `*` stays within a path segment, `**` crosses, neither stands for nothing (`/files/*`
+    /// is not `/files/`); method `*` is any.
     pub endpoint_rules: Vec<(String, String)>,
     /// Whether a credential that the client brings itself is removed. Otherwise a route with a
     /// credential refuses the request, and one without passes it on.

@@ -263,7 +263,7 @@ impl PyRouteConfig {
     /// Methods and paths of which a request must match one; without any, all may pass.
     ///
     /// A path is what follows the prefix. `*` stays within one of its segments and `**` does not;
-    /// the method `*` is any.
+    /// neither stands for nothing. The method `*` is any.
     #[getter]
     fn endpoint_rules(&self) -> Vec<(String, String)> {
         self.inner.endpoint_rules.clone()

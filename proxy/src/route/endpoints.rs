@@ -3,6 +3,10 @@
 //! The cost of a question grows with the segments of the path asked for, not with the number of
 //! rules. Only a rule with a pattern inside a segment (`/files/v*`, `/{a,b}`) is matched by
 //! itself, beside those that have the same segments before theirs.
+//!
+//! To many servers `/files/` and `/files//` are `/files`. So neither `*` nor a `**` at the end
+//! stands for nothing: what allows each file does not allow what is done with all of them. The path
+//! `/` alone is matched by both.
 
 use std::sync::Arc;
 
@@ -25,11 +29,12 @@ pub(crate) struct EndpointRules {
 struct Node {
     /// Rules that end here.
     here: Methods,
-    /// Rules that end in `**` here: they match whatever follows, but something must.
+    /// Rules that end in `**` here: they match whatever follows, but a segment that is not empty
+    /// must.
     below: Methods,
     /// The next segment, word for word.
     literal: HashMap<Box<[u8]>, Self>,
-    /// The next segment is `*`: any one.
+    /// The next segment is `*`: any one that is not empty.
     any: Option<Box<Self>>,
     /// The next segment is `**`: any number of them, and then what that node has.
     deep: Option<Box<Self>>,
@@ -62,7 +67,7 @@ impl EndpointRules {
             let Some(segments) = glob.strip_prefix('/') else {
                 return Err(wrong("its path must start with `/`"));
             };
-            let parsed = GlobBuilder::new(glob)
+            let parsed = GlobBuilder::new(&filled(glob))
                 .literal_separator(true)
                 .backslash_escape(false)
                 .build()
@@ -89,22 +94,28 @@ impl EndpointRules {
     /// The rule that allows `method` on `path`, if there is one.
     pub(crate) fn allow(&self, method: &Method, path: &str) -> Option<&Arc<str>> {
         let segments = path.as_bytes().strip_prefix(b"/")?;
+        let is_root = segments.is_empty();
+        let last = segments.iter().rposition(|byte| *byte != b'/');
         let asked = Asked { method, path };
         // All nodes that the segments read so far lead to; no path makes them many.
         let (mut now, mut next) = (Nodes::new(), Nodes::new());
         if let Some(rule) = asked.enters(&self.root, &mut now) {
             return Some(rule);
         }
+        let mut begin = 0;
         for segment in segments.split(|byte| *byte == b'/') {
+            let is_followed = is_root || last.is_some_and(|last| begin <= last);
+            let is_filled = is_root || !segment.is_empty();
+            begin += segment.len() + 1;
             for node in now.drain(..) {
-                if let Some(rule) = node.below.rule(method) {
+                if is_followed && let Some(rule) = node.below.rule(method) {
                     return Some(rule);
                 }
                 if node.is_deep && !holds(&next, node) {
                     next.push(node);
                 }
-                let ways = [node.literal.get(segment), node.any.as_deref()];
-                let mut ways = ways.into_iter().flatten();
+                let any = node.any.as_deref().filter(|_| is_filled);
+                let mut ways = [node.literal.get(segment), any].into_iter().flatten();
                 if let Some(rule) = ways.find_map(|way| asked.enters(way, &mut next)) {
                     return Some(rule);
                 }
@@ -113,6 +124,15 @@ impl EndpointRules {
         }
         now.iter().find_map(|node| node.here.rule(method))
     }
+}
+
+/// A glob that matches what `glob` does, but for empty segments.
+fn filled(glob: &str) -> String {
+    let last = glob.rsplit('/').next().filter(|last| *last == "**");
+    let head = last.map_or(glob, |last| &glob[..glob.len() - last.len()]);
+    let segments = head.split('/').map(|segment| if segment == "*" { "?*" } else { segment });
+    let head = segments.collect::<Vec<_>>().join("/");
+    if last.is_some() { head + "**/{?*,?*/**}" } else { head }
 }
 
 /// Nodes of the trie; memory of their own is needed only for more than most rules lead to.
@@ -225,7 +245,9 @@ mod tests {
             path in segments(&["", "a", "b", "ab", "ba"]),
         ) {
             let alone = |glob: &String| {
-                let glob = GlobBuilder::new(glob).literal_separator(true).build().unwrap();
+                let is_root = path == "/";
+                let glob = if is_root { glob.clone() } else { super::filled(glob) };
+                let glob = GlobBuilder::new(&glob).literal_separator(true).build().unwrap();
                 glob.compile_matcher().is_match(&path)
             };
             let expected = globs.iter().any(alone);
@@ -245,6 +267,30 @@ mod tests {
         assert!(rules.allow(&Method::DELETE, "/c").is_none());
         assert!(rules.allow(&Method::PUT, "/dx").is_some());
         assert!(rules.allow(&Method::GET, "/dx").is_none());
+    }
+
+    #[test]
+    fn no_star_stands_for_nothing_but_at_the_root() {
+        for (glob, allowed, refused) in [
+            ("/files/*", &["/files/a"][..], &["/files", "/files/", "/files//", "/files/a/"][..]),
+            ("/files/*/meta", &["/files/a/meta"], &["/files//meta", "/files/meta"]),
+            (
+                "/files/**",
+                &["/files/a", "/files/a/", "/files//a"],
+                &["/files", "/files/", "/files//"],
+            ),
+            ("/v*/*", &["/v1/a"], &["/v1/", "/v1"]),
+            ("/v*/**", &["/v1/a", "/v1/a/b/", "/v1/a//"], &["/v1/", "/v1//", "/v1"]),
+            ("/files/", &["/files/"], &["/files"]),
+            ("/*", &["/", "/a"], &["//", "/a/"]),
+            ("/**", &["/", "/a", "/a/"], &["//"]),
+            ("/**/end", &["/end", "/a/end", "//end"], &["/end/"]),
+        ] {
+            let rules = rules(&[glob.to_owned()]);
+            let is_allowed = |path: &&str| rules.allow(&Method::GET, path).is_some();
+            assert!(allowed.iter().all(is_allowed), "{glob}");
+            assert!(!refused.iter().any(is_allowed), "{glob}");
+        }
     }
 
     #[test]

@@ -1373,7 +1373,7 @@ class RouteConfig:
         """Methods and paths of which a request must match one; without any, all may pass.
 
         A path is what follows the prefix. `*` stays within one of its segments and `**` does not;
-        the method `*` is any.
+        neither stands for nothing. The method `*` is any.
         """
 
     @property
