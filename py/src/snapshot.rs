@@ -240,7 +240,7 @@ impl PyChange {
 /// What snapshots leave out.
 ///
 /// A pattern without `/` is the name of a file or directory beneath a tracked path, one with `/` a
-/// part of the whole path. Globs are for the names of files. What `force_include` names, by
+/// part of the whole path. Globs are for such names. What `force_include` names, by
 /// patterns as above, is tracked whatever else says not to.
 #[pyclass(name = "ExclusionConfig", module = "nono_py", frozen, weakref, eq)]
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -272,7 +272,7 @@ impl PyExclusionConfig {
         self.0.exclude_patterns.clone()
     }
 
-    /// Globs of the names of files that are left out.
+    /// Globs of the names of files and directories that are left out.
     #[getter]
     fn exclude_globs(&self) -> Vec<String> {
         self.0.exclude_globs.clone()

@@ -68,6 +68,26 @@ fn patterns_globs_and_what_is_included_whatever_they_say() {
     assert_eq!(files(&session), ["build/in/x", "my_node_modules", "node_modules/mine/b"]);
 }
 
+/// As in the reference; what was left out is left alone by a restore.
+#[test]
+fn a_glob_leaves_out_directories_too_but_never_a_tracked_one() {
+    let globs = ["cache-*", "tracked", "*.egg-info"].map(ToOwned::to_owned).into();
+    let exclusion = ExclusionConfig { exclude_globs: globs, ..ExclusionConfig::default() };
+    let session = Session::with(exclusion, |root| {
+        fill(
+            root,
+            &[("a.egg-info/x", ""), ("src/cache-1/x", ""), ("src/tracked/x", ""), ("src/y", "")],
+        );
+    });
+    assert_eq!(files(&session), ["src/y"]);
+    session.baseline();
+    fill(&session.path(""), &[("cache-2/made-since", ""), ("src/made-since", "")]);
+    session.restore();
+    assert!(session.path("cache-2/made-since").exists());
+    assert!(session.path("src/cache-1/x").exists());
+    assert!(!session.path("src/made-since").exists());
+}
+
 #[test]
 fn what_was_ignored_stays_though_the_rules_change() {
     let session = Session::new(|root| {

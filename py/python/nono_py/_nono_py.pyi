@@ -518,7 +518,7 @@ class ExclusionConfig:
     """What snapshots leave out.
 
     A pattern without `/` is the name of a file or directory beneath a tracked path, one with `/` a
-    part of the whole path. Globs are for the names of files. What `force_include` names, by
+    part of the whole path. Globs are for such names. What `force_include` names, by
     patterns as above, is tracked whatever else says not to. `.gitignore` files count at every
     level of a tracked directory, unless `use_gitignore` is false; all of them may have 2 MiB.
     """
@@ -540,7 +540,7 @@ class ExclusionConfig:
 
     @property
     def exclude_globs(self) -> list[str]:
-        """Globs of the names of files that are left out."""
+        """Globs of the names of files and directories that are left out."""
 
     @property
     def force_include(self) -> list[str]:

@@ -16,7 +16,7 @@ pub struct ExclusionConfig {
     /// Without a `/`: the name of a file or directory beneath a tracked path. With one: a part of
     /// the whole path.
     pub exclude_patterns: Vec<String>,
-    /// Globs over the names of files.
+    /// Globs over the names of files, and of directories beneath a tracked path.
     pub exclude_globs: Vec<String>,
     /// Patterns as above for what is tracked whatever else says not to.
     pub force_include: Vec<String>,
@@ -80,8 +80,10 @@ impl Exclusion {
             return Verdict::Track;
         }
         let by_name = || {
-            !candidate.is_directory
-                && !self.globs.is_empty()
+            // A directory that is tracked itself is meant, whatever it is called.
+            let is_root = candidate.is_directory && candidate.relative.as_os_str().is_empty();
+            !self.globs.is_empty()
+                && !is_root
                 && candidate.path.file_name().is_some_and(|name| self.globs.is_match(name))
         };
         let is_excluded = candidate.is_beneath_excluded
