@@ -295,8 +295,9 @@ EXPRESSIONS = {
     "external.repr": "repr(ExternalProxyConfig('p.example:3128', ['a.example']))",
     "external.fields": "[e := ExternalProxyConfig('p.example:3128'), e.address, e.bypass_hosts]"
     "[1:]",
-    "exclusion.glob_of_a_directory": "[Path(tmp, 'd/cache').mkdir(), Path(tmp, 'd/cache/x').touch(), "
-    "Path(tmp, 'd/y').touch(), [Path(file).name for file in SnapshotManager(tmp + '/s', [tmp + '/d'], "
+    "exclusion.glob_of_a_directory": "[Path(tmp, 'd/cache').mkdir(), "
+    "Path(tmp, 'd/cache/x').touch(), Path(tmp, 'd/y').touch(), "
+    "[Path(file).name for file in SnapshotManager(tmp + '/s', [tmp + '/d'], "
     "ExclusionConfig(exclude_globs=['ca*'])).create_baseline().files]][-1]",
     # Events
     "event.route": "event('GET /api/v1/x?y=1', 'mode', 'method', 'route_id', 'target', 'path', "
