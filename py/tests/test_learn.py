@@ -189,6 +189,29 @@ def test_requests_to_a_route_become_its_endpoint_rules(
     assert (said.allowed, said.group) == (False, "learned")
 
 
+def test_a_rule_is_of_what_was_asked_whatever_is_in_its_path(
+    plain_origin: Origin, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("REAL_KEY", "123:abcdefgh")
+    api = {"prefix": "/api", "upstream": plain_origin.url, "credential_key": "env://REAL_KEY"}
+    api |= {"inject_mode": "url_path", "path_pattern": "/bot{}/"}
+    web = {"description": "d", "network": {"custom_credentials": {"api": api}}}
+    policy = load_policy(json.dumps({"groups": {"web": web}}))
+    long = "/".join("x" * 100 for _ in range(12))
+    paths = ["getMe", "a*b/{c}/[d]", long]
+    script = "".join(f'curl -sfg "$API_BASE_URL/bot$API_API_KEY/{path}" && ' for path in paths)
+    command = ["sh", "-c", script + "echo done"]
+    learned = learn(command, ["web"], policy=policy, cwd=tmp_path)
+    assert learned.result.stdout.endswith(b"done\n"), learned.result.stderr
+    rules = group(learned)["network"]["custom_credentials"]["api"]["endpoint_rules"]
+    assert [rule["path"] for rule in rules][:2] == ["/bot*/a[*]b/[{]c[}]/[[]d]", "/bot*/getMe"]
+    done = again(learned, command, cwd=tmp_path)
+    assert done.stdout.endswith(b"done\n"), done.stderr
+    named = load_policy(learned.policy)
+    said = explain(named, learned.groups, endpoint=("GET", "/api/bot1/axb/{c}/[d]"))
+    assert (said.allowed, said.reason) == (False, "endpoint_not_allowed")
+
+
 class _Outer(socketserver.StreamRequestHandler):
     """A proxy that leads every tunnel to one place: the internet of a test."""
 

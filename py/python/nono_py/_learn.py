@@ -7,6 +7,7 @@ seen as far as it does not hide, so that what is learned of is to be trusted to 
 import contextlib
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -59,6 +60,8 @@ SECRET_NAMES = (
 KEY_SUFFIXES = (".pem", ".key")
 #: What nearly every program needs; chosen before all others.
 _BASE = ("system_read_linux", "system_write_linux")
+#: What stands in a record for a token in a path, and for the end of a path that is too long.
+_REDACTED, _CUT = "[redacted]", "…"
 #: Chosen only where nothing narrower does: its grant is of other programs too.
 _LAST = ("proc_linux",)
 
@@ -448,8 +451,9 @@ class _Study:
             elif event["method"] and event["path"]:
                 path = event["path"].partition("?")[0]
                 if event["mode"] == "reverse":
-                    path = path.removeprefix(f"/{event['route_id']}")
-                requests.setdefault(event["route_id"], set()).add((event["method"], path))
+                    path = path.removeprefix(f"/{event['route_id']}") or "/"
+                rule = (event["method"], _rule(path))
+                requests.setdefault(event["route_id"], set()).add(rule)
         if hosts:
             self._network["allow_domain"] = sorted(hosts)
         routes = json.loads(self._policy.to_json())["groups"]
@@ -481,6 +485,17 @@ class _Study:
 
     def _add_port(self, field: str, port: int) -> None:
         self._network[field] = sorted({*self._network.get(field, []), port})
+
+
+def _rule(path: str) -> str:
+    """Return an endpoint rule for the path of a record, which may lack a token or its end."""
+    if path.endswith(_CUT):
+        # How much there was is not known.
+        path, end = path.removesuffix(_CUT).rpartition("/")[0], "/**"
+    else:
+        end = ""
+    parts = (re.sub(r"[*?[{}]", r"[\g<0>]", part) for part in path.split(_REDACTED))
+    return "*".join(parts) + end
 
 
 def _within(path: str, directory: str) -> bool:
