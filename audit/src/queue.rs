@@ -60,6 +60,8 @@ struct Shared {
 #[derive(Debug)]
 struct Files {
     all: VecDeque<Part>,
+    /// Up to where all is delivered.
+    settled: Position,
     /// Whether nothing more is written.
     has_ended: bool,
 }
@@ -69,6 +71,8 @@ struct Files {
 struct Part {
     number: u64,
     len: u64,
+    /// Whether it will not grow any more.
+    is_closed: bool,
 }
 
 impl Part {
@@ -91,6 +95,19 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, Files> {
         // Every change is whole before anything that could panic.
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Removes the files of which all is delivered and that do not grow.
+    fn release(&self) {
+        let mut files = self.lock();
+        let settled = files.settled;
+        let count = files.all.partition_point(|part| part.is_closed && !part.is_behind(settled));
+        let done: Vec<_> = files.all.drain(..count).collect();
+        drop(files);
+        for part in done {
+            // One that cannot be removed is, when the queue is next opened.
+            let _ = fs::remove_file(self.path(part.number));
+        }
     }
 
     fn path(&self, number: u64) -> PathBuf {
@@ -125,12 +142,16 @@ pub fn open(
     let (at, is_damaged) = match Position::read(&taken)? {
         Some(Ok(at)) => (at, false),
         Some(Err(())) => (Position::default(), true),
-        None => (Position::default(), false),
+        None => {
+            // What is written over it later needs no room, which a full disk would not have.
+            Position::default().write(&taken)?;
+            (Position::default(), false)
+        }
     };
     let mut all = VecDeque::new();
     for number in numbers(directory)? {
         let path = path(directory, number);
-        let part = Part { number, len: fs::metadata(&path)?.len() };
+        let part = Part { number, len: fs::metadata(&path)?.len(), is_closed: true };
         if number < at.file || (number == at.file && !part.is_behind(at)) {
             fs::remove_file(path)?;
         } else {
@@ -138,7 +159,7 @@ pub fn open(
         }
     }
     let next = all.back().map_or(at.file, |part| part.number) + 1;
-    let files = Mutex::new(Files { all, has_ended: false });
+    let files = Mutex::new(Files { all, settled: at, has_ended: false });
     let shared = Arc::new(Shared { options, files, _lock: lock });
     let sink = QueueSink::new(Arc::clone(&shared), next, &resource, Box::new(wake))?;
     Ok((sink, QueueReader::new(shared, resource, taken, at, is_damaged)))

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use nono_audit::queue::QueueOptions;
 use nono_proxy::{Limits, OtlpConfig, ProxyConfig, ProxyHandle, StartError};
-use support::{Collector, Connection, Origin, TestProxy, Wire, answer, route};
+use support::{Collector, Connection, Origin, TestProxy, Wire, answer, isolated_async, route};
 use tempfile::TempDir;
 
 use super::{ask, end, exporting, with_limits};
@@ -126,6 +126,47 @@ async fn a_queue_that_is_full_is_told_of_and_loses_nothing() {
     while proxy.get("/api/x").await.status == 503 {}
     assert_eq!(end(&proxy).await, []);
     assert!(collector.sequences().into_iter().eq(0..=served as u64));
+}
+
+/// Neither to note what is delivered nor to make room by it needs more.
+#[test]
+fn a_queue_on_a_disk_that_is_full_goes_on_when_the_collector_is_back() {
+    isolated_async(
+        "queue::a_queue_on_a_disk_that_is_full_goes_on_when_the_collector_is_back",
+        async {
+            let directory = TempDir::new().unwrap();
+            let mut mount = Command::new("mount");
+            mount.args(["-t", "tmpfs", "-o", "size=256k,mode=700", "tmpfs"]).arg(directory.path());
+            assert!(mount.status().unwrap().success());
+            let is_away = Arc::new(AtomicBool::new(true));
+            let state = Arc::clone(&is_away);
+            let react = move |_: &[_]| answer(if state.load(Ordering::SeqCst) { 503 } else { 200 });
+            let (origin, collector) = (Origin::hello().await, Collector::start(None, react).await);
+            let otlp =
+                OtlpConfig { flush: LONG, ..sized(collector.config(), directory.path(), AMPLE) };
+            let proxy = exporting(origin.addr, otlp).await;
+            let path = format!("/api/{}", "x".repeat(900));
+            let mut served = 0;
+            let of_queue = |proxy: &TestProxy| {
+                let found = proxy.diagnostics();
+                found.into_iter().find(|it| it.route_prefix == "otlp_queue")
+            };
+            while of_queue(&proxy).is_none() {
+                assert_eq!(proxy.get(&path).await.status, 200);
+                served += 1;
+            }
+            let message = of_queue(&proxy).unwrap().message;
+            assert!(message.contains("No space left on device"), "{message}");
+            // More than there is room for.
+            for _ in 0..served {
+                assert_eq!(proxy.get(&path).await.status, 200);
+            }
+            is_away.store(false, Ordering::SeqCst);
+            collector.until(|it| it.sequences().len() >= 2 * served).await;
+            assert_eq!(end(&proxy).await, []);
+            assert!(collector.sequences().into_iter().eq(0..2 * served as u64));
+        },
+    );
 }
 
 #[tokio::test]

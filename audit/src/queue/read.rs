@@ -1,12 +1,12 @@
 //! The end of a queue that records are taken out of.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 
 use super::line::Position;
-use super::{Part, Shared, file_size, line};
+use super::{Part, Shared, line};
 use crate::Record;
 use crate::otlp::Resource;
 
@@ -226,21 +226,20 @@ impl QueueReader {
     }
 
     fn settle(&mut self, end: Position) -> io::Result<()> {
-        end.write(&self.taken)?;
-        self.settled = end;
-        let full = file_size(self.shared.options.max_bytes);
-        let mut files = self.shared.lock();
-        // A file that may yet grow is left to who writes it.
-        let is_done =
-            |part: &Part| part.number < end.file || (part.len >= full && !part.is_behind(end));
-        let count = files.all.partition_point(is_done);
-        let done: Vec<_> = files.all.drain(..count).collect();
-        drop(files);
-        for part in done {
-            // One that cannot be removed is, when the queue is next opened.
-            let _ = fs::remove_file(self.shared.path(part.number));
+        let noted = end.write(&self.taken);
+        if noted.is_ok() {
+            self.settled = end;
         }
-        Ok(())
+        let mut files = self.shared.lock();
+        files.settled = end;
+        if !files.all.iter().any(|part| part.number == end.file && part.is_behind(end)) {
+            // Whoever removes it is to have its room at once.
+            self.open = None;
+        }
+        drop(files);
+        // Whole files go also where that is not noted: the next process begins with what it finds.
+        self.shared.release();
+        noted
     }
 
     fn note(&mut self, path: &Path, offset: u64, reason: &str) {

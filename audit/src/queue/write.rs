@@ -13,6 +13,9 @@ use crate::otlp::Resource;
 use crate::texts::Texts;
 use crate::{Phase, Record, Sink};
 
+/// How many bytes are written at once: where little room is left, a part of a batch may still fit.
+const PIECE: usize = 64 << 10;
+
 /// See [`open`](super::open).
 pub struct QueueSink {
     shared: Arc<Shared>,
@@ -44,7 +47,7 @@ impl QueueSink {
     fn add(&mut self, records: &[Record]) -> io::Result<()> {
         let max_bytes = self.shared.options.max_bytes;
         if let Some((file, part)) = &self.current
-            && part.len >= file_size(max_bytes)
+            && part.is_closed
         {
             file.sync_data()?;
             self.current = None;
@@ -53,32 +56,28 @@ impl QueueSink {
         if self.current.is_none() {
             self.lines.bytes.extend_from_slice(&self.opening);
         }
-        let used: u64 = self.shared.lock().all.iter().map(|part| part.len).sum();
-        let mut next = self.next;
-        let mut is_full = false;
+        let mut used: u64 = self.shared.lock().all.iter().map(|part| part.len).sum();
+        let rest = self.rest(records);
         let mut before = None;
-        for record in self.rest(records).iter() {
+        for record in rest.iter() {
             let begin = line::begin(&mut self.lines.bytes);
             put_parts(record, before.replace(record), &mut self.lines);
             line::end(&mut self.lines.bytes, begin);
-            if used + self.lines.bytes.len() as u64 > max_bytes {
+            let length = self.lines.bytes.len();
+            if used + length as u64 > max_bytes {
                 self.lines.bytes.truncate(begin);
-                is_full = true;
-                break;
+                self.append(record.sequence)?;
+                let advice = "the collector has to take some first, or otlp_queue_bytes be more";
+                let message = format!("its {max_bytes} bytes are full; {advice}");
+                return Err(io::Error::new(io::ErrorKind::StorageFull, message));
             }
-            next = record.sequence + 1;
+            if length >= PIECE {
+                self.append(record.sequence + 1)?;
+                used += length as u64;
+                before = None;
+            }
         }
-        if next > self.next {
-            self.append()?;
-            self.next = next;
-            (self.wake)();
-        }
-        if is_full {
-            let advice = "the collector has to take some first, or otlp_queue_bytes be more";
-            let message = format!("its {max_bytes} bytes are full; {advice}");
-            return Err(io::Error::new(io::ErrorKind::StorageFull, message));
-        }
-        Ok(())
+        self.append(rest.last().map_or(self.next, |last| last.sequence + 1))
     }
 
     /// What of `records` is not yet written. One that stands for several, which the log could not
@@ -95,19 +94,38 @@ impl QueueSink {
         }
     }
 
+    /// Appends the lines, which are those of the records before `next`, if any of them are new.
+    fn append(&mut self, next: u64) -> io::Result<()> {
+        if next > self.next {
+            self.put()?;
+            self.lines.bytes.clear();
+            self.next = next;
+            (self.wake)();
+        }
+        Ok(())
+    }
+
     /// Appends the lines, all or nothing; to a new file if there is none that grows.
-    fn append(&mut self) -> io::Result<()> {
+    fn put(&mut self) -> io::Result<()> {
         let len = self.lines.bytes.len() as u64;
+        let full = file_size(self.shared.options.max_bytes);
         if let Some((file, part)) = &mut self.current {
-            file.write_all(&self.lines.bytes).inspect_err(|_| {
+            let written = file.write_all(&self.lines.bytes);
+            if written.is_ok() {
+                part.len += len;
+            } else {
                 // Half a line must not be followed by others; if this fails too, its sum shows it.
                 let _ = file.set_len(part.len);
-            })?;
-            part.len += len;
+            }
+            // Where the disk is full, room is made when what it has is delivered.
+            part.is_closed = written.is_err() || part.len >= full;
             if let Some(last) = self.shared.lock().all.back_mut() {
                 *last = *part;
             }
-            return Ok(());
+            if written.is_err() {
+                self.shared.release();
+            }
+            return written;
         }
         let path = self.shared.path(self.number);
         let mut file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&path)?;
@@ -115,7 +133,7 @@ impl QueueSink {
             // So that it can be made again. What cannot be removed is said then.
             let _ = fs::remove_file(&path);
         })?;
-        let part = Part { number: self.number, len };
+        let part = Part { number: self.number, len, is_closed: len >= full };
         self.shared.lock().all.push_back(part);
         self.current = Some((file, part));
         self.number += 1;
