@@ -25,7 +25,7 @@ impl<T: Into<Enforced>> From<T> for PyEnforcement {
 
 #[pymethods]
 impl PyEnforcement {
-    /// The version of Landlock in use.
+    /// The version of Landlock that is used.
     #[getter]
     fn landlock_abi(&self) -> u32 {
         self.inner.landlock_abi
@@ -37,20 +37,22 @@ impl PyEnforcement {
         &self.inner.network
     }
 
-    /// How many Landlock domains the process consists of: one, or one for each thread that was
-    /// there. Children of different domains cannot signal each other.
+    /// How many Landlock domains the process consists of.
+    ///
+    /// One, or one for each thread that was there. Children of different domains cannot signal each
+    /// other.
     #[getter]
     fn domains(&self) -> usize {
         self.inner.domains
     }
 
-    /// Whether set-user-id programs and the like gain nothing.
+    /// Whether no program that is executed gives privileges.
     #[getter]
     fn no_new_privileges(&self) -> bool {
         self.inner.is_no_new_privileges
     }
 
-    /// Whether a system call filter is installed.
+    /// Whether the system call filter is in force.
     #[getter]
     fn filtered(&self) -> bool {
         self.inner.is_filtered
@@ -62,7 +64,7 @@ impl PyEnforcement {
         self.inner.missing.iter().map(Cow::as_ref).collect()
     }
 
-    /// Whether the kernel judges all that there is to judge.
+    /// Whether the kernel judges all that there is to judge: `missing` is empty.
     #[getter]
     fn complete(&self) -> bool {
         self.inner.missing.is_empty()
@@ -101,43 +103,43 @@ impl PyDetectedAbi {
         format!("V{}", self.number)
     }
 
-    /// Whether renames between directories are judged.
+    /// Whether it judges renames and links between directories (from 2 on).
     #[getter]
     fn has_refer(&self) -> bool {
         self.number >= 2
     }
 
-    /// Whether truncation is judged.
+    /// Whether it judges truncation (from 3 on).
     #[getter]
     fn has_truncate(&self) -> bool {
         self.number >= 3
     }
 
-    /// Whether execution is judged.
+    /// Whether it judges execution.
     #[getter]
     fn has_execute(&self) -> bool {
         self.number >= 1
     }
 
-    /// Whether TCP ports are judged.
+    /// Whether it judges TCP ports (from 4 on).
     #[getter]
     fn has_network(&self) -> bool {
         self.number >= 4
     }
 
-    /// Whether control of devices is judged.
+    /// Whether it judges the control of devices (from 5 on).
     #[getter]
     fn has_ioctl_dev(&self) -> bool {
         self.number >= 5
     }
 
-    /// Whether signals and abstract unix sockets are judged.
+    /// Whether it judges signals and abstract unix sockets (from 6 on).
     #[getter]
     fn has_scoping(&self) -> bool {
         self.number >= 6
     }
 
-    /// What is judged, in words.
+    /// All that it judges, in words.
     #[getter]
     fn feature_names(&self) -> Vec<&'static str> {
         let all = [
@@ -177,8 +179,11 @@ impl PySupportInfo {
     }
 }
 
-/// Confine this process, all its threads and all their later children. There is no way back.
-/// Where the network is limited, a process of its own judges addresses from now on.
+/// Confine this process, all its threads and all their later children.
+///
+/// There is no way back. If a thread cannot be confined, none is, and the call raises. Where the
+/// network is limited, a process of its own judges addresses from now on; `os.wait()` does not find
+/// it. A proxy in this process is confined too: it reaches upstreams at granted ports only.
 #[pyfunction]
 pub(crate) fn apply(py: Python<'_>, caps: &Bound<'_, PyCapabilitySet>) -> PyResult<PyEnforcement> {
     enforce(py, caps.get().snapshot(py))
@@ -214,7 +219,7 @@ pub(crate) fn apply_landlock_with_abi(
     apply_auto_with_abi(py, caps, abi)
 }
 
-/// As `apply`. With `external_tcp=True` the network stays open: somebody else has to limit it.
+/// As `apply`. With `external_tcp=True` the network stays open, for somebody else to limit.
 #[pyfunction]
 #[pyo3(signature = (caps, external_tcp=false))]
 pub(crate) fn apply_seccomp(
@@ -252,20 +257,20 @@ pub(crate) fn apply_unlink_overrides(caps: &Bound<'_, PyCapabilitySet>) {
     caps.get().with(caps.py(), CapabilitySet::allow_removal);
 }
 
-/// The version of Landlock that the kernel has.
+/// Return the version of Landlock that the kernel has.
 #[pyfunction]
 pub(crate) fn detect_abi(py: Python<'_>) -> PyResult<PyDetectedAbi> {
     let number = py.detach(nono_sandbox::landlock_abi).map_err(sandbox_error)?;
     Ok(PyDetectedAbi { number })
 }
 
-/// Whether sandboxing is available on this machine.
+/// Return whether sandboxing is available on this machine.
 #[pyfunction]
 pub(crate) fn is_supported(py: Python<'_>) -> bool {
     py.detach(|| nono_sandbox::support().is_supported)
 }
 
-/// What sandboxing this machine offers.
+/// Return what sandboxing this machine offers.
 #[pyfunction]
 pub(crate) fn support_info(py: Python<'_>) -> PySupportInfo {
     let support = py.detach(nono_sandbox::support);

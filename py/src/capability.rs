@@ -23,8 +23,8 @@ const RESTORE: &str = "nono_py._restore";
 
 /// What a process may touch: directories, files, sockets, and the network.
 ///
-/// Every set starts empty and each call grants more. A set may be shared between threads; a
-/// sandbox takes the grants as they are when it starts.
+/// Every set starts empty and each call grants more. A set may be shared between threads; a sandbox
+/// takes the grants as they are when it starts.
 #[pyclass(name = "CapabilitySet", module = "nono_py", frozen, weakref)]
 #[derive(Debug, Default)]
 pub(crate) struct PyCapabilitySet {
@@ -75,9 +75,10 @@ impl PyCapabilitySet {
         Self::default()
     }
 
-    /// Grant a directory and everything below it. With `execute=False`, what can be read there
-    /// cannot be executed as a program. It can still be interpreted, or copied into memory and run
-    /// there.
+    /// Grant a directory and everything below it.
+    ///
+    /// With `execute=False`, what can be read there cannot be executed as a program. It can still
+    /// be interpreted, or copied into memory and run there.
     #[pyo3(signature = (path, mode, *, execute=true))]
     fn allow_path(
         &self,
@@ -110,8 +111,9 @@ impl PyCapabilitySet {
         self.change(py, |set| set.deny_path(&path))
     }
 
-    /// Grant what this Python needs to run, import and show tracebacks: the system's programs
-    /// and libraries, its own, and the directories of `sys.path`; to be read only.
+    /// Grant what this Python needs to run, import and show tracebacks, to be read only.
+    ///
+    /// The system's programs and libraries, Python's own, and the directories of `sys.path`.
     fn allow_interpreter(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
         slf.get().allow_system(py)?;
@@ -121,14 +123,17 @@ impl PyCapabilitySet {
         })
     }
 
-    /// Grant what the system's programs need: programs, libraries, certificates, `/dev/null` and
-    /// the like, and a process's own part of `/proc`; no home, no `/run`, no `/sys`, no `/tmp`.
+    /// Grant what the system's programs need to start, to be read only.
+    ///
+    /// Programs, libraries, certificates, `/dev/null` and the like, and a process's own part of
+    /// `/proc`; no home, no `/run`, no `/sys`, no `/tmp`.
     fn allow_system(&self, py: Python<'_>) -> PyResult<()> {
         self.change(py, CapabilitySet::allow_system)
     }
 
-    /// Grant the directories for temporary files and for shared memory, to read and to write, and
-    /// return the path of the first. `multiprocessing` needs both.
+    /// Grant the directories for temporary files and for shared memory, to read and to write.
+    ///
+    /// Return the path of the first. `multiprocessing` needs both.
     fn allow_temp(&self, py: Python<'_>) -> PyResult<OsString> {
         self.with(py, CapabilitySet::allow_temp).map(PathBuf::into_os_string).map_err(sandbox_error)
     }
@@ -138,7 +143,9 @@ impl PyCapabilitySet {
         self.with(py, CapabilitySet::block_network);
     }
 
-    /// Deny all network access but TCP to `proxy`; grant reading the certificates that it shows.
+    /// Deny all network access but TCP to `proxy`; grant reading its certificates.
+    ///
+    /// One that was shut down is a `ProxyError`: somebody else may listen there.
     fn proxy_only(&self, py: Python<'_>, proxy: &Bound<'_, PyProxyHandle>) -> PyResult<()> {
         let address = proxy.get().open_address()?;
         self.with(py, |set| {
@@ -175,13 +182,17 @@ impl PyCapabilitySet {
         self.change(py, |set| set.allow_unix_socket(&path))
     }
 
-    /// Begin sandboxes also where this machine cannot enforce everything; the report says what
-    /// is missing.
+    /// Begin sandboxes also where this machine cannot enforce everything.
+    ///
+    /// What is missing is in the report.
     fn accept_less(&self, py: Python<'_>) {
         self.with(py, CapabilitySet::accept_less);
     }
 
-    /// Add a rule of the Seatbelt profile language, for macOS. Checked everywhere, used there.
+    /// Add a rule of the Seatbelt profile language, for macOS. Checked everywhere.
+    ///
+    /// It is `(allow OPERATION... FILTER...)`, or the same with `deny`, of filters that are known,
+    /// and must not open the whole file system; what it opens besides is not judged.
     fn platform_rule(&self, py: Python<'_>, rule: String) -> PyResult<()> {
         self.change(py, |set| set.platform_rule(&rule))
     }
@@ -191,12 +202,12 @@ impl PyCapabilitySet {
         self.with(py, CapabilitySet::deduplicate);
     }
 
-    /// Whether a granted directory covers the path, followed as the kernel would.
+    /// Return whether a granted directory covers the path, followed as the kernel would.
     fn path_covered(&self, py: Python<'_>, #[pyo3(from_py_with = os_path)] path: PathBuf) -> bool {
         self.with(py, |set| set.path_covered(&path))
     }
 
-    /// The granted paths, in the order of granting.
+    /// Return the granted paths, in the order of granting.
     fn fs_capabilities(&self, py: Python<'_>) -> Vec<PyFsCapability> {
         let wrap = |capability: &FsCapability| PyFsCapability { inner: capability.clone() };
         self.with(py, |set| set.fs_capabilities().iter().map(wrap).collect())
@@ -220,38 +231,39 @@ impl PyCapabilitySet {
         self.with(py, paths)
     }
 
-    /// The TCP ports that can be connected to on any host.
+    /// The TCP ports of any host that may be connected to.
     #[getter]
     fn tcp_connect_ports(&self, py: Python<'_>) -> Vec<u16> {
         self.with(py, |set| set.tcp_connect_ports().to_vec())
     }
 
-    /// The TCP ports that can be served at.
+    /// The TCP ports that may be served at.
     #[getter]
     fn bind_ports(&self, py: Python<'_>) -> Vec<u16> {
         self.with(py, |set| set.bind_ports().to_vec())
     }
 
-    /// The TCP ports of loopback addresses that can be connected to and served at.
+    /// The TCP ports of loopback addresses that may be connected to and served at.
     #[getter]
     fn localhost_ports(&self, py: Python<'_>) -> Vec<u16> {
         self.with(py, |set| set.localhost_ports().to_vec())
     }
 
-    /// Whether direct network access is denied, wholly or but for a proxy.
+    /// Whether the network is closed, but for a proxy or granted ports.
     #[getter]
     fn is_network_blocked(&self, py: Python<'_>) -> bool {
         self.with(py, |set| set.is_network_blocked())
     }
 
-    /// Start a child in a sandbox of this set that tries what the set does not grant, and return
-    /// what the kernel answered.
+    /// Have a child in a sandbox of this set try what the set does not grant.
+    ///
+    /// Return what the kernel answered. What the child tries does no harm if it is let through.
     fn verify(&self, py: Python<'_>) -> PyResult<PyVerification> {
         let caps = self.snapshot(py);
         py.detach(|| caps.verify()).map(Into::into).map_err(sandbox_error)
     }
 
-    /// The grants in plain words, one a line.
+    /// Return the grants in plain words, one a line.
     fn summary(&self, py: Python<'_>) -> String {
         self.with(py, |set| set.summary())
     }

@@ -249,7 +249,9 @@ impl PyProxyConfig {
         self.inner.bind.port()
     }
 
-    /// How many requests and tunnels may run at once; more are answered 503. 0 is without limit.
+    /// How many requests and tunnels may run at once; more are answered 503.
+    ///
+    /// 0 is without limit.
     #[getter]
     fn max_connections(&self) -> usize {
         self.inner.max_connections
@@ -261,7 +263,7 @@ impl PyProxyConfig {
         self.inner.denied_hosts.clone()
     }
 
-    /// The proxy between this one and the world.
+    /// The proxy through which the world is reached; directly if there is none.
     #[getter]
     fn external_proxy(&self) -> Option<PyExternalProxyConfig> {
         self.inner.external_proxy.clone().map(Into::into)
@@ -275,12 +277,16 @@ impl PyProxyConfig {
     }
 
     /// The directory for the files that clients trust an intercepting proxy by.
+    ///
+    /// With it, `CONNECT` to the upstream of a route ends in the proxy, which shows a certificate
+    /// of its own; the requests inside are governed as all others are. The files are removed when
+    /// the proxy stops, and those of one that was killed when the next one starts there.
     #[getter]
     fn intercept_ca_dir(&self) -> Option<PathBuf> {
         self.inner.intercept.as_ref().map(|intercept| intercept.ca_dir.clone())
     }
 
-    /// Hosts that are intercepted besides those of routes.
+    /// Hosts that are intercepted besides those of routes; they must be allowed too.
     #[getter]
     fn intercept_hosts(&self) -> Vec<String> {
         self.inner.intercept.as_ref().map(|it| it.hosts.clone()).unwrap_or_default()
@@ -299,19 +305,23 @@ impl PyProxyConfig {
     }
 
     /// The certificate of the authority that vouches for the proxy, if it makes none itself.
+    ///
+    /// A PEM file; behind it those of the authorities above it up to the root, if it is none. That
+    /// clients who trust this file believe what it says of the hosts is tried when a proxy starts.
     #[getter]
     fn intercept_ca_cert(&self) -> Option<PathBuf> {
         self.inner.intercept.as_ref().and_then(|intercept| intercept.ca_cert.clone())
     }
 
-    /// The file of that authority's private key.
+    /// The file of that authority's private key, as PEM, which nobody else may read.
     #[getter]
     fn intercept_ca_key(&self) -> Option<PathBuf> {
         self.inner.intercept.as_ref().and_then(|intercept| intercept.ca_key.clone())
     }
 
-    /// Whether clients must show the session token. `False` is for tests, or where another layer
-    /// lets none but the right clients connect.
+    /// Whether clients must show the session token.
+    ///
+    /// `False` is for tests, or where another layer lets none but the right clients connect.
     #[getter]
     fn require_auth(&self) -> bool {
         self.inner.require_auth
@@ -324,6 +334,9 @@ impl PyProxyConfig {
     }
 
     /// How long connecting to an upstream may take, DNS and TLS included.
+    ///
+    /// It is also how long a request waits for an upstream that has as many under way over HTTP/2
+    /// as it allows at once.
     #[getter]
     fn connect_timeout_secs(&self) -> f64 {
         self.inner.limits.connect.as_secs_f64()
@@ -353,7 +366,11 @@ impl PyProxyConfig {
         self.inner.limits.credential.as_secs_f64()
     }
 
-    /// How many client connections may be open, idle ones included; more are answered 503.
+    /// How many client connections may be open; more are answered 503.
+    ///
+    /// Idle ones count, and those that became tunnels.
+    ///
+    /// By default 10,000, but at most two in five of the files that the process may open.
     #[getter]
     fn max_client_connections(&self) -> usize {
         self.inner.limits.max_client_connections
@@ -366,66 +383,74 @@ impl PyProxyConfig {
     }
 
     /// How many bytes of records are held on disk besides; 0 is none.
+    ///
+    /// None are either where the process may make no temporary file, as after `apply`.
     #[getter]
     fn audit_disk_bytes(&self) -> u64 {
         self.inner.limits.audit_disk
     }
 
-    /// Where metrics can be asked for.
+    /// The address of a listener for Prometheus; who can reach it can read the metrics.
     #[getter]
     fn metrics_addr(&self) -> Option<String> {
         self.inner.metrics.map(|addr| addr.to_string())
     }
 
-    /// The base address of the collector that records are sent to.
+    /// The base address of the collector that records are sent to, by OTLP over HTTP.
+    ///
+    /// Logs go to `/v1/logs` below it, spans to `/v1/traces`. A value of `otlp_headers` with the
+    /// placeholder `{}` gets the credential that is kept at `otlp_credential_key`. Who names a
+    /// collector trusts it: no rule for hosts applies to it, and no external proxy is used.
     #[getter]
     fn otlp_endpoint(&self) -> Option<String> {
         self.inner.otlp.as_ref().map(|otlp| otlp.endpoint.clone())
     }
 
-    /// Where the collector's credential is kept.
+    /// Where the collector's credential is kept: a reference like that of a route.
     #[getter]
     fn otlp_credential_key(&self) -> Option<String> {
         self.inner.otlp.as_ref().and_then(|otlp| otlp.credential_key.clone())
     }
 
-    /// The headers that the collector is sent, the credential's place in them included.
+    /// The headers that the collector is sent, with `{}` in the credential's place.
     #[getter]
     fn otlp_headers(&self) -> HashMap<String, String> {
         self.inner.otlp.iter().flat_map(|otlp| otlp.headers.iter().cloned()).collect()
     }
 
-    /// A PEM file of certificate authorities to trust for the collector.
+    /// A PEM file of certificate authorities to trust for it, besides the system's.
     #[getter]
     fn otlp_tls_ca(&self) -> Option<PathBuf> {
         self.inner.otlp.as_ref().and_then(|otlp| otlp.tls_ca.clone())
     }
 
-    /// The name of the service that spans and logs are of.
+    /// The name of the service that spans and logs are of; `nono` by default.
     #[getter]
     fn otlp_service_name(&self) -> Option<String> {
         self.inner.otlp.as_ref().map(|otlp| otlp.service_name.clone())
     }
 
-    /// What else is said of the service.
+    /// What else is said of the service, by the names of the semantic conventions.
     #[getter]
     fn otlp_resource_attributes(&self) -> HashMap<String, String> {
         self.inner.otlp.iter().flat_map(|otlp| otlp.resource_attributes.iter().cloned()).collect()
     }
 
-    /// How long the collector may take to answer.
+    /// How long the collector may take to answer; 10 by default.
     #[getter]
     fn otlp_timeout_secs(&self) -> Option<f64> {
         self.inner.otlp.as_ref().map(|otlp| otlp.timeout.as_secs_f64())
     }
 
-    /// How long a shutdown waits for what the collector has not yet taken.
+    /// How much longer a shutdown waits for what the collector has not yet taken.
+    ///
+    /// 5 by default. `diagnostics()` says what was left.
     #[getter]
     fn otlp_flush_secs(&self) -> Option<f64> {
         self.inner.otlp.as_ref().map(|otlp| otlp.flush.as_secs_f64())
     }
 
-    /// How requests to it are compressed: `gzip` or `none`.
+    /// How requests to it are compressed: `gzip` by default.
     #[getter]
     fn otlp_compression(&self) -> Option<&'static str> {
         self.inner.otlp.as_ref().map(|otlp| match otlp.compression {
@@ -434,13 +459,20 @@ impl PyProxyConfig {
         })
     }
 
-    /// The directory in which records wait for it, also for the next proxy.
+    /// A directory in which records wait for the collector, besides the log's own room.
+    ///
+    /// They survive the process: the next proxy with this directory delivers what is left, each at
+    /// least once, oldest first. It is made if it is missing; it must be the user's own, and serves
+    /// one proxy at a time.
     #[getter]
     fn otlp_queue_dir(&self) -> Option<PathBuf> {
         Some(self.inner.otlp.as_ref()?.queue.as_ref()?.directory.clone())
     }
 
-    /// How many bytes may wait there.
+    /// How many bytes may wait there, at least 1 MiB; 256 MiB by default.
+    ///
+    /// When it is full, records stay in the log, and `diagnostics()` says so; when that is full
+    /// too, requests are refused or go unrecorded as `audit_overflow` says.
     #[getter]
     fn otlp_queue_bytes(&self) -> Option<u64> {
         Some(self.inner.otlp.as_ref()?.queue.as_ref()?.max_bytes)
@@ -464,8 +496,10 @@ impl PyProxyConfig {
         self.inner.audit_file.as_ref().map_or(0, |file| file.keep)
     }
 
-    /// What happens to requests when no record more can be held: `refuse` answers them 503,
-    /// `count` lets them through and counts them in a record of the phase `gap`.
+    /// What happens to requests when no record more can be held.
+    ///
+    /// `refuse` answers them 503. `count` lets them through, and a record of the phase `gap` says
+    /// how many they were.
     #[getter]
     fn audit_overflow(&self) -> &'static str {
         match self.inner.limits.audit_overflow {
@@ -474,7 +508,7 @@ impl PyProxyConfig {
         }
     }
 
-    /// How many threads serve requests.
+    /// How many threads serve requests; by default one for each core, at most 4.
     #[getter]
     fn workers(&self) -> usize {
         self.inner.limits.workers

@@ -139,7 +139,10 @@ fn left(value: &Bound<'_, PyAny>) -> PyResult<Option<f64>> {
     value.extract().map(Some)
 }
 
-/// The Vault server that a `vault://` reference is of.
+/// The Vault server that a `vault://mount/path#field` reference is of.
+///
+/// `token_key` is a credential reference to the token that it is asked with. `tls_ca` is a file of
+/// certificates that its own is trusted by, besides the system's.
 #[pyclass(name = "VaultConfig", module = "nono_py", frozen, weakref, eq, hash)]
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct PyVaultConfig(pub(crate) VaultConfig);
@@ -157,7 +160,7 @@ impl PyVaultConfig {
         Self(VaultConfig { address, token_key, namespace, tls_ca })
     }
 
-    /// Its URL.
+    /// Its URL: https; plain http only on this machine.
     #[getter]
     fn address(&self) -> &str {
         &self.0.address
@@ -169,13 +172,13 @@ impl PyVaultConfig {
         &self.0.token_key
     }
 
-    /// The namespace of the secret.
+    /// The namespace of the secret, where the server has them.
     #[getter]
     fn namespace(&self) -> Option<&str> {
         self.0.namespace.as_deref()
     }
 
-    /// The authorities that it is trusted by, besides the system's.
+    /// Certificate authorities to trust for it besides the system's, as a PEM file.
     #[getter]
     fn tls_ca(&self) -> Option<&OsStr> {
         self.0.tls_ca.as_deref().map(Path::as_os_str)
@@ -203,6 +206,11 @@ const OAUTH2_FIELDS: [&str; 8] = [
 ];
 
 /// An OAuth 2.0 token endpoint, and the right to get tokens from it.
+///
+/// `client_secret` and `refresh_token` are credential references, and `client_id` may be one. With
+/// a `refresh_token` that is the grant, and else the client's own credentials are; one that the
+/// issuer replaces is used from memory, until the issuer refuses it or another is kept there.
+/// `tls_ca` is a file of certificates that the issuer's is trusted by, besides the system's.
 #[pyclass(name = "OAuth2Config", module = "nono_py", frozen, weakref, eq, hash)]
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct PyOAuth2Config(pub(crate) OAuth2Config);
@@ -237,7 +245,7 @@ impl PyOAuth2Config {
         })
     }
 
-    /// The token endpoint.
+    /// The token endpoint: an https URL; plain http only on this machine.
     #[getter]
     fn token_url(&self) -> &str {
         &self.0.token_url
@@ -249,37 +257,37 @@ impl PyOAuth2Config {
         &self.0.client_id
     }
 
-    /// Where the client's secret is kept.
+    /// Where the client's secret is kept; public clients have none.
     #[getter]
     fn client_secret(&self) -> Option<&str> {
         self.0.client_secret.as_deref()
     }
 
-    /// Where the refresh token is kept.
+    /// Where the refresh token is kept, if that is the grant.
     #[getter]
     fn refresh_token(&self) -> Option<&str> {
         self.0.refresh_token.as_deref()
     }
 
-    /// What tokens are to be for.
+    /// What the token is to be for, in the issuer's words.
     #[getter]
     fn scope(&self) -> Option<&str> {
         self.0.scope.as_deref()
     }
 
-    /// Further parameters of the request.
+    /// Further parameters of the request, as `audience`.
     #[getter]
     fn extra_params(&self) -> Vec<(String, String)> {
         self.0.extra_params.clone()
     }
 
-    /// Whether the client's secret goes into the body.
+    /// Whether the client's secret goes into the body and not into `Authorization`.
     #[getter]
     fn secret_in_body(&self) -> bool {
         self.0.secret_in_body
     }
 
-    /// The authorities that it is trusted by, besides the system's.
+    /// Certificate authorities to trust for it besides the system's, as a PEM file.
     #[getter]
     fn tls_ca(&self) -> Option<&OsStr> {
         self.0.tls_ca.as_deref().map(Path::as_os_str)

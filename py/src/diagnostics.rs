@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::error::argument_error;
 
-/// What is to be said of an exit code, as `ExecResult.session_diagnostics` says it.
+/// Return what is to be said of an exit code, as `ExecResult.session_diagnostics` says it.
 #[pyfunction]
 pub(crate) fn build_session_diagnostic_report(
     py: Python<'_>,
@@ -19,7 +19,9 @@ pub(crate) fn build_session_diagnostic_report(
     parsed(py, "exit_code", &report)
 }
 
-/// A report of a session beside one of its proxy, which may be left out.
+/// Return a session's report as `session`, and one of its proxy, if there is one, as `proxy`.
+///
+/// Raise `ConfigurationError` if one of them is no JSON.
 #[pyfunction]
 #[pyo3(signature = (session_report_json, proxy_diagnostics_json=None))]
 pub(crate) fn merge_diagnostic_report_json<'py>(

@@ -257,12 +257,12 @@ impl PyAuditEvent {
         self.record().dropped
     }
 
-    /// All fields as a dictionary.
+    /// Return all fields as a dictionary.
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         audit::event(py, self.record())
     }
 
-    /// All fields as JSON.
+    /// Return all fields as JSON.
     fn to_json(&self) -> PyResult<String> {
         to_json(self.record())
     }
@@ -293,8 +293,11 @@ impl PyAuditEvent {
     }
 }
 
-/// A consumer of a proxy's records: `for event in …` and `async for event in …`. Each sees every
-/// record once, from the oldest that is held; it ends when the proxy has.
+/// A consumer of a proxy's records: `for event in ...` and `async for event in ...`.
+///
+/// Each sees every record once, from the oldest that is held; it ends when the proxy has, or when
+/// it is closed. One task at a time can wait for its next event. It belongs to the process that
+/// made it: in a forked child each use is a `ProxyError`, but `close()`, which does nothing there.
 #[pyclass(name = "AuditEvents", module = "nono_py", frozen, weakref)]
 #[derive(Debug)]
 pub(crate) struct PyAuditEvents {
@@ -441,8 +444,9 @@ impl PyAuditEvents {
         Ok(lag?)
     }
 
-    /// Let go of what it has not yet been asked for; it ends, also where a task waits for it. In a
-    /// forked child it does nothing: the consumer is the parent's.
+    /// Let go of what it has not yet been asked for; it ends, also where a task waits for it.
+    ///
+    /// In a forked child it does nothing: the consumer is the parent's.
     fn close(&self, py: Python<'_>) {
         py.detach(|| {
             let closed = self.lock().ok().and_then(|mut inner| inner.take());

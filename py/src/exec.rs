@@ -194,6 +194,19 @@ impl PyCommand {
 }
 
 /// Run a program that can touch only what `caps` grants, and wait for its end.
+///
+/// `stdin`, `stdout` and `stderr` are as in `subprocess`. `pty` gives the program a terminal of its
+/// own, of 24 rows and 80 columns or as said. `proxy` leads it through a proxy and denies all other
+/// network access. What it leaves running is killed when it ends, but for `keep_background`. With
+/// `verify`, the sandbox is tried first by `caps.verify()`, and nothing runs if it fails. With
+/// `require_limits`, a limit that the kernel would not hold is an error, and nothing runs; one of
+/// memory that holds for each process alone, as `result.limits` says, is none. `session` keeps a
+/// record of the run in a directory of its own: `session.json`, and a log that `audit.verify_log`
+/// checks. It has which file was executed and with which arguments (as they are, but for the token
+/// of `proxy`), never the environment; what `proxy` was asked for, what the sandbox refused, how it
+/// ended, and the snapshots that a `SnapshotManager` has made there, which may stand in place of
+/// the directory. A directory holds the record of one run; the program must have no way to write to
+/// it.
 #[pyfunction]
 #[pyo3(
     signature = (*args, **options),

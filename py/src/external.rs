@@ -10,14 +10,17 @@ use crate::arguments::{optional_os_path, texts};
 use crate::error::config_error;
 use crate::value::{Reduced, reduce};
 
-/// A proxy between this one and the world. It looks names up itself, so which addresses they may
-/// lead to is for its own rules to say. What is on this machine is reached without it.
+/// A proxy between this one and the world.
+///
+/// It looks names up itself: which addresses they may lead to, those of metadata services among
+/// them, is for its own rules to say. What is on this machine (`localhost` and loopback addresses)
+/// is reached without it.
 #[pyclass(name = "ExternalProxyConfig", module = "nono_py", frozen, weakref, get_all, eq, hash)]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct PyExternalProxyConfig {
     /// Where it listens: `host:port`, or a URL: `https` to speak TLS to it.
     address: String,
-    /// Hosts that are reached without it.
+    /// Hosts that are looked up here and reached without it.
     bypass_hosts: Vec<String>,
     /// Where its credentials are kept, as `user:password`.
     credential_key: Option<String>,

@@ -35,29 +35,31 @@ pub(crate) struct PyPolicy {
 #[pymethods]
 #[expect(clippy::needless_pass_by_value, reason = "extracted from Python arguments")]
 impl PyPolicy {
-    /// The text that this was parsed from.
+    /// Return the text that this was parsed from.
     fn to_json(&self) -> &str {
         &self.text
     }
 
-    /// The names of all groups, sorted.
+    /// Return the names of all groups, sorted.
     fn group_names(&self) -> Vec<String> {
         self.inner.group_names().map(ToOwned::to_owned).collect()
     }
 
-    /// What a group is for; `None` if there is none of this name.
+    /// Return what a group is for; `None` if there is none of this name.
     fn group_description(&self, name: &str) -> Option<&str> {
         self.inner.group(name).ok().map(policy::Group::description)
     }
 
-    /// The names of the groups that hold whatever else is chosen, on this platform.
+    /// Return the names of the groups that hold whatever else is chosen, on this platform.
     fn required_groups(&self) -> Vec<String> {
         self.inner.required_groups().map(ToOwned::to_owned).collect()
     }
 
-    /// Let `caps` hold what the groups grant and deny: all of it or, if anything is wrong, none.
+    /// Let `caps` hold what the groups grant and deny: all of it or, on an error, none.
     ///
-    /// Paths that do not exist are left out: nothing is made here. `variables` are taken before the
+    /// Paths that do not exist are left out, and are in `skipped_paths`: nothing is made here (see
+    /// `make_directories`). A group that blocks the network, or has rules for a proxy, blocks the
+    /// network of `caps`. `variables` (`HOME`, `TMPDIR`, `XDG_...`) are taken before the
     /// environment's.
     #[pyo3(signature = (group_names, caps, *, variables=HashMap::new()))]
     fn resolve_groups(
@@ -72,8 +74,9 @@ impl PyPolicy {
         Ok(PyResolvedPolicy { inner: resolved.map_err(policy_error)? })
     }
 
-    /// Make the missing directories that the groups let a program write, as their owner's alone,
-    /// and return them. Only paths that end in `/` are known to be directories.
+    /// Make the missing directories that the groups let a program write, and return them.
+    ///
+    /// They are their owner's alone. Only paths that end in `/` are known to be directories.
     #[pyo3(signature = (group_names, *, variables=HashMap::new()))]
     fn make_directories(
         &self,
@@ -86,7 +89,7 @@ impl PyPolicy {
         Ok(made.map_err(policy_error)?.into_iter().map(Into::into).collect())
     }
 
-    /// The paths that the groups deny: as written and, where that differs, without links.
+    /// Return the paths that the groups deny: as written and, if different, without links.
     fn resolve_deny_paths(
         &self,
         py: Python<'_>,
@@ -96,7 +99,10 @@ impl PyPolicy {
         Ok(paths.map_err(policy_error)?.into_iter().map(Into::into).collect())
     }
 
-    /// What a proxy is to allow for these groups; `None` if they say nothing that a proxy does.
+    /// Return what a proxy is to allow; `None` if the groups say nothing that a proxy does.
+    ///
+    /// Of `max_connections` the smallest number counts. Two groups with different upstream proxies,
+    /// or different routes of one name, are a `ValueError` that names both.
     fn resolve_proxy_config<'py>(
         &self,
         py: Python<'py>,
@@ -106,8 +112,9 @@ impl PyPolicy {
         plan.map(|plan| self.proxy_config(py, plan)).transpose()
     }
 
-    /// Limits of a run under these groups: of each the smallest, by the names of
-    /// `sandboxed_exec`'s arguments.
+    /// Return the limits of a run under these groups: of each the smallest.
+    ///
+    /// They have the names of `sandboxed_exec`'s arguments.
     fn resolve_limits(
         &self,
         #[pyo3(from_py_with = texts)] group_names: Vec<String>,
@@ -115,7 +122,7 @@ impl PyPolicy {
         Ok(self.inner.limits(&group_names).map_err(policy_error)?.given().collect())
     }
 
-    /// Refuse to leave out a group that is required.
+    /// Raise `ValueError` if one of `excluded_groups` is a required group.
     fn validate_group_exclusions(
         &self,
         #[pyo3(from_py_with = texts)] excluded_groups: Vec<String>,
@@ -428,30 +435,35 @@ impl PyResolvedPolicy {
 }
 
 /// Parse a policy.
+///
+/// Raise `ValueError` with line, column and place, and for a name that is not known the nearest.
 #[pyfunction]
 pub(crate) fn load_policy(py: Python<'_>, json: &str) -> PyResult<PyPolicy> {
     PyPolicy::parse(py, json)
 }
 
-/// The policy that comes with this package.
+/// Return the policy that comes with this package.
 #[pyfunction]
 pub(crate) fn load_embedded_policy(py: Python<'_>) -> PyResult<PyPolicy> {
     PyPolicy::parse(py, policy::EMBEDDED)
 }
 
-/// The text of the policy that comes with this package.
+/// Return the text of the policy that comes with this package.
 #[pyfunction]
 pub(crate) fn embedded_policy_json() -> &'static str {
     policy::EMBEDDED
 }
 
-/// The JSON Schema of policies.
+/// Return the JSON Schema (draft 2020-12) of policies.
 #[pyfunction]
 pub(crate) fn policy_schema_json() -> &'static str {
     policy::SCHEMA
 }
 
-/// Refuse a set that grants what is to be denied: from above, at the path itself, or beneath it.
+/// Raise `RuntimeError` if `caps` reaches what is to be denied.
+///
+/// From above, at the path itself, or beneath it; through links and `..`, whoever granted it. A
+/// path that `caps` itself denies is kept out of grants to read above it, and passes there.
 #[pyfunction]
 #[expect(clippy::needless_pass_by_value, reason = "extracted from Python arguments")]
 pub(crate) fn validate_deny_overlaps(

@@ -28,7 +28,13 @@ const DEFAULT_SHUTDOWN: f64 = 5.0;
 /// The variable that has the session token.
 const TOKEN_VARIABLE: &str = "NONO_PROXY_TOKEN";
 
-/// A running proxy. It stops at `shutdown()`, at the end of its `with` block, or when dropped.
+/// A running proxy.
+///
+/// It stops at `shutdown()`, at the end of its `with` block, or when dropped.
+///
+/// It belongs to the process that started it. A forked child can lead programs to it by its address
+/// and variables; what takes records or asks how it is doing is a `ProxyError` there, and
+/// `shutdown()` does nothing.
 #[pyclass(name = "ProxyHandle", module = "nono_py", frozen, weakref)]
 #[derive(Debug)]
 pub(crate) struct PyProxyHandle {
@@ -101,24 +107,27 @@ impl PyProxyHandle {
         self.address().to_string()
     }
 
-    /// Where metrics can be asked for: `http://host:port/metrics`.
+    /// Where metrics can be asked for, in Prometheus's format: `http://host:port/metrics`.
     #[getter]
     fn metrics_url(&self) -> Option<String> {
         self.inner.constant().metrics_addr().map(|addr| format!("http://{addr}/metrics"))
     }
 
-    /// Variables that lead a program's traffic through the proxy.
+    /// Return variables that lead a program's traffic through the proxy.
     fn env_vars<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         to_dict(py, self.inner.constant().env_vars())
     }
 
-    /// Variables that lead SDKs to the routes: a base URL for each, and what stands for its key.
+    /// Return variables that lead SDKs to the routes.
+    ///
+    /// A base URL for each, and what stands for its key.
     fn credential_env_vars<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         to_dict(py, self.inner.constant().credential_env_vars())
     }
 
-    /// The whole environment for a sandboxed program, sorted by name. The proxy's variables win
-    /// over those of `extra_env`.
+    /// Return the whole environment for a sandboxed program, sorted by name.
+    ///
+    /// The proxy's variables win over those of `extra_env`.
     #[pyo3(signature = (extra_env=None))]
     fn sandbox_env(&self, extra_env: Option<EnvArgument>) -> PyResult<Vec<(String, String)>> {
         let mut merged = BTreeMap::new();
@@ -137,14 +146,18 @@ impl PyProxyHandle {
     }
 
     /// Take the records gathered since the last call, oldest first.
+    ///
+    /// If the log was full meanwhile, and `audit_file` or a collector has its records, the first is
+    /// of the phase `gap`: it counts what is no longer held, and says where it is.
     fn drain_audit_events<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let inner = self.inner.get()?;
         let batches = py.detach(|| inner.drain_audit_batches());
         audit::events(py, batches.iter().flat_map(Deref::deref))
     }
 
-    /// Fetch all credentials again, and return what failed, as `diagnostics()` does. Requests under
-    /// way keep what they have.
+    /// Fetch all credentials again, and return what failed, as `diagnostics()` does.
+    ///
+    /// Requests under way keep what they have; a value that is still valid is kept on failure.
     fn reload_credentials<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let failed = blocking::wait(py, self.inner.get()?.reload_credentials())?;
         audit::diagnostics(py, &failed)
@@ -164,29 +177,36 @@ impl PyProxyHandle {
         lines.into_bytes(py)
     }
 
-    /// A further consumer of the records: sees all that are held and all that come, each once.
+    /// Return a further consumer.
+    ///
+    /// It sees all records that are held and all that come, each once.
     fn audit_events(&self, py: Python<'_>) -> PyResult<PyAuditEvents> {
         Ok(PyAuditEvents::new(py.detach(|| self.consumer())?))
     }
 
-    /// The exchanges that run now, as far as they are known.
+    /// Return the exchanges that run now, as far as they are known.
     fn active<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let running = py.detach(|| self.running())?;
         audit::events(py, &running)
     }
 
-    /// What fails requests now, as dictionaries.
+    /// Return what fails requests now: credentials that could not be had when last tried.
+    ///
+    /// And an `audit_file` that cannot be written: its records are held until it can be, and when
+    /// the log is full, requests are refused or go unrecorded as `audit_overflow` says. And how
+    /// many refusals of clients without the token the log has counted and not kept.
     fn diagnostics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         audit::diagnostics(py, &self.inner.get()?.diagnostics())
     }
 
-    /// What fails requests now, as a JSON array.
+    /// Return `diagnostics()` as JSON.
     fn diagnostics_json(&self) -> PyResult<String> {
         serde_json::to_string(&self.inner.get()?.diagnostics())
             .map_err(|error| PyRuntimeError::new_err(format!("cannot serialise: {error}")))
     }
 
-    /// Stop accepting, let what is under way end within `timeout` seconds, then cut the rest.
+    /// Stop accepting, let what is under way end within `timeout` seconds, cut the rest.
+    ///
     /// A further call waits too, and can shorten the time, not lengthen it. In a forked child it
     /// does nothing: the proxy is the parent's.
     #[pyo3(signature = (timeout=5.0))]

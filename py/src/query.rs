@@ -31,7 +31,7 @@ impl PyQueryContext {
         Self { inner: Query::new(caps.get().snapshot(py)) }
     }
 
-    /// Whether a path may be used this way, as a dictionary with `status` and `reason`.
+    /// Return whether a path may be used this way.
     fn query_path<'py>(
         &self,
         py: Python<'py>,
@@ -63,8 +63,9 @@ impl PyQueryContext {
         Ok(said)
     }
 
-    /// The smallest grant that would allow it, as the call that makes it; `None` if it is allowed
-    /// or cannot be.
+    /// Return the smallest grant that would allow it, as the call that makes it.
+    ///
+    /// `None` if it is allowed already, or denied by a rule of its own.
     fn suggest_path(
         &self,
         py: Python<'_>,
@@ -74,9 +75,10 @@ impl PyQueryContext {
         text(py.detach(|| self.inner.suggest_path(&path, mode.0)))
     }
 
-    /// Whether the network may be used: at all or, with `port`, for a TCP connection to it, or
-    /// with `bind=True` for serving at it. With `host`, an address or `localhost`, it is about
-    /// that one; a name stands for any host.
+    /// Return whether the network may be used.
+    ///
+    /// With `port`, for a TCP connection to it or, with `bind=True`, for serving at it; with
+    /// `host`, an address or `localhost`, at that one. A name stands for any host.
     #[pyo3(signature = (host=None, port=None, *, bind=false))]
     fn query_network<'py>(
         &self,
@@ -109,7 +111,7 @@ impl PyQueryContext {
         Ok(said)
     }
 
-    /// Whether a unix socket with a path may be connected to.
+    /// Return whether a unix socket with a path may be connected to.
     fn query_unix_socket<'py>(
         &self,
         py: Python<'py>,
@@ -121,8 +123,10 @@ impl PyQueryContext {
         Ok(said)
     }
 
-    /// Whether processes outside the sandbox may be signalled (`"signal"`), traced and read
-    /// (`"trace"`), given other priorities and limits (`"change"`), or seen in `/proc` (`"see"`).
+    /// Return whether this may be done to processes outside the sandbox.
+    ///
+    /// To signal them; to trace them and read their memory; to change their priorities and limits;
+    /// to see their names and arguments in `/proc`.
     fn query_process<'py>(&self, py: Python<'py>, action: &str) -> PyResult<Bound<'py, PyDict>> {
         let action = process_action(action)?;
         let said = PyDict::new(py);

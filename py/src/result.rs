@@ -154,13 +154,13 @@ impl PyExecResult {
         self.args.clone_ref(py)
     }
 
-    /// What the program wrote to its standard output.
+    /// What it wrote to standard output, as far as that was collected.
     #[getter]
     fn stdout(&self, py: Python<'_>) -> Py<PyBytes> {
         self.stdout.clone_ref(py)
     }
 
-    /// What the program wrote to its standard error.
+    /// What it wrote to standard error, as far as that was collected.
     #[getter]
     fn stderr(&self, py: Python<'_>) -> Py<PyBytes> {
         self.stderr.clone_ref(py)
@@ -178,7 +178,7 @@ impl PyExecResult {
         self.ending.exit_code
     }
 
-    /// The number of the signal that ended the program.
+    /// The number of the signal that ended the program; `None` if none did.
     #[getter]
     fn signal(&self) -> Option<i32> {
         self.ending.signal
@@ -190,7 +190,7 @@ impl PyExecResult {
         self.ending.timed_out
     }
 
-    /// Whether there was more output than is kept.
+    /// Whether it wrote more than `max_output_bytes`, which is not kept.
     #[getter]
     fn truncated(&self) -> bool {
         self.ending.truncated
@@ -208,16 +208,20 @@ impl PyExecResult {
         self.ending.cpu_time.as_secs_f64()
     }
 
-    /// Bytes of memory at the peak: of all processes together where a control group limits it,
-    /// else of the largest, and None if that was smaller than this one, since the kernel cannot
-    /// tell then.
+    /// Bytes of memory at the peak.
+    ///
+    /// Where a control group limits memory (`limits["max_memory_bytes"] == "cgroup"`), that of all
+    /// processes together. Else of the largest, or None if it was smaller than this one: the kernel
+    /// counts what a program and its caller had in common when it began as the program's own, and
+    /// below that it cannot tell.
     #[getter]
     fn max_rss(&self) -> Option<u64> {
         self.ending.max_rss
     }
 
-    /// Whether all was killed because it used more memory than `max_memory_bytes`. Known where a
-    /// control group limits it; elsewhere a program is refused memory instead.
+    /// Whether all was killed because it used more memory than `max_memory_bytes`.
+    ///
+    /// Known where a control group limits it; elsewhere a program is refused memory instead.
     #[getter]
     fn oom_killed(&self) -> bool {
         self.ending.oom_killed
@@ -229,8 +233,12 @@ impl PyExecResult {
         self.ending.enforcement.clone().into()
     }
 
-    /// By what each limit was enforced: by its name, "cgroup", "rlimit", "pipe", or
-    /// "ignored for root".
+    /// By what each limit was enforced, by its name.
+    ///
+    /// "cgroup" is of the program and all that it starts together, and takes a control group
+    /// (cgroup v2) that is delegated to this process: to a service by `Delegate=yes`, or by
+    /// `systemd-run --user --scope -p Delegate=yes`. "rlimit" is of each process, or for
+    /// `max_processes` of all that its user has.
     #[getter]
     fn limits(&self) -> BTreeMap<&str, &str> {
         self.ending.limits.iter().map(|(limit, by)| (limit.as_ref(), by.as_ref())).collect()
@@ -263,12 +271,15 @@ impl PyExecResult {
         Err(PyErr::from_value(error?))
     }
 
-    /// Why the program may have failed: what is known, and, marked as such, what it says itself.
+    /// Return why the program may have failed.
+    ///
+    /// What it says itself is marked by `detail` as a `stderr_observation`: a hint, which never
+    /// proposes a grant.
     fn session_diagnostics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         py.import("json")?.call_method1("loads", (self.session_diagnostics_json(),))
     }
 
-    /// The same as JSON.
+    /// Return `session_diagnostics()` as JSON.
     fn session_diagnostics_json(&self) -> &str {
         &self.ending.report
     }

@@ -43,6 +43,13 @@ const FIELDS: [&str; 23] = [
 ];
 
 /// A path prefix of the proxy, the upstream it leads to, and the credential put on the way.
+///
+/// The credential is kept where `credential_key` says (a name in the keyring, `keyring://`,
+/// `env://`, `file://`, `op://`, `bw://`, `cmd://` with `credential_command`, `vault://` with
+/// `vault`), or is got by `oauth2`, or given as `credential`: a value, or a function or coroutine
+/// function that returns one, or one and its expiry (a `datetime` with a time zone, or a
+/// `timedelta` or seconds from now). The function is called on a thread of its own, and again
+/// before the value expires.
 #[pyclass(name = "RouteConfig", module = "nono_py", frozen, weakref, eq)]
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct PyRouteConfig {
@@ -128,11 +135,11 @@ impl PyRouteConfig {
         Ok(Self { inner })
     }
 
-    /// The route to a well-known API, with what its SDKs call their variables.
+    /// Return the route to a well-known API, with what its SDKs call their variables.
     ///
     /// What is given beside the name wins over the preset. `azure-openai` needs `upstream`: the
-    /// endpoint of the resource. With `credential_key=None` the client brings its own key,
-    /// unless `credential` or `oauth2` is given.
+    /// endpoint of the resource. With `credential_key=None` the client brings its own key, unless
+    /// `credential` or `oauth2` is given.
     #[classmethod]
     #[pyo3(signature = (name, *, credential_key, **overrides))]
     fn preset<'py>(
@@ -198,13 +205,13 @@ impl PyRouteConfig {
         self.inner.credential_ttl.map(|ttl| ttl.as_secs_f64())
     }
 
-    /// Headers that go with the credential.
+    /// Headers that go with the credential, which stands where they have `{}`.
     #[getter]
     fn extra_headers(&self) -> Vec<(String, String)> {
         self.inner.extra_headers.clone()
     }
 
-    /// The token endpoint that gives the credential.
+    /// The token endpoint that gives the credential, instead of `credential_key`.
     #[getter]
     fn oauth2(&self) -> Option<PyOAuth2Config> {
         self.inner.oauth2.clone().map(PyOAuth2Config)
@@ -306,6 +313,9 @@ impl PyRouteConfig {
     }
 
     /// Whether the credential is taken out of bodies that echo it.
+    ///
+    /// That may hold an upstream's words back for a second or two where no line ends. Headers are
+    /// always looked at.
     #[getter]
     fn scrub_bodies(&self) -> bool {
         self.inner.scrub_bodies

@@ -52,7 +52,7 @@ impl PySessionMetadata {
         Ok(Self(Mutex::new(SessionMetadata::from_json(json).map_err(fault)?)))
     }
 
-    /// The text of `session.json`.
+    /// Return the text of `session.json`.
     pub(crate) fn to_json(&self) -> PyResult<String> {
         let fault = |error| argument_error(format!("the session cannot be JSON: {error}"));
         self.lock().to_json().map_err(fault)
@@ -126,7 +126,7 @@ impl PySessionMetadata {
         self.lock().merkle_roots.push(root.get().hex());
     }
 
-    /// Which file was executed: its `resolved_path` and `sha256`; `None` if that is not known.
+    /// Which file was executed: its `resolved_path` and `sha256`; `None` if unknown.
     #[getter]
     fn executable_identity<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.part(py, "executable_identity")
@@ -156,8 +156,9 @@ impl PySessionMetadata {
         self.lock().network_events.iter().map(|event| network_event(py, event)).collect()
     }
 
-    /// Note what was asked of the network: events as `drain_audit_events` returns them. Keys
-    /// besides the 15 are passed over.
+    /// Note what was asked of the network: events as `drain_audit_events` returns them.
+    ///
+    /// Keys besides the 15 are passed over.
     fn set_network_events(&self, events: &Bound<'_, PyAny>) -> PyResult<()> {
         let dumps = events.py().import("json")?.getattr("dumps")?;
         let read = |event: PyResult<Bound<'_, PyAny>>| -> PyResult<NetworkEvent> {

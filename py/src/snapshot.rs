@@ -33,7 +33,7 @@ impl PyContentHash {
 
 #[pymethods]
 impl PyContentHash {
-    /// The 64 hexadecimal digits.
+    /// Return the 64 hexadecimal digits.
     pub(crate) fn hex(&self) -> String {
         self.0.to_string()
     }
@@ -62,8 +62,9 @@ impl PyContentHash {
     }
 }
 
-/// A file in a snapshot: the `hash` of its content, its `size` in bytes, its `mtime` in seconds
-/// since the epoch, and its `permissions`, which are `st_mode`.
+/// A file in a snapshot.
+///
+/// `size` is in bytes, `mtime` in seconds since the epoch, `permissions` are `st_mode`.
 #[pyclass(name = "FileState", module = "nono_py", frozen, weakref, eq)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PyFileState(FileState);
@@ -116,6 +117,8 @@ impl PyFileState {
 }
 
 /// What was there when a snapshot was made.
+///
+/// It is not pickled, for it may be of very many files: `load_manifest(number)` reads it anywhere.
 #[pyclass(name = "SnapshotManifest", module = "nono_py", frozen, weakref)]
 #[derive(Debug)]
 pub(crate) struct PySnapshotManifest(Arc<SnapshotManifest>);
@@ -156,8 +159,7 @@ impl PySnapshotManifest {
         Ok(files)
     }
 
-    /// What is not in it, or not for certain as it was: pairs of a path and a reason, which is
-    /// `missing`, `unreadable`, `special`, `vanished`, `changed_while_read` or `too_deep`.
+    /// What is not in it, or not for certain as it was: paths, and why.
     #[getter]
     fn skipped(&self) -> Vec<(&OsStr, &'static str)> {
         self.0.skipped.iter().map(|one| (one.path.as_os_str(), one.reason.as_str())).collect()
@@ -185,7 +187,7 @@ impl PyChange {
         self.0.path.as_os_str()
     }
 
-    /// `created`, `modified`, `deleted` or `permissions_changed`.
+    /// What became of it; `permissions_changed` is of the mode alone.
     #[getter]
     fn change_type(&self) -> &'static str {
         self.0.change_type.as_str()
@@ -240,8 +242,9 @@ impl PyChange {
 /// What snapshots leave out.
 ///
 /// A pattern without `/` is the name of a file or directory beneath a tracked path, one with `/` a
-/// part of the whole path. Globs are for such names. What `force_include` names, by
-/// patterns as above, is tracked whatever else says not to.
+/// part of the whole path. Globs are for such names. What `force_include` names, by patterns as
+/// above, is tracked whatever else says not to. `.gitignore` files count at every level of a
+/// tracked directory, unless `use_gitignore` is false; all of them may have 2 MiB.
 #[pyclass(name = "ExclusionConfig", module = "nono_py", frozen, weakref, eq)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PyExclusionConfig(ExclusionConfig);
@@ -301,9 +304,12 @@ impl PyExclusionConfig {
 /// session: they wait for each other. `max_entries` and `max_bytes` bound what is tracked; 0 is no
 /// bound.
 ///
-/// What makes or restores takes a `progress`, which is called now and then with what is being done
-/// (`scan`, `check` or `restore`), how many entries are done, and of how many, if that is known.
-/// What it raises ends the call; a restore that had begun is completed by calling it again.
+/// What makes or restores takes a `progress`, which is called now and then with what is being done,
+/// how many entries are done, and of how many, if that is known. What it raises ends the call; a
+/// restore that had begun is completed by calling it again.
+///
+/// Raises `SnapshotError`; its `diagnostic_code` is `rollback_budget_exceeded`, `no_snapshot`,
+/// `session_not_found`, `object_damaged`, `manifest_damaged` or `snapshot_failed`.
 #[pyclass(name = "SnapshotManager", module = "nono_py", frozen, weakref)]
 #[derive(Debug)]
 pub(crate) struct PySnapshotManager(SnapshotManager);
@@ -335,8 +341,9 @@ impl PySnapshotManager {
             .map_err(snapshot_error)
     }
 
-    /// Make a snapshot that stands for itself. The first of a session has the number 0; a later
-    /// one never takes its place.
+    /// Make a snapshot that stands for itself.
+    ///
+    /// The first of a session has the number 0; a later one never takes its place.
     #[pyo3(signature = (*, progress=None))]
     fn create_baseline(
         &self,
@@ -346,7 +353,7 @@ impl PySnapshotManager {
         run(py, progress, |callback| self.0.create_baseline(callback)).map(PySnapshotManifest)
     }
 
-    /// Make a snapshot of what has changed since the one before. Returns it, and the changes.
+    /// Make a snapshot of what has changed since the one before; return it and the changes.
     #[pyo3(signature = (*, progress=None))]
     fn create_incremental(
         &self,
@@ -357,7 +364,7 @@ impl PySnapshotManager {
         made.map(|(manifest, changes)| (PySnapshotManifest(manifest), wrap(changes)))
     }
 
-    /// What restoring a snapshot would change, ordered by path. Changes nothing.
+    /// Return what restoring a snapshot would change, ordered by path. Change nothing.
     #[pyo3(signature = (snapshot_number, *, progress=None))]
     fn compute_restore_diff(
         &self,
@@ -369,8 +376,9 @@ impl PySnapshotManager {
             .map(wrap)
     }
 
-    /// Make what is tracked what it was at a snapshot. Returns what was changed. If an object that
-    /// is needed is missing or damaged, nothing is changed.
+    /// Make what is tracked what it was at a snapshot; return what was changed.
+    ///
+    /// If an object that is needed is missing or damaged, nothing is changed.
     #[pyo3(signature = (snapshot_number, *, progress=None))]
     fn restore_to(
         &self,
@@ -387,7 +395,7 @@ impl PySnapshotManager {
         manifest.map(PySnapshotManifest).map_err(snapshot_error)
     }
 
-    /// How many snapshots the session has.
+    /// Return how many snapshots the session has.
     fn snapshot_count(&self, py: Python<'_>) -> PyResult<u32> {
         py.detach(|| self.0.snapshot_count()).map_err(snapshot_error)
     }

@@ -19,19 +19,19 @@ impl From<Source> for PyCapabilitySource {
 
 #[pymethods]
 impl PyCapabilitySource {
-    /// The program itself.
+    /// Return the program itself.
     #[staticmethod]
     fn user() -> Self {
         Source::User.into()
     }
 
-    /// The group of this name in a policy.
+    /// Return the group of this name in a policy.
     #[staticmethod]
     fn group(name: String) -> Self {
         Source::Group(name).into()
     }
 
-    /// This library: what programs need to start.
+    /// Return this library: what programs need to start.
     #[staticmethod]
     fn system() -> Self {
         Source::System.into()

@@ -15,7 +15,7 @@ pub(crate) struct PySandboxState {
 
 #[pymethods]
 impl PySandboxState {
-    /// What `caps` grants now.
+    /// Return what `caps` grants now.
     #[staticmethod]
     fn from_caps(py: Python<'_>, caps: &Bound<'_, PyCapabilitySet>) -> Self {
         Self { inner: State::of(&caps.get().snapshot(py)) }
@@ -27,7 +27,7 @@ impl PySandboxState {
         Ok(Self { inner: State::from_json(json).map_err(sandbox_error)? })
     }
 
-    /// The text: JSON, indented.
+    /// Return the text: JSON, indented.
     fn to_json(&self) -> PyResult<String> {
         self.inner.to_json().map_err(sandbox_error)
     }
@@ -37,7 +37,7 @@ impl PySandboxState {
         py.detach(|| self.inner.to_caps()).map(Into::into).map_err(sandbox_error)
     }
 
-    /// Whether direct network access is denied.
+    /// Whether the network is blocked, or left to a proxy alone.
     #[getter]
     fn net_blocked(&self) -> bool {
         self.inner.is_network_blocked()

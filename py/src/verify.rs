@@ -26,7 +26,7 @@ impl PyCheck {
         self.inner.is_denied
     }
 
-    /// The error number of the attempt, if there was one.
+    /// The error that it was refused with; `None` if it was let through.
     #[getter]
     fn errno(&self) -> Option<i32> {
         self.inner.errno
@@ -41,7 +41,9 @@ impl PyCheck {
     }
 }
 
-/// What a sandbox denies, as a child in it has found out. True if all was denied that was tried.
+/// What a sandbox denies, as a child in it has found out.
+///
+/// True if all was denied that was tried.
 #[pyclass(name = "Verification", module = "nono_py", frozen, weakref, eq)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PyVerification {
@@ -74,7 +76,7 @@ impl PyVerification {
         self.inner.failures().map(|check| PyCheck { inner: check.clone() }).collect()
     }
 
-    /// What was in force.
+    /// What the kernel enforced meanwhile.
     #[getter]
     fn enforcement(&self) -> PyEnforcement {
         self.inner.enforcement.clone().into()

@@ -137,11 +137,11 @@ class FsCapability:
 
     @property
     def resolved(self) -> str:
-        """The path that it led to: absolute, without links."""
+        """The path that the grant is for: absolute, and without symbolic links."""
 
     @property
     def access(self) -> AccessMode:
-        """What may be done with it."""
+        """What may be done there."""
 
     @property
     def is_executable(self) -> bool:
@@ -149,7 +149,7 @@ class FsCapability:
 
     @property
     def is_file(self) -> bool:
-        """Whether it is granted alone, and not with all below it."""
+        """Whether the grant is for one file."""
 
     @property
     def source(self) -> CapabilitySource:
@@ -162,7 +162,11 @@ class FsCapability:
 
 @final
 class CapabilitySet:
-    """What a process may touch: directories, files, sockets, and the network."""
+    """What a process may touch: directories, files, sockets, and the network.
+
+    Every set starts empty and each call grants more. A set may be shared between threads; a sandbox
+    takes the grants as they are when it starts.
+    """
 
     def __new__(cls) -> CapabilitySet: ...
     def allow_path(self, path: _Path, mode: AccessMode, *, execute: bool = True) -> None:
@@ -207,7 +211,7 @@ class CapabilitySet:
         """
 
     def allow_localhost_port(self, port: int) -> None:
-        """Grant a TCP port of loopback addresses, to connect to and to serve at."""
+        """Grant a TCP port of this machine's loopback addresses, to connect to and to serve at."""
 
     def allow_tcp_connect_port(self, port: int) -> None:
         """Grant TCP connections to a port of any host."""
@@ -242,11 +246,11 @@ class CapabilitySet:
 
     @property
     def denied_paths(self) -> list[str]:
-        """What no grant reaches: the paths of `deny_path`."""
+        """The denied paths, without symbolic links."""
 
     @property
     def unix_sockets(self) -> list[str]:
-        """The unix sockets, and directories of such, that may be connected to."""
+        """The granted unix sockets and directories of them, without symbolic links."""
 
     @property
     def tcp_connect_ports(self) -> list[int]:
@@ -341,7 +345,10 @@ _NetworkAnswer: TypeAlias = _NetworkAllowed | _NetworkDenied
 
 @final
 class QueryContext:
-    """Answers what a `CapabilitySet` allows, from the rules that a sandbox of it enforces."""
+    """Answers what a `CapabilitySet` allows, from the rules that a sandbox of it enforces.
+
+    The set is taken as it is now. Paths are followed as the kernel would when it is asked.
+    """
 
     def __new__(cls, caps: CapabilitySet) -> QueryContext: ...
     def query_path(self, path: _Path, mode: AccessMode) -> _PathAnswer:
@@ -481,7 +488,7 @@ class Change:
 
     @property
     def path(self) -> str:
-        """Where it is, or was."""
+        """The path, beneath the tracked path as it was given."""
 
     @property
     def change_type(self) -> Literal["created", "modified", "deleted", "permissions_changed"]:
@@ -532,7 +539,7 @@ class ExclusionConfig:
     ) -> ExclusionConfig: ...
     @property
     def use_gitignore(self) -> bool:
-        """Whether `.gitignore` files count."""
+        """Whether `.gitignore` files count, at every level of a tracked directory."""
 
     @property
     def exclude_patterns(self) -> list[str]:
@@ -664,7 +671,7 @@ class SessionMetadata:
 
     @property
     def executable_identity(self) -> dict[str, str] | None:
-        """Which file was executed: its `resolved_path` and `sha256`."""
+        """Which file was executed: its `resolved_path` and `sha256`; `None` if unknown."""
 
     @property
     def audit_event_count(self) -> int:
@@ -672,11 +679,11 @@ class SessionMetadata:
 
     @property
     def audit_integrity(self) -> dict[str, Any] | None:
-        """What the log of the session comes to."""
+        """What the log of the session comes to; `None` if it has none."""
 
     @property
     def audit_attestation(self) -> dict[str, str] | None:
-        """Who signed the log."""
+        """Who signed the log; `None` if nobody did."""
 
     @property
     def network_events(self) -> list[dict[str, Any]]:
@@ -698,15 +705,15 @@ class SupportInfo:
 
     @property
     def is_supported(self) -> bool:
-        """Whether a sandbox can be enforced here."""
+        """Whether sandboxing is available."""
 
     @property
     def platform(self) -> str:
-        """The system: `linux`, `macos` and so on."""
+        """The platform, for example `linux`."""
 
     @property
     def details(self) -> str:
-        """By what it is enforced, or why it cannot be, in words."""
+        """What is available, or why nothing is."""
 
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
@@ -717,7 +724,7 @@ class DetectedAbi:
 
     @property
     def version(self) -> str:
-        """The version as `V7`."""
+        """The version, for example `V7`."""
 
     @property
     def has_refer(self) -> bool:
@@ -784,7 +791,7 @@ class Enforcement:
 
     @property
     def complete(self) -> bool:
-        """Whether all is judged: `missing` is empty."""
+        """Whether the kernel judges all that there is to judge: `missing` is empty."""
 
     @staticmethod
     def _of(json: str) -> Enforcement: ...
@@ -811,11 +818,14 @@ class Check:
 
 @final
 class Verification:
-    """What a sandbox denies, as a child in it has found out. True if all was denied."""
+    """What a sandbox denies, as a child in it has found out.
+
+    True if all was denied that was tried.
+    """
 
     @property
     def passed(self) -> bool:
-        """Whether all was denied."""
+        """Whether all was denied that was tried."""
 
     @property
     def checks(self) -> list[Check]:
@@ -850,7 +860,7 @@ def apply_landlock_with_abi(caps: CapabilitySet, abi: DetectedAbi) -> Enforcemen
     """As `apply_landlock`, for the kernel that `detect_abi` has found."""
 
 def apply_seccomp(caps: CapabilitySet, external_tcp: bool = False) -> Enforcement:
-    """As `apply`. With `external_tcp=True` the network stays open: somebody else limits it."""
+    """As `apply`. With `external_tcp=True` the network stays open, for somebody else to limit."""
 
 def apply_seccomp_with_abi(
     caps: CapabilitySet, abi: DetectedAbi, external_tcp: bool = False
@@ -927,11 +937,11 @@ class ExecResult:
 
     @property
     def signal(self) -> int | None:
-        """The signal that ended it, if one did."""
+        """The number of the signal that ended the program; `None` if none did."""
 
     @property
     def timed_out(self) -> bool:
-        """Whether it was killed because its time was over."""
+        """Whether the program was killed because its time was over."""
 
     @property
     def truncated(self) -> bool:
@@ -1017,7 +1027,7 @@ def merge_diagnostic_report_json(
 ) -> dict[str, Any]:
     """Return a session's report as `session`, and one of its proxy, if there is one, as `proxy`.
 
-    Raise ConfigurationError if one of them is no JSON.
+    Raise `ConfigurationError` if one of them is no JSON.
     """
 
 @type_check_only
@@ -1931,7 +1941,10 @@ class AuditEvents:
         """How many records it has not yet been asked for."""
 
     def close(self) -> None:
-        """Let go of what it has not yet been asked for; it ends."""
+        """Let go of what it has not yet been asked for; it ends, also where a task waits for it.
+
+        In a forked child it does nothing: the consumer is the parent's.
+        """
 
     def __iter__(self) -> AuditEvents: ...
     def __next__(self) -> AuditEvent: ...
@@ -1972,6 +1985,8 @@ class ProxyDiagnostic(TypedDict):
 class ProxyHandle:
     """A running proxy.
 
+    It stops at `shutdown()`, at the end of its `with` block, or when dropped.
+
     It belongs to the process that started it. A forked child can lead programs to it by its address
     and variables; what takes records or asks how it is doing is a `ProxyError` there, and
     `shutdown()` does nothing.
@@ -1979,24 +1994,30 @@ class ProxyHandle:
 
     @property
     def port(self) -> int:
-        """The port that it listens at."""
+        """The port that the proxy listens on."""
 
     @property
     def address(self) -> str:
-        """Where it listens: `host:port`."""
+        """Where the proxy listens: `host:port`."""
 
     @property
     def metrics_url(self) -> str | None:
-        """Where metrics can be asked for, in Prometheus's format."""
+        """Where metrics can be asked for, in Prometheus's format: `http://host:port/metrics`."""
 
     def env_vars(self) -> dict[str, str]:
         """Return variables that lead a program's traffic through the proxy."""
 
     def credential_env_vars(self) -> dict[str, str]:
-        """Return variables that lead SDKs to the routes, with what stands for their keys."""
+        """Return variables that lead SDKs to the routes.
+
+        A base URL for each, and what stands for its key.
+        """
 
     def sandbox_env(self, extra_env: _Environment | None = None) -> list[tuple[str, str]]:
-        """Return the whole environment for a sandboxed program, sorted by name."""
+        """Return the whole environment for a sandboxed program, sorted by name.
+
+        The proxy's variables win over those of `extra_env`.
+        """
 
     def drain_audit_events(self) -> list[NetworkAuditEvent]:
         """Take the records gathered since the last call, oldest first.
@@ -2012,7 +2033,10 @@ class ProxyHandle:
         """Take the records gathered since the last call, as JSON Lines."""
 
     def audit_events(self) -> AuditEvents:
-        """Return a further consumer, which sees all records that are held and all that come."""
+        """Return a further consumer.
+
+        It sees all records that are held and all that come, each once.
+        """
 
     def active(self) -> list[NetworkAuditEvent]:
         """Return the exchanges that run now, as far as they are known."""
@@ -2038,7 +2062,7 @@ class ProxyHandle:
         """Stop accepting, let what is under way end within `timeout` seconds, cut the rest.
 
         A further call waits too, and can shorten the time, not lengthen it. In a forked child it
-        does nothing.
+        does nothing: the proxy is the parent's.
         """
 
     def __enter__(self) -> ProxyHandle: ...
@@ -2075,7 +2099,7 @@ class Policy:
         """Return what a group is for; `None` if there is none of this name."""
 
     def required_groups(self) -> list[str]:
-        """Return the groups that hold whatever else is chosen, on this platform."""
+        """Return the names of the groups that hold whatever else is chosen, on this platform."""
 
     def resolve_groups(
         self,
@@ -2107,14 +2131,17 @@ class Policy:
         """Return what a proxy is to allow; `None` if the groups say nothing that a proxy does.
 
         Of `max_connections` the smallest number counts. Two groups with different upstream
-        proxies, or different routes of one name, are a ValueError that names both.
+        proxies, or different routes of one name, are a `ValueError` that names both.
         """
 
     def resolve_limits(self, group_names: Sequence[str]) -> dict[str, int]:
-        """Return the limits of a run: of each the smallest, by `sandboxed_exec`'s names."""
+        """Return the limits of a run under these groups: of each the smallest.
+
+        They have the names of `sandboxed_exec`'s arguments.
+        """
 
     def validate_group_exclusions(self, excluded_groups: Sequence[str]) -> None:
-        """Raise ValueError if one of `excluded_groups` is a required group."""
+        """Raise `ValueError` if one of `excluded_groups` is a required group."""
 
     def _host_rules(self, names: Sequence[str]) -> list[tuple[str, str, str]]: ...
     def _routes(self, names: Sequence[str]) -> list[tuple[str, str, RouteConfig]]: ...
@@ -2156,7 +2183,7 @@ class ResolvedPolicy:
 def load_policy(json: str) -> Policy:
     """Parse a policy.
 
-    Raise ValueError with line, column and place, and for a name that is not known the nearest.
+    Raise `ValueError` with line, column and place, and for a name that is not known the nearest.
     """
 
 def load_embedded_policy() -> Policy:
@@ -2169,7 +2196,7 @@ def policy_schema_json() -> str:
     """Return the JSON Schema (draft 2020-12) of policies."""
 
 def validate_deny_overlaps(deny_paths: Sequence[_Path], caps: CapabilitySet) -> None:
-    """Raise RuntimeError if `caps` reaches what is to be denied.
+    """Raise `RuntimeError` if `caps` reaches what is to be denied.
 
     From above, at the path itself, or beneath it; through links and `..`, whoever granted it. A
     path that `caps` itself denies is kept out of grants to read above it, and passes there.
