@@ -24,6 +24,7 @@
 
 #![forbid(unsafe_code)]
 
+mod certificates;
 mod credential;
 mod environment;
 mod error;
@@ -39,6 +40,7 @@ mod source;
 mod store;
 mod watch;
 
+pub use certificates::{open_pem, read_certificates};
 pub use credential::Credential;
 pub use environment::{HoldStill, hold_environment_by};
 pub use error::{Error, ParseError};

@@ -2,9 +2,10 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::OFlag;
 use nix::unistd::geteuid;
 
 /// Bits of a mode that let others than the owner write.
@@ -15,7 +16,9 @@ const WRITABLE_BY_OTHERS: u32 = 0o022;
 pub(crate) fn check(dir: &Path) -> Result<PathBuf, String> {
     let missing = |error: io::Error| format!("it cannot be used: {error}");
     let real = fs::canonicalize(dir).map_err(missing)?;
-    let found = File::open(&real).and_then(|file| file.metadata()).map_err(missing)?;
+    // The open of a FIFO would wait for a writer.
+    let opened = File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(&real);
+    let found = opened.and_then(|file| file.metadata()).map_err(missing)?;
     if !found.is_dir() {
         return Err("it is not a directory".into());
     }

@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
+use nono_credentials::{open_pem, read_certificates};
 use rustls::client::WantsClientCert;
 use rustls::crypto::CryptoProvider;
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
-use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::pem::{self, PemObject as _};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::config::{ConfigError, ExternalProxyConfig, RouteConfig};
@@ -171,18 +172,12 @@ pub(crate) fn certificates(
     field: &str,
     file: &Path,
 ) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
-    let wrong = |reason: String| ConfigError::new(field, show(file), reason);
-    let found = CertificateDer::pem_file_iter(file)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| wrong(format!("it cannot be read as PEM: {error}")))?;
-    if found.is_empty() {
-        return Err(wrong("it holds no certificate".into()));
-    }
-    Ok(found)
+    read_certificates(file).map_err(|reason| ConfigError::new(field, show(file), reason))
 }
 
 fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, ConfigError> {
-    PrivateKeyDer::from_pem_file(file).map_err(|error| {
+    let key = open_pem(file).map_err(pem::Error::Io).and_then(PrivateKeyDer::from_pem_reader);
+    key.map_err(|error| {
         ConfigError::new(
             "tls_client_key",
             show(file),

@@ -14,11 +14,10 @@ use hyper_util::rt::TokioExecutor;
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject as _;
 use url::{Host, Url};
 
 use super::{Fault, innermost};
-use crate::{ParseError, SecretBuf};
+use crate::{ParseError, SecretBuf, read_certificates};
 
 /// More than any answer that holds a key.
 const ANSWER_LIMIT: usize = 256 * 1024;
@@ -51,12 +50,7 @@ impl Server {
         if url.scheme() != "https" {
             return Err(wrong(&"it needs an https URL"));
         }
-        let authorities = CertificateDer::pem_file_iter(file)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .map_err(|error| wrong(&format_args!("it cannot be read as PEM: {error}")))?;
-        if authorities.is_empty() {
-            return Err(wrong(&"it holds no certificate"));
-        }
+        let authorities = read_certificates(file).map_err(|reason| wrong(&reason))?;
         let server = Self { url, authorities };
         server.roots().map_err(|error| {
             wrong(&format_args!("a certificate in it cannot be trusted: {error}"))
