@@ -2,6 +2,31 @@
 //! reach the hosts they may, puts credentials on their requests that they never see, and records
 //! every exchange.
 //!
+//! ```
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::time::Duration;
+//!
+//! use nono_proxy::{ProxyConfig, ProxyHandle, RouteConfig};
+//!
+//! let mut openai = RouteConfig::preset("openai")?;
+//! openai.credential_key = Some("env://REAL_KEY".into());
+//! let config = ProxyConfig { routes: vec![openai], ..ProxyConfig::default() };
+//! let proxy = ProxyHandle::start(config).await?;
+//! // A program finds `OPENAI_BASE_URL`, and in `OPENAI_API_KEY` a token for this proxy alone.
+//! let variables = [proxy.env_vars(), proxy.credential_env_vars()].concat();
+//! # assert!(variables.iter().any(|(name, _)| name == "OPENAI_API_KEY"));
+//! # let mut program = std::process::Command::new("true");
+//! program.env_clear().envs(variables).status()?;
+//! proxy.shutdown(Duration::from_secs(5)).await;
+//! for record in proxy.drain_audit() {
+//!     println!("{} {:?}", record.target, record.status);
+//! }
+//! # Ok(())
+//! # }
+//! # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+//! # runtime.block_on(example()).unwrap();
+//! ```
+//!
 //! The way of a request, in the order of the modules:
 //!
 //! ```text

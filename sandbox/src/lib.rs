@@ -1,6 +1,21 @@
 //! What a process may touch: a description ([`CapabilitySet`]), and two ways to be held to it:
 //! [`apply()`] for the calling process, for ever, and [`Command`] for a program of its own.
 //!
+//! ```
+//! # fn main() -> Result<(), nono_sandbox::Error> {
+//! use nono_sandbox::{Access, CapabilitySet, Command};
+//!
+//! let mut caps = CapabilitySet::new();
+//! caps.allow_system()?; // the system's programs and libraries, to be read
+//! caps.allow_path(".", Access::Read)?;
+//! caps.block_network();
+//! let output = Command::new("ls").arg("/root").run(&caps)?;
+//! assert!(output.exit_code != 0 && output.stdout.is_empty());
+//! println!("{}", output.enforcement); // what the kernel judged
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Whom it holds
 //!
 //! The sandboxed code is taken to be hostile and to know this crate. It runs with the user's own

@@ -65,7 +65,7 @@ fn fault(text: &str) -> Option<&'static str> {
         Some("is somebody else's home; write it in full")
     } else if rest.contains('*') {
         Some("holds a `*`, and paths are not patterns; a directory grants all beneath it")
-    } else if !uids_removed(rest) {
+    } else if !has_no_other_variable(rest) {
         Some(
             "holds a `$`; it may begin with $HOME, $TMPDIR, $XDG_CACHE_HOME, $XDG_CONFIG_HOME, \
              $XDG_DATA_HOME, $XDG_STATE_HOME or $XDG_RUNTIME_DIR, and hold $UID",
@@ -88,8 +88,8 @@ fn beginning(text: &str) -> (Option<&'static str>, &str) {
     }
 }
 
-/// Whether every `$` begins `$UID`.
-fn uids_removed(text: &str) -> bool {
+/// Whether every `$` in what follows the beginning is that of `$UID`.
+fn has_no_other_variable(text: &str) -> bool {
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
     text.match_indices('$').all(|(at, _)| {
         let rest = text.get(at..).and_then(|rest| rest.strip_prefix(UID));
