@@ -155,6 +155,14 @@ pub(crate) fn sandbox_error(error: nono_sandbox::Error) -> PyErr {
     }
 }
 
+/// A descriptor that no program could be given.
+pub(crate) fn descriptor_error(error: io::Error) -> PyErr {
+    match error.downcast::<nono_sandbox::Error>() {
+        Ok(error) => sandbox_error(error),
+        Err(error) => error.into(),
+    }
+}
+
 /// Says of an error what the system would say of the program, and which one that is.
 fn no_program(error: PyErr, number: &str, program: &OsStr) -> PyErr {
     let said = Python::attach(|py| {
@@ -244,6 +252,7 @@ pub(crate) fn snapshot_error(error: SnapshotError) -> PyErr {
     let text = with_sources(&error);
     let session = |code| Kind::new("SnapshotError", code);
     match &error {
+        SnapshotError::Unsupported { .. } => session(UNSUPPORTED).raise(text),
         SnapshotError::Glob { .. } | SnapshotError::Root { .. } => CONFIGURATION.raise(text),
         SnapshotError::Budget { .. } => session("rollback_budget_exceeded")
             .with_remedy("adjust_rollback_budget")

@@ -7,7 +7,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyMemoryView, PyString};
 
-use crate::error::argument_error;
+use crate::error::{argument_error, descriptor_error};
 
 // `subprocess.PIPE`, `STDOUT` and `DEVNULL`.
 const PIPE: i32 = -1;
@@ -34,7 +34,7 @@ impl FromPyObject<'_, '_> for StreamArgument {
                 let message = format!("{number} is neither a descriptor nor PIPE, STDOUT, DEVNULL");
                 Err(argument_error(message))
             }
-            number => Ok(Self(Stdio::duplicate(number)?)),
+            number => Stdio::duplicate(number).map(Self).map_err(descriptor_error),
         }
     }
 }

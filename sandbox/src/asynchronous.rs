@@ -9,10 +9,9 @@ use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
 
 use crate::capability::CapabilitySet;
-use crate::child::Child;
 use crate::error::Error;
 use crate::exec::{Command, Output};
-use crate::sys;
+use crate::{Child, sys};
 
 impl Command {
     /// As [`run`](Self::run), but waits without blocking its thread. Dropped before it is done,

@@ -314,6 +314,11 @@ impl Display for DenyFault {
 pub enum Feature {
     /// There is no enforcement for this operating system.
     Platform,
+    /// Only Linux has what this needs.
+    OfLinux {
+        /// What, in words.
+        what: &'static str,
+    },
     /// The kernel was built without Landlock or is older than 5.13.
     Landlock,
     /// Landlock is built in but switched off at boot.
@@ -341,6 +346,9 @@ impl Display for Feature {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::Platform => write!(f, "sandboxing on {}", std::env::consts::OS),
+            Self::OfLinux { what } => {
+                write!(f, "{what} on {} (it needs Linux)", std::env::consts::OS)
+            }
             Self::Landlock => f.write_str("Landlock (Linux 5.13 or newer, built with it)"),
             Self::LandlockDisabled => f.write_str("Landlock (disabled at boot, see `lsm=`)"),
             Self::LandlockNetwork { abi } => {

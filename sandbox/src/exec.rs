@@ -7,23 +7,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::capability::CapabilitySet;
-#[cfg(target_os = "linux")]
-use crate::child::Child;
 use crate::denial::Denial;
 use crate::enforcement::Enforcement;
 use crate::environ::{self, Environment, Variables};
 use crate::error::Error;
-#[cfg(target_os = "linux")]
-use crate::executable::Executable;
 use crate::limits::{Limits, Mechanism};
 use crate::observe::Observed;
+use crate::snapshot::ContentHash;
 #[cfg(target_os = "linux")]
-use crate::run::Run;
-#[cfg(target_os = "linux")]
-use crate::spawn;
+use crate::spawn::start;
 use crate::stdio::{Handle, Stdio, WindowSize};
 #[cfg(target_os = "linux")]
 use crate::sys::Probe;
+#[cfg(not(target_os = "linux"))]
+use crate::unsupported::start;
+use crate::{Child, Run};
 
 /// A program with arguments, environment and limits, to be run in a sandbox.
 ///
@@ -240,11 +238,7 @@ impl Command {
     /// building the rules, and [`Error::Spawn`] if a step before the first instruction of the
     /// program failed: a program that did not run is never reported as an exit code.
     pub fn run(&self, caps: &CapabilitySet) -> Result<Output, Error> {
-        #[cfg(not(target_os = "linux"))]
-        return crate::unsupported::run(self, caps);
-        #[cfg(target_os = "linux")]
         let mut run = self.start(caps)?;
-        #[cfg(target_os = "linux")]
         loop {
             if let Some(output) = run.advance(None)? {
                 return Ok(output);
@@ -259,9 +253,8 @@ impl Command {
     /// # Errors
     ///
     /// Those of [`run`](Self::run), but for the steps in the new process.
-    #[cfg(target_os = "linux")]
     pub fn start(&self, caps: &CapabilitySet) -> Result<Run, Error> {
-        let child = spawn::start(self, caps, false)?;
+        let child = start(self, caps, false)?;
         Ok(Run::new(child, self.limits.max_output_bytes, self.cancel.clone()))
     }
 
@@ -271,9 +264,8 @@ impl Command {
     /// # Errors
     ///
     /// Those of [`run`](Self::run), but for the steps in the new process.
-    #[cfg(target_os = "linux")]
     pub fn spawn(&self, caps: &CapabilitySet) -> Result<Child, Error> {
-        spawn::start(self, caps, true)
+        start(self, caps, true)
     }
 
     /// The child's environment.
@@ -285,6 +277,16 @@ impl Command {
 /// The search path among a child's variables.
 pub(crate) fn search_path(variables: &Variables) -> Option<&OsStr> {
     variables.get(OsStr::new("PATH")).map(OsString::as_os_str)
+}
+
+/// A file that was executed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Executable {
+    /// Where it was, without symbolic links.
+    pub path: PathBuf,
+    /// The SHA-256 of its content.
+    pub sha256: ContentHash,
 }
 
 /// What came of a command that did start.
@@ -322,7 +324,6 @@ pub struct Output {
     pub number: i32,
     /// Which file was executed, if [`Command::identify`] asked for it and it is certain: it could be
     /// read, and was the same before and after.
-    #[cfg(target_os = "linux")]
     pub executable: Option<Executable>,
     /// What a supervisor has refused it, in the order of the first time.
     pub denials: Vec<Denial>,

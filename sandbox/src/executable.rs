@@ -3,27 +3,19 @@
 //! The file is read before it is executed, and looked at again when it has been. Only if it is the
 //! same file then, and nothing in it has changed, is it known what was executed.
 
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
 
 use sha2::{Digest as _, Sha256};
 
+use crate::exec::Executable;
+use crate::interpreter::open;
 use crate::snapshot::ContentHash;
 
 /// What is read at once.
 const CHUNK: usize = 128 << 10;
-
-/// A file that was executed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Executable {
-    /// Where it was, without symbolic links.
-    pub path: PathBuf,
-    /// The SHA-256 of its content.
-    pub sha256: ContentHash,
-}
 
 /// A file that is about to be executed.
 #[derive(Debug)]
@@ -74,12 +66,6 @@ impl Stamp {
             changed: (status.ctime(), status.ctime_nsec()),
         }
     }
-}
-
-/// Opens a file, and never waits for the other end of a pipe.
-pub(crate) fn open(path: &Path) -> io::Result<File> {
-    let nonblock = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    OpenOptions::new().read(true).custom_flags(nonblock).open(path)
 }
 
 fn digest(file: &mut File) -> io::Result<ContentHash> {

@@ -1,12 +1,11 @@
 //! What the kernel opens to execute a program, besides the program.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, Metadata};
-use std::io::Read as _;
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, Read as _};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-
-use crate::executable::open;
 
 /// Bytes of a program that are looked at: as many as the longest path has.
 const HEAD: usize = 4096;
@@ -28,6 +27,12 @@ pub(crate) fn programs(program: &Path) -> Vec<PathBuf> {
         found.push(next);
     }
     found
+}
+
+/// Opens a file, and never waits for the other end of a pipe.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    let nonblock = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    OpenOptions::new().read(true).custom_flags(nonblock).open(path)
 }
 
 fn interpreter(program: &Path) -> Option<PathBuf> {

@@ -134,22 +134,24 @@ mod rules;
 #[cfg(target_os = "linux")]
 mod run;
 mod seatbelt;
+pub mod snapshot;
 mod source;
 mod state;
 mod stdio;
 mod summary;
+mod verification;
 
 #[cfg(target_os = "linux")]
 mod apply;
 #[cfg(target_os = "linux")]
 mod around;
-#[cfg(all(target_os = "linux", feature = "tokio"))]
+#[cfg(all(unix, feature = "tokio"))]
 mod asynchronous;
 #[cfg(target_os = "linux")]
 mod executable;
 #[cfg(target_os = "linux")]
 mod filter;
-#[cfg(target_os = "linux")]
+#[cfg(unix)]
 mod interpreter;
 #[cfg(target_os = "linux")]
 mod landlock;
@@ -163,8 +165,6 @@ mod own_proc;
 mod privilege;
 #[cfg(target_os = "linux")]
 mod removal;
-#[cfg(target_os = "linux")]
-pub mod snapshot;
 #[cfg(target_os = "linux")]
 mod spawn;
 #[cfg(target_os = "linux")]
@@ -183,7 +183,7 @@ mod verify;
 
 #[cfg(target_os = "linux")]
 pub use apply::{apply, landlock_abi, support};
-#[cfg(all(target_os = "linux", feature = "tokio"))]
+#[cfg(all(unix, feature = "tokio"))]
 pub use asynchronous::Process;
 pub use capability::{Access, CapabilitySet, DeniedPath, FsCapability, Grant};
 #[cfg(target_os = "linux")]
@@ -193,9 +193,7 @@ pub use diagnose::{Detail, Diagnostic, Kind, Report};
 pub use enforcement::{Enforcement, Support};
 pub use environ::is_loader_variable;
 pub use error::{DenyFault, Error, Feature, Step};
-pub use exec::{Command, Output};
-#[cfg(target_os = "linux")]
-pub use executable::Executable;
+pub use exec::{Command, Executable, Output};
 pub use limits::{Limits, Mechanism};
 pub use network::{Network, UnixSocket};
 pub use observe::{Act, Observed};
@@ -207,6 +205,5 @@ pub use source::Source;
 pub use state::State;
 pub use stdio::{Stdio, WindowSize};
 #[cfg(not(target_os = "linux"))]
-pub use unsupported::{apply, landlock_abi, support};
-#[cfg(target_os = "linux")]
-pub use verify::{Check, Verification};
+pub use unsupported::{Child, Run, apply, landlock_abi, support};
+pub use verification::{Check, Verification};

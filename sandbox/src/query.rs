@@ -186,7 +186,7 @@ impl Query {
     /// The grant without which a program cannot be executed: of the program, or of what the kernel
     /// opens for it, the interpreter of a script and the loader. None if the set grants them all, or
     /// denies the first that is missing.
-    #[cfg(target_os = "linux")]
+    #[cfg(unix)]
     pub fn suggest_execution(&self, program: &Path) -> Option<Suggestion> {
         let program = program.canonicalize().ok()?;
         let missing = crate::interpreter::programs(&program)
@@ -196,7 +196,7 @@ impl Query {
         (!is_denied).then_some(Suggestion::File(missing, Access::Read))
     }
 
-    #[cfg(target_os = "linux")]
+    #[cfg(unix)]
     fn is_executable(&self, program: &Path) -> bool {
         let is_granted = |place: Place| {
             let mut grants = self.grants_on(&place).into_iter();

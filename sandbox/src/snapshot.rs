@@ -45,42 +45,84 @@
 //!
 //! No symbolic link is followed beneath a tracked directory, nor on the way to it
 //! (`openat2` with `RESOLVE_NO_SYMLINKS`): what is outside is neither read nor changed.
+//!
+//! # Platforms
+//!
+//! Linux. Elsewhere [`SnapshotManager::new`] is [`SnapshotError::Unsupported`]: a restore removes
+//! files, and what keeps it to those that are meant, above, is Linux's.
 
-mod attributes;
-mod collected;
-mod diff;
-mod entry;
+#![cfg_attr(
+    not(target_os = "linux"),
+    expect(dead_code, reason = "there is no manager that would use it")
+)]
+
 mod error;
 mod exclusion;
 mod hash;
-mod ignored;
-mod key;
-mod known;
-mod leaf;
-mod manager;
-mod manifest;
-mod names;
-mod place;
-mod plan;
 mod progress;
+mod values;
+
+#[cfg(not(target_os = "linux"))]
+mod absent;
+#[cfg(target_os = "linux")]
+mod attributes;
+#[cfg(target_os = "linux")]
+mod collected;
+#[cfg(target_os = "linux")]
+mod diff;
+#[cfg(target_os = "linux")]
+mod entry;
+#[cfg(target_os = "linux")]
+mod ignored;
+#[cfg(target_os = "linux")]
+mod key;
+#[cfg(target_os = "linux")]
+mod known;
+#[cfg(target_os = "linux")]
+mod leaf;
+#[cfg(target_os = "linux")]
+mod manager;
+#[cfg(target_os = "linux")]
+mod manifest;
+#[cfg(target_os = "linux")]
+mod names;
+#[cfg(target_os = "linux")]
+mod place;
+#[cfg(target_os = "linux")]
+mod plan;
+#[cfg(target_os = "linux")]
 mod quick;
+#[cfg(target_os = "linux")]
 mod record;
+#[cfg(target_os = "linux")]
 mod restore;
+#[cfg(target_os = "linux")]
 mod roots;
+#[cfg(target_os = "linux")]
 mod seal;
+#[cfg(target_os = "linux")]
 mod session;
+#[cfg(target_os = "linux")]
 mod shared;
+#[cfg(target_os = "linux")]
 mod store;
+#[cfg(target_os = "linux")]
 mod text;
+#[cfg(target_os = "linux")]
 mod tree;
+#[cfg(target_os = "linux")]
 mod visit;
+#[cfg(target_os = "linux")]
 mod walk;
 
-pub use diff::{Change, ChangeType};
+#[cfg(not(target_os = "linux"))]
+pub use absent::{SnapshotManager, SnapshotManifest};
 pub use error::SnapshotError;
 pub use exclusion::ExclusionConfig;
 pub use hash::{ContentHash, NotAHash};
-pub use manager::{Limits, SnapshotManager};
-pub use manifest::{FileState, SnapshotManifest};
+#[cfg(target_os = "linux")]
+pub use manager::SnapshotManager;
+#[cfg(target_os = "linux")]
+pub use manifest::SnapshotManifest;
 pub use progress::{Phase, Progress};
-pub use walk::{SkipReason, Skipped};
+pub use values::{Change, ChangeType, FileState, Limits, SkipReason, Skipped};

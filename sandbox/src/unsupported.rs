@@ -1,9 +1,22 @@
-//! The ways into a sandbox where there is none: they say so and do nothing.
+//! The ways into a sandbox where there is none: they say so and do nothing. What they would hand
+//! over has a type here, of which there is no value.
+
+use std::convert::Infallible;
+use std::io;
+use std::iter::Empty;
+#[cfg(unix)]
+use std::os::fd::BorrowedFd as Borrowed;
+#[cfg(windows)]
+use std::os::windows::io::BorrowedHandle as Borrowed;
+use std::sync::Arc;
+use std::time::Duration;
 
 use crate::capability::CapabilitySet;
 use crate::enforcement::{Enforcement, Support};
 use crate::error::{Error, Feature};
 use crate::exec::{Command, Output};
+use crate::stdio::{Handle, Stdio, WindowSize};
+use crate::verification::Verification;
 
 /// Restricts the calling process to `caps`, for ever; with all its threads.
 ///
@@ -55,8 +68,122 @@ pub fn support() -> Support {
 }
 
 /// Checks the command's environment and then says that it cannot be run here.
-pub(crate) fn run(command: &Command, _: &CapabilitySet) -> Result<Output, Error> {
+pub(crate) fn start(command: &Command, _: &CapabilitySet, _: bool) -> Result<Child, Error> {
     let environment = command.environment()?;
     let _ = crate::exec::search_path(&environment.variables);
-    Err(Error::Unsupported { feature: Feature::Platform })
+    Err(Error::Unsupported { feature: PROGRAMS })
+}
+
+const PROGRAMS: Feature = Feature::OfLinux { what: "running a program in a sandbox" };
+
+impl CapabilitySet {
+    /// Says that no child can try the set out here.
+    ///
+    /// # Errors
+    ///
+    /// Always [`Error::Unsupported`].
+    pub fn verify(&self) -> Result<Verification, Error> {
+        Err(Error::Unsupported { feature: PROGRAMS })
+    }
+}
+
+impl Stdio {
+    /// Says that no program could have the descriptor.
+    ///
+    /// # Errors
+    ///
+    /// Always [`io::ErrorKind::Unsupported`].
+    pub fn duplicate(_: i32) -> io::Result<Self> {
+        let error = Error::Unsupported { feature: PROGRAMS };
+        Err(io::Error::new(io::ErrorKind::Unsupported, error))
+    }
+}
+
+/// A running program whose output is collected; there is none here.
+#[derive(Debug)]
+pub struct Run {
+    never: Infallible,
+}
+
+#[expect(clippy::missing_errors_doc, reason = "there is no value to call them on")]
+impl Run {
+    #[expect(clippy::needless_pass_by_value, reason = "the shape of where there are some")]
+    pub(crate) fn new(child: Child, _: u64, _: Option<Arc<Handle>>) -> Self {
+        match child.never {}
+    }
+
+    /// What becomes readable when there is something to do.
+    pub fn fds(&self) -> Empty<Borrowed<'_>> {
+        match self.never {}
+    }
+
+    /// Kills the program.
+    pub fn cancel(&mut self) {
+        match self.never {}
+    }
+
+    /// Waits for something to do.
+    pub fn advance(&mut self, _: Option<Duration>) -> Result<Option<Output>, Error> {
+        match self.never {}
+    }
+}
+
+/// A program that runs in a sandbox; there is none here.
+#[derive(Debug)]
+pub struct Child {
+    /// Writes to the program's standard input.
+    pub stdin: Option<Handle>,
+    /// Reads the program's standard output.
+    pub stdout: Option<Handle>,
+    /// Reads the program's standard error.
+    pub stderr: Option<Handle>,
+    never: Infallible,
+}
+
+#[expect(clippy::missing_errors_doc, reason = "there is no value to call them on")]
+impl Child {
+    /// The program's process number.
+    pub fn number(&self) -> i32 {
+        match self.never {}
+    }
+
+    /// Becomes readable when the program has begun.
+    pub fn begun_fd(&self) -> Option<Borrowed<'_>> {
+        match self.never {}
+    }
+
+    /// Becomes readable when all has ended.
+    pub fn ended_fd(&self) -> Option<Borrowed<'_>> {
+        match self.never {}
+    }
+
+    /// Whether the program has begun.
+    pub fn try_begun(&mut self) -> Result<bool, Error> {
+        match self.never {}
+    }
+
+    /// Waits until the program has begun.
+    pub fn wait_begun(&mut self) -> Result<(), Error> {
+        match self.never {}
+    }
+
+    /// Waits for the program.
+    pub fn wait(&mut self) -> Result<Output, Error> {
+        match self.never {}
+    }
+
+    /// Kills the program.
+    pub fn kill(&mut self) {
+        match self.never {}
+    }
+
+    /// Sends the program a signal.
+    pub fn signal(&self, _: u8) {
+        match self.never {}
+    }
+
+    /// Changes the size of the program's terminal.
+    pub fn resize(&self, _: WindowSize) -> io::Result<()> {
+        match self.never {}
+    }
 }

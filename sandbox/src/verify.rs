@@ -3,8 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::ffi::{CString, c_long};
-use std::fmt::{self, Display, Formatter};
-use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
@@ -13,12 +11,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::capability::{Access, CapabilitySet, FsCapability};
-use crate::enforcement::Enforcement;
 use crate::error::Error;
 use crate::exec::Command;
 use crate::network::Seal;
 use crate::query::{PathAnswer, Query};
 use crate::sys::{Attempt, Probe};
+use crate::verification::{Check, Verification};
 
 /// Paths that exist almost everywhere and are granted almost nowhere.
 const PLACES: [&str; 12] = [
@@ -44,52 +42,6 @@ const SEIZE: usize = 0x4206;
 const NOBODYS_KEY: usize = 0;
 /// The first version of Landlock that scopes signals and abstract sockets.
 const SCOPES: u32 = 6;
-
-/// What came of one attempt.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Check {
-    /// What was tried, in words.
-    pub what: String,
-    /// Whether the kernel refused it, in the way in which it refuses what is not allowed.
-    pub is_denied: bool,
-    /// The error number of the attempt; none if it succeeded or was not made.
-    pub errno: Option<i32>,
-}
-
-impl Display for Check {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let said = if self.is_denied { "denied" } else { "NOT DENIED" };
-        match self.errno {
-            Some(errno) => {
-                write!(f, "{}: {said} ({})", self.what, io::Error::from_raw_os_error(errno))
-            }
-            None => write!(f, "{}: {said}", self.what),
-        }
-    }
-}
-
-/// What a sandbox denies, as a child in it has found out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Verification {
-    /// Every attempt, in the order in which they were made.
-    pub checks: Vec<Check>,
-    /// What was in force.
-    pub enforcement: Enforcement,
-}
-
-impl Verification {
-    /// Whether everything was denied that was tried.
-    pub fn is_passed(&self) -> bool {
-        !self.checks.is_empty() && self.failures().next().is_none()
-    }
-
-    /// What was not denied.
-    pub fn failures(&self) -> impl Iterator<Item = &Check> {
-        self.checks.iter().filter(|check| !check.is_denied)
-    }
-}
 
 impl CapabilitySet {
     /// Starts a child in a sandbox of this set that tries what the set does not grant, and tells

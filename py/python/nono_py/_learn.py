@@ -64,6 +64,8 @@ _BASE = ("system_read_linux", "system_write_linux")
 _REDACTED, _CUT = "[redacted]", "…"
 #: Chosen only where nothing narrower does: its grant is of other programs too.
 _LAST = ("proc_linux",)
+#: Opens no file, only its name: on Linux, where alone there is a command to learn from.
+_NAME = getattr(os, "O_PATH", 0) | os.O_CLOEXEC
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ class _Places:
         existing = path
         while True:
             try:
-                handle = os.open(existing, os.O_PATH | os.O_CLOEXEC)
+                handle = os.open(existing, _NAME)
             except FileNotFoundError:
                 if Path(existing).is_symlink() or existing == "/":
                     return None

@@ -8,7 +8,7 @@ use super::error::SnapshotError;
 use super::key::Key;
 use super::shared::Shared;
 use super::tree::Node;
-use super::walk::{SkipReason, Skipped};
+use super::values::{SkipReason, Skipped};
 
 /// What was found, in no order.
 #[derive(Default)]

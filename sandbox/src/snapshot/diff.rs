@@ -1,65 +1,7 @@
 //! What is different between two trees.
 
-use std::path::PathBuf;
-
-use super::hash::ContentHash;
 use super::tree::{Entry, Kind, Node, Pair};
-
-/// One path that is not the same in two snapshots, or in a snapshot and now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
-    /// The path, beneath the tracked path as it was given.
-    pub path: PathBuf,
-    /// How it differs.
-    pub change_type: ChangeType,
-    /// By how many bytes its content grew; `None` in what a restore tells.
-    pub size_delta: Option<i64>,
-    /// Its content before, if it was a file.
-    pub old_hash: Option<ContentHash>,
-    /// Its content after, if it is a file.
-    pub new_hash: Option<ContentHash>,
-}
-
-/// How a path differs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ChangeType {
-    /// It was not there before.
-    Created,
-    /// Its content, the target of its link, or what it is.
-    Modified,
-    /// It is not there any more.
-    Deleted,
-    /// Its mode, owner or extended attributes.
-    PermissionsChanged,
-}
-
-impl ChangeType {
-    /// The name in programs.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Created => "created",
-            Self::Modified => "modified",
-            Self::Deleted => "deleted",
-            Self::PermissionsChanged => "permissions_changed",
-        }
-    }
-
-    /// The one with that name in programs.
-    pub fn parse(name: &str) -> Option<Self> {
-        let all = [Self::Created, Self::Modified, Self::Deleted, Self::PermissionsChanged];
-        all.into_iter().find(|known| known.as_str() == name)
-    }
-
-    /// The name in the files of a session.
-    pub(super) fn as_recorded(self) -> &'static str {
-        match self {
-            Self::Created => "Created",
-            Self::Modified => "Modified",
-            Self::Deleted => "Deleted",
-            Self::PermissionsChanged => "PermissionsChanged",
-        }
-    }
-}
+use super::values::{Change, ChangeType};
 
 /// What has to happen to the old for it to be the new, ordered by path. Of directories that come
 /// or go only the empty ones are named: the others show in what is beneath them. None is, if one

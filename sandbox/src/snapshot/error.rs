@@ -4,11 +4,18 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::hash::ContentHash;
+use crate::error::Feature;
 
 /// What went wrong; nothing tracked was changed unless the variant says so.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SnapshotError {
+    /// The platform has no snapshots.
+    #[error("not supported here: {feature}")]
+    Unsupported {
+        /// What is missing.
+        feature: Feature,
+    },
     /// A glob of an exclusion cannot be parsed.
     #[error("Invalid glob pattern '{pattern}': {source}")]
     Glob {

@@ -18,8 +18,9 @@ use super::roots::open_beneath;
 use super::shared::Shared;
 use super::store::{Content, digest_in};
 use super::tree::{Attributes, Entry, Kind, Node};
+use super::values::{SkipReason, Skipped};
 use super::visit::{Named, Visit};
-use super::walk::{Contents, SkipReason, Skipped};
+use super::walk::Contents;
 
 /// How often a file is read that changes meanwhile.
 const ATTEMPTS: usize = 3;

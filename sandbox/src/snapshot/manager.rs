@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex};
 
 use rayon::prelude::*;
 
-use super::diff::Change;
 use super::error::SnapshotError;
 use super::exclusion::{Exclusion, ExclusionConfig};
 use super::key::Key;
@@ -18,22 +17,8 @@ use super::roots::{Root, find, roots};
 use super::session::{Kept, Session};
 use super::shared::Shared;
 use super::store::Store;
-use super::walk::{Contents, Found, IgnoreFiles, SkipReason, Walk, now};
-
-/// How much a session may hold; 0 is no limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Files, links and directories that are looked at.
-    pub max_entries: u64,
-    /// Bytes in all files together.
-    pub max_bytes: u64,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { max_entries: 300_000, max_bytes: 2 << 30 }
-    }
-}
+use super::values::{Change, Limits, SkipReason};
+use super::walk::{Contents, Found, IgnoreFiles, Walk, now};
 
 /// Makes snapshots of what is tracked, and restores them. See the [module](super).
 ///

@@ -4,12 +4,13 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
-use super::diff::{Change, changes};
+use super::diff::changes;
 use super::exclusion::ExclusionConfig;
 use super::hash::ContentHash;
 use super::shared::Shared;
 use super::tree::{Kind, Node, Tree};
-use super::walk::{Found, Skipped};
+use super::values::{Change, FileState, Skipped};
+use super::walk::Found;
 
 /// How many hashes are worth giving to another thread.
 const BATCH: usize = 512;
@@ -32,19 +33,6 @@ pub struct SnapshotManifest {
     pub(super) tree: Tree,
     /// Whether it tells of directories, links and owners, and not of files alone.
     pub(super) is_complete: bool,
-}
-
-/// A file in a snapshot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FileState {
-    /// The SHA-256 of its content.
-    pub hash: ContentHash,
-    /// In bytes.
-    pub size: u64,
-    /// When its content was last changed, in seconds since the epoch.
-    pub mtime: i64,
-    /// `st_mode`, with the type of the file.
-    pub permissions: u32,
 }
 
 impl SnapshotManifest {

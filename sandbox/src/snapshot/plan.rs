@@ -5,12 +5,13 @@ use std::ffi::OsString;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
-use super::diff::{Change, ChangeType, are_same_permissions, changes, is_same_content};
+use super::diff::{are_same_permissions, changes, is_same_content};
 use super::key::Key;
 use super::manifest::SnapshotManifest;
 use super::store::Content;
 use super::tree::{Entry, Kind, Node, Pair};
-use super::walk::{Found, SkipReason, Skipped};
+use super::values::{Change, ChangeType, SkipReason, Skipped};
+use super::walk::Found;
 
 /// What has to be done, in this order.
 #[derive(Debug, Default)]

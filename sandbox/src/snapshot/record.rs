@@ -23,7 +23,7 @@ use super::shared::Shared;
 use super::store::{open_plain, write_whole};
 use super::text;
 use super::tree::{Entry, Kind, Node, Tree};
-use super::walk::Skipped;
+use super::values::Skipped;
 
 #[derive(Deserialize)]
 pub(super) struct Record {
@@ -54,7 +54,7 @@ struct TreeRecord {
 #[derive(Serialize, Deserialize)]
 pub(super) struct SkippedRecord {
     path: Key,
-    reason: super::walk::SkipReason,
+    reason: super::values::SkipReason,
 }
 
 /// A map in the order in which it stands in the text.

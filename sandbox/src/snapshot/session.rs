@@ -11,7 +11,6 @@ use rayon::ThreadPoolBuilder;
 use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
 
-use super::diff::Change;
 use super::error::SnapshotError;
 use super::hash::ContentHash;
 use super::key::Key;
@@ -19,6 +18,7 @@ use super::manifest::SnapshotManifest;
 use super::record;
 use super::seal::Body;
 use super::store::{open_plain, write_whole};
+use super::values::Change;
 
 #[derive(Debug)]
 pub(super) struct Session {

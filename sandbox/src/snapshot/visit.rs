@@ -24,7 +24,8 @@ use super::names::Names;
 use super::roots::{Root, open_beneath};
 use super::store::Content;
 use super::tree::{Entry, Kind, Node};
-use super::walk::{IgnoreFiles, SkipReason, Skipped, Walk};
+use super::values::{SkipReason, Skipped};
+use super::walk::{IgnoreFiles, Walk};
 use super::{attributes, place};
 
 /// How many bytes all `.gitignore` files of a walk may have: rules take a thousand times longer to

@@ -3,11 +3,9 @@
 use std::collections::HashMap;
 use std::iter;
 use std::ops::Deref;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::time::{SystemTime, UNIX_EPOCH};
-
-use serde::{Deserialize, Serialize};
 
 use super::collected::Collected;
 use super::error::SnapshotError;
@@ -18,57 +16,8 @@ use super::roots::Root;
 use super::shared::Shared;
 use super::store::Store;
 use super::tree::{Entry, Kind, Node, Tree};
+use super::values::Skipped;
 use super::visit::Visit;
-
-/// What was not looked at, or not whole, and why.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Skipped {
-    /// The path, beneath the tracked path as it was given.
-    pub path: PathBuf,
-    /// Why.
-    pub reason: SkipReason,
-}
-
-/// Why something is not in a snapshot, or not for certain as it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum SkipReason {
-    /// A tracked path that is not there. Restoring removes what comes to stand there.
-    Missing,
-    /// It may not be read.
-    Unreadable,
-    /// A socket, pipe or device.
-    Special,
-    /// It was gone before it could be read.
-    Vanished,
-    /// It changed each time that it was read; what was read last is in the snapshot.
-    ChangedWhileRead,
-    /// Its path is longer than the kernel takes.
-    TooDeep,
-}
-
-impl Skipped {
-    /// The path, if something stood there that is not in the snapshot.
-    pub(super) fn stays(&self) -> Option<&Path> {
-        let was_there = !matches!(self.reason, SkipReason::Missing | SkipReason::Vanished);
-        was_there.then_some(&self.path)
-    }
-}
-
-impl SkipReason {
-    /// The reason as it stands in manifests.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Missing => "missing",
-            Self::Unreadable => "unreadable",
-            Self::Special => "special",
-            Self::Vanished => "vanished",
-            Self::ChangedWhileRead => "changed_while_read",
-            Self::TooDeep => "too_deep",
-        }
-    }
-}
 
 /// Where the texts of `.gitignore` files come from.
 #[derive(Clone, Copy)]

@@ -2,8 +2,14 @@
 
 #![expect(unsafe_code, reason = "a system call that no safe interface exists for")]
 
+#[cfg(feature = "tokio")]
+mod reactor;
+
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::ptr;
+
+#[cfg(feature = "tokio")]
+pub(crate) use reactor::watch;
 
 unsafe extern "C" {
     fn sandbox_init(profile: *const c_char, flags: u64, error: *mut *mut c_char) -> c_int;
