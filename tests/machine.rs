@@ -2,6 +2,7 @@
 //! a process of its own, so that only the proxy's share is counted.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::future::pending;
 use std::io::{Read as _, Write as _};
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use http::Response;
 use http_body_util::{BodyExt as _, Full};
+use nono_credentials::{native_roots, system_roots};
 use nono_proxy::{Limits, ProxyConfig, ProxyHandle, RouteConfig};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use support::{Authority, Origin, TestProxy, Wire, apart, route};
@@ -136,6 +138,17 @@ fn without_free_descriptors_the_proxy_waits_and_then_goes_on() {
         assert!(spent < Duration::from_millis(150), "{spent:?} of 500 ms");
         clients.clear();
         assert_eq!(proxy.get("/api/x").await.text(), "hello");
+    });
+}
+
+/// As in a container that is made of little.
+#[test]
+fn where_the_system_has_no_roots_mozillas_are_trusted() {
+    let none = OsStr::new("/dev/null");
+    let variables = [("SSL_CERT_FILE", none), ("SSL_CERT_DIR", none)];
+    apart("where_the_system_has_no_roots_mozillas_are_trusted", &variables, async {
+        assert!(native_roots().is_empty());
+        assert!(!system_roots().is_empty());
     });
 }
 

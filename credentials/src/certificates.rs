@@ -1,17 +1,40 @@
-//! The PEM files that a configuration names.
+//! Whom to trust: the system's authorities, read once per process, and those in the PEM files that a
+//! configuration names.
 
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use nix::fcntl::OFlag;
+use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
 /// Larger than the authorities of any system; a bound, so that a wrong path cannot fill memory.
 const SIZE_LIMIT: u64 = 16 * 1024 * 1024;
+
+/// The system's own roots, as it keeps them: none where it has none.
+pub fn native_roots() -> &'static [CertificateDer<'static>] {
+    static NATIVE: OnceLock<Vec<CertificateDer<'static>>> = OnceLock::new();
+    NATIVE.get_or_init(|| rustls_native_certs::load_native_certs().certs)
+}
+
+/// The system's roots, or Mozilla's where the system has none. Parsing them takes tens of
+/// milliseconds, so it is done once.
+pub fn system_roots() -> &'static RootCertStore {
+    static ROOTS: OnceLock<RootCertStore> = OnceLock::new();
+    ROOTS.get_or_init(|| {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(native_roots().iter().cloned());
+        if roots.is_empty() {
+            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        }
+        roots
+    })
+}
 
 /// The certificates in `file`, at least one.
 ///

@@ -98,7 +98,8 @@ pub struct ExternalProxyConfig {
     /// Hosts that are reached without it; the grammar is that of `allowed_hosts`.
     pub bypass_hosts: Vec<String>,
     /// Where its credentials are kept, as `user:password`: a reference like that of a route. They
-    /// are fetched again when it answers 407, for what goes through it next.
+    /// are fetched again when it answers 407, for what goes through it next, and taken out of answers
+    /// that echo them.
     pub credential_key: Option<String>,
     /// A PEM file of certificate authorities to trust for it, besides the system's; needs an
     /// `https` URL.

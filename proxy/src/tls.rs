@@ -1,12 +1,13 @@
-//! How to speak TLS to upstreams: one crypto provider, the system's roots read once per process.
+//! How to speak TLS to upstreams: one crypto provider, and the authorities that credentials' sources
+//! are trusted by too.
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use nono_credentials::{open_pem, read_certificates};
+use nono_credentials::{open_pem, read_certificates, system_roots};
 use rustls::client::WantsClientCert;
 use rustls::crypto::CryptoProvider;
-use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
+use rustls::{ClientConfig, ConfigBuilder};
 use rustls_pki_types::pem::{self, PemObject as _};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -18,26 +19,6 @@ use crate::target::Scheme;
 pub(crate) fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
     Arc::clone(PROVIDER.get_or_init(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider())))
-}
-
-/// The system's own roots, as it keeps them.
-pub(crate) fn native_roots() -> &'static [CertificateDer<'static>] {
-    static NATIVE: OnceLock<Vec<CertificateDer<'static>>> = OnceLock::new();
-    NATIVE.get_or_init(|| rustls_native_certs::load_native_certs().certs)
-}
-
-/// The system's roots, or Mozilla's where the system has none. Parsing them takes tens of
-/// milliseconds, so it is done once.
-fn system_roots() -> &'static RootCertStore {
-    static ROOTS: OnceLock<RootCertStore> = OnceLock::new();
-    ROOTS.get_or_init(|| {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(native_roots().iter().cloned());
-        if roots.is_empty() {
-            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-        }
-        roots
-    })
 }
 
 /// How to speak TLS to one upstream.

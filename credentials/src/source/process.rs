@@ -151,9 +151,13 @@ impl Buffer {
         Self { bytes: SecretBuf::default(), limit, is_over: false, is_ended: false }
     }
 
-    /// Takes what is there now.
+    /// Takes what is there now, but no more than is kept and one read beyond: from a program that
+    /// writes as fast as it is read, nobody would come back to look at the time.
     fn fill(&mut self, pipe: &mut impl Read) -> std::io::Result<()> {
-        while !self.is_ended {
+        for _ in 0..=self.limit.div_ceil(CHUNK) {
+            if self.is_ended {
+                break;
+            }
             match self.bytes.read_from(pipe, CHUNK) {
                 Ok(0) => self.is_ended = true,
                 Ok(_) => {
@@ -209,7 +213,7 @@ mod tests {
     use std::fs;
     use std::time::{Duration, Instant};
 
-    use super::{Fault, OUTPUT_LIMIT, run};
+    use super::{Buffer, ERROR_LIMIT, Fault, OUTPUT_LIMIT, run};
     use crate::Secret;
 
     fn shell(script: &str, limit: Duration) -> Result<Secret, Fault> {
@@ -246,6 +250,15 @@ mod tests {
         assert!(reason(&script).contains("more than"), "{}", reason(&script));
         let at_most = format!("head -c {OUTPUT_LIMIT} /dev/zero | tr '\\0' a");
         assert!(shell(&at_most, Duration::from_secs(20)).is_ok());
+    }
+
+    #[test]
+    fn output_without_end_is_not_read_without_end() {
+        let mut buffer = Buffer::new(ERROR_LIMIT);
+        for _ in 0..3 {
+            buffer.fill(&mut std::io::repeat(b'x')).unwrap();
+            assert!(buffer.is_over && buffer.bytes.len() == ERROR_LIMIT);
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Request, StatusCode};
@@ -17,7 +17,7 @@ use rustls_pki_types::CertificateDer;
 use url::{Host, Url};
 
 use super::{Fault, innermost};
-use crate::{ParseError, SecretBuf, read_certificates};
+use crate::{ParseError, SecretBuf, read_certificates, system_roots};
 
 /// More than any answer that holds a key.
 const ANSWER_LIMIT: usize = 256 * 1024;
@@ -125,14 +125,4 @@ fn parse_address(text: &str) -> Result<Url, ParseError> {
         "http" => wrong("plain http would send secrets unprotected; use https"),
         _ => wrong("it must be an https URL"),
     }
-}
-
-/// What the system trusts, `SSL_CERT_FILE` included.
-fn system_roots() -> &'static RootCertStore {
-    static ROOTS: OnceLock<RootCertStore> = OnceLock::new();
-    ROOTS.get_or_init(|| {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        roots
-    })
 }

@@ -23,6 +23,7 @@ use std::time::SystemTime;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use nono_credentials::native_roots;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
@@ -161,7 +162,7 @@ impl Interception {
             None => plan.make_authority(routes).map_err(std::io::Error::other)?,
         };
         let own = authority.certificates();
-        let all = || tls::native_roots().iter().chain(&plan.parents).chain(own);
+        let all = || native_roots().iter().chain(&plan.parents).chain(own);
         let (alone, whole): (String, String) =
             (own.iter().map(pem).collect(), all().map(pem).collect());
         let store = keystore::encode(all());
