@@ -7,6 +7,10 @@ use super::{Fault, Fetched, Fetching, Inquiry, Source};
 use crate::Secret;
 use crate::private::{self, NotPrivate};
 
+/// What some editors put before a text in UTF-8. It would be sent, and nobody would see why the key
+/// is refused.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// See the module.
 pub(super) struct KeyFile(pub(super) PathBuf);
 
@@ -30,6 +34,10 @@ fn read(path: &Path) -> Result<Secret, Fault> {
         }
         Err(other) => return Err(Fault::Unavailable(other.to_string())),
     };
+    if secret.expose().starts_with(BYTE_ORDER_MARK) {
+        let reason = "it begins with a byte order mark, which is no part of a key; save it without";
+        return Err(Fault::Unavailable(reason.into()));
+    }
     if secret.is_empty() {
         let hint = format!("{} is empty; write the secret into it", path.display());
         return Err(Fault::Missing(hint));
@@ -65,6 +73,13 @@ mod tests {
         let Err(Fault::Unavailable(message)) = read(&path) else { panic!("it was taken") };
         assert!(message.contains("chmod 600 /"), "{message}");
         assert!(!message.contains("sk-1"));
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_told_of_and_not_sent() {
+        let (_dir, path) = with_mode("\u{feff}sk-1\n", 0o600);
+        let Err(Fault::Unavailable(message)) = read(&path) else { panic!("it was taken") };
+        assert!(message.contains("byte order mark"), "{message}");
     }
 
     #[test]
