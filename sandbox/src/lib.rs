@@ -107,9 +107,10 @@
 //! # Platforms
 //!
 //! Linux 5.13 with Landlock; network limits from 6.7 on. On macOS, [`apply()`] holds the process to
-//! a Seatbelt profile, which has never been tried there: its text is tested, the call is not, and
-//! [`Command`] does not run. Elsewhere everything that would enforce returns
-//! [`Error::Unsupported`].
+//! a Seatbelt profile, which has never been tried there: its text is tested, the call is not.
+//! Descriptions, policies and questions about them are the same everywhere. All else that would
+//! enforce, run a [`Command`] or make a [snapshot] is there by name, and returns
+//! [`Error::Unsupported`] or [its like](snapshot::SnapshotError::Unsupported).
 
 mod capability;
 #[cfg(target_os = "linux")]

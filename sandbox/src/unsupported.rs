@@ -60,7 +60,7 @@ pub fn landlock_abi() -> Result<u32, Error> {
 /// Whether sandboxing works on this machine: on macOS [`apply`] does.
 pub fn support() -> Support {
     let (is_supported, details) = if cfg!(target_os = "macos") {
-        (true, "Seatbelt sandbox available".to_owned())
+        (true, "Seatbelt sandbox available, by `apply` alone".to_owned())
     } else {
         (false, Feature::Platform.to_string())
     };

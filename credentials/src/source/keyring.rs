@@ -87,14 +87,26 @@ pub fn names() -> Result<Vec<String>, Fault> {
     let store = open()?;
     let found = || {
         let entries = store.search(&HashMap::from([("service", KEYRING_SERVICE)]))?;
-        entries.iter().map(Entry::get_attributes).collect::<Result<Vec<_>, _>>()
+        entries.iter().filter_map(|entry| account(entry).transpose()).collect::<Result<Vec<_>, _>>()
     };
-    let found = found().map_err(|error| unavailable(&error))?;
-    let names = found.into_iter().filter_map(|mut attributes| attributes.remove("username"));
-    let mut names: Vec<_> = names.collect();
+    let mut names = found().map_err(|error| unavailable(&error))?;
     names.sort();
     names.dedup();
     Ok(names)
+}
+
+/// Under which name something is stored that was found.
+#[cfg(not(target_os = "macos"))]
+fn account(found: &Entry) -> Result<Option<String>, Error> {
+    found.get_attributes().map(|mut attributes| attributes.remove("username"))
+}
+
+/// The same from the keychain, which has no such attributes, and would ask its user for every
+/// secret before it says so.
+#[cfg(target_os = "macos")]
+#[expect(clippy::unnecessary_wraps, reason = "the shape of the other")]
+fn account(found: &Entry) -> Result<Option<String>, Error> {
+    Ok(found.get_specifiers().map(|(_, account)| account))
 }
 
 /// The place of a secret, in a store that was opened for it.
