@@ -142,7 +142,9 @@ async fn one_that_says_nothing_is_not_waited_for() {
     let limits = Limits { connect: Duration::from_millis(100), ..Limits::default() };
     let proxy = TestProxy::start(ProxyConfig { limits, ..config(&outer) }).await;
     let mut client = ask(&proxy, "far.example:443").await;
-    assert_eq!(client.reply().await.status, 504);
+    let reply = client.reply().await;
+    assert_eq!((reply.status, reply.code()), (504, "connect_timeout".into()));
+    assert!(reply.text().contains("the external proxy led to no connection"), "{}", reply.text());
     assert_eq!(proxy.only_record().outcome, Outcome::Timeout);
 }
 

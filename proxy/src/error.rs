@@ -99,6 +99,8 @@ pub(crate) enum Upstream {
     Outer(String),
     /// It did not accept a connection in time.
     ConnectTimeout,
+    /// The proxy on the way there led to no connection in time.
+    OuterTimeout,
     /// As many requests are under way there as it allows at once, and none ended in time.
     Busy,
     /// The client's body failed before its end.

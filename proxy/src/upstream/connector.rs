@@ -59,7 +59,7 @@ impl Connector {
 
     /// Opens a connection to `target`, for whatever a tunnel carries.
     pub(super) async fn dial(&self, target: &Target, reach: Reach) -> Result<Line, Error> {
-        self.within_limit(self.line(target, reach)).await
+        self.within_limit(target, reach, self.line(target, reach)).await
     }
 
     /// Opens a connection that speaks HTTP to the end of `to`; `freed` is told when exchanges on
@@ -69,11 +69,13 @@ impl Connector {
         to: &Destination,
         freed: &Arc<Notify>,
     ) -> Result<Sender, Error> {
-        self.within_limit(self.handshake(to, freed)).await
+        self.within_limit(to.target(), to.reach(), self.handshake(to, freed)).await
     }
 
     async fn within_limit<T>(
         &self,
+        target: &Target,
+        reach: Reach,
         connecting: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
         // What is near is there once all others have had their turn. A timer, being nearer than
@@ -83,8 +85,12 @@ impl Connector {
             return connected;
         }
         yield_now().await;
-        let late = |_| Err(Failure::ConnectTimeout.into());
-        timeout(self.limit, connecting).await.unwrap_or_else(late)
+        timeout(self.limit, connecting).await.unwrap_or_else(|_| {
+            Err(match self.outer(target, reach) {
+                Some(_) => Failure::OuterTimeout.into(),
+                None => Failure::ConnectTimeout.into(),
+            })
+        })
     }
 
     async fn handshake(&self, to: &Destination, freed: &Arc<Notify>) -> Result<Sender, Error> {
@@ -133,6 +139,7 @@ impl Connector {
             Error::Upstream(Failure::Unresolved) => {
                 Failure::Outer("its name does not resolve".into()).into()
             }
+            Error::Upstream(Failure::ConnectTimeout) => Failure::OuterTimeout.into(),
             other => other,
         })
     }

@@ -62,6 +62,7 @@ pub fn refusals() -> Vec<Listed> {
         Upstream::Unreachable(REASON.into()),
         Upstream::Outer(REASON.into()),
         Upstream::ConnectTimeout,
+        Upstream::OuterTimeout,
         Upstream::Busy,
         Upstream::RequestCut,
         Upstream::ResponseTimeout,

@@ -265,6 +265,8 @@ pub(super) fn upstream(failure: &Upstream, Asked { host, port, .. }: &Asked) -> 
             format!("the external proxy opened no tunnel to {host}:{port}: {reason}")),
         Upstream::ConnectTimeout => (S::GATEWAY_TIMEOUT, "connect_timeout", Category::UpstreamConnectFailed, Outcome::Timeout,
             format!("{host}:{port} did not accept in time")),
+        Upstream::OuterTimeout => (S::GATEWAY_TIMEOUT, "connect_timeout", Category::UpstreamConnectFailed, Outcome::Timeout,
+            format!("the external proxy led to no connection with {host}:{port} in time")),
         Upstream::Busy => (S::SERVICE_UNAVAILABLE, "upstream_busy", Category::UpstreamConnectFailed, Outcome::Timeout,
             format!("as many requests are under way at {host}:{port} as it allows at once")),
         Upstream::ResponseTimeout => (S::GATEWAY_TIMEOUT, "response_timeout", Category::UpstreamFailed, Outcome::Timeout,
