@@ -518,4 +518,6 @@ fn what_is_enforced_is_reported() {
     assert_eq!(support.platform, "linux");
     assert!(support.details.contains(&format!("ABI {abi}")), "{}", support.details);
     assert!(Feature::LandlockNetwork { abi: 3 }.to_string().contains("ABI 4"));
+    let only = Feature::OfLinux { what: "snapshots" }.to_string();
+    assert_eq!(only, format!("snapshots (on Linux only; this is {})", std::env::consts::OS));
 }

@@ -347,7 +347,7 @@ impl Display for Feature {
         match self {
             Self::Platform => write!(f, "sandboxing on {}", std::env::consts::OS),
             Self::OfLinux { what } => {
-                write!(f, "{what} on {} (it needs Linux)", std::env::consts::OS)
+                write!(f, "{what} (on Linux only; this is {})", std::env::consts::OS)
             }
             Self::Landlock => f.write_str("Landlock (Linux 5.13 or newer, built with it)"),
             Self::LandlockDisabled => f.write_str("Landlock (disabled at boot, see `lsm=`)"),

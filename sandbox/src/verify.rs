@@ -48,7 +48,7 @@ impl CapabilitySet {
     /// what the kernel answered: files, sockets, other processes, devices, the kernel itself.
     ///
     /// What the child tries does no harm if it is not denied. What this kernel is known not to
-    /// judge is left out; it is among [`Enforcement::missing`].
+    /// judge is left out; it is among [`Enforcement::missing`](crate::Enforcement::missing).
     ///
     /// # Errors
     ///
