@@ -43,6 +43,18 @@ const SYSTEM_READ: [&str; 31] = [
     "/etc/redhat-release",
 ];
 
+/// The same of macOS, besides: what libraries and frameworks are in there.
+const SYSTEM_READ_MACOS: [&str; 8] = [
+    "/System/Library",
+    "/System/Cryptexes",
+    "/Library/Apple",
+    "/Library/Frameworks",
+    "/Library/Developer/CommandLineTools",
+    "/private/var/db/dyld",
+    "/private/var/db/timezone",
+    "/dev/dtracehelper",
+];
+
 /// Devices without memory of who used them.
 const DEVICES_READ: [&str; 2] = ["/dev/random", "/dev/urandom"];
 const DEVICES: [&str; 3] = ["/dev/null", "/dev/zero", "/dev/full"];
@@ -73,7 +85,8 @@ impl CapabilitySet {
     ///
     /// [`Error::Resolve`] if one of them exists and cannot be looked at.
     pub fn allow_system(&mut self) -> Result<(), Error> {
-        for path in SYSTEM_READ.into_iter().chain(DEVICES_READ).chain(PROC) {
+        let of_macos = SYSTEM_READ_MACOS.into_iter().filter(|_| cfg!(target_os = "macos"));
+        for path in SYSTEM_READ.into_iter().chain(of_macos).chain(DEVICES_READ).chain(PROC) {
             self.grant_existing(Path::new(path), Access::Read)?;
         }
         for path in DEVICES {
