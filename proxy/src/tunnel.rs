@@ -9,6 +9,7 @@ mod pipe;
 mod pipe;
 mod side;
 
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -20,10 +21,10 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use nono_audit::{Outcome, Recorder};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
+use tokio_util::io::poll_read_buf;
 use tokio_util::sync::CancellationToken;
 
 use crate::exchange::Peer;
-use crate::http1::read;
 use crate::idle::Idle;
 use crate::server::http1::Switched;
 use crate::server::spin::{self, Awaited};
@@ -32,6 +33,13 @@ use crate::upstream::Opened;
 use gather::Gather;
 use pipe::Pipe;
 pub(crate) use side::Side;
+
+/// How much is read at once where it is copied.
+const READ: usize = 64 * 1024;
+
+thread_local! {
+    static BUFFER: RefCell<BytesMut> = RefCell::new(BytesMut::new());
+}
 
 /// How much a direction moves before others have their turn.
 const TURN: u64 = 1024 * 1024;
@@ -117,7 +125,7 @@ enum Failed {
 
 /// One direction.
 struct Flow {
-    /// What was read and is not yet written.
+    /// What was read and could not be written at once: a tunnel that rests has none.
     buffer: BytesMut,
     /// The same, where the kernel moves the bytes; without one while nothing is in it.
     pipe: Option<Pipe>,
@@ -181,14 +189,14 @@ impl Flow {
                     _ => return Poll::Ready(Err(Failed::Writing)),
                 }
             }
-            let Poll::Ready(read) = self.poll_fill(cx, from, to) else {
+            let Poll::Ready(read) = self.poll_read(cx, from, to, &count) else {
                 if std::mem::take(&mut self.needs_flush) {
                     let flushed = ready!(Pin::new(&mut *to).poll_flush(cx));
                     flushed.map_err(|_| Failed::Writing)?;
                 }
                 return Poll::Pending;
             };
-            if read.map_err(|_| Failed::Reading)? == 0 {
+            if read? == 0 {
                 self.state = State::Closing;
             }
         }
@@ -210,7 +218,6 @@ impl Flow {
             if let Poll::Ready(Ok(written)) = written {
                 self.buffer.advance(written);
                 if self.buffer.is_empty() {
-                    // Its memory is others' too.
                     self.buffer = BytesMut::new();
                 }
             }
@@ -224,35 +231,56 @@ impl Flow {
     }
 
     /// Reads more, when all that was read before is written; 0 at the end.
-    fn poll_fill(
-        &mut self,
-        cx: &mut Context<'_>,
-        from: &mut impl Side,
-        to: &impl Side,
-    ) -> Poll<io::Result<usize>> {
-        let filled = self.poll_read(cx, from, to);
-        match from.plain() {
-            Some(socket) if filled.is_ready() => self.gather.come(socket, self.passed),
-            Some(socket) => self.gather.wait(cx, socket, self.passed),
-            None => {}
-        }
-        filled
-    }
-
     fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
         from: &mut impl Side,
-        to: &impl Side,
-    ) -> Poll<io::Result<usize>> {
-        if Gather::is_bulk(self.passed)
-            && !self.must_copy
-            && let (Some(from), Some(_)) = (from.plain(), to.plain())
-            && let Some(filled) = self.poll_splice(cx, from)
-        {
-            return filled;
+        to: &mut impl Side,
+        count: &impl Fn(u64),
+    ) -> Poll<Result<usize, Failed>> {
+        if !Gather::is_bulk(self.passed) {
+            return self.poll_copy(cx, from, to, count);
         }
-        read::poll_some(from, cx, &mut self.buffer)
+        let spliced = match (from.plain(), to.plain()) {
+            (Some(from), Some(_)) if !self.must_copy => self.poll_splice(cx, from),
+            _ => None,
+        };
+        let read = match spliced {
+            Some(spliced) => spliced.map_err(|_| Failed::Reading),
+            None => self.poll_copy(cx, from, to, count),
+        };
+        match from.plain() {
+            Some(socket) if read.is_ready() => self.gather.come(socket, self.passed),
+            Some(socket) => self.gather.wait(cx, socket, self.passed),
+            None => {}
+        }
+        read
+    }
+
+    /// Reads through the worker's buffer, and writes what `to` takes at once: most often all.
+    fn poll_copy(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut impl Side,
+        to: &mut impl Side,
+        count: &impl Fn(u64),
+    ) -> Poll<Result<usize, Failed>> {
+        BUFFER.with_borrow_mut(|buffer| {
+            buffer.clear();
+            buffer.reserve(READ);
+            let read = ready!(poll_read_buf(Pin::new(from), cx, buffer));
+            let read = read.map_err(|_| Failed::Reading)?;
+            if read > 0 {
+                let written = match Pin::new(to).poll_write(cx, buffer) {
+                    Poll::Ready(Ok(written)) if written > 0 => written,
+                    Poll::Ready(_) => return Poll::Ready(Err(Failed::Writing)),
+                    Poll::Pending => 0,
+                };
+                self.note(written, count);
+                self.buffer.extend_from_slice(&buffer[written..]);
+            }
+            Poll::Ready(Ok(read))
+        })
     }
 
     /// Reads into a pipe; `None` where that cannot be done.
