@@ -210,6 +210,12 @@ impl Body {
         length
     }
 
+    /// Nothing of it is sent, since the message has none: it is at its end, also where its own has not
+    /// been told yet.
+    pub(crate) fn forgo(mut self) {
+        self.settle(self.outcome);
+    }
+
     /// Ends the body when nothing comes for `limit`.
     pub(crate) fn limit_idle(&mut self, limit: Duration) {
         if let Source::Wire(stream) = &mut self.source {
@@ -224,10 +230,10 @@ impl Body {
         }
     }
 
-    /// Holds the exchange's place until the body ends.
+    /// Holds the exchange's place until the body ends, or is given to another attempt: so also one
+    /// without bytes holds it until its record is with it.
     pub(crate) fn hold_place(&mut self, place: Option<Place>) {
         self.place = place;
-        self.settle_if_done();
     }
 
     /// Holds the exchange's place on a shared connection until the body ends.

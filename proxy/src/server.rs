@@ -232,7 +232,7 @@ async fn work(shared: Arc<Shared>, limit: Limit, mut accepted: mpsc::Receiver<Ac
     };
     tokio::spawn(spin::watch());
     let stack = stack(&shared, limit, Leaf::new(worker));
-    let mut sweeps = tokio::time::interval(shared.settings.limits.pool_idle.max(SWEEP_PAUSE));
+    let mut sweeps = tokio::time::interval((shared.settings.limits.pool_idle / 4).max(SWEEP_PAUSE));
     loop {
         tokio::select! {
             () = shared.drain.begun() => break,
@@ -245,6 +245,8 @@ async fn work(shared: Arc<Shared>, limit: Limit, mut accepted: mpsc::Receiver<Ac
             },
         }
     }
+    // Those that nobody will serve are closed now, and the acceptor does not wait for room.
+    drop(accepted);
     tasks.close();
     tasks.wait().await;
 }

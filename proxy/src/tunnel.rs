@@ -94,8 +94,8 @@ where
     });
     let outcome = cut.run_until_cancelled(relayed).await.unwrap_or(Outcome::Shutdown);
     spin::leave(&peer);
-    // What was cut short must not look like the end of what was sent. A side that cut it itself
-    // knows.
+    // What was cut short must not look like the end of what was sent, where there is a way to say so:
+    // a stream over HTTP/2 has none. A side that cut it itself knows.
     if !matches!(outcome, Outcome::Complete | Outcome::ClientAbort) {
         client.reset_when_dropped();
     }
@@ -190,9 +190,10 @@ impl Flow {
                 }
             }
             let Poll::Ready(read) = self.poll_read(cx, from, to, &count) else {
-                if std::mem::take(&mut self.needs_flush) {
+                if self.needs_flush {
                     let flushed = ready!(Pin::new(&mut *to).poll_flush(cx));
                     flushed.map_err(|_| Failed::Writing)?;
+                    self.needs_flush = false;
                 }
                 return Poll::Pending;
             };
@@ -310,3 +311,6 @@ impl Flow {
         count(written as u64);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,10 +4,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Request, StatusCode, Version};
-use http_body_util::{BodyExt as _, Empty};
+use futures_util::{StreamExt as _, stream};
+use http::{Request, Response, StatusCode, Version};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt as _, Empty, StreamBody};
+use hyper::body::Frame;
 use nono_proxy::{InjectMode, InterceptConfig, ProxyConfig, RouteConfig};
-use support::{Authority, Origin, TestProxy, exchange};
+use support::{Authority, Connection, Origin, TestProxy, exchange};
 use tempfile::TempDir;
 
 use super::stage::{Script, answer, open_route, proxy};
@@ -126,4 +129,27 @@ async fn over_http2_on_both_sides_inside_a_tunnel() {
     assert_eq!(keys.iter().filter(|key| **key == "Bearer new-key").count(), 8);
     let records = proxy.records(9).await;
     assert!(records.iter().all(|record| record.status == Some(200)), "{records:#?}");
+}
+
+/// What is asked again still has its place among what may run.
+#[tokio::test]
+async fn within_the_limit_of_what_may_run() {
+    let script = rotated();
+    let origin = Origin::start(None, |seen| {
+        if !seen.header("authorization").contains(NEW) {
+            let refused = Response::builder().status(StatusCode::UNAUTHORIZED);
+            return refused.body(Empty::new().boxed()).unwrap();
+        }
+        let begun = Frame::data(Bytes::from_static(b"begun"));
+        let endless = stream::once(async { Ok(begun) }).chain(stream::pending());
+        Response::new(BoxBody::new(StreamBody::new(endless)))
+    })
+    .await;
+    let route = RouteConfig { credential: Some(script.provided()), ..open_route(&origin) };
+    let config = ProxyConfig { routes: vec![route], max_connections: 1, ..ProxyConfig::default() };
+    let proxy = TestProxy::start(config).await;
+    let mut first = Connection::open(proxy.addr()).await;
+    first.send(proxy.begin("GET /api/x") + "\r\n").await;
+    assert!(first.head().await.starts_with("http/1.1 200"));
+    assert_eq!(proxy.get("/api/x").await.status, 503);
 }

@@ -29,6 +29,8 @@ pub enum Act {
     Answer,
     /// It is answered as well, but with the end left for [`Scripted::finish`].
     Begin,
+    /// It is answered with a body of no bytes, whose end is told apart.
+    Empty,
     /// It is answered in part, and then reset as if that were all.
     Break,
     /// It is not answered until [`Scripted::finish`], if then.
@@ -152,6 +154,12 @@ impl Connection {
             Act::Begin => {
                 self.waiting.push((stream, true));
                 begun(stream)
+            }
+            Act::Empty => {
+                // `content-length: 0`, by its number in the table of names (RFC 7541, appendix A).
+                let length = [OK, 0x0f, 0x0d, 0x01, b'0'];
+                let head = frame(HEADERS, END_HEADERS, stream, &length);
+                [head, frame(DATA, END_STREAM, stream, b"")].concat()
             }
             Act::Break => {
                 let reset = frame(RST_STREAM, 0, stream, &NO_ERROR.to_be_bytes());

@@ -8,7 +8,7 @@ use nono_audit::Outcome;
 use nono_proxy::{Limits, ProxyConfig, RouteConfig};
 use support::frames::MAX_CONCURRENT_STREAMS;
 use support::scripted::{Act, Asked, Scripted};
-use support::{Authority, Connection, TestProxy, route};
+use support::{Authority, Connection, TestProxy, exchange, route};
 
 use super::LONG;
 
@@ -71,6 +71,17 @@ async fn a_response_that_is_reset_without_an_error_is_not_whole() {
     let mut client = begun(&proxy).await;
     assert_eq!(client.rest().await, b"", "no last chunk, and the connection's end");
     assert_eq!(proxy.only_record().outcome, Outcome::UpstreamAbort);
+}
+
+/// As Node's servers do it.
+#[tokio::test]
+async fn a_response_without_bytes_is_whole_though_its_end_comes_apart() {
+    let (_server, proxy) = scripted(Limits::default(), &[], |_| Act::Empty).await;
+    for ask in ["GET", "HEAD"] {
+        let reply = exchange(proxy.addr(), &(proxy.begin(&format!("{ask} /api/x")) + "\r\n")).await;
+        assert_eq!(reply.status, 200);
+        assert_eq!(proxy.only_record().outcome, Outcome::Complete, "{ask}");
+    }
 }
 
 #[tokio::test]
@@ -164,7 +175,7 @@ async fn a_request_that_was_refused_unprocessed_is_sent_once_more() {
     assert_eq!(proxy.get("/api/x").await.text(), "1");
     // Not idempotent, but nothing was done.
     let head = proxy.begin("POST /api/x") + "Content-Length: 0\r\n\r\n";
-    assert_eq!(support::exchange(proxy.addr(), &head).await.text(), "2");
+    assert_eq!(exchange(proxy.addr(), &head).await.text(), "2");
     assert_eq!(server.asked(), [(1, 1), (1, 2), (2, 1)]);
     assert_eq!(proxy.records(2).await[1].outcome, Outcome::Complete);
 
@@ -179,7 +190,7 @@ async fn a_request_that_may_have_been_processed_is_not_sent_again() {
     let limits = Limits { response_head: LONG, ..Limits::default() };
     let (server, proxy) = scripted(limits, &[], |_| Act::Refuse).await;
     let head = proxy.begin("POST /api/x") + "Content-Length: 4\r\n\r\nbody";
-    let reply = support::exchange(proxy.addr(), &head).await;
+    let reply = exchange(proxy.addr(), &head).await;
     assert_eq!((reply.status, reply.code()), (502, "upstream_failed".into()));
     assert_eq!(server.asked(), [(1, 1)]);
 }

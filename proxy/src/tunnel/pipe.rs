@@ -16,22 +16,55 @@ use tokio::net::TcpStream;
 /// How many pipes a worker has at most; a direction that gets none copies.
 const MOST: usize = 8;
 
+/// How many wait for their next use: a user has few large ones, of which some are for his other
+/// programs.
+const SPARE: usize = 2;
+
+/// How often is copied instead once there was none, before one is asked for again.
+const PAUSE: u32 = 1024;
+
 /// How much a pipe holds, and so the most that is moved at once.
 const LENGTH: usize = 1024 * 1024;
 
 thread_local! {
-    static PIPES: RefCell<Pipes> = const { RefCell::new(Pipes { spare: Vec::new(), lent: 0 }) };
+    static PIPES: RefCell<Pipes> = const { RefCell::new(Pipes::NONE) };
 }
 
 /// The pipes of a worker, which is one thread.
 struct Pipes {
     spare: Vec<Ends>,
     lent: usize,
+    /// How often none is asked for.
+    pause: u32,
+}
+
+impl Pipes {
+    const NONE: Self = Self { spare: Vec::new(), lent: 0, pause: 0 };
+
+    /// One more; `None` when the system gives none.
+    fn make(&mut self) -> Option<Ends> {
+        if self.pause > 0 {
+            self.pause -= 1;
+            return None;
+        }
+        let made = make();
+        if made.is_none() {
+            self.pause = PAUSE;
+        }
+        made
+    }
 }
 
 struct Ends {
     read: OwnedFd,
     write: OwnedFd,
+}
+
+fn make() -> Option<Ends> {
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).ok()?;
+    // A user who is not privileged has few large ones; a small one is slower than copying.
+    fcntl_setpipe_size(&write, LENGTH).ok()?;
+    Some(Ends { read, write })
 }
 
 /// A pipe with bytes on their way through it, if any.
@@ -47,14 +80,7 @@ impl Pipe {
         PIPES.with_borrow_mut(|pipes| {
             let ends = match pipes.spare.pop() {
                 Some(ends) => ends,
-                None if pipes.lent < MOST => {
-                    let flags = PipeFlags::CLOEXEC | PipeFlags::NONBLOCK;
-                    let (read, write) = pipe_with(flags).ok()?;
-                    // A user who is not privileged has few large ones; a small one is slower
-                    // than copying.
-                    fcntl_setpipe_size(&write, LENGTH).ok()?;
-                    Ends { read, write }
-                }
+                None if pipes.lent < MOST => pipes.make()?,
                 None => return None,
             };
             pipes.lent += 1;
@@ -127,7 +153,9 @@ impl Drop for Pipe {
         let _ = PIPES.try_with(|pipes| {
             let mut pipes = pipes.borrow_mut();
             pipes.lent -= 1;
-            pipes.spare.extend(ends);
+            if pipes.spare.len() < SPARE {
+                pipes.spare.extend(ends);
+            }
         });
     }
 }

@@ -80,7 +80,10 @@ pub(crate) struct Opened<T> {
 impl Upstream {
     /// An upstream side without connections yet, which never leads to the listener at `own`.
     pub(crate) fn new(limits: &Limits, own: SocketAddr, outer: Option<Arc<Outer>>) -> Self {
-        Self { connector: Connector::new(limits, own, outer), pool: Pool::new(limits.pool_idle) }
+        // As many as there may be clients, for each of which one is in use at most.
+        let idle = limits.max_client_connections.div_ceil(limits.workers.max(1));
+        let pool = Pool::new(limits.pool_idle, idle);
+        Self { connector: Connector::new(limits, own, outer), pool }
     }
 
     /// The connections that wait for reuse.
@@ -117,7 +120,8 @@ impl Upstream {
     }
 
     /// Sends `request`, on a connection of the pool that has room for it or on a new one; `attempt`
-    /// knows which. `interim` is given the heads of interim responses.
+    /// knows which. `interim` is given the heads of interim responses, over HTTP/1.1: the
+    /// library tells of none over HTTP/2.
     ///
     /// # Errors
     /// As [`Upstream::dial`]; and when the upstream does not answer properly. Waits for an answer

@@ -69,6 +69,8 @@ struct Idle {
 pub(crate) struct Pool {
     connections: Mutex<All>,
     limit: Duration,
+    /// How many connections may be idle.
+    most: usize,
 }
 
 /// All connections of one worker. Those of routes are found by number: most requests go there.
@@ -76,6 +78,8 @@ pub(crate) struct Pool {
 struct All {
     routes: Vec<Connections>,
     open: HashMap<Host, Connections>,
+    /// Those that are idle, to whatever upstream.
+    idle: usize,
 }
 
 impl All {
@@ -97,12 +101,20 @@ impl All {
             Key::Open(target) => self.open.entry(target).or_default(),
         }
     }
+
+    /// Takes out the connection that has been idle for longest.
+    fn pop_oldest(&mut self) -> Option<Idle> {
+        let all = self.routes.iter_mut().chain(self.open.values_mut());
+        let oldest = all.filter(|one| !one.idle.is_empty()).min_by_key(|one| one.idle[0].since)?;
+        self.idle -= 1;
+        Some(oldest.idle.remove(0))
+    }
 }
 
 impl Pool {
-    /// An empty pool whose connections wait for at most `limit`.
-    pub(super) fn new(limit: Duration) -> Arc<Self> {
-        Arc::new(Self { connections: Mutex::default(), limit })
+    /// An empty pool in which at most `most` connections wait, each for at most `limit`.
+    pub(super) fn new(limit: Duration, most: usize) -> Arc<Self> {
+        Arc::new(Self { connections: Mutex::default(), limit, most })
     }
 
     /// The place of the connections to `to`.
@@ -113,11 +125,11 @@ impl Pool {
     /// Closes the connections that have waited too long.
     pub(crate) fn sweep(&self) {
         let mut all = self.lock();
-        all.routes.iter_mut().for_each(|connections| connections.sweep(self.limit));
-        all.open.retain(|_, connections| {
-            connections.sweep(self.limit);
-            !connections.is_unused()
-        });
+        let All { routes, open, idle } = &mut *all;
+        for connections in routes.iter_mut().chain(open.values_mut()) {
+            *idle -= connections.sweep(self.limit);
+        }
+        open.retain(|_, connections| !connections.is_unused());
     }
 
     fn lock(&self) -> MutexGuard<'_, All> {
@@ -127,9 +139,12 @@ impl Pool {
 }
 
 impl Connections {
-    fn sweep(&mut self, limit: Duration) {
+    /// Closes what waited too long, and says how many idle ones.
+    fn sweep(&mut self, limit: Duration) -> usize {
+        let before = self.idle.len();
         self.idle.retain_mut(|idle| idle.since.elapsed() <= limit && idle.connection.is_idle());
         self.sweep_shared(limit);
+        before - self.idle.len()
     }
 
     fn sweep_shared(&mut self, limit: Duration) {
@@ -200,7 +215,12 @@ impl Place {
     pub(super) fn take(&self, needs_http1: bool) -> Result<Free<'_>, Full> {
         let mut all = self.pool.lock();
         let limit = self.pool.limit;
-        match all.get_mut(&self.key).and_then(|known| known.take(needs_http1, limit)) {
+        let Some(known) = all.get_mut(&self.key) else { return Ok(self.dial_in(&mut all)) };
+        let before = known.idle.len();
+        let taken = known.take(needs_http1, limit);
+        let gone = before - known.idle.len();
+        all.idle -= gone;
+        match taken {
             Some(taken) => taken.map(Free::Ready),
             None => Ok(self.dial_in(&mut all)),
         }
@@ -234,7 +254,13 @@ impl Place {
     /// Keeps a connection for a later request.
     pub(super) fn put(self, connection: Connection) {
         let idle = Idle { connection, since: Instant::now() };
-        self.pool.lock().get_or_insert(self.key).idle.push(idle);
+        let mut all = self.pool.lock();
+        all.get_or_insert(self.key).idle.push(idle);
+        all.idle += 1;
+        let surplus = if all.idle > self.pool.most { all.pop_oldest() } else { None };
+        drop(all);
+        // Closed without the lock.
+        drop(surplus);
     }
 }
 

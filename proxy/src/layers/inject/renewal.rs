@@ -131,13 +131,16 @@ where
         };
         let replacement = credential.replacement(&self.loaded, doubt);
         let Some(other) = replacement.await else { return Ok(response) };
+        let place = response.body_mut().take_place();
+        // Its connection, or its place on one, may be what the next needs.
+        drop(response);
         let mut request = Request::from_parts(*head, Body::empty());
         self.restore(&mut request);
         let exchange = Exchange {
             request: Box::new(request),
             recorder: self.recorder,
             peer: self.peer,
-            place: response.body_mut().take_place(),
+            place,
             stage: Permitted { way: Way::Route(Arc::clone(&route)), reach: self.reach },
         };
         let exchange = inject(&self.shared, &route, Some(&other), exchange)?;

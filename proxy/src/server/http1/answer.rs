@@ -58,7 +58,12 @@ pub(super) fn answer(
         (false, true) => head.extend_from_slice(b"connection: keep-alive\r\n"),
     }
     finish(&mut head, &parts.headers);
-    let body = (!matches!(end, End::Head | End::HeadAlone | End::Sized(0))).then_some(body);
+    let body = if matches!(end, End::Head | End::HeadAlone | End::Sized(0)) {
+        body.forgo();
+        None
+    } else {
+        Some(body)
+    };
     let answer = Answer::new(head, body);
     let is_chunked = end == End::Chunked;
     (if is_chunked { answer.chunked(said.takes_trailers) } else { answer }, is_persistent)

@@ -12,7 +12,7 @@ use crate::address::Reach;
 use crate::body::Body;
 use crate::exchange::Way;
 use crate::target::Target;
-use crate::upstream::pool::Pool;
+use crate::upstream::pool::{Free, Pool};
 
 /// Both ends of a connection.
 pub(super) async fn pair() -> (Connection, TcpStream) {
@@ -179,5 +179,27 @@ pub(super) async fn until_seen(mut is_seen: impl FnMut() -> bool) {
 
 /// A pool in which a connection can wait.
 pub(super) fn pool() -> Arc<Pool> {
-    Pool::new(Duration::from_mins(1))
+    Pool::new(Duration::from_mins(1), 2)
+}
+
+#[tokio::test]
+async fn of_more_connections_than_may_wait_the_oldest_is_closed() {
+    let (pool, to) = (pool(), destination());
+    let mut ends = Vec::new();
+    for _ in 0..3 {
+        let (connection, far) = pair().await;
+        pool.place(&to).put(connection);
+        ends.push(far);
+    }
+    assert_eq!(ends[0].read(&mut [0]).await.unwrap(), 0, "it is closed");
+    let place = pool.place(&to);
+    let ready = || matches!(place.take(false), Ok(Free::Ready(_)));
+    assert_eq!([ready(), ready(), ready()], [true, true, false]);
+    // Those that were taken are not counted any more.
+    for _ in 0..2 {
+        let (connection, far) = pair().await;
+        pool.place(&to).put(connection);
+        ends.push(far);
+    }
+    assert_eq!([ready(), ready(), ready()], [true, true, false]);
 }
