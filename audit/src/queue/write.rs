@@ -46,16 +46,7 @@ impl QueueSink {
 
     fn add(&mut self, records: &[Record]) -> io::Result<()> {
         let max_bytes = self.shared.options.max_bytes;
-        if let Some((file, part)) = &self.current
-            && part.is_closed
-        {
-            file.sync_data()?;
-            self.current = None;
-        }
-        self.lines.bytes.clear();
-        if self.current.is_none() {
-            self.lines.bytes.extend_from_slice(&self.opening);
-        }
+        self.begin()?;
         let mut used: u64 = self.shared.lock().all.iter().map(|part| part.len).sum();
         let rest = self.rest(records);
         let mut before = None;
@@ -75,9 +66,26 @@ impl QueueSink {
                 self.append(record.sequence + 1)?;
                 used += length as u64;
                 before = None;
+                // One that is closed may be gone already, when all that is in it is delivered.
+                self.begin()?;
             }
         }
         self.append(rest.last().map_or(self.next, |last| last.sequence + 1))
+    }
+
+    /// Begins new lines: with the opening of a file, if there is none that grows.
+    fn begin(&mut self) -> io::Result<()> {
+        if let Some((file, part)) = &self.current
+            && part.is_closed
+        {
+            file.sync_data()?;
+            self.current = None;
+        }
+        self.lines.bytes.clear();
+        if self.current.is_none() {
+            self.lines.bytes.extend_from_slice(&self.opening);
+        }
+        Ok(())
     }
 
     /// What of `records` is not yet written. One that stands for several, which the log could not
@@ -98,7 +106,6 @@ impl QueueSink {
     fn append(&mut self, next: u64) -> io::Result<()> {
         if next > self.next {
             self.put()?;
-            self.lines.bytes.clear();
             self.next = next;
             (self.wake)();
         }
