@@ -3,6 +3,7 @@
 use std::array;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread;
 
 use slab::Slab;
 
@@ -56,18 +57,74 @@ impl Active {
         (0..SHARDS).map(|shard| self.lock(shard).len()).sum()
     }
 
-    /// All of them, in no order.
+    /// All of them, in no order. The record of one that was there before, and is not among them, is
+    /// in the log.
     pub(crate) fn all(&self) -> Vec<Arc<Recorder>> {
         let mut all = Vec::new();
         for shard in 0..SHARDS {
-            all.extend(self.lock(shard).iter().filter_map(|(_, recorder)| recorder.upgrade()));
+            let keys: Vec<_> = self.lock(shard).iter().map(|(key, _)| key).collect();
+            all.extend(keys.into_iter().filter_map(|key| self.get(Slot { shard, key })));
         }
         all
+    }
+
+    /// The exchange that is there, if any is still. One that nobody holds is about to be, or was left
+    /// unfinished and sends its record: that does not take long, and is waited for.
+    fn get(&self, Slot { shard, key }: Slot) -> Option<Arc<Recorder>> {
+        loop {
+            let recorders = self.lock(shard);
+            let recorder = recorders.get(key)?.upgrade();
+            drop(recorders);
+            if recorder.is_some() {
+                return recorder;
+            }
+            thread::yield_now();
+        }
     }
 
     #[expect(clippy::indexing_slicing, reason = "a shard is less than there are")]
     fn lock(&self, shard: usize) -> MutexGuard<'_, Slab<Weak<Recorder>>> {
         // A panic cannot leave it half-changed: every change is one call.
         self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::thread;
+
+    use crate::{Bounds, Log, Mode, Outcome, Overflow, Reader, Recorder, Session};
+
+    const MANY: usize = 50_000;
+
+    #[test]
+    fn an_exchange_that_has_begun_runs_or_has_its_record_in_the_log() {
+        let bounds = Bounds { records: MANY, disk: 0, overflow: Overflow::Refuse };
+        let (sender, log) = Log::open(Session(7), bounds, Vec::new()).unwrap();
+        let mut consumer = log.subscribe(Reader::holding("test"));
+        let begun = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            let exchanges = scope.spawn(|| {
+                for number in 0..MANY {
+                    let permit = sender.try_reserve().unwrap();
+                    let recorder = Recorder::open(permit, Mode::Reverse, "host".into());
+                    begun.store(number + 1, Ordering::Release);
+                    // The others are left unfinished.
+                    if number % 2 == 0 {
+                        recorder.finish(Outcome::Complete);
+                    }
+                }
+            });
+            let mut ended = 0;
+            while !exchanges.is_finished() {
+                let begun = begun.load(Ordering::Acquire);
+                // One behind the other, so that one runs at most.
+                let running = log.active().len();
+                ended += consumer.drain().len();
+                assert!(ended + running >= begun, "{ended} and {running} of {begun}");
+            }
+        });
+        assert!(log.active().is_empty());
     }
 }

@@ -165,10 +165,12 @@ impl Recorder {
         let outcome = outcome(draft);
         let refused = draft.record.decision == Decision::Deny && outcome == Outcome::Complete;
         self.settle(&mut draft.record, if refused { Outcome::Refused } else { outcome });
-        let Some(ended) = guard.take() else { return };
+        let Some(mut ended) = guard.take() else { return };
+        // In this order: who finds it neither running here nor among those that run finds its
+        // record in the log.
+        ended.permit.fill(ended.record);
         drop(guard);
         ended.permit.active().remove(ended.slot);
-        ended.permit.send(ended.record);
     }
 
     fn settle(&self, record: &mut Record, outcome: Outcome) {

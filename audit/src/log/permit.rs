@@ -104,6 +104,11 @@ impl Permit {
 
     /// Puts the record in, giving it the next sequence number.
     pub fn send(mut self, record: Record) {
+        self.fill(record);
+    }
+
+    /// As [`Self::send`], once, where the log is still needed after it.
+    pub(crate) fn fill(&mut self, record: Record) {
         if std::mem::take(&mut self.has_place) {
             self.shared.push(record);
         } else {
