@@ -18,7 +18,9 @@ pub(super) struct Follower {
     /// The other end of what the thread waits for.
     wake: UnixStream,
     is_stopped: Arc<AtomicBool>,
-    thread: JoinHandle<(Following, Result<(), RecordError>)>,
+    /// Returns the log without its consumer, which would hold the proxy's records, when it cannot
+    /// be written.
+    thread: JoinHandle<Result<Following, Box<(Journal, RecordError)>>>,
 }
 
 /// What the thread has.
@@ -47,9 +49,9 @@ impl Follower {
         let theirs = Arc::clone(&is_stopped);
         let mut following =
             Following { journal, consumer, signal, is_stopped: theirs, began_unix_ms };
-        let work = move || {
-            let outcome = following.run();
-            (following, outcome)
+        let work = move || match following.run() {
+            Ok(()) => Ok(following),
+            Err(error) => Err((following.journal, error).into()),
         };
         let thread = thread::Builder::new().name("nono-session".to_owned()).spawn(work)?;
         Ok(Self { wake, is_stopped, thread })
@@ -65,9 +67,16 @@ impl Follower {
         // It has ended by itself if this fails.
         let _ = self.wake.shutdown(Shutdown::Both);
         let panicked = |_| io::Error::other("the thread that writes a session's log has panicked");
-        let (mut following, outcome) = self.thread.join().map_err(panicked)?;
-        let outcome = outcome.and_then(|()| following.finish(&running()));
-        Ok((following.journal, outcome))
+        Ok(match self.thread.join().map_err(panicked)? {
+            Ok(mut following) => {
+                let outcome = following.finish(&running());
+                (following.journal, outcome)
+            }
+            Err(failed) => {
+                let (journal, error) = *failed;
+                (journal, Err(error))
+            }
+        })
     }
 }
 
@@ -118,8 +127,35 @@ impl Following {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
-    use crate::{Bounds, Log, Mode, Outcome, Overflow, Reader, Recorder, Session};
+    use crate::{Bounds, Log, Mode, Outcome, Overflow, Reader, Recorder, Sender, Session};
+
+    fn record(sender: &Sender) {
+        let permit = sender.try_reserve().unwrap();
+        Recorder::open(permit, Mode::Reverse, "host".into()).finish(Outcome::Complete);
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_written_holds_nothing_of_the_proxy() {
+        let place = tempfile::tempdir().unwrap();
+        let bounds = Bounds { records: 4, disk: 0, overflow: Overflow::Refuse };
+        let (sender, log) = Log::open(Session(7), bounds, Vec::new()).unwrap();
+        let mut journal = Journal::create(&place.path().join("log")).unwrap();
+        journal.change_file(File::options().append(true).open("/dev/full").unwrap());
+        let consumer = log.subscribe(Reader::holding("test"));
+        let follower = Follower::start(journal, consumer, 0).unwrap();
+        record(&sender);
+        while !follower.thread.is_finished() {
+            thread::yield_now();
+        }
+        record(&sender);
+        assert_eq!(sender.waiting(), 0, "nobody is waited for");
+        let (journal, outcome) = follower.stop(|| unreachable!("it has failed")).unwrap();
+        assert_eq!(outcome.unwrap_err().source.kind(), io::ErrorKind::StorageFull);
+        assert_eq!(journal.count(), 0);
+    }
 
     #[test]
     fn it_ends_when_it_is_stopped_however_much_comes() {
@@ -127,8 +163,7 @@ mod tests {
         let bounds = Bounds { records: 16, disk: 1 << 20, overflow: Overflow::Refuse };
         let (sender, log) = Log::open(Session(7), bounds, Vec::new()).unwrap();
         let mut consumer = log.subscribe(Reader::holding("test"));
-        let permit = sender.try_reserve().unwrap();
-        Recorder::open(permit, Mode::Reverse, "host".into()).finish(Outcome::Complete);
+        record(&sender);
         // The signal stays open, so nothing else ends it.
         let signal = consumer.signal().unwrap();
         signal.set_nonblocking(false).unwrap();

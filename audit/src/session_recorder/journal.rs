@@ -68,6 +68,12 @@ impl Journal {
         self.file.sync_data().map_err(about(&self.path))
     }
 
+    /// Has what comes written to another file.
+    #[cfg(test)]
+    pub(super) fn change_file(&mut self, file: File) {
+        self.file = file;
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
