@@ -267,10 +267,11 @@ impl Writer {
         }
     }
 
-    /// Tells those who wait, and asks to be woken for the sinks.
+    /// Tells those who wait, and asks to be woken for them and the sinks.
     fn notify(&self) {
         let mut state = self.shared.lock();
         let (next, has_ended) = (state.next, state.has_ended);
+        let mut is_awaited = false;
         for (_, cursor) in &mut state.cursors {
             if cursor.is_armed
                 && (cursor.at < next || has_ended)
@@ -280,8 +281,11 @@ impl Writer {
                 // Full only when nobody has read for long, and then it is readable.
                 let _ = signal.write(&[0]);
             }
+            is_awaited |= cursor.is_armed;
         }
-        if !self.outlets.is_empty() && !self.is_busy {
+        // Also for who waits still: the exchange that has woken it may have done so before it was
+        // asked to, and taken back by that what was asked for meanwhile.
+        if !self.is_busy && (is_awaited || !self.outlets.is_empty()) {
             self.shared.want();
             if self
                 .outlets

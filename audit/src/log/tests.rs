@@ -180,6 +180,23 @@ fn a_signal_is_given_once_for_what_comes_after_it_was_asked_for() {
 }
 
 #[test]
+fn who_waits_for_a_signal_gets_it_also_if_another_wish_was_taken_for_its_own() {
+    use std::io::Read as _;
+    let (sender, log) = open(10, 0, Vec::new());
+    let mut consumer = log.subscribe(Reader::holding("test"));
+    let mut signal = consumer.signal().unwrap();
+    signal.set_nonblocking(false).unwrap();
+    signal.set_read_timeout(Some(LONG)).unwrap();
+    assert!(consumer.arm());
+    // As an exchange does that was held up behind its record, which is taken by now.
+    sender.shared.wanted.store(false, Ordering::Relaxed);
+    sender.shared.wake();
+    soon("it is wished again", || sender.shared.wanted.load(Ordering::Relaxed));
+    assert!(write(&sender));
+    assert_eq!(signal.read(&mut [0; 8]).unwrap(), 1);
+}
+
+#[test]
 fn a_record_is_the_same_after_json() {
     let (sender, log) = open(10, 0, Vec::new());
     let mut consumer = log.subscribe(Reader::holding("test"));
