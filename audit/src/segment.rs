@@ -114,6 +114,10 @@ impl Segments {
                 (Place::Disk(..), None) => {}
             }
         }
+        if let Some(ring) = self.ring.as_mut().filter(|ring| ring.parts == 0 && count > 0) {
+            // What did not even fit into an empty one may be gone.
+            ring.is_full = false;
+        }
         released
     }
 
@@ -197,7 +201,8 @@ pub(crate) struct Ring {
     /// Where the newest one ends.
     tail: u64,
     parts: usize,
-    /// Whether a part was refused since one was freed.
+    /// Whether a part was refused since one was freed, or, in an empty one, since what was refused
+    /// may have gone.
     is_full: bool,
     /// Whether the last write failed.
     has_failed: bool,
@@ -283,12 +288,25 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::{Extent, Ring};
+    use super::{Extent, Ring, Segments};
+    use crate::{Mode, Record, RecordId, Session};
 
     #[test]
     fn the_file_of_a_ring_has_no_name() {
         let ring = Ring::create(100).unwrap().unwrap();
         assert_eq!(ring.file.metadata().unwrap().nlink(), 0);
+    }
+
+    #[test]
+    fn what_is_larger_than_the_disk_is_in_the_way_of_others_only_while_it_is_there() {
+        let mut segments = Segments::new(Ring::create(100).unwrap());
+        let id = RecordId { session: Session(7), number: 0 };
+        segments.push(0, vec![Record::new(id, 1, Mode::Reverse)], 0);
+        assert_eq!(segments.ring.as_mut().unwrap().allocate(101), None);
+        assert_eq!(segments.release(0).len(), 0);
+        assert!(!segments.has_room(), "or it would be tried without end");
+        assert_eq!(segments.release(1).len(), 1);
+        assert!(segments.has_room());
     }
 
     proptest! {
