@@ -181,7 +181,8 @@ impl Credential {
     /// Fetches it from `store` and makes it the current value.
     pub async fn load(&self, store: &Store) {
         let previous = self.current.load_full();
-        let fetched = store.get(&self.locator).await.and_then(|fetched| {
+        let asked = self.schedule().asked();
+        let fetched = store.get(&self.locator, asked).await.and_then(|fetched| {
             let ends = fetched.expires.or_else(|| Some(Instant::now() + self.ttl?));
             let unusable = |reason| Error::Unusable { locator: self.locator.clone(), reason };
             let places = (&self.injection, &*self.headers);

@@ -28,6 +28,8 @@ const SHORTEST_LIFE: Duration = Duration::from_millis(100);
 pub(crate) struct Schedule {
     /// The last fetch that is wanted.
     requested: u64,
+    /// When it was last asked for: what is fetched is to be as new as that.
+    asked: Instant,
     /// The last that has begun.
     begun: u64,
     is_running: bool,
@@ -103,6 +105,7 @@ impl Default for Schedule {
     fn default() -> Self {
         Self {
             requested: 1,
+            asked: Instant::now(),
             begun: 0,
             is_running: false,
             due: None,
@@ -119,8 +122,15 @@ impl Schedule {
         self.failure.as_ref().map(|failure| &failure.error)
     }
 
+    /// When the fetch that runs was asked for, or was due; at the earliest, when the schedule was
+    /// made.
+    pub(crate) fn asked(&self) -> Instant {
+        self.asked
+    }
+
     /// A ticket for a fetch that begins after this call.
     pub(crate) fn request(&mut self) -> u64 {
+        self.asked = Instant::now();
         self.requested = self.begun + 1;
         self.requested
     }
@@ -156,9 +166,12 @@ impl Schedule {
     /// # Errors
     /// None is; when one will be, if that is known.
     pub(crate) fn begin(&mut self) -> Result<u64, Option<Instant>> {
-        let is_due = self.due.is_some_and(|due| due <= Instant::now());
-        if self.requested <= self.begun && !is_due {
-            return Err(self.due);
+        let now = Instant::now();
+        if self.requested <= self.begun {
+            if self.due.is_none_or(|due| due > now) {
+                return Err(self.due);
+            }
+            self.asked = now;
         }
         self.begun += 1;
         self.requested = self.begun;
