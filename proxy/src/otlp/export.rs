@@ -131,15 +131,16 @@ impl Exporter {
             () = self.export() => {}
             () = time_is_over => {}
         }
-        self.source.end(&self.status);
-        // Who has the credential fetched again waits for it as long as the proxy runs.
+        // Who has the credential fetched again waits for it as long as the proxy runs; and what was
+        // not sent is known when nothing more comes.
         closing.cancelled().await;
+        self.source.end(&self.status);
     }
 
     /// Sends what comes, until nothing more does.
     async fn export(&mut self) {
         let mut backoff = Backoff::new();
-        while self.source.has_news().await {
+        while self.source.has_news(&self.status).await {
             self.gather().await;
             let next = self.source.next(&self.status);
             self.status.readable(next.as_ref().err());

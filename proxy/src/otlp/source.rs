@@ -40,7 +40,7 @@ impl Source {
     /// # Errors
     /// The system has no descriptors left.
     pub(crate) fn log(mut consumer: Consumer, resource: &Resource) -> io::Result<Self> {
-        let signal = Signal::Given(consumer.signal()?);
+        let signal = Signal::Given(Some(consumer.signal()?));
         let encoder = Arc::new(Encoder::new(resource));
         Ok(Self::Log(FromLog { consumer, signal, encoder, last: None }))
     }
@@ -50,10 +50,11 @@ impl Source {
         Self::Queue(FromQueue { reader, news, last: None, encoder: None })
     }
 
-    /// Waits for records; false when none will come.
-    pub(super) async fn has_news(&mut self) -> bool {
+    /// Waits for records; false when none will come, or, as `status` is told, none can be waited
+    /// for.
+    pub(super) async fn has_news(&mut self, status: &Status) -> bool {
         match self {
-            Self::Log(log) => log.has_news().await,
+            Self::Log(log) => log.has_news(status).await,
             Self::Queue(queue) => queue.has_news().await,
         }
     }
@@ -107,16 +108,21 @@ pub(crate) struct FromLog {
 /// A socket that becomes readable when there are records.
 #[derive(Debug)]
 enum Signal {
-    /// Before there was a runtime to watch it with.
-    Given(StdUnixStream),
+    /// Before there was a runtime to watch it with; nothing, if that has refused it.
+    Given(Option<StdUnixStream>),
     Watched(UnixStream),
 }
 
 impl FromLog {
-    async fn has_news(&mut self) -> bool {
+    async fn has_news(&mut self, status: &Status) -> bool {
         while self.consumer.arm() {
-            // Refused only with no descriptors left to watch with; then it ends, and tells.
-            let Some(signal) = self.signal.watch() else { return false };
+            let signal = match self.signal.watch() {
+                Ok(signal) => signal,
+                Err(error) => {
+                    status.failed(format!("they cannot be waited for: {error}"));
+                    return false;
+                }
+            };
             // Given only to wake; how often does not matter.
             let _ = signal.readable().await;
             let _ = signal.try_read(&mut [0; 64]);
@@ -148,14 +154,15 @@ impl FromLog {
 }
 
 impl Signal {
-    fn watch(&mut self) -> Option<&UnixStream> {
+    /// Needs no descriptor of its own: there may be none left.
+    fn watch(&mut self) -> io::Result<&UnixStream> {
         if let Self::Given(signal) = self {
-            let watched = signal.try_clone().and_then(UnixStream::from_std);
-            *self = Self::Watched(watched.ok()?);
+            let signal = signal.take().ok_or(io::ErrorKind::NotConnected)?;
+            *self = Self::Watched(UnixStream::from_std(signal)?);
         }
         match self {
-            Self::Watched(signal) => Some(signal),
-            Self::Given(_) => None,
+            Self::Watched(signal) => Ok(signal),
+            Self::Given(_) => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 }
