@@ -50,6 +50,11 @@ impl Subject {
         Ok(Self { socket, place: Some((number, has & libc::O_CLOEXEC.unsigned_abs() != 0)) })
     }
 
+    #[cfg(test)]
+    pub(super) fn of(socket: OwnedFd) -> Self {
+        Self { socket, place: None }
+    }
+
     pub(super) fn socket(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }

@@ -174,9 +174,12 @@ impl Waiting {
         let ends = [calls.listener(), stop.unwrap_or_else(|| calls.listener())];
         fds.extend(ends.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
         fds.extend(self.0.iter().map(|(_, connecting)| {
-            let events =
-                if connecting.tells_its_end() { PollFlags::OUT } else { PollFlags::empty() };
-            PollFd::from_borrowed_fd(connecting.subject.socket(), events)
+            if connecting.tells_its_end() {
+                PollFd::from_borrowed_fd(connecting.subject.socket(), PollFlags::OUT)
+            } else {
+                // Unasked, the kernel tells of any that is not connected that it has hung up.
+                PollFd::from_borrowed_fd(calls.listener(), PollFlags::empty())
+            }
         }));
         let due = self.0.iter().map(|(_, connecting)| connecting.due).min();
         let patience = due.map(|due| due.saturating_sub(now()));
@@ -221,5 +224,30 @@ impl Waiting {
                 }
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::net::{AddressFamily, SocketType, socket};
+
+    use super::*;
+
+    #[test]
+    fn one_that_waits_for_a_place_wakes_nobody_before_it_is_due() {
+        let (listener, _calling) = std::io::pipe().unwrap();
+        let calls = Calls { listener: listener.into() };
+        let call = Notification { id: 0, thread: 0, number: libc::SYS_connect, arguments: [0; 6] };
+        let unconnected = || socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+        let target = Target::Unix(unconnected());
+        let mut connecting = Connecting::new(Subject::of(unconnected()), target).unwrap();
+        let due = now() + LOOK[1];
+        connecting.due = due;
+        let mut waiting = Waiting::default();
+        assert!(waiting.add(call, connecting));
+        assert_eq!(waiting.wait_for_call(&Names::default(), &calls, None), Some(false));
+        assert!(now() >= due);
+        // It was looked at then, and the call is none of this listener's.
+        assert!(waiting.0.is_empty());
     }
 }
