@@ -205,6 +205,15 @@ fn own_unix_sockets_work_in_writable_directories() {
 }
 
 #[test]
+fn who_waits_at_a_server_is_kept_when_it_listens_again() {
+    for case in CASES {
+        let dir = open_directory();
+        let grants = ["block=", &*format!("write={}", dir.path().display())];
+        assert_eq!(inside(case, &grants, &["unix-again", &path(&dir, "own")]), OK, "{case:?}");
+    }
+}
+
+#[test]
 fn abstract_sockets_are_reached_within_the_sandbox_only() {
     for case in CASES {
         for network in ["block=", "proxy=127.0.0.1:9"] {

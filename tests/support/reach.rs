@@ -29,6 +29,7 @@ pub(super) fn run(args: &[&str]) -> io::Result<()> {
             stream.write_all(b"x")
         }
         ["unix-own", path] => own_server(path),
+        ["unix-again", path] => listen_again(path),
         ["abstract-own", name] => own_name(name),
         ["abstract-lost", name] => lost_name(name),
         ["quick-connect", address] => quick_connect(address.parse().unwrap()),
@@ -198,6 +199,20 @@ fn own_server(path: &str) -> io::Result<()> {
     stream.write_all(b"x")?;
     assert_eq!(server.join().unwrap()?, b'x');
     Ok(())
+}
+
+/// Begins to listen once more, as event loops do that are given a server, while a client waits.
+fn listen_again(path: &str) -> io::Result<()> {
+    let listener = UnixListener::bind(path)?;
+    let mut client = UnixStream::connect(path)?;
+    client.write_all(b"x")?;
+    rustix::net::listen(&listener, 8)?;
+    listener.set_nonblocking(true)?;
+    let mut byte = [0];
+    listener.accept()?.0.read_exact(&mut byte)?;
+    assert_eq!(byte, *b"x");
+    // It is reached as before.
+    UnixStream::connect(path).map(drop)
 }
 
 /// Connects without blocking, as event loops do.

@@ -185,9 +185,13 @@ impl<'a> Supervisor<'a> {
         // The kernel takes the low half, as a signed number.
         #[expect(clippy::cast_possible_truncation, reason = "as the kernel does")]
         let backlog = call.arguments[1] as u32;
+        let listened = net::sockopt::socket_acceptconn(socket)?;
         net::listen(socket, backlog.cast_signed())?;
         if is_unix {
-            self.sockets.learn(call.thread, socket);
+            // One that has listened in here before is known, and clients may wait in its queue.
+            if !listened {
+                self.sockets.learn(call.thread, socket);
+            }
             self.names.learn(call.thread, subject::number(call).cast_signed(), socket);
         }
         Ok(Answer::Done)

@@ -51,7 +51,8 @@ impl<'a> UnixSockets<'a> {
         Err(Errno::ACCESS)
     }
 
-    /// Remembers the file of a socket at which the sandboxed process has begun to listen.
+    /// Remembers the file of a socket at which the sandboxed process has just begun to listen, so
+    /// that nobody waits there yet.
     pub(super) fn learn(&mut self, thread: i32, listening: BorrowedFd<'_>) {
         let Ok(file) = file_of(thread, listening) else { return };
         self.own.retain(|file| fstat(file).is_ok_and(|status| status.st_nlink > 0));
