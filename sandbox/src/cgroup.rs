@@ -39,7 +39,7 @@ pub(crate) struct Group {
 pub(crate) struct Usage {
     /// Bytes of memory of all together, at the peak. From Linux 5.19 on.
     pub peak: Option<u64>,
-    /// Whether the kernel has killed for want of memory.
+    /// Whether the kernel has killed for want of memory in the group itself.
     pub is_oom_killed: bool,
 }
 
@@ -124,7 +124,7 @@ impl Group {
         let events = self.read(c"memory.events").unwrap_or_default();
         Usage {
             peak: self.read(c"memory.peak").and_then(number),
-            is_oom_killed: value(&events, "oom_kill").is_some_and(|count| count > 0),
+            is_oom_killed: is_oom_killed(&events),
         }
     }
 
@@ -184,6 +184,12 @@ fn value(text: &str, name: &str) -> Option<u64> {
     lines.find(|(key, _)| *key == name)?.1.parse().ok()
 }
 
+/// Whether `memory.events` has a group's own limit killed for. What is killed for the limit of a
+/// group above, or because the machine has no memory left, is counted as killed as well.
+fn is_oom_killed(events: &str) -> bool {
+    ["oom", "oom_kill"].iter().all(|name| value(events, name).is_some_and(|count| count > 0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,6 +201,15 @@ mod tests {
         assert_eq!(value(events, "oom"), Some(2));
         assert_eq!(value(events, "oom_"), None);
         assert_eq!(value("oom_kill\n", "oom_kill"), None);
+    }
+
+    #[test]
+    fn others_want_of_memory_is_not_the_groups() {
+        assert!(is_oom_killed("low 0\nhigh 0\nmax 21\noom 2\noom_kill 3\noom_group_kill 1\n"));
+        assert!(!is_oom_killed("low 0\nhigh 0\nmax 0\noom 0\noom_kill 3\noom_group_kill 0\n"));
+        // An allocation that may fail fails, and nobody is killed.
+        assert!(!is_oom_killed("low 0\nhigh 0\nmax 21\noom 2\noom_kill 0\noom_group_kill 0\n"));
+        assert!(!is_oom_killed(""));
     }
 
     #[test]
