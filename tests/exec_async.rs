@@ -74,3 +74,34 @@ async fn a_process_is_talked_to() {
     let failed = shell("true").spawn_async(&CapabilitySet::new()).await;
     assert!(matches!(failed, Err(Error::Spawn { step: Step::Execute, .. })));
 }
+
+/// The shim, which keeps the program's time, is stopped before that is up.
+#[tokio::test]
+async fn a_tree_that_does_not_answer_is_given_up() {
+    let caps = system();
+    let outcome = loop {
+        let (mut ours, theirs) =
+            tokio::net::unix::pipe::pipe().map(|(sender, receiver)| (receiver, sender)).unwrap();
+        let mut command = shell("echo $PPID; exec sleep 60");
+        command.stdout(theirs.into_blocking_fd().unwrap()).timeout(Duration::from_secs(1));
+        let mut run = Box::pin(command.run_async(&caps));
+        let mut said = [0; 16];
+        let length = tokio::select! {
+            outcome = &mut run => {
+                assert!(outcome.unwrap().timed_out);
+                continue;
+            }
+            length = ours.read(&mut said) => length.unwrap(),
+        };
+        let shim = std::str::from_utf8(&said[..length]).unwrap().trim().parse().unwrap();
+        let shim = rustix::process::Pid::from_raw(shim).unwrap();
+        rustix::process::kill_process(shim, rustix::process::Signal::STOP).unwrap();
+        let outcome = tokio::time::timeout(SOON, run).await.unwrap();
+        // The machine may have been slower than the program's time.
+        if !matches!(&outcome, Ok(output) if output.timed_out) {
+            break outcome;
+        }
+    };
+    let error = outcome.unwrap_err();
+    assert!(error.to_string().starts_with("failed to watch"), "{error}");
+}

@@ -1,7 +1,7 @@
 //! Running programs, for an event loop to drive: `nono_py/_aio.py` does.
 //!
 //! Everything that an event loop has to know of a program becomes readable: its output, its
-//! beginning, its end. So there is no thread for it.
+//! beginning, its end. So there is no thread for it. Only that an end is overdue is told by time.
 
 use std::os::fd::{AsRawFd as _, BorrowedFd, IntoRawFd as _, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -37,6 +37,11 @@ impl PyRun {
     fn fds(&self) -> Vec<i32> {
         let run = self.lock();
         run.iter().flat_map(Run::fds).map(number).collect()
+    }
+
+    /// Seconds after which `advance` has something to do though nothing becomes readable.
+    fn patience(&self) -> Option<f64> {
+        self.lock().as_ref().and_then(Run::patience).map(|patience| patience.as_secs_f64())
     }
 
     /// Do what is to be done, without waiting, and return the result if that was all.

@@ -115,6 +115,21 @@ class TestExec:
         with leash:
             assert await asyncio.wait_for(asyncio.to_thread(leash.read), 20) == ""
 
+    async def test_cancelled_does_not_wait_for_what_does_not_answer(
+        self, caps: CapabilitySet
+    ) -> None:
+        told, tell = os.pipe()
+        script = shell("echo $PPID; exec sleep 60")
+        run = asyncio.ensure_future(sandboxed_exec_async(caps, script, stdout=tell))
+        os.kill(int(await asyncio.to_thread(os.read, told, 100)), signal.SIGSTOP)
+        run.cancel()
+        await asyncio.wait([run], timeout=60)
+        assert run.cancelled()
+        os.close(tell)
+        # The program has ended with it.
+        assert await asyncio.wait_for(asyncio.to_thread(os.read, told, 1), 20) == b""
+        os.close(told)
+
     async def test_a_thousand_at_once(self, caps: CapabilitySet) -> None:
         before, threads = descriptors(), threading.active_count()
         runs = [sandboxed_exec_async(caps, ["/bin/echo", str(n)]) for n in range(1000)]

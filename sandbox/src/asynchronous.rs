@@ -1,5 +1,5 @@
 //! Commands on a tokio runtime, without a thread for each: what has to be known of a program
-//! becomes readable, and the runtime's reactor watches it.
+//! becomes readable, and the runtime's reactor watches it. Its timer is for an end that is overdue.
 
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
+use tokio::time::timeout;
 
 use crate::capability::CapabilitySet;
 use crate::error::Error;
@@ -23,7 +24,7 @@ impl Command {
     ///
     /// # Panics
     ///
-    /// Outside of a tokio runtime with I/O enabled.
+    /// Outside of a tokio runtime with I/O enabled, and time if there is a timeout.
     pub async fn run_async(&self, caps: &CapabilitySet) -> Result<Output, Error> {
         let mut run = self.start(caps)?;
         let mut watched = Vec::new();
@@ -36,7 +37,11 @@ impl Command {
             }
             let open: Vec<_> = run.fds().map(|fd| fd.as_raw_fd()).collect();
             watched.retain(|fd| open.contains(&fd.number));
-            any_readable(&watched).await?;
+            let ready = any_readable(&watched);
+            match run.patience() {
+                None => ready.await?,
+                Some(patience) => timeout(patience, ready).await.unwrap_or(Ok(()))?,
+            }
         }
     }
 

@@ -279,3 +279,50 @@ impl Child {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::{Signal, pidfd_send_signal};
+
+    use super::*;
+    use crate::capability::{Access, CapabilitySet};
+    use crate::exec::Command;
+    use crate::run::Run;
+    use crate::stdio::Stdio;
+
+    /// A program that has begun, with a pipe for its output.
+    fn spawn(words: [&str; 2]) -> Child {
+        let mut caps = CapabilitySet::new();
+        caps.allow_path("/", Access::Read).unwrap();
+        let mut command = Command::new("/usr/bin/env");
+        command.env("PATH", "/usr/bin:/bin").args(words).stdout(Stdio::Pipe);
+        let mut child = command.spawn(&caps).unwrap();
+        child.wait_begun().unwrap();
+        child
+    }
+
+    /// Looks after a child whose end is overdue, without waiting.
+    fn advance_late(mut child: Child) -> Result<Option<Output>, Error> {
+        child.overdue = Some(Instant::now());
+        Run::new(child, 100, None).advance(Some(Duration::ZERO))
+    }
+
+    #[test]
+    fn an_end_is_found_however_late() {
+        let child = spawn(["echo", "hi"]);
+        let mut ended = [PollFd::from_borrowed_fd(child.ended_fd().unwrap(), PollFlags::IN)];
+        retry_on_intr(|| poll(&mut ended, None)).unwrap();
+        let output = advance_late(child).unwrap().unwrap();
+        assert_eq!((output.exit_code, output.stdout), (0, b"hi\n".to_vec()));
+    }
+
+    #[test]
+    fn an_end_that_is_overdue_is_given_up() {
+        let child = spawn(["sleep", "100"]);
+        pidfd_send_signal(child.ended_fd().unwrap(), Signal::STOP).unwrap();
+        let error = advance_late(child).unwrap_err();
+        assert!(
+            matches!(&error, Error::Watch { source, .. } if source.kind() == io::ErrorKind::TimedOut)
+        );
+    }
+}

@@ -39,10 +39,18 @@ impl Run {
     }
 
     /// The descriptors of which one becomes readable when [`advance`](Self::advance) has something
-    /// to do. Their number shrinks as streams end; each stays open as long as this lives.
+    /// to do, unless that is for want of [`patience`](Self::patience). Their number shrinks as
+    /// streams end; each stays open as long as this lives.
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let of_child = [self.child.ended_fd(), self.child.called_fd()];
         of_child.into_iter().flatten().chain(self.streams.iter().filter_map(Stream::fd))
+    }
+
+    /// How much longer the end may be waited for, for ever if none: a while more than the program
+    /// has, and anew from [`cancel`](Self::cancel) on. After that [`advance`](Self::advance) has
+    /// something to do though nothing becomes readable.
+    pub fn patience(&self) -> Option<Duration> {
+        self.child.patience()
     }
 
     /// Kills the program and all that it has started; [`advance`](Self::advance) then ends with
@@ -55,21 +63,22 @@ impl Run {
         }
     }
 
-    /// Waits for something to do, at most `wait`, and does it: takes output, or finds the end.
-    /// Also returns when a signal handler has run.
+    /// Waits for something to do, at most `wait`, and does it: takes output, finds the end, or
+    /// gives up on one that is overdue. Also returns when a signal handler has run.
     ///
     /// # Errors
     ///
     /// [`Error::Spawn`] if the program could not begin, [`Error::Cancelled`] or [`Error::Watch`].
     pub fn advance(&mut self, wait: Option<Duration>) -> Result<Option<Output>, Error> {
-        let patience = self.child.patience();
-        if patience == Some(Duration::ZERO) {
-            return Err(self.child.abandon());
-        }
+        let patience = self.patience();
         let wait = [wait, patience].into_iter().flatten().min();
         let ready = self.wait_ready(wait.map(|wait| wait.min(LONGEST_WAIT)))?;
         if ready.ended {
             return self.finish().map(Some);
+        }
+        // Only now: whoever comes late may find that it has ended long ago.
+        if patience == Some(Duration::ZERO) {
+            return Err(self.child.abandon());
         }
         if ready.cancel {
             self.cancel();

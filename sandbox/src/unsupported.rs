@@ -117,6 +117,11 @@ impl Run {
         match self.never {}
     }
 
+    /// How much longer the end may be waited for.
+    pub fn patience(&self) -> Option<Duration> {
+        match self.never {}
+    }
+
     /// Kills the program.
     pub fn cancel(&mut self) {
         match self.never {}

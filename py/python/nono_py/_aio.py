@@ -130,13 +130,19 @@ async def _collect(run: _Run) -> ExecResult:
             else:
                 done.set_result(result)
 
+    async def until_done() -> None:
+        while not done.done():
+            await asyncio.wait([done], timeout=run.patience())
+            # Nothing that is readable tells that the end is overdue.
+            step()
+
     try:
         with contextlib.closing(_Set(run.fds(), step)) as ready:
             try:
-                await asyncio.wait([done])
+                await until_done()
             except asyncio.CancelledError:
                 run.cancel()
-                await asyncio.wait([done])
+                await until_done()
                 done.exception()
                 raise
     finally:
