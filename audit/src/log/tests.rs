@@ -1,5 +1,6 @@
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
@@ -161,14 +162,19 @@ fn a_sink_that_fails_is_given_the_same_records_again() {
     log.end();
 }
 
-#[test]
-fn a_signal_is_given_once_for_what_comes_after_it_was_asked_for() {
-    use std::io::Read as _;
-    let (sender, log) = open(10, 0, Vec::new());
+/// A consumer of `log`, and its signal, which is waited for.
+fn signalled(log: &Log) -> (Consumer, UnixStream) {
     let mut consumer = log.subscribe(Reader::holding("test"));
-    let mut signal = consumer.signal().unwrap();
+    let signal = consumer.signal().unwrap();
     signal.set_nonblocking(false).unwrap();
     signal.set_read_timeout(Some(LONG)).unwrap();
+    (consumer, signal)
+}
+
+#[test]
+fn a_signal_is_given_once_for_what_comes_after_it_was_asked_for() {
+    let (sender, log) = open(10, 0, Vec::new());
+    let (mut consumer, mut signal) = signalled(&log);
     assert!(consumer.arm());
     assert!(write(&sender));
     assert_eq!(signal.read(&mut [0; 8]).unwrap(), 1);
@@ -181,12 +187,8 @@ fn a_signal_is_given_once_for_what_comes_after_it_was_asked_for() {
 
 #[test]
 fn who_waits_for_a_signal_gets_it_also_if_another_wish_was_taken_for_its_own() {
-    use std::io::Read as _;
     let (sender, log) = open(10, 0, Vec::new());
-    let mut consumer = log.subscribe(Reader::holding("test"));
-    let mut signal = consumer.signal().unwrap();
-    signal.set_nonblocking(false).unwrap();
-    signal.set_read_timeout(Some(LONG)).unwrap();
+    let (mut consumer, mut signal) = signalled(&log);
     assert!(consumer.arm());
     // As an exchange does that was held up behind its record, which is taken by now.
     sender.shared.wanted.store(false, Ordering::Relaxed);
