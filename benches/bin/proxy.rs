@@ -30,7 +30,8 @@ fn main() -> Result<(), Failure> {
         match part.as_str() {
             "records" => Part::Records.leave_out(),
             "scrubbing" => Part::Scrubbing.leave_out(),
-            _ => return Err(format!("--without {part}: records or scrubbing").into()),
+            "watching" => Part::Watching.leave_out(),
+            _ => return Err(format!("--without {part}: records, scrubbing or watching").into()),
         }
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
