@@ -55,15 +55,18 @@ class Bench:
         peers: list[Peer],
         run: Callable[[Peer], dict[str, float]],
         warm: bool = True,
+        turns: int = 1,
     ) -> None:
-        """Measures one cell by alternating rounds. If they are to be `warm`, everybody runs once
-        before the first one; and for each further one, the proxies are started anew."""
+        """Measures one cell by alternating rounds, of several `turns` each where small differences
+        are looked for. If they are to be `warm`, everybody runs once before the first one; and for
+        each further one, the proxies are started anew."""
         if warm and not scenario.cells:
             for peer in peers:
                 # The first round will say what is wrong.
                 with contextlib.suppress(RuntimeError, subprocess.SubprocessError):
                     run(peer)
-        alternate(scenario, cell, peers, self.settings.rounds, run, warm, self.progress)
+        rounds, progress = self.settings.rounds, self.progress
+        alternate(scenario, cell, peers, rounds, run, warm, progress, turns)
 
 
 def rated(found: dict[str, float]) -> dict[str, float]:

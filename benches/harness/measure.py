@@ -68,16 +68,18 @@ def alternate(
     run: Callable[[Peer], dict[str, float]],
     renews: bool,
     progress: Progress,
+    turns: int = 1,
 ) -> None:
     """Runs every peer once per round, in an order that turns round from one to the next, so that
-    a slow change of the machine's speed touches all alike."""
+    a slow change of the machine's speed touches all alike. In a round of several turns each runs
+    as often, and the round's figures are their means."""
     name = cell.name
     scenario.cells.append(cell)
     alive = list(peers)
-    for number in range(rounds):
+    for number in range(rounds * turns):
         for peer in alive if number % 2 == 0 else alive[::-1]:
             try:
-                if renews and number > 0:
+                if renews and number > 0 and number % turns == 0:
                     peer.renew()
                 before = peer.process.cpu() if peer.process else 0.0
                 found = run(peer)
@@ -99,8 +101,18 @@ def alternate(
                 found["MB"] = peer.process.memory()
             cell.samples.setdefault(peer.name, []).append(found)
             first = next((m for m in scenario.metrics if m in found), "")
-            text = f"{scenario.name} {name} round {number + 1}/{rounds} {peer.name}"
+            text = f"{scenario.name} {name} round {number + 1}/{rounds * turns} {peer.name}"
             progress.step(f"{text}: {show(found.get(first))} {first}")
+    if turns > 1:
+        cell.samples = {peer: _rounds(each, turns) for peer, each in cell.samples.items()}
+
+
+def _rounds(samples: list[dict[str, float]], turns: int) -> list[dict[str, float]]:
+    """The means of each round's turns."""
+    return [
+        {metric: statistics.fmean(turn[metric] for turn in round_) for metric in round_[0]}
+        for round_ in (samples[i : i + turns] for i in range(0, len(samples), turns))
+    ]
 
 
 def _add_cpu(found: dict[str, float], used: float) -> None:

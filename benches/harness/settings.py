@@ -30,8 +30,11 @@ class Settings:
     inside: list[int]
     idle: list[int]
     idle_streams: list[int]
-    # With and without records, with and without scrubbing: connections.
+    # With and without records, with and without scrubbing: connections, and by how many turns in
+    # each round, of how many seconds.
     variants: list[int]
+    turns: int
+    turn_seconds: float
     # Name, MiB of the parent, its threads, a time limit.
     execs: list[tuple[str, int, int, float | None]]
     exec_paths: list[int]
@@ -65,6 +68,8 @@ FULL = Settings(
     idle=[2000, 10_000],
     idle_streams=[1000],
     variants=[1, 64],
+    turns=10,
+    turn_seconds=0.3,
     execs=[
         ("small parent", 0, 1, None),
         ("small parent, time limit", 0, 1, 10),
@@ -99,6 +104,8 @@ QUICK = Settings(
     idle=[1000],
     idle_streams=[300],
     variants=[64],
+    turns=2,
+    turn_seconds=0.25,
     execs=[("small parent", 0, 1, None)],
     exec_paths=[],
     exec_count=40,

@@ -150,14 +150,15 @@ def scrubbing(bench: Bench) -> Scenario:
 
 
 def _variants(bench: Bench, scenario: Scenario, names: list[str]) -> Scenario:
-    """The benchmarks' own build, with something left out or added."""
+    """The benchmarks' own build, with something left out or added: they differ by little."""
     start = bench.site.variant
     with bench.peers(scenario, "plain", names, bare=False, start=start) as peers:
         for width in bench.settings.variants:
 
             def run(peer: Peer, width: int = width) -> dict[str, float]:
-                url = f"http://127.0.0.1:{peer.port}{peer.plain}small"
-                return wrk(peer, url, width, bench.settings.seconds)
+                options = ["--connections", width, "--seconds", bench.settings.turn_seconds]
+                return times(own("requests", peer, f"{peer.plain}small", *options))
 
-            bench.cell(scenario, Cell(f"c={width}", width), peers, run)
+            cell = Cell(f"c={width}", width)
+            bench.cell(scenario, cell, peers, run, turns=bench.settings.turns)
     return scenario
