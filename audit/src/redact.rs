@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::ops::Deref;
 
 use arrayvec::ArrayString;
+use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The longest path that is recorded, in bytes; what is longer is cut, and ends in `…`.
@@ -12,9 +13,9 @@ const PATH_LIMIT: usize = 1024;
 /// What stands in a record where a credential stood in the request.
 pub const REDACTED: &str = "[redacted]";
 
-/// Query parameters whose values are credentials by convention; compared without case, and
-/// with `-` and `_` left out.
-const CREDENTIAL_NAMES: [&str; 16] = [
+/// Query parameters whose values are credentials by convention, or whose names end in one of these;
+/// compared as servers read them, by their letters alone and without case.
+const CREDENTIAL_NAMES: [&str; 21] = [
     "accesskey",
     "accesstoken",
     "apikey",
@@ -23,8 +24,13 @@ const CREDENTIAL_NAMES: [&str; 16] = [
     "clientsecret",
     "code",
     "credential",
+    "jwt",
     "key",
+    "pass",
+    "passphrase",
+    "passwd",
     "password",
+    "pwd",
     "secret",
     "sessiontoken",
     "sig",
@@ -131,9 +137,7 @@ pub fn cut(text: &mut String, limit: usize) {
 
 fn redact_pair<'a>(pair: &'a str, token: &str, also: &[impl AsRef<str>]) -> Cow<'a, str> {
     match pair.split_once('=') {
-        Some((name, _))
-            if is_credential_name(name) || also.iter().any(|known| known.as_ref() == name) =>
-        {
+        Some((name, _)) if is_credential(&decoded(name), also) => {
             format!("{name}={REDACTED}").into()
         }
         _ => without(pair, token),
@@ -149,10 +153,16 @@ fn without<'a>(text: &'a str, token: &str) -> Cow<'a, str> {
     }
 }
 
-fn is_credential_name(name: &str) -> bool {
+/// The name that a server reads.
+fn decoded(name: &str) -> Cow<'_, str> {
+    percent_decode_str(name).decode_utf8_lossy()
+}
+
+fn is_credential(name: &str, also: &[impl AsRef<str>]) -> bool {
     let plain: String =
-        name.chars().filter(|c| !matches!(c, '-' | '_')).map(|c| c.to_ascii_lowercase()).collect();
-    CREDENTIAL_NAMES.iter().any(|known| plain == *known || plain.ends_with(known))
+        name.chars().filter(char::is_ascii_alphabetic).map(|c| c.to_ascii_lowercase()).collect();
+    CREDENTIAL_NAMES.iter().any(|known| plain.ends_with(known))
+        || also.iter().any(|known| known.as_ref() == name)
 }
 
 #[cfg(test)]
@@ -165,6 +175,16 @@ mod tests {
     fn credential_parameters_and_the_token_are_removed() {
         let seen = path_and_query("/bot-T0K/send?api_key=sk-1&q=T0K&page=2", "T0K", &NONE);
         assert_eq!(&*seen, "/bot-[redacted]/send?api_key=[redacted]&q=[redacted]&page=2");
+    }
+
+    #[test]
+    fn a_name_is_what_a_server_reads() {
+        for query in ["%6Bey=s", "api%5Fkey=s", "PASSWD=s", "db_pwd=s", "id_token%2djwt=s", "token[]=s", "key2=s"] {
+            let (name, _) = query.split_once('=').unwrap();
+            let seen = path_and_query(&format!("/x?{query}&a=b"), "", &NONE);
+            assert_eq!(&*seen, format!("/x?{name}=[redacted]&a=b"));
+        }
+        assert_eq!(&*path_and_query("/x?p%69n=1", "", &["pin"]), "/x?p%69n=[redacted]");
     }
 
     #[test]

@@ -4,9 +4,13 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pytest
+
+from nono_py._demo import main
 
 COMMAND = [sys.executable, "-m", "nono_py", "demo"]
 
@@ -60,3 +64,11 @@ def test_says_what_is_missing(tmp_path: Path) -> None:
     done = subprocess.run(COMMAND, capture_output=True, text=True, timeout=60, env=env)
     assert done.returncode == 2
     assert "pip install trustme" in done.stdout
+
+
+def test_says_where_it_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = StringIO()
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with redirect_stdout(said):
+        assert main() == 2
+    assert "Linux" in said.getvalue()

@@ -13,6 +13,9 @@ _REQUIRED = ("openai", "trustme")
 
 def main() -> int:
     """Run the demonstration and return its exit code."""
+    if sys.platform != "linux":
+        print("The demonstration looks for the key in Linux's /proc, which is not here.")
+        return 2
     missing = [name for name in _REQUIRED if importlib.util.find_spec(name) is None]
     if missing:
         command = f"{sys.executable} -m pip install {' '.join(missing)}"
