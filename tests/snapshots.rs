@@ -7,8 +7,12 @@
 mod damage;
 #[path = "snapshots/exclusion.rs"]
 mod exclusion;
+#[path = "snapshots/large.rs"]
+mod large;
 #[path = "snapshots/meanwhile.rs"]
 mod meanwhile;
+#[path = "snapshots/obstacles.rs"]
+mod obstacles;
 #[path = "snapshots/order.rs"]
 mod order;
 #[path = "snapshots/property.rs"]
@@ -17,8 +21,12 @@ mod property;
 mod reflink;
 #[path = "snapshots/restore.rs"]
 mod restore;
+#[path = "snapshots/scope.rs"]
+mod scope;
 #[path = "snapshots/tree.rs"]
 mod tree;
+#[path = "snapshots/turns.rs"]
+mod turns;
 #[path = "snapshots/unchanged.rs"]
 mod unchanged;
 

@@ -264,6 +264,7 @@ pub(crate) fn snapshot_error(error: SnapshotError) -> PyErr {
         SnapshotError::ManifestFormat { .. }
         | SnapshotError::ManifestChanged { .. }
         | SnapshotError::Outside { .. } => session("manifest_damaged").raise(text),
+        SnapshotError::Incomplete { .. } => session("restore_incomplete").raise(text),
         _ => session("snapshot_failed").raise(format!("Snapshot error: {text}")),
     }
 }

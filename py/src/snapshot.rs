@@ -199,7 +199,7 @@ impl PyChange {
         self.0.size_delta
     }
 
-    /// Its content before, if it was a file.
+    /// Its content before, if it was a file; `None` for a large one that is not read.
     #[getter]
     fn old_hash(&self) -> Option<PyContentHash> {
         self.0.old_hash.map(PyContentHash)
@@ -302,14 +302,15 @@ impl PyExclusionConfig {
 ///
 /// They are kept in `session_dir`, which is made if it is not there. Several managers may use one
 /// session: they wait for each other. `max_entries` and `max_bytes` bound what is tracked; 0 is no
-/// bound.
+/// bound. What is changed through a shared mapping that was there before may not be seen.
 ///
 /// What makes or restores takes a `progress`, which is called now and then with what is being done,
 /// how many entries are done, and of how many, if that is known. What it raises ends the call; a
-/// restore that had begun is completed by calling it again.
+/// restore that had begun is completed by calling it again. It cannot use the session itself.
 ///
 /// Raises `SnapshotError`; its `diagnostic_code` is `rollback_budget_exceeded`, `no_snapshot`,
-/// `session_not_found`, `object_damaged`, `manifest_damaged` or `snapshot_failed`.
+/// `session_not_found`, `object_damaged`, `manifest_damaged`, `restore_incomplete` or
+/// `snapshot_failed`.
 #[pyclass(name = "SnapshotManager", module = "nono_py", frozen, weakref)]
 #[derive(Debug)]
 pub(crate) struct PySnapshotManager(SnapshotManager);
@@ -350,7 +351,8 @@ impl PySnapshotManager {
         py: Python<'_>,
         progress: Option<Bound<'_, PyAny>>,
     ) -> PyResult<PySnapshotManifest> {
-        run(py, progress, |callback| self.0.create_baseline(callback)).map(PySnapshotManifest)
+        run(py, &self.0, progress, |callback| self.0.create_baseline(callback))
+            .map(PySnapshotManifest)
     }
 
     /// Make a snapshot of what has changed since the one before; return it and the changes.
@@ -360,7 +362,7 @@ impl PySnapshotManager {
         py: Python<'_>,
         progress: Option<Bound<'_, PyAny>>,
     ) -> PyResult<(PySnapshotManifest, Vec<PyChange>)> {
-        let made = run(py, progress, |callback| self.0.create_incremental(callback));
+        let made = run(py, &self.0, progress, |callback| self.0.create_incremental(callback));
         made.map(|(manifest, changes)| (PySnapshotManifest(manifest), wrap(changes)))
     }
 
@@ -372,13 +374,18 @@ impl PySnapshotManager {
         snapshot_number: u32,
         progress: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Vec<PyChange>> {
-        run(py, progress, |callback| self.0.compute_restore_diff(snapshot_number, callback))
-            .map(wrap)
+        run(py, &self.0, progress, |callback| {
+            self.0.compute_restore_diff(snapshot_number, callback)
+        })
+        .map(wrap)
     }
 
     /// Make what is tracked what it was at a snapshot; return what was changed.
     ///
-    /// If an object that is needed is missing or damaged, nothing is changed.
+    /// What is tracked besides, and was not when the snapshot was made, is left alone. A tracked
+    /// path that led elsewhere then is an error, and so is an object that is needed and is missing
+    /// or damaged: nothing is changed in these cases. What cannot be restored is named in an error
+    /// when all else is (`restore_incomplete`).
     #[pyo3(signature = (snapshot_number, *, progress=None))]
     fn restore_to(
         &self,
@@ -386,7 +393,8 @@ impl PySnapshotManager {
         snapshot_number: u32,
         progress: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Vec<PyChange>> {
-        run(py, progress, |callback| self.0.restore_to(snapshot_number, callback)).map(wrap)
+        run(py, &self.0, progress, |callback| self.0.restore_to(snapshot_number, callback))
+            .map(wrap)
     }
 
     /// Read a snapshot. One that was changed since it was made is refused.
@@ -407,7 +415,7 @@ impl PySnapshotManager {
         meta: &Bound<'_, PySessionMetadata>,
     ) -> PyResult<()> {
         let text = meta.get().to_json()?;
-        py.detach(|| self.0.save_session_metadata(&text)).map_err(snapshot_error)
+        run(py, &self.0, None, |callback| self.0.save_session_metadata(&text, callback))
     }
 
     /// Read what is kept of the session in `session_dir`.
@@ -447,9 +455,14 @@ fn wrap(changes: Vec<Change>) -> Vec<PyChange> {
 /// Runs `work` on another thread, and gives way to the interpreter's signal handlers meanwhile.
 fn run<T: Send>(
     py: Python<'_>,
+    manager: &SnapshotManager,
     progress: Option<Bound<'_, PyAny>>,
     work: impl FnOnce(&(dyn Fn(Progress) -> bool + Sync)) -> Result<T, SnapshotError> + Send,
 ) -> PyResult<T> {
+    // The thread of `work` is another one, and would not know.
+    if manager.is_calling_back() {
+        return Err(snapshot_error(SnapshotError::Nested));
+    }
     let progress = progress.map(Bound::unbind);
     let (is_over, raised) = (AtomicBool::new(false), Mutex::new(None));
     let fail = |error: PyErr| {
@@ -468,21 +481,21 @@ fn run<T: Send>(
         let work = move || {
             let _nobody_waits_any_more = sender.send(work(&callback));
         };
-        if let Err(error) =
-            thread::Builder::new().name("nono-snapshot".to_owned()).spawn_scoped(scope, work)
-        {
-            return Err(PyRuntimeError::new_err(format!("cannot start a thread: {error}")));
-        }
+        let thread = thread::Builder::new().name("nono-snapshot".to_owned());
+        let thread = thread
+            .spawn_scoped(scope, work)
+            .map_err(|error| PyRuntimeError::new_err(format!("cannot start a thread: {error}")))?;
         loop {
             let receiver = &mut receiver;
             match py.detach(move || receiver.recv_timeout(SIGNAL_INTERVAL)) {
                 Ok(outcome) => return Ok(outcome),
                 Err(mpsc::RecvTimeoutError::Timeout) => py.check_signals().unwrap_or_else(fail),
-                Err(mpsc::RecvTimeoutError::Disconnected) => {
-                    return Err(PyRuntimeError::new_err("the thread of a snapshot has panicked"));
-                }
+                Err(mpsc::RecvTimeoutError::Disconnected) => break,
             }
         }
+        // It has ended without a word. The scope would panic too if nobody asked why.
+        let _panicked = thread.join();
+        Err(PyRuntimeError::new_err("the thread of a snapshot has panicked"))
     })?;
     match raised.into_inner().unwrap_or_else(PoisonError::into_inner) {
         Some(error) => Err(error),

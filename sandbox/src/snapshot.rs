@@ -14,12 +14,19 @@
 //! made since. Before the first change every object that is needed is read and compared with its
 //! hash: if one is missing or damaged, nothing is changed. Each file is written beside its place
 //! and moved there in one step, but for files with a hard link outside of what is tracked, which
-//! are written in place. A restore that was interrupted is completed by the next call.
+//! are written in place. Whatever stands in the way of an entry came since, and goes, ignored or
+//! not. What cannot be restored is named when all else is. A restore that was interrupted is
+//! completed by the next call.
 //!
 //! # What it costs
 //!
 //! A file is read again only if its inode shows that it may have changed (`st_ctime`, which nobody
 //! can set), or if it had changed too shortly before the last snapshot for a later change to show.
+//! It does not show what is written through a shared mapping into a page that was written to
+//! before, until the kernel has written that page back (on `tmpfs` it never does): what a program
+//! that has a file mapped when a snapshot is made changes in it so may not be seen, then or later.
+//! A large file that is new or has another size is not read in a restore.
+//!
 //! Trees share the entries that are the same in both, so comparing them costs what differs. The
 //! manifest has a line for each entry and ends with a digest of its text, and is written and read
 //! on all processors; where nothing has changed, the lines are those of the manifest before, and
@@ -38,9 +45,11 @@
 //!
 //! What the [`ExclusionConfig`] or a `.gitignore` named **at the time of the snapshot**: ignoring
 //! a file later does not keep it from being removed, and no longer ignoring one does not remove
-//! it. Sockets, pipes and devices are never made, nor removed if they were there. Neither is removed
-//! what could not be looked at when the snapshot was made ([`SkipReason`]). What came since goes
-//! whether it can be read or not, and however deep it is; beneath a path that is longer than the
+//! it. A `.gitignore` counts though it leaves out itself. What a manager tracks that the one did
+//! not which made the snapshot; a path that led elsewhere then is an error before anything is
+//! changed. Sockets, pipes and devices are never made, nor removed if they were there. Neither is
+//! removed what could not be looked at when the snapshot was made ([`SkipReason`]). What came since
+//! goes whether it can be read or not, and however deep it is; beneath a path that is longer than the
 //! kernel takes it goes whole.
 //!
 //! No symbolic link is followed beneath a tracked directory, nor on the way to it
@@ -71,6 +80,8 @@ mod collected;
 #[cfg(target_os = "linux")]
 mod diff;
 #[cfg(target_os = "linux")]
+mod doors;
+#[cfg(target_os = "linux")]
 mod entry;
 #[cfg(target_os = "linux")]
 mod ignored;
@@ -80,6 +91,8 @@ mod key;
 mod known;
 #[cfg(target_os = "linux")]
 mod leaf;
+#[cfg(target_os = "linux")]
+mod lock;
 #[cfg(target_os = "linux")]
 mod manager;
 #[cfg(target_os = "linux")]
@@ -99,6 +112,10 @@ mod restore;
 #[cfg(target_os = "linux")]
 mod roots;
 #[cfg(target_os = "linux")]
+mod rules;
+#[cfg(target_os = "linux")]
+mod scope;
+#[cfg(target_os = "linux")]
 mod seal;
 #[cfg(target_os = "linux")]
 mod session;
@@ -106,6 +123,8 @@ mod session;
 mod shared;
 #[cfg(target_os = "linux")]
 mod store;
+#[cfg(target_os = "linux")]
+mod target;
 #[cfg(target_os = "linux")]
 mod text;
 #[cfg(target_os = "linux")]
@@ -117,7 +136,7 @@ mod walk;
 
 #[cfg(not(target_os = "linux"))]
 pub use absent::{SnapshotManager, SnapshotManifest};
-pub use error::SnapshotError;
+pub use error::{Failure, SnapshotError};
 pub use exclusion::ExclusionConfig;
 pub use hash::{ContentHash, NotAHash};
 #[cfg(target_os = "linux")]

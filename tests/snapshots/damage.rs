@@ -22,7 +22,7 @@ fn changed() -> Session {
 }
 
 /// The object that holds `content`.
-fn object(session: &Session, content: &str) -> PathBuf {
+pub(crate) fn object(session: &Session, content: &str) -> PathBuf {
     let directories = fs::read_dir(session.session("objects")).unwrap();
     let files = directories.flat_map(|entry| fs::read_dir(entry.unwrap().path()).unwrap());
     let mut paths = files.map(|entry| entry.unwrap().path());

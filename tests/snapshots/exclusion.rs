@@ -146,3 +146,55 @@ fn rules_without_end_are_an_error_before_they_are_read_or_prepared() {
     fs::write(session.path(".gitignore"), "*.log\n").unwrap();
     session.manager.create_incremental(&keep_going).unwrap();
 }
+
+/// As virtual environments and the caches of tools have them.
+#[test]
+fn what_a_gitignore_leaves_out_that_leaves_out_itself_stays() {
+    let session = Session::new(|root| fill(root, &[("c/.gitignore", "*\n"), ("c/x", "theirs")]));
+    session.baseline();
+    assert!(session.manager.compute_restore_diff(0, &keep_going).unwrap().is_empty());
+    assert_eq!(session.restore(), []);
+    fs::write(session.path("c/since"), "").unwrap();
+    fs::write(session.path("since"), "").unwrap();
+    fs::write(session.path("c/.gitignore"), "").unwrap();
+    assert_eq!(session.restore(), [("since".to_owned(), "deleted")]);
+    assert_eq!(fs::read_to_string(session.path("c/x")).unwrap(), "theirs");
+    assert!(session.path("c/since").exists() && session.path("c/.gitignore").exists());
+}
+
+#[test]
+fn what_an_excluded_gitignore_leaves_out_stays() {
+    let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
+    let none = ExclusionConfig::default;
+    for exclusion in [
+        ExclusionConfig { exclude_globs: words(&[".*"]), ..none() },
+        ExclusionConfig { exclude_patterns: words(&[".gitignore"]), ..none() },
+    ] {
+        let session = Session::with(exclusion, |root| {
+            fill(root, &[(".gitignore", "*.log\n"), ("a.log", "theirs"), ("file", "")]);
+        });
+        session.baseline();
+        fs::write(session.path("planted"), "").unwrap();
+        assert_eq!(session.restore(), [("planted".to_owned(), "deleted")]);
+        assert_eq!(fs::read_to_string(session.path("a.log")).unwrap(), "theirs");
+        assert!(session.path(".gitignore").exists());
+    }
+}
+
+/// As one of the `nono` tools.
+#[test]
+fn a_snapshot_that_does_not_tell_its_rules_removes_nothing_that_may_have_been_left_out() {
+    let session = Session::new(|root| {
+        fill(root, &[("c/.gitignore", "*\n"), ("c/x", "theirs"), ("file", "")]);
+    });
+    session.baseline();
+    let path = session.session("snapshots/000.json");
+    let text = fs::read_to_string(&path).unwrap();
+    let mut value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    value.as_object_mut().unwrap().remove("tree");
+    fs::write(&path, value.to_string()).unwrap();
+    fill(&session.path(""), &[("d/.gitignore", "*.log\n"), ("d/planted.log", "")]);
+    session.restore();
+    assert!(session.path("c/x").exists() && session.path("c/.gitignore").exists());
+    assert!(!session.path("d/planted.log").exists());
+}

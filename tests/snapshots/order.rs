@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::io::Errno;
 
+use crate::Session;
 use crate::tree::describe;
-use crate::{Session, keep_going};
 
 /// Tells what is done in some directories from now on.
 struct Watcher {
@@ -129,23 +129,4 @@ fn a_restore_of_what_is_as_it_was_does_nothing() {
     let watcher = Watcher::new(&session, &["", "kept", "lost", "lost/inner"]);
     assert_eq!(session.restore(), []);
     assert_eq!(watcher.told(), []);
-}
-
-#[test]
-fn a_restore_that_cannot_go_on_has_done_what_comes_before_and_ends_the_next_time() {
-    let session = Session::new(fill);
-    session.baseline();
-    let before = describe(&session.path(""));
-    spoil(&session.path(""));
-    // The link's step fails: what is not tracked keeps a directory that stands in its place.
-    let (place, kept) = (session.path("link"), session.path("link/kept.o"));
-    fs::create_dir(&place).unwrap();
-    fs::write(&kept, "not tracked").unwrap();
-    session.manager.restore_to(0, &keep_going).unwrap_err();
-    assert!(!session.path("new").exists() && session.path("lost/inner").exists());
-    assert_eq!(fs::read_to_string(session.path("lost/inner/file")).unwrap(), "before");
-    assert!(!session.path("other name").exists());
-    fs::remove_file(kept).unwrap();
-    session.restore();
-    assert_eq!(describe(&session.path("")), before);
 }

@@ -500,7 +500,7 @@ class Change:
 
     @property
     def old_hash(self) -> ContentHash | None:
-        """Its content before, if it was a file."""
+        """Its content before, if it was a file; `None` for a large one that is not read."""
 
     @property
     def new_hash(self) -> ContentHash | None:
@@ -557,7 +557,9 @@ class ExclusionConfig:
     __hash__: None  # type: ignore[assignment]
     def __reduce__(self) -> tuple[object, tuple[type[object], dict[str, object]]]: ...
 
-_Progress: TypeAlias = Callable[[Literal["scan", "check", "restore"], int, int | None], object]
+_Progress: TypeAlias = Callable[
+    [Literal["wait", "scan", "check", "restore"], int, int | None], object
+]
 
 @final
 class SnapshotManager:
@@ -565,14 +567,16 @@ class SnapshotManager:
 
     They are kept in `session_dir`, which is made if it is not there. Several managers may use one
     session: they wait for each other. `max_entries` and `max_bytes` bound what is tracked; 0 is no
-    bound.
+    bound. What is changed through a shared mapping that was there before may not be seen.
 
     What makes or restores takes a `progress`, which is called now and then with what is being
     done, how many entries are done, and of how many, if that is known. What it raises ends the
-    call; a restore that had begun is completed by calling it again.
+    call; a restore that had begun is completed by calling it again. It cannot use the session
+    itself.
 
     Raises `SnapshotError`; its `diagnostic_code` is `rollback_budget_exceeded`, `no_snapshot`,
-    `session_not_found`, `object_damaged`, `manifest_damaged` or `snapshot_failed`.
+    `session_not_found`, `object_damaged`, `manifest_damaged`, `restore_incomplete` or
+    `snapshot_failed`.
     """
 
     def __new__(
@@ -604,7 +608,10 @@ class SnapshotManager:
     ) -> list[Change]:
         """Make what is tracked what it was at a snapshot; return what was changed.
 
-        If an object that is needed is missing or damaged, nothing is changed.
+        What is tracked besides, and was not when the snapshot was made, is left alone. A tracked
+        path that led elsewhere then is an error, and so is an object that is needed and is missing
+        or damaged: nothing is changed in these cases. What cannot be restored is named in an error
+        when all else is (`restore_incomplete`).
         """
 
     def load_manifest(self, number: int) -> SnapshotManifest:

@@ -69,6 +69,11 @@ impl SnapshotManager {
         match self.never {}
     }
 
+    /// Whether this thread is in a callback.
+    pub fn is_calling_back(&self) -> bool {
+        match self.never {}
+    }
+
     /// What its snapshots are of.
     pub fn tracked_paths(&self) -> Vec<PathBuf> {
         match self.never {}
@@ -112,7 +117,7 @@ impl SnapshotManager {
     }
 
     /// Keeps the text of the session's metadata.
-    pub fn save_session_metadata(&self, _: &str) -> Result<(), SnapshotError> {
+    pub fn save_session_metadata(&self, _: &str, _: Callback<'_>) -> Result<(), SnapshotError> {
         match self.never {}
     }
 }

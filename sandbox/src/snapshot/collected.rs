@@ -19,7 +19,10 @@ pub(super) struct Collected {
     pub(super) skipped: Vec<Skipped>,
     /// Those of them that are excluded themselves.
     pub(super) passed: Vec<PathBuf>,
+    pub(super) closed: Vec<Closed>,
     pub(super) leftovers: Vec<Key>,
+    /// The texts of `.gitignore` files.
+    pub(super) rules: Vec<(Key, Vec<u8>)>,
     /// The size of files that is not counted yet.
     pub(super) bytes: u64,
     /// The first error is the walk's.
@@ -32,9 +35,25 @@ impl Collected {
         self.shared.extend(Shared::all(other.nodes));
         self.skipped.extend(other.skipped);
         self.passed.extend(other.passed);
+        self.closed.extend(other.closed);
         self.leftovers.extend(other.leftovers);
+        self.rules.extend(other.rules);
         self.error = self.error.take().or(other.error);
     }
+
+    /// Notes what ended at `path` because `directory` did not let its owner in.
+    pub(super) fn close<T>(&mut self, outcome: &Result<T, Stop>, path: &Path, directory: &Key) {
+        if let Err(Stop::Skip(SkipReason::Unreadable)) = outcome {
+            self.closed.push(Closed { path: path.to_owned(), directory: directory.clone() });
+        }
+    }
+}
+
+/// A path that cannot be looked at, and the directory that has to let its owner in for that.
+#[derive(Debug)]
+pub(super) struct Closed {
+    pub(super) path: PathBuf,
+    pub(super) directory: Key,
 }
 
 /// Why an entry is not looked at any further.

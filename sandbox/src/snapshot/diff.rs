@@ -38,7 +38,7 @@ fn change(Pair { old, new }: Pair<'_>) -> Option<Change> {
     };
     let content = |entry: Option<&Entry>| match entry?.kind {
         Kind::File { hash, size, .. } => Some((hash, size)),
-        Kind::Directory | Kind::Symlink { .. } => None,
+        _ => None,
     };
     let size = |entry| content(entry).map_or(0, |(_, size)| size.cast_signed());
     Some(Change {

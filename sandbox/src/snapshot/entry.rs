@@ -82,7 +82,7 @@ impl EntryRecord {
             Kind::Symlink { target } => {
                 record.target = target.as_ref().map(|target| Key::new(Path::new(target)));
             }
-            Kind::Directory => {}
+            Kind::Directory | Kind::Unread => {}
         }
         record
     }

@@ -81,6 +81,19 @@ pub enum SnapshotError {
         /// The path in the manifest.
         path: PathBuf,
     },
+    /// A snapshot is of a path that leads elsewhere than it did.
+    #[error(
+        "the snapshot is of {} as it was at {}; now it is {}", path.display(), was.display(),
+        is.display()
+    )]
+    Elsewhere {
+        /// The path as it was given.
+        path: PathBuf,
+        /// Where it led when the snapshot was made.
+        was: PathBuf,
+        /// Where it leads for this manager.
+        is: PathBuf,
+    },
     /// Objects that a restore needs are missing or damaged; nothing was changed.
     #[error(
         "nothing was restored: {count} object(s) are missing or damaged, the first is {hash} \
@@ -100,6 +113,18 @@ pub enum SnapshotError {
     /// The progress callback asked to stop. A restore can be completed by calling it again.
     #[error("cancelled; a restore that had begun is completed by calling it again")]
     Cancelled,
+    /// A progress callback used the session of the call that it was called by.
+    #[error("the session is in use by the call whose progress this is, and would wait for itself")]
+    Nested,
+    /// Some entries could not be restored; all others are. Calling it again restores them, once the
+    /// causes are gone.
+    #[error(
+        "{} of the entries could not be restored, all others are: {}", failed.len(), list(failed)
+    )]
+    Incomplete {
+        /// Those entries, ordered by path.
+        failed: Vec<Failure>,
+    },
     /// The session's metadata is not there.
     #[error("Session not found: {}", path.display())]
     SessionNotFound {
@@ -108,8 +133,7 @@ pub enum SnapshotError {
         /// What the kernel said.
         source: io::Error,
     },
-    /// A step failed. A restore that had begun is completed by calling it again, once the cause
-    /// is gone.
+    /// A step failed.
     #[error("failed to {step} {}", path.display())]
     Io {
         /// What was being done.
@@ -127,6 +151,32 @@ impl SnapshotError {
         step: &'static str,
         path: &Path,
     ) -> impl FnOnce(E) -> Self {
-        move |source| Self::Io { step, path: path.to_owned(), source: source.into() }
+        move |source| match source.into().downcast() {
+            // It has ended what was being done, and came through that as its error.
+            Ok(own) => own,
+            Err(source) => Self::Io { step, path: path.to_owned(), source },
+        }
     }
+}
+
+/// One entry that could not be restored.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to {step} {} ({source})", path.display())]
+pub struct Failure {
+    /// What was being done.
+    pub step: &'static str,
+    /// The path that it was done to.
+    pub path: PathBuf,
+    /// What the kernel said.
+    pub source: io::Error,
+}
+
+/// As many as can be read at a glance.
+fn list(failed: &[Failure]) -> String {
+    const SHOWN: usize = 20;
+    let mut words: Vec<_> = failed.iter().take(SHOWN).map(ToString::to_string).collect();
+    if failed.len() > SHOWN {
+        words.push(format!("and {} more", failed.len() - SHOWN));
+    }
+    words.join(", ")
 }

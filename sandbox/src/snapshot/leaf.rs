@@ -1,11 +1,12 @@
 //! Files, links, and what is neither, in a walk.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::mem;
 use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use rustix::fs::{FileType, OFlags, Stat, fstat, readlinkat};
@@ -24,6 +25,9 @@ use super::walk::Contents;
 
 /// How often a file is read that changes meanwhile.
 const ATTEMPTS: usize = 3;
+
+/// How large a file may be that is read in a restore only to tell what it was.
+const MOST_TOLD: u64 = 1 << 20;
 
 impl Visit<'_> {
     /// A file or link, or something that is neither.
@@ -65,9 +69,16 @@ impl Visit<'_> {
             if FileType::from_raw_mode(before.st_mode) != FileType::RegularFile {
                 return Err(Stop::Skip(SkipReason::ChangedWhileRead));
             }
+            let size = before.st_size.cast_unsigned();
+            if self.is_superfluous(at.known.own(), size) {
+                let (kind, none) = (Kind::Unread, Attributes::new());
+                let entry = Entry::from_stat(&before, kind, none, self.settled_before);
+                found.nodes.push(Node { key: Key::new(at.path), entry });
+                return Ok(());
+            }
             let attributes = attributes::read(&handle).map_err(failed)?;
             let mut file = File::from(handle);
-            let content = self.read(&mut file).map_err(SnapshotError::io("read", at.path))?;
+            let content = self.read(&mut file, size, at.path)?;
             let after = fstat(&file).map_err(failed)?;
             let is_still = (before.st_ctime, before.st_ctime_nsec, before.st_size)
                 == (after.st_ctime, after.st_ctime_nsec, after.st_size);
@@ -86,14 +97,38 @@ impl Visit<'_> {
         Ok(())
     }
 
-    fn read(&self, file: &mut File) -> io::Result<Content> {
+    /// Whether reading a file would only tell what a restore removes or replaces.
+    fn is_superfluous(&self, known: Option<(usize, &Shared)>, size: u64) -> bool {
+        let known = known.map(|(_, node)| &node.entry.kind);
+        let may_be_same = matches!(known, Some(Kind::File { size: known, .. }) if *known == size);
+        matches!(self.walk.contents, Contents::Hash) && size > MOST_TOLD && !may_be_same
+    }
+
+    /// Reads a file of `size` bytes, if there is room for as many, or to where there is none.
+    fn read(&self, file: &mut File, size: u64, path: &Path) -> Result<Content, SnapshotError> {
         thread_local! {
             static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
         }
-        BUFFER.with_borrow_mut(|buffer| match self.walk.contents {
-            Contents::Keep(store) => store.keep(file, buffer),
-            Contents::Hash => digest_in(file, buffer),
-        })
+        let limit = |size: u64| {
+            let all = self.bytes.load(Ordering::Relaxed).saturating_add(size);
+            check_limit("bytes", all, self.walk.max_bytes)
+        };
+        limit(size)?;
+        let read = Cell::new(0_u64);
+        let go_on = |more| {
+            read.set(read.get() + more);
+            limit(read.get().saturating_sub(size))?;
+            if self.is_over() { Err(SnapshotError::Cancelled) } else { self.walk.meter.pass(more) }
+        };
+        let ask = |more| go_on(more).map_err(io::Error::other);
+        // Others that read at the same time have less room.
+        self.bytes.fetch_add(size, Ordering::Relaxed);
+        let content = BUFFER.with_borrow_mut(|buffer| match self.walk.contents {
+            Contents::Keep(store) => store.keep(file, buffer, &ask),
+            Contents::Hash => digest_in(file, buffer, &ask),
+        });
+        self.bytes.fetch_sub(size, Ordering::Relaxed);
+        content.map_err(SnapshotError::io("read", path))
     }
 
     /// Whether nothing can have changed in what was `known`, which then is kept.
@@ -128,7 +163,7 @@ impl Visit<'_> {
     /// Adds the bytes of what was found to those of the walk.
     pub(super) fn count(&self, found: &mut Collected) -> Result<(), SnapshotError> {
         let new = mem::take(&mut found.bytes);
-        let bytes = self.bytes.fetch_add(new, Ordering::Relaxed) + new;
+        let bytes = self.bytes.fetch_add(new, Ordering::Relaxed).saturating_add(new);
         check_limit("bytes", bytes, self.walk.max_bytes)
     }
 }

@@ -1,35 +1,32 @@
 //! The snapshots of one session.
 
+use std::mem;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
-
-use rayon::prelude::*;
+use std::sync::Arc;
 
 use super::error::SnapshotError;
 use super::exclusion::{Exclusion, ExclusionConfig};
-use super::key::Key;
+use super::lock::is_calling;
 use super::manifest::SnapshotManifest;
-use super::plan::Comparison;
 use super::progress::{Callback, Meter, Phase};
-use super::restore::Restore;
-use super::roots::{Root, find, roots};
+use super::roots::{Root, roots};
+use super::rules::{self, IgnoreFiles};
 use super::session::{Kept, Session};
-use super::shared::Shared;
 use super::store::Store;
-use super::values::{Change, Limits, SkipReason};
-use super::walk::{Contents, Found, IgnoreFiles, Walk, now};
+use super::values::{Change, Limits};
+use super::walk::{Contents, Walk, now};
 
 /// Makes snapshots of what is tracked, and restores them. See the [module](super).
 ///
 /// A session may be used by several managers and processes: they wait for each other.
 #[derive(Debug)]
 pub struct SnapshotManager {
-    session: Session,
-    roots: Vec<Root>,
-    exclusion: Exclusion,
+    pub(super) session: Session,
+    pub(super) roots: Vec<Root>,
+    pub(super) exclusion: Exclusion,
     limits: Limits,
-    store: Store,
+    pub(super) store: Store,
 }
 
 impl SnapshotManager {
@@ -57,6 +54,12 @@ impl SnapshotManager {
         self.session.directory()
     }
 
+    /// Whether this thread is in a progress callback of a call of the session. Another call would
+    /// wait for that, and is [`SnapshotError::Nested`].
+    pub fn is_calling_back(&self) -> bool {
+        is_calling(self.directory())
+    }
+
     /// What its snapshots are of, as it was given.
     pub fn tracked_paths(&self) -> Vec<PathBuf> {
         self.roots.iter().map(|root| root.key.as_path().to_owned()).collect()
@@ -81,7 +84,7 @@ impl SnapshotManager {
         &self,
         progress: Callback<'_>,
     ) -> Result<Arc<SnapshotManifest>, SnapshotError> {
-        self.session.alone(|| {
+        self.session.alone(progress, |progress| {
             let number = self.session.count()?;
             let previous = self.session.latest(number).unwrap_or_default();
             self.create(number, None, previous.as_ref(), progress).map(|(manifest, _)| manifest)
@@ -97,51 +100,10 @@ impl SnapshotManager {
         &self,
         progress: Callback<'_>,
     ) -> Result<(Arc<SnapshotManifest>, Vec<Change>), SnapshotError> {
-        self.session.alone(|| {
+        self.session.alone(progress, |progress| {
             let number = self.session.count()?;
             let previous = self.session.latest(number)?.ok_or(SnapshotError::NoBaseline)?;
             self.create(number, Some(&previous.manifest), Some(&previous), progress)
-        })
-    }
-
-    /// What restoring a snapshot would change, ordered by path.
-    ///
-    /// # Errors
-    ///
-    /// [`SnapshotError::NoSuchSnapshot`], a manifest that was changed, or an error of the kernel.
-    pub fn compute_restore_diff(
-        &self,
-        number: u32,
-        progress: Callback<'_>,
-    ) -> Result<Vec<Change>, SnapshotError> {
-        self.session.alone(|| {
-            let target = self.target(number)?;
-            let found = self.look(&target, progress)?;
-            Ok(Comparison::new(&target, &found).changes())
-        })
-    }
-
-    /// Makes what is tracked what it was at a snapshot. Returns what was changed.
-    ///
-    /// # Errors
-    ///
-    /// As for [`compute_restore_diff`](Self::compute_restore_diff), and
-    /// [`SnapshotError::Objects`]: in these cases nothing was changed. An [`SnapshotError::Io`]
-    /// on the way leaves a part undone, which the next call does.
-    pub fn restore_to(
-        &self,
-        number: u32,
-        progress: Callback<'_>,
-    ) -> Result<Vec<Change>, SnapshotError> {
-        self.session.alone(|| {
-            let target = self.target(number)?;
-            let found = self.look_everywhere(&target, progress)?;
-            let comparison = Comparison::new(&target, &found);
-            let restore = self.restore(&comparison, progress);
-            let plan = comparison.plan();
-            restore.check(&plan)?;
-            restore.run(&plan)?;
-            Ok(comparison.changes())
         })
     }
 
@@ -159,9 +121,13 @@ impl SnapshotManager {
     ///
     /// # Errors
     ///
-    /// If the file cannot be written.
-    pub fn save_session_metadata(&self, json: &str) -> Result<(), SnapshotError> {
-        self.session.save_metadata(json)
+    /// If the file cannot be written, or [`SnapshotError::Cancelled`].
+    pub fn save_session_metadata(
+        &self,
+        json: &str,
+        progress: Callback<'_>,
+    ) -> Result<(), SnapshotError> {
+        self.session.save_metadata(json, progress)
     }
 
     /// The text of a session's metadata.
@@ -186,12 +152,16 @@ impl SnapshotManager {
         let walk = Walk {
             contents: Contents::Keep(&self.store),
             ignore_files: IgnoreFiles::Found,
-            ..self.walk(known, &self.exclusion, progress)?
+            ..self.walk(&self.roots, known, &self.exclusion, progress)?
         };
-        let found = walk.run()?;
+        let mut found = walk.run()?;
+        let texts = mem::take(&mut found.rules);
+        let rules = Some(rules::keep_untold(texts, &found.tree, &self.store)?);
         let config = self.exclusion.config.clone();
         let manifest = SnapshotManifest {
             parent: parent.map(|parent| parent.number),
+            roots: Some(self.roots.clone()),
+            rules,
             ..SnapshotManifest::new(number, seconds, config, found, known)
         };
         let changes = parent.map(|parent| manifest.changes_since(parent));
@@ -200,59 +170,10 @@ impl SnapshotManager {
         Ok((manifest, changes))
     }
 
-    /// What is tracked now, by the rules of a snapshot.
-    fn look(
-        &self,
-        target: &SnapshotManifest,
-        progress: Callback<'_>,
-    ) -> Result<Found, SnapshotError> {
-        let kept = target.exclusion.clone().map(Exclusion::new).transpose()?;
-        let exclusion = kept.as_ref().unwrap_or(&self.exclusion);
-        let walk = Walk {
-            ignore_files: IgnoreFiles::Kept(&target.tree, &self.store),
-            // More may be there now than a snapshot may hold.
-            max_entries: 0,
-            max_bytes: 0,
-            ..self.walk(Some(target), exclusion, progress)?
-        };
-        walk.run()
-    }
-
-    /// The same, and lets the owner into directories that do not.
-    fn look_everywhere(
-        &self,
-        target: &SnapshotManifest,
-        progress: Callback<'_>,
-    ) -> Result<Found, SnapshotError> {
-        loop {
-            let found = self.look(target, progress)?;
-            let was_open = |path: &PathBuf| !target.skipped.iter().any(|known| known.path == *path);
-            let shut: Vec<_> = found
-                .skipped
-                .iter()
-                .filter(|one| one.reason == SkipReason::Unreadable && was_open(&one.path))
-                .filter(|one| one.path.is_dir())
-                .collect();
-            if shut.is_empty() {
-                return Ok(found);
-            }
-            let comparison = Comparison::new(target, &found);
-            let restore = self.restore(&comparison, progress);
-            shut.iter().try_for_each(|one| restore.let_in(&Key::new(&one.path)))?;
-        }
-    }
-
-    fn restore<'a>(
+    /// How to look at `roots`, so that what is there is compared with an earlier snapshot.
+    pub(super) fn walk<'a>(
         &'a self,
-        comparison: &'a Comparison<'a>,
-        callback: Callback<'a>,
-    ) -> Restore<'a> {
-        let (roots, store) = (&self.roots[..], &self.store);
-        Restore { comparison, roots, store, callback, stirred: Mutex::default() }
-    }
-
-    fn walk<'a>(
-        &'a self,
+        roots: &'a [Root],
         previous: Option<&'a SnapshotManifest>,
         exclusion: &'a Exclusion,
         progress: Callback<'a>,
@@ -260,7 +181,7 @@ impl SnapshotManager {
         let directory = self.session.directory();
         let own = directory.metadata().map_err(SnapshotError::io("open", directory))?;
         Ok(Walk {
-            roots: &self.roots,
+            roots,
             exclusion,
             ignore_files: IgnoreFiles::Found,
             contents: Contents::Hash,
@@ -270,15 +191,5 @@ impl SnapshotManager {
             max_bytes: self.limits.max_bytes,
             meter: Meter::new(progress, Phase::Scan, None),
         })
-    }
-
-    /// A snapshot that can be restored: it reaches nowhere out of what is tracked.
-    fn target(&self, number: u32) -> Result<Arc<SnapshotManifest>, SnapshotError> {
-        let target = self.session.proved(number)?;
-        let strays = |node: &&Shared| find(&self.roots, &node.key).is_none();
-        match target.tree.nodes().par_iter().find_any(strays) {
-            Some(node) => Err(SnapshotError::Outside { path: node.key.as_path().to_owned() }),
-            None => Ok(target),
-        }
     }
 }

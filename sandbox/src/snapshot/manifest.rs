@@ -1,5 +1,6 @@
 //! One snapshot: every entry, under a root that commits to all of them.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use rayon::prelude::*;
@@ -7,6 +8,9 @@ use rayon::prelude::*;
 use super::diff::changes;
 use super::exclusion::ExclusionConfig;
 use super::hash::ContentHash;
+use super::key::Key;
+use super::roots::Root;
+use super::rules::Rules;
 use super::shared::Shared;
 use super::tree::{Kind, Node, Tree};
 use super::values::{Change, FileState, Skipped};
@@ -31,6 +35,10 @@ pub struct SnapshotManifest {
     /// What was left out; `None` in a snapshot that does not tell.
     pub exclusion: Option<ExclusionConfig>,
     pub(super) tree: Tree,
+    /// What it is of; `None` in a snapshot that does not tell.
+    pub(super) roots: Option<Vec<Root>>,
+    /// The texts of `.gitignore` files that are not in it; `None` in a snapshot that does not tell.
+    pub(super) rules: Option<Rules>,
     /// Whether it tells of directories, links and owners, and not of files alone.
     pub(super) is_complete: bool,
 }
@@ -54,6 +62,8 @@ impl SnapshotManifest {
             skipped: found.skipped,
             exclusion: Some(exclusion),
             tree: found.tree,
+            roots: None,
+            rules: None,
             is_complete: true,
         }
     }
@@ -70,7 +80,20 @@ impl SnapshotManifest {
             && self.merkle_root == other.merkle_root
             && self.skipped == other.skipped
             && self.exclusion == other.exclusion
+            && self.roots == other.roots
+            && self.rules == other.rules
             && other.tree.pairs(&self.tree).next().is_none()
+    }
+
+    /// What stood there when it was made, and is not in it.
+    pub(super) fn kept(&self) -> HashSet<&Path> {
+        let is_told = |path: &Path| {
+            let entry = self.tree.get(&Key::new(path));
+            entry.is_some_and(|entry| !entry.is_directory())
+        };
+        let kept = self.skipped.iter().filter_map(Skipped::stays);
+        // What changed while it was read is in it as it was read last.
+        kept.filter(|path| !is_told(path)).collect()
     }
 
     /// The files by path, in the order of their components.
@@ -80,7 +103,7 @@ impl SnapshotManifest {
                 let (mtime, permissions) = (node.entry.mtime.seconds, node.entry.mode);
                 Some((node.key.as_path(), FileState { hash, size, mtime, permissions }))
             }
-            Kind::Directory | Kind::Symlink { .. } => None,
+            _ => None,
         })
     }
 }
@@ -89,7 +112,7 @@ impl SnapshotManifest {
 fn have_same_files(old: &Tree, new: &Tree) -> bool {
     let content = |node: Option<&Node>| match node?.entry.kind {
         Kind::File { hash, .. } => Some(hash),
-        Kind::Directory | Kind::Symlink { .. } => None,
+        _ => None,
     };
     old.pairs(new).all(|pair| content(pair.old) == content(pair.new))
 }

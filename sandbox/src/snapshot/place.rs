@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{
@@ -15,12 +15,15 @@ use rustix::io::Errno;
 use super::attributes;
 use super::hash::ContentHash;
 use super::roots::{Place, open_beneath};
-use super::store::Store;
+use super::store::{Ask, Store};
 use super::tree::{Entry, Kind};
 use crate::removal::{remove_tree, reopened};
 
 /// How the files begin that a restore is writing.
 pub(super) const TEMPORARY: &str = ".nono-restore-";
+
+/// How much is copied at once.
+const PART: u64 = 8 << 20;
 
 static COUNTER: AtomicU64 = AtomicU64::new(0);
 
@@ -32,13 +35,19 @@ fn temporary() -> OsString {
 
 impl Place {
     /// Puts a new file here with the content of `hash`, in one step.
-    pub(super) fn write(&self, store: &Store, hash: &ContentHash, entry: &Entry) -> io::Result<()> {
+    pub(super) fn write(
+        &self,
+        store: &Store,
+        hash: &ContentHash,
+        entry: &Entry,
+        ask: Ask<'_>,
+    ) -> io::Result<()> {
         let name = temporary();
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let mut file = File::from(openat(&self.parent, &name, flags, Mode::RUSR | Mode::WUSR)?);
-        let written = copy(store, hash, &mut file)
+        let written = copy(store, hash, &mut file, ask)
             .and_then(|()| self.beside(name.clone())?.dress(entry).map_err(Into::into))
-            .and_then(|()| Ok(renameat(&self.parent, &name, &self.parent, &self.name)?));
+            .and_then(|()| Ok(self.put(&name)?));
         if written.is_err() {
             self.discard(&name);
         }
@@ -51,10 +60,19 @@ impl Place {
         store: &Store,
         hash: &ContentHash,
         entry: &Entry,
+        ask: Ask<'_>,
     ) -> io::Result<()> {
-        let mut file = File::from(open_beneath(&self.parent, &self.name, OFlags::WRONLY)?);
+        let open = || open_beneath(&self.parent, &self.name, OFlags::WRONLY);
+        let handle = match open() {
+            Err(Errno::ACCESS) => {
+                self.add_mode(Mode::WUSR, OFlags::empty())?;
+                open()
+            }
+            handle => handle,
+        };
+        let mut file = File::from(handle?);
         ftruncate(&file, 0)?;
-        copy(store, hash, &mut file)?;
+        copy(store, hash, &mut file, ask)?;
         Ok(self.dress(entry)?)
     }
 
@@ -62,7 +80,7 @@ impl Place {
     pub(super) fn link(&self, leader: &Self) -> rustix::io::Result<()> {
         let name = temporary();
         linkat(&leader.parent, &leader.name, &self.parent, &name, AtFlags::empty())?;
-        let moved = renameat(&self.parent, &name, &self.parent, &self.name);
+        let moved = self.put(&name);
         // Moving a name onto another of the same file does nothing, and leaves it.
         self.discard(&name);
         moved
@@ -75,18 +93,36 @@ impl Place {
         let moved = self
             .beside(name.clone())
             .and_then(|beside| beside.dress(entry))
-            .and_then(|()| renameat(&self.parent, &name, &self.parent, &self.name));
+            .and_then(|()| self.put(&name));
         if moved.is_err() {
             self.discard(&name);
         }
         moved
     }
 
-    /// Makes a directory here that is its maker's alone until all is in it.
-    pub(super) fn make_directory(&self) -> rustix::io::Result<()> {
-        match mkdirat(&self.parent, &self.name, Mode::RWXU) {
+    /// Moves what is called `name` beside here to its place. A directory that stands there goes with
+    /// all that is in it, tracked or not: it came since, for none was here.
+    fn put(&self, name: &OsString) -> rustix::io::Result<()> {
+        let put = || renameat(&self.parent, name, &self.parent, &self.name);
+        match put() {
+            Err(Errno::ISDIR) => self.remove_tree().and_then(|()| put()),
+            moved => moved,
+        }
+    }
+
+    /// Makes a directory here, in the place of what is none.
+    pub(super) fn make_directory(&self, mode: Mode) -> rustix::io::Result<()> {
+        let make = || match mkdirat(&self.parent, &self.name, mode) {
             Err(Errno::EXIST) if self.is_directory()? => Ok(()),
-            made => made,
+            outcome => outcome,
+        };
+        match make() {
+            Err(Errno::EXIST) => match unlinkat(&self.parent, &self.name, AtFlags::empty()) {
+                // Another thread may have made it.
+                Ok(()) | Err(Errno::NOENT | Errno::ISDIR) => make(),
+                failed => failed,
+            },
+            outcome => outcome,
         }
     }
 
@@ -134,10 +170,17 @@ impl Place {
         utimensat(&self.parent, &self.name, &times, AtFlags::SYMLINK_NOFOLLOW)
     }
 
-    /// Lets the owner into the directory here; `dress` takes it back.
-    pub(super) fn let_in(&self) -> rustix::io::Result<()> {
+    /// Allows more of what is here, and returns what was allowed.
+    pub(super) fn add_mode(&self, more: Mode, flags: OFlags) -> rustix::io::Result<Mode> {
+        let handle = open_beneath(&self.parent, &self.name, OFlags::PATH | flags)?;
+        let before = Mode::from_raw_mode(fstat(&handle)?.st_mode & 0o7777);
+        chmodat(CWD, reopened(&handle), before | more, AtFlags::empty())?;
+        Ok(before)
+    }
+
+    /// Sets the mode of the directory here.
+    pub(super) fn set_mode(&self, mode: Mode) -> rustix::io::Result<()> {
         let handle = open_beneath(&self.parent, &self.name, OFlags::PATH | OFlags::DIRECTORY)?;
-        let mode = Mode::from_raw_mode(fstat(&handle)?.st_mode & 0o7777) | Mode::RWXU;
         chmodat(CWD, reopened(&handle), mode, AtFlags::empty())
     }
 
@@ -158,10 +201,16 @@ impl Place {
 }
 
 /// Fills a new file: with the object's own blocks where the file system can share them.
-fn copy(store: &Store, hash: &ContentHash, file: &mut File) -> io::Result<()> {
-    let mut object = store.open(hash)?;
+fn copy(store: &Store, hash: &ContentHash, file: &mut File, ask: Ask<'_>) -> io::Result<()> {
+    let object = store.open(hash)?;
     if store.can_clone() && ioctl_ficlone(&*file, &object).is_ok() {
         return Ok(());
     }
-    io::copy(&mut object, file).map(drop)
+    loop {
+        let copied = io::copy(&mut (&object).take(PART), file)?;
+        if copied < PART {
+            return Ok(());
+        }
+        ask(copied)?;
+    }
 }

@@ -77,7 +77,7 @@ impl<'a> Comparison<'a> {
             let Some(Node { key, entry }) = new else { continue };
             let there = old.map(|node| &node.entry);
             match &entry.kind {
-                Kind::File { .. } => {}
+                Kind::File { .. } | Kind::Unread => {}
                 Kind::Directory if there.is_some_and(Entry::is_directory) => {}
                 Kind::Directory => plan.make.push(key),
                 Kind::Symlink { target } => match (there, target) {
@@ -113,7 +113,7 @@ impl<'a> Comparison<'a> {
             Some(wanted) => wanted.entry.is_directory() != node.entry.is_directory(),
             None => self.target.is_complete || !node.entry.is_directory(),
         };
-        let kept = self.kept();
+        let kept = self.target.kept();
         let entries = self.pairs.iter().filter_map(|pair| Some((pair.old?, pair.new)));
         let entries = entries.filter(|(node, wanted)| is_in_the_way(node, *wanted));
         let entries = entries.map(|(node, _)| node.key.clone());
@@ -131,13 +131,10 @@ impl<'a> Comparison<'a> {
     /// What was not there, and was not looked into: sockets, pipes and devices, files that may not
     /// be read, and directories whose paths are too long.
     fn strangers(&self) -> impl Iterator<Item = &'a Skipped> {
-        let kept = self.kept();
+        let kept = self.target.kept();
         let passed: HashSet<&PathBuf> = self.found.passed.iter().collect();
-        let is_wanted = |path: &Path| match self.target.tree.get(&Key::new(path)) {
-            // A file is replaced in one step; a directory cannot be made in the place of one.
-            Some(entry) => !entry.is_directory() || path.is_dir(),
-            None => false,
-        };
+        // What is wanted in its place makes room for itself.
+        let is_wanted = |path: &Path| self.target.tree.get(&Key::new(path)).is_some();
         let is_stranger = move |skipped: &&'a Skipped| match skipped.reason {
             SkipReason::Special => true,
             SkipReason::Unreadable | SkipReason::TooDeep => {
@@ -149,11 +146,6 @@ impl<'a> Comparison<'a> {
         skipped.filter(move |skipped| !is_within(&kept, &skipped.path))
     }
 
-    /// What stood there when the snapshot was made, and is not in it.
-    fn kept(&self) -> HashSet<&'a Path> {
-        self.target.skipped.iter().filter_map(Skipped::stays).collect()
-    }
-
     /// Files one by one, and those with several names together.
     fn plan_files(&self, plan: &mut Plan<'a>) {
         let names = self.names();
@@ -162,7 +154,7 @@ impl<'a> Comparison<'a> {
             match node.entry.kind {
                 Kind::File { group: None, .. } => self.plan_file(&[&node.key], &names, plan),
                 Kind::File { group: Some(group), .. } => _ = groups.insert(group),
-                Kind::Directory | Kind::Symlink { .. } => {}
+                _ => {}
             }
         }
         if groups.is_empty() {
@@ -188,7 +180,7 @@ impl<'a> Comparison<'a> {
         let mut names = Names::new();
         for Node { entry, .. } in self.found.tree.nodes().iter().map(Deref::deref) {
             let identity = entry.identity.filter(|identity| identity.links > 1);
-            if let (Kind::File { .. }, Some(identity)) = (&entry.kind, identity) {
+            if let (Kind::File { .. } | Kind::Unread, Some(identity)) = (&entry.kind, identity) {
                 *names.entry(identity.place()).or_default() += 1;
             }
         }
@@ -204,7 +196,9 @@ impl<'a> Comparison<'a> {
         let place = |entry: &Entry| Some(entry.identity?.place());
         let places: HashSet<_> = there.iter().map(|entry| place(entry)).collect();
         let shared = there.first().map_or(0, |entry| match entry.kind {
-            Kind::File { .. } => place(entry).and_then(|at| names.get(&at)).map_or(1, |n| *n),
+            Kind::File { .. } | Kind::Unread => {
+                place(entry).and_then(|at| names.get(&at)).map_or(1, |n| *n)
+            }
             Kind::Directory | Kind::Symlink { .. } => 0,
         });
         let is_one_file = there.len() == keys.len()
@@ -226,7 +220,7 @@ impl<'a> Comparison<'a> {
 }
 
 /// Whether a path is one of those, or beneath one.
-fn is_within(paths: &HashSet<&Path>, path: &Path) -> bool {
+pub(super) fn is_within(paths: &HashSet<&Path>, path: &Path) -> bool {
     !paths.is_empty() && path.ancestors().any(|path| paths.contains(path))
 }
 

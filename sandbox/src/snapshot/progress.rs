@@ -8,6 +8,8 @@ use super::error::SnapshotError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Phase {
+    /// Waiting for another call of the session.
+    Wait,
     /// Looking at what is tracked, and keeping what is new.
     Scan,
     /// Reading the objects that a restore needs.
@@ -20,6 +22,7 @@ impl Phase {
     /// The phase in one word.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Wait => "wait",
             Self::Scan => "scan",
             Self::Check => "check",
             Self::Restore => "restore",
@@ -47,6 +50,7 @@ pub(super) struct Meter<'a> {
     phase: Phase,
     total: Option<u64>,
     done: AtomicU64,
+    bytes: AtomicU64,
     is_cancelled: AtomicBool,
 }
 
@@ -54,12 +58,16 @@ impl<'a> Meter<'a> {
     /// How many entries pass between two calls.
     const STRIDE: u64 = 512;
 
+    /// How many bytes of large files do.
+    const BYTES: u64 = 8 << 20;
+
     pub(super) fn new(callback: Callback<'a>, phase: Phase, total: Option<u64>) -> Self {
         Self {
             callback,
             phase,
             total,
             done: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
             is_cancelled: AtomicBool::new(false),
         }
     }
@@ -68,6 +76,15 @@ impl<'a> Meter<'a> {
     pub(super) fn step(&self) -> Result<(), SnapshotError> {
         let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
         if done.is_multiple_of(Self::STRIDE) { self.tell(done) } else { self.check() }
+    }
+
+    /// So many bytes more of an entry are done.
+    pub(super) fn pass(&self, bytes: u64) -> Result<(), SnapshotError> {
+        let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if before / Self::BYTES == before.wrapping_add(bytes) / Self::BYTES {
+            return self.check();
+        }
+        self.tell(self.done.load(Ordering::Relaxed))
     }
 
     /// The phase is over.

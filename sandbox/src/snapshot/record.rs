@@ -18,9 +18,10 @@ use super::hash::ContentHash;
 use super::key::Key;
 use super::manifest::{SnapshotManifest, merkle_root};
 use super::quick;
+use super::roots::Root;
 use super::seal::{self, Body};
 use super::shared::Shared;
-use super::store::{open_plain, write_whole};
+use super::store::{Content, open_plain, write_whole};
 use super::text;
 use super::tree::{Entry, Kind, Node, Tree};
 use super::values::Skipped;
@@ -49,12 +50,31 @@ struct TreeRecord {
     files: Lines<EntryRecord>,
     exclusion: Option<ExclusionConfig>,
     skipped: Vec<SkippedRecord>,
+    #[serde(default)]
+    roots: Option<Vec<RootRecord>>,
+    #[serde(default)]
+    rules: Option<Vec<RuleRecord>>,
 }
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct SkippedRecord {
     path: Key,
     reason: super::values::SkipReason,
+}
+
+/// A tracked path, and where it led.
+#[derive(Serialize, Deserialize)]
+pub(super) struct RootRecord {
+    path: Key,
+    real: Key,
+}
+
+/// The text of a `.gitignore` that is not in the tree.
+#[derive(Serialize, Deserialize)]
+pub(super) struct RuleRecord {
+    path: Key,
+    hash: ContentHash,
+    size: u64,
 }
 
 /// A map in the order in which it stands in the text.
@@ -124,13 +144,15 @@ impl Record {
             Some(())
         };
         add(self.files, EntryRecord::file)?;
-        let (mut skipped, mut exclusion) = (Vec::new(), None);
+        let (mut skipped, mut exclusion, mut roots, mut rules) = (Vec::new(), None, None, None);
         if let Some(more) = self.tree {
             add(more.files, EntryRecord::file)?;
             add(more.directories, |record, owner| record.entry(Kind::Directory, owner))?;
             add(more.symlinks, EntryRecord::link)?;
             skipped = more.skipped.into_iter().map(SkippedRecord::skipped).collect();
             exclusion = more.exclusion;
+            roots = more.roots.map(|all| all.into_iter().map(RootRecord::root).collect());
+            rules = more.rules.map(|all| all.into_iter().map(RuleRecord::rule).collect());
         } else {
             let link = |key| Node { key, entry: unknown_link() };
             nodes.extend(self.symlinks.into_iter().map(link));
@@ -145,6 +167,8 @@ impl Record {
             skipped,
             exclusion,
             tree,
+            roots,
+            rules,
             is_complete,
         })
     }
@@ -157,6 +181,32 @@ impl SkippedRecord {
 
     fn skipped(self) -> Skipped {
         Skipped { path: self.path.as_path().to_owned(), reason: self.reason }
+    }
+}
+
+impl RootRecord {
+    pub(super) fn all(manifest: &SnapshotManifest) -> Option<Vec<Self>> {
+        let new = |root: &Root| Self { path: root.key.clone(), real: Key::new(&root.real) };
+        manifest.roots.as_ref().map(|all| all.iter().map(new).collect())
+    }
+
+    fn root(self) -> Root {
+        Root { key: self.path, real: self.real.as_path().to_owned() }
+    }
+}
+
+impl RuleRecord {
+    pub(super) fn all(manifest: &SnapshotManifest) -> Option<Vec<Self>> {
+        let new = |(path, content): (&Key, &Content)| Self {
+            path: path.clone(),
+            hash: content.hash,
+            size: content.size,
+        };
+        manifest.rules.as_ref().map(|all| all.iter().map(new).collect())
+    }
+
+    fn rule(self) -> (Key, Content) {
+        (self.path, Content { hash: self.hash, size: self.size })
     }
 }
 

@@ -15,12 +15,12 @@ use super::key::Key;
 const STRAIGHT: ResolveFlags = ResolveFlags::NO_SYMLINKS.union(ResolveFlags::NO_MAGICLINKS);
 
 /// A tracked path.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Root {
     /// As it was given; keys begin with it.
     pub(super) key: Key,
     /// Where it led when it was given: absolute and without links.
-    real: PathBuf,
+    pub(super) real: PathBuf,
 }
 
 /// A place in a directory that is held open.
@@ -50,6 +50,11 @@ impl Root {
         // One spelling only: no `.`, no doubled or trailing separator.
         let key = given.components().collect::<PathBuf>();
         Ok(Self { key: Key::new(&key), real })
+    }
+
+    /// The real path of what is at `relative`.
+    pub(super) fn at(&self, relative: &Path) -> PathBuf {
+        self.real.join(relative).components().collect()
     }
 
     /// Whether `other` is this one or beneath it.
@@ -86,15 +91,18 @@ impl Root {
 /// The real path of what is not there yet.
 fn missing(given: &Path) -> Result<PathBuf, SnapshotError> {
     let absolute = std::path::absolute(given).map_err(SnapshotError::io("resolve", given))?;
-    let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else {
+    if absolute.file_name().is_none() {
         let path = given.to_owned();
         return Err(SnapshotError::Root { path, reason: "it does not exist and has no name" });
-    };
-    match fs::canonicalize(parent) {
-        Ok(parent) => Ok(parent.join(name)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(absolute),
-        Err(error) => Err(SnapshotError::io("resolve", parent)(error)),
     }
+    for above in absolute.ancestors().skip(1) {
+        match fs::canonicalize(above) {
+            Ok(real) => return Ok(real.join(absolute.strip_prefix(above).unwrap_or(&absolute))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(SnapshotError::io("resolve", above)(error)),
+        }
+    }
+    Ok(absolute)
 }
 
 /// All tracked paths, without those that are beneath another.

@@ -8,13 +8,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::{io, thread};
 
 use rayon::ThreadPoolBuilder;
-use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
 
 use super::error::SnapshotError;
 use super::hash::ContentHash;
 use super::key::Key;
+use super::lock::{calling, lock};
 use super::manifest::SnapshotManifest;
+use super::progress::Callback;
 use super::record;
 use super::seal::Body;
 use super::store::{open_plain, write_whole};
@@ -85,9 +86,15 @@ impl Session {
     pub(super) fn count(&self) -> Result<u32, SnapshotError> {
         let path = self.directory.join("snapshots");
         let entries = fs::read_dir(&path).map_err(SnapshotError::io("read", &path))?;
-        let number = |name: &str| name.strip_suffix(".json")?.parse::<u32>().ok();
+        let number = |name: &str| {
+            let number = name.strip_suffix(".json")?.parse().ok()?;
+            // There are other ways to write a number, and none of them is a snapshot's name.
+            (name == file_name(number)).then_some(number)
+        };
         let numbers = entries.flatten().filter_map(|entry| number(entry.file_name().to_str()?));
-        Ok(numbers.max().map_or(0, |highest| highest + 1))
+        let full = || io::Error::other("there is no higher number");
+        let count = numbers.max().map_or(Some(0), |highest: u32| highest.checked_add(1));
+        count.ok_or_else(full).map_err(SnapshotError::io("count the snapshots in", &path))
     }
 
     /// The latest of `count` snapshots, for comparing what is there now with: its digest is right,
@@ -181,7 +188,13 @@ impl Session {
         .map_err(SnapshotError::io("write", &path))
     }
 
-    pub(super) fn save_metadata(&self, json: &str) -> Result<(), SnapshotError> {
+    pub(super) fn save_metadata(
+        &self,
+        json: &str,
+        callback: Callback<'_>,
+    ) -> Result<(), SnapshotError> {
+        let callback = |progress| calling(&self.directory, || callback(progress));
+        let _until_done = lock(&self.directory, &callback)?;
         let path = metadata(&self.directory);
         write_whole(&path, 0o600, |file| io::Write::write_all(file, json.as_bytes()))
             .map_err(SnapshotError::io("write", &path))
@@ -198,18 +211,17 @@ impl Session {
     }
 
     fn file(&self, part: &str, number: u32) -> PathBuf {
-        self.directory.join(part).join(format!("{number:03}.json"))
+        self.directory.join(part).join(file_name(number))
     }
 
     /// Runs `work` on threads of its own while no other manager of the session works.
     pub(super) fn alone<T: Send>(
         &self,
-        work: impl FnOnce() -> Result<T, SnapshotError> + Send,
+        callback: Callback<'_>,
+        work: impl FnOnce(Callback<'_>) -> Result<T, SnapshotError> + Send,
     ) -> Result<T, SnapshotError> {
-        let fault = SnapshotError::io("lock", &self.directory);
-        let directory = File::open(&self.directory).map_err(fault)?;
-        flock(&directory, FlockOperation::LockExclusive)
-            .map_err(SnapshotError::io("lock", &self.directory))?;
+        let callback = |progress| calling(&self.directory, || callback(progress));
+        let _until_done = lock(&self.directory, &callback)?;
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let pool = ThreadPoolBuilder::new()
             .num_threads(threads)
@@ -217,8 +229,12 @@ impl Session {
             .build()
             .map_err(io::Error::other)
             .map_err(SnapshotError::io("start threads for", &self.directory))?;
-        pool.install(work)
+        pool.install(|| work(&callback))
     }
+}
+
+fn file_name(number: u32) -> String {
+    format!("{number:03}.json")
 }
 
 fn metadata(directory: &Path) -> PathBuf {

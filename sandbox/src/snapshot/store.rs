@@ -29,6 +29,9 @@ pub(super) struct Store {
     can_clone: AtomicBool,
 }
 
+/// Is told of bytes that were read or written when there are more to come; an error ends that.
+pub(super) type Ask<'a> = &'a dyn Fn(u64) -> io::Result<()>;
+
 /// What a file was when it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Content {
@@ -62,16 +65,26 @@ impl Store {
 
     /// Reads all of `file` and keeps what is not kept yet. What is stored is what was hashed,
     /// also if the file changes meanwhile.
-    pub(super) fn keep(&self, file: &mut File, buffer: &mut Vec<u8>) -> io::Result<Content> {
+    pub(super) fn keep(
+        &self,
+        file: &mut File,
+        buffer: &mut Vec<u8>,
+        ask: Ask<'_>,
+    ) -> io::Result<Content> {
         buffer.resize(CHUNK, 0);
         let length = fill(file, buffer)?;
         let start = buffer.get(..length).unwrap_or_default();
         if length < CHUNK {
-            let content = Content { hash: ContentHash::of(&[start]), size: length as u64 };
-            return self.keep_small(content, start).map(|()| content);
+            return self.keep_text(start);
         }
         let temporary = self.create()?;
-        self.keep_large(file, buffer, temporary)
+        self.keep_large(file, buffer, temporary, ask)
+    }
+
+    /// Keeps a text that is in memory.
+    pub(super) fn keep_text(&self, text: &[u8]) -> io::Result<Content> {
+        let content = Content { hash: ContentHash::of(&[text]), size: text.len() as u64 };
+        self.keep_small(content, text).map(|()| content)
     }
 
     fn keep_small(&self, content: Content, bytes: &[u8]) -> io::Result<()> {
@@ -89,10 +102,11 @@ impl Store {
         file: &mut File,
         buffer: &mut [u8],
         mut temporary: Temporary,
+        ask: Ask<'_>,
     ) -> io::Result<Content> {
         if self.clone_into(file, &temporary) {
             // What was cloned cannot change any more, so it is what is hashed.
-            let content = digest(&mut File::open(&temporary.path)?, buffer)?;
+            let content = digest(&mut File::open(&temporary.path)?, buffer, ask)?;
             return self.place(temporary, content).map(|()| content);
         }
         let (mut hasher, mut size, mut length) = (Sha256::new(), 0, buffer.len());
@@ -101,6 +115,7 @@ impl Store {
             hasher.update(part);
             temporary.file.write_all(part)?;
             size += length as u64;
+            ask(length as u64)?;
             length = fill(file, buffer)?;
         }
         let content = Content { hash: ContentHash::finish(hasher), size };
@@ -144,14 +159,17 @@ impl Store {
     }
 
     /// What is wrong with a stored content, if anything is. Reads all of it.
-    pub(super) fn fault(&self, wanted: Content, buffer: &mut Vec<u8>) -> Option<String> {
-        buffer.resize(CHUNK, 0);
-        let read =
-            open_plain(&self.path(&wanted.hash)).and_then(|mut file| digest(&mut file, buffer));
+    pub(super) fn fault(
+        &self,
+        wanted: Content,
+        buffer: &mut Vec<u8>,
+        ask: Ask<'_>,
+    ) -> Result<Option<String>, SnapshotError> {
+        let read = self.open(&wanted.hash).and_then(|mut file| digest_in(&mut file, buffer, ask));
         match read {
-            Ok(found) if found == wanted => None,
-            Ok(_) => Some("its content is not what its name says".to_owned()),
-            Err(error) => Some(error.to_string()),
+            Ok(found) if found == wanted => Ok(None),
+            Ok(_) => Ok(Some("its content is not what its name says".to_owned())),
+            Err(error) => error.downcast().map_or_else(|error| Ok(Some(error.to_string())), Err),
         }
     }
 
@@ -194,7 +212,7 @@ impl Drop for Temporary {
 }
 
 /// What a whole file holds.
-pub(super) fn digest(file: &mut File, buffer: &mut [u8]) -> io::Result<Content> {
+fn digest(file: &mut File, buffer: &mut [u8], ask: Ask<'_>) -> io::Result<Content> {
     let (mut hasher, mut size) = (Sha256::new(), 0);
     loop {
         let length = fill(file, buffer)?;
@@ -203,13 +221,18 @@ pub(super) fn digest(file: &mut File, buffer: &mut [u8]) -> io::Result<Content> 
         if length < buffer.len() {
             return Ok(Content { hash: ContentHash::finish(hasher), size });
         }
+        ask(length as u64)?;
     }
 }
 
 /// What a whole file holds, in a buffer of the usual size.
-pub(super) fn digest_in(file: &mut File, buffer: &mut Vec<u8>) -> io::Result<Content> {
+pub(super) fn digest_in(
+    file: &mut File,
+    buffer: &mut Vec<u8>,
+    ask: Ask<'_>,
+) -> io::Result<Content> {
     buffer.resize(CHUNK, 0);
-    digest(file, buffer)
+    digest(file, buffer, ask)
 }
 
 /// Reads until the buffer is full or the file ends.

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::entry::EntryRecord;
 use super::manifest::SnapshotManifest;
-use super::record::SkippedRecord;
+use super::record::{RootRecord, RuleRecord, SkippedRecord};
 use super::seal::{Body, FILES, Sealed};
 use super::tree::{Kind, Node, Tree};
 
@@ -47,6 +47,8 @@ pub(super) fn write(manifest: &SnapshotManifest, out: impl Write + Send) -> io::
     text.lines("    ", *b"{}", &select(tree, |node| is_file(node) && !node.key.is_text()), entry)?;
     text.field("    ", "exclusion", &manifest.exclusion)?;
     text.field("    ", "skipped", &skipped)?;
+    text.field("    ", "roots", &RootRecord::all(manifest))?;
+    text.field("    ", "rules", &RuleRecord::all(manifest))?;
     text.seal()
 }
 

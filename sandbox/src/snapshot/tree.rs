@@ -66,6 +66,8 @@ pub(super) enum Kind {
         /// Files of one number are one file with several names.
         group: Option<u32>,
     },
+    /// A file that cannot be what a snapshot has, so that a restore does not read it.
+    Unread,
 }
 
 /// When a content was last changed. Nanoseconds are `None` in a snapshot that has only seconds.

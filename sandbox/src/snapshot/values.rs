@@ -43,7 +43,8 @@ pub struct Change {
     pub change_type: ChangeType,
     /// By how many bytes its content grew; `None` in what a restore tells.
     pub size_delta: Option<i64>,
-    /// Its content before, if it was a file.
+    /// Its content before, if it was a file. A restore does not read a file of more than 1 MiB that
+    /// is new or not as large as the snapshot's: then it is `None`.
     pub old_hash: Option<ContentHash>,
     /// Its content after, if it is a file.
     pub new_hash: Option<ContentHash>,

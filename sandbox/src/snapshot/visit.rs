@@ -1,8 +1,6 @@
 //! Visiting one entry after the other; each directory is a task of its own.
 
 use std::ffi::OsStr;
-use std::fs::File;
-use std::io::Read as _;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
@@ -11,26 +9,20 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::Scope;
-use rustix::fs::{AtFlags, FileType, OFlags, fstat, statat};
+use rustix::fs::{AtFlags, FileType, fstat, statat};
 use rustix::io::Errno;
 
 use super::collected::{Collected, Stop, cannot, check_limit};
-use super::error::SnapshotError;
 use super::exclusion::{Candidate, Verdict};
-use super::ignored::{GITIGNORE, Ignored};
+use super::ignored::Ignored;
 use super::key::Key;
 use super::known::Known;
 use super::names::Names;
-use super::roots::{Root, open_beneath};
-use super::store::Content;
+use super::roots::Root;
 use super::tree::{Entry, Kind, Node};
 use super::values::{SkipReason, Skipped};
-use super::walk::{IgnoreFiles, Walk};
+use super::walk::Walk;
 use super::{attributes, place};
-
-/// How many bytes all `.gitignore` files of a walk may have: rules take a thousand times longer to
-/// prepare than to read, and who writes what is tracked may write such files too.
-const MOST_RULES: u64 = 2 << 20;
 
 /// How many entries of a directory are looked at together.
 const BATCH: usize = 128;
@@ -43,7 +35,9 @@ pub(super) struct Visit<'a> {
     entries: AtomicU64,
     pub(super) bytes: AtomicU64,
     /// Of the `.gitignore` files.
-    rules: AtomicU64,
+    pub(super) rules: AtomicU64,
+    /// Of those of which the snapshot does not tell whether they held.
+    pub(super) guessed: AtomicU64,
     /// Whether an error has ended the walk.
     is_over: AtomicBool,
     /// Which nodes of the previous tree are still the same.
@@ -52,13 +46,13 @@ pub(super) struct Visit<'a> {
 }
 
 /// A directory on the way down.
-struct Below<'a> {
+pub(super) struct Below<'a> {
     root: &'a Root,
-    key: Key,
+    pub(super) key: Key,
     /// What was beneath it when it was last looked at, and itself.
     known: Known<'a>,
     /// What is ignored in it.
-    ignored: Ignored,
+    pub(super) ignored: Ignored,
     is_excluded: bool,
 }
 
@@ -80,7 +74,7 @@ pub(super) struct Named<'a, 'e> {
 
 impl Below<'_> {
     /// The part of the key beneath the root.
-    fn relative(&self) -> &Path {
+    pub(super) fn relative(&self) -> &Path {
         self.root.key.beneath(self.key.as_path()).unwrap_or_else(|| Path::new(""))
     }
 }
@@ -93,6 +87,7 @@ impl<'a> Visit<'a> {
             entries: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             rules: AtomicU64::new(0),
+            guessed: AtomicU64::new(0),
             is_over: AtomicBool::new(false),
             is_kept: walk
                 .previous
@@ -127,7 +122,9 @@ impl<'a> Visit<'a> {
             let ignored = Ignored::default();
             let known = known.narrowed(key);
             let at = Below { root, key: key.clone(), known, ignored, is_excluded: false };
-            self.directory(at, scope)
+            let outcome = self.directory(at, scope);
+            found.close(&outcome, key.as_path(), key);
+            outcome
         };
         let outcome = visit();
         self.note(key.as_path(), outcome, found);
@@ -176,7 +173,7 @@ impl<'a> Visit<'a> {
         }
         let directory = path.len();
         let outcome = within.names.some(numbers).try_for_each(|name| {
-            if self.is_over.load(Ordering::Relaxed) {
+            if self.is_over() {
                 return Ok(());
             }
             path.truncate(directory);
@@ -208,16 +205,11 @@ impl<'a> Visit<'a> {
     ) -> Result<(), Stop> {
         let path = at.path;
         let stat = statat(at.parent, at.name, AtFlags::SYMLINK_NOFOLLOW);
-        let stat = stat.map_err(|error| cannot("look at", path)(error))?;
+        let stat = stat.map_err(cannot("look at", path));
+        found.close(&stat, path, &within.at.key);
+        let stat = stat?;
         let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-        let relative = within.at.root.key.beneath(path).unwrap_or(path);
-        let verdict = self.walk.exclusion.verdict(Candidate {
-            path,
-            relative,
-            is_directory,
-            is_ignored: within.at.ignored.covers(relative, is_directory),
-            is_beneath_excluded: within.at.is_excluded,
-        });
+        let verdict = self.verdict(&within.at, path, is_directory, &within.at.ignored);
         if verdict == Verdict::Skip {
             return Ok(());
         }
@@ -238,7 +230,9 @@ impl<'a> Visit<'a> {
         scope.spawn(move |scope| {
             let path = at.key.as_path().to_owned();
             let (is_excluded, mut found) = (at.is_excluded, Collected::default());
+            let key = at.key.clone();
             let outcome = self.directory(at, scope);
+            found.close(&outcome, &path, &key);
             if is_excluded && matches!(outcome, Err(Stop::Skip(_))) {
                 found.passed.push(path.clone());
             }
@@ -247,43 +241,22 @@ impl<'a> Visit<'a> {
         Ok(())
     }
 
-    /// The rules within a directory, with those of its own `.gitignore`.
-    fn ignored(
+    /// What becomes of what is at `path` in a directory, where the rules are `ignored`.
+    pub(super) fn verdict(
         &self,
-        at: &Below<'a>,
-        handle: &OwnedFd,
-        names: &Names,
-    ) -> Result<Ignored, SnapshotError> {
-        let above = at.ignored.clone();
-        let text = match self.walk.ignore_files {
-            _ if !self.walk.exclusion.config.use_gitignore => None,
-            IgnoreFiles::Kept(tree, store) => {
-                let own = at.key.join(OsStr::new(GITIGNORE));
-                match tree.get(&own).map(|entry| &entry.kind) {
-                    Some(&Kind::File { hash, size, .. }) => {
-                        self.count_rules(size)?;
-                        let failed = SnapshotError::io("read the kept", own.as_path());
-                        Some(store.read(Content { hash, size }).map_err(failed)?)
-                    }
-                    _ => None,
-                }
-            }
-            IgnoreFiles::Found if names.has(GITIGNORE) => {
-                let text = read_rules(handle);
-                self.count_rules(text.as_ref().map_or(0, Vec::len) as u64)?;
-                text
-            }
-            IgnoreFiles::Found => None,
-        };
-        Ok(match text {
-            Some(text) => above.within(at.relative(), &text),
-            None => above,
+        within: &Below<'a>,
+        path: &Path,
+        is_directory: bool,
+        ignored: &Ignored,
+    ) -> Verdict {
+        let relative = within.root.key.beneath(path).unwrap_or(path);
+        self.walk.exclusion.verdict(Candidate {
+            path,
+            relative,
+            is_directory,
+            is_ignored: ignored.covers(relative, is_directory),
+            is_beneath_excluded: within.is_excluded,
         })
-    }
-
-    fn count_rules(&self, bytes: u64) -> Result<(), SnapshotError> {
-        let all = self.rules.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
-        check_limit("bytes of .gitignore files", all, MOST_RULES)
     }
 
     /// Puts what was found to the rest, and what ended the search.
@@ -293,25 +266,22 @@ impl<'a> Visit<'a> {
             Err(Stop::Skip(reason)) => {
                 found.skipped.push(Skipped { path: path.to_owned(), reason });
             }
-            Err(Stop::Fail(error)) => {
-                self.is_over.store(true, Ordering::Relaxed);
-                found.error = Some(error);
-            }
+            Err(Stop::Fail(error)) => found.error = Some(error),
         }
+        let is_over = found.error.is_some();
         self.collect(|all| all.append(found));
+        // Only now: others end with an error of their own, and the first that is noted counts.
+        if is_over {
+            self.is_over.store(true, Ordering::Release);
+        }
     }
 
-    fn collect(&self, change: impl FnOnce(&mut Collected)) {
+    /// Whether an error has ended the walk.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Acquire)
+    }
+
+    pub(super) fn collect(&self, change: impl FnOnce(&mut Collected)) {
         change(&mut self.collected.lock().unwrap_or_else(PoisonError::into_inner));
     }
-}
-
-/// The text of a directory's `.gitignore`, or more of it than may be; none if it cannot be read, as
-/// for git.
-fn read_rules(directory: &OwnedFd) -> Option<Vec<u8>> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK;
-    let handle = open_beneath(directory, OsStr::new(GITIGNORE), flags).ok()?;
-    let mut text = Vec::new();
-    File::from(handle).take(MOST_RULES + 1).read_to_end(&mut text).ok()?;
-    Some(text)
 }

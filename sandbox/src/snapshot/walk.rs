@@ -7,26 +7,18 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::collected::Collected;
+use super::collected::{Closed, Collected};
 use super::error::SnapshotError;
 use super::exclusion::Exclusion;
 use super::key::Key;
 use super::progress::Meter;
 use super::roots::Root;
+use super::rules::IgnoreFiles;
 use super::shared::Shared;
 use super::store::Store;
 use super::tree::{Entry, Kind, Node, Tree};
 use super::values::Skipped;
 use super::visit::Visit;
-
-/// Where the texts of `.gitignore` files come from.
-#[derive(Clone, Copy)]
-pub(super) enum IgnoreFiles<'a> {
-    /// From what is walked.
-    Found,
-    /// From a snapshot.
-    Kept(&'a Tree, &'a Store),
-}
 
 /// What becomes of contents.
 #[derive(Clone, Copy)]
@@ -57,8 +49,12 @@ pub(super) struct Found {
     pub(super) skipped: Vec<Skipped>,
     /// Those of them that are excluded themselves.
     pub(super) passed: Vec<PathBuf>,
+    /// Those of them that are directories, or in one, that shut out their owner.
+    pub(super) closed: Vec<Closed>,
     /// Files that an interrupted restore has left.
     pub(super) leftovers: Vec<Key>,
+    /// The texts of the `.gitignore` files that held.
+    pub(super) rules: Vec<(Key, Vec<u8>)>,
 }
 
 impl Walk<'_> {
@@ -67,7 +63,9 @@ impl Walk<'_> {
         rayon::scope(|scope| self.roots.iter().for_each(|root| visit.root(root, scope)));
         self.meter.end()?;
         let (collected, is_kept) = visit.into_parts();
-        let Collected { shared: nodes, mut skipped, passed, leftovers, error, .. } = collected;
+        let Collected {
+            shared: nodes, mut skipped, passed, closed, leftovers, rules, error, ..
+        } = collected;
         if let Some(error) = error {
             return Err(error);
         }
@@ -80,7 +78,7 @@ impl Walk<'_> {
         if !is_same {
             group_links(tree.nodes_mut());
         }
-        Ok(Found { tree, skipped, passed, leftovers })
+        Ok(Found { tree, skipped, passed, closed, leftovers, rules })
     }
 }
 

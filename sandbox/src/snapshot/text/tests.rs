@@ -1,5 +1,7 @@
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{BufWriter, Seek as _, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
@@ -10,8 +12,10 @@ use crate::snapshot::hash::ContentHash;
 use crate::snapshot::key::Key;
 use crate::snapshot::quick;
 use crate::snapshot::record::{Lines, Record};
+use crate::snapshot::roots::Root;
 use crate::snapshot::seal::{self, Body};
 use crate::snapshot::shared::Shared;
+use crate::snapshot::store::Content;
 use crate::snapshot::tree::{Attributes, Entry, Identity, Mtime};
 use crate::snapshot::walk::Found;
 
@@ -49,7 +53,14 @@ fn node(number: u64) -> Node {
 fn manifest(number: u32, count: u64) -> SnapshotManifest {
     let tree = Tree::new(Shared::all((0..count).map(node).collect()).collect());
     let found = Found { tree, ..Found::default() };
-    SnapshotManifest::new(number, 8, ExclusionConfig::default(), found, None)
+    let key = |name: &[u8]| Key::new(Path::new(OsStr::from_bytes(name)));
+    let root = |name| Root { key: key(name), real: "/real/\u{fc} \"".into() };
+    let content = |size| Content { hash: ContentHash::of(&[]), size };
+    SnapshotManifest {
+        roots: Some([&b"root"[..], b"/no \xff text"].map(root).into()),
+        rules: Some([(key(b"root/.gitignore"), content(0)), (key(b"\xff"), content(9))].into()),
+        ..SnapshotManifest::new(number, 8, ExclusionConfig::default(), found, None)
+    }
 }
 
 /// A file that holds `text`.
@@ -88,6 +99,7 @@ fn a_text_is_read_as_it_was_written_line_by_line_and_whole() {
             let expected: Vec<_> = manifest.tree.nodes().iter().map(as_written).collect();
             assert!(read.tree.nodes().iter().map(Deref::deref).eq(&expected));
             assert_eq!(read.merkle_root, manifest.merkle_root);
+            assert_eq!((&read.roots, &read.rules), (&manifest.roots, &manifest.rules));
         }
         for place in [10, text.len() / 2, text.len() - 20] {
             let mut changed = text.clone();
