@@ -16,6 +16,10 @@ use crate::json::has_any;
 /// How deep lists and objects may lie in each other.
 const DEPTH: usize = 128;
 
+/// How many values a text may have: each takes some hundred bytes of memory, however short it is
+/// written. A session with as many has some 260 000 events of the network.
+const VALUES: usize = 1 << 22;
+
 /// A JSON value. Two are equal if they have the same members, in whatever order.
 #[derive(Debug, Clone)]
 pub(crate) enum Node {
@@ -31,11 +35,15 @@ impl Node {
     /// Reads a text that holds one value.
     ///
     /// # Errors
-    /// It is no JSON, has a key twice in one object, or is nested too deeply.
+    /// It is no JSON, has a key twice in one object, is nested too deeply, or has too many values.
     pub(crate) fn read(text: &str) -> Result<Self, String> {
+        Self::read_within(text, VALUES)
+    }
+
+    fn read_within(text: &str, values: usize) -> Result<Self, String> {
         let raw: &RawValue = serde_json::from_str(text)
             .map_err(|error| format!("malformed JSON: {}", reason(&error)))?;
-        Reader { rest: raw.get() }.node(DEPTH)
+        Reader { rest: raw.get(), values, left: values }.node(DEPTH)
     }
 
     /// The text of it.
@@ -151,6 +159,9 @@ fn put_unit(unit: u16, text: &mut String) {
 /// Takes apart a text that is known to be JSON.
 struct Reader<'a> {
     rest: &'a str,
+    /// How many values it may have, and how many of them may come yet.
+    values: usize,
+    left: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -158,6 +169,8 @@ impl<'a> Reader<'a> {
         let Some(depth) = depth.checked_sub(1) else {
             return Err(format!("malformed JSON: nested deeper than {DEPTH}"));
         };
+        let too_many = || format!("JSON of more than {} values", self.values);
+        self.left = self.left.checked_sub(1).ok_or_else(too_many)?;
         match self.peek() {
             Some(b'{') => self.object(depth),
             Some(b'[') => self.list(depth),

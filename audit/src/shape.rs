@@ -1,6 +1,8 @@
 //! Whether JSON has the shape of the value that was read from it: what `serde` reads it does not
 //! always look at.
 
+use std::collections::HashMap;
+
 use serde::Serialize;
 
 use crate::canonical::Node;
@@ -50,13 +52,20 @@ fn list_for_object(given: &Node, read: &Node) -> Option<String> {
             let (at, inner) = found.enumerate().find_map(|(at, found)| Some((at, found?)))?;
             Some(below(&format!("[{at}]"), &inner))
         }
-        (Node::Object(given), Node::Object(_)) => given.iter().find_map(|(written, value)| {
-            let key = written.trim_matches('"');
-            let inner = list_for_object(value, read.get(key)?)?;
-            Some(below(key, &inner))
-        }),
+        (Node::Object(given), Node::Object(read)) => {
+            let read = by_key(read);
+            given.iter().find_map(|(key, value)| {
+                let inner = list_for_object(value, read.get(&**key)?)?;
+                Some(below(key.trim_matches('"'), &inner))
+            })
+        }
         _ => None,
     }
+}
+
+/// The members of an object by their keys, as they are written: there may be a million.
+fn by_key(members: &[(String, Node)]) -> HashMap<&str, &Node> {
+    members.iter().map(|(key, value)| (&**key, value)).collect()
 }
 
 fn below(outer: &str, inner: &str) -> String {
@@ -73,8 +82,9 @@ fn is_beyond(given: &Node, read: &Node) -> bool {
         (Node::List(given), Node::List(read)) => {
             given.iter().zip(read).any(|(given, read)| is_beyond(given, read))
         }
-        (Node::Object(given), Node::Object(_)) => {
-            given.iter().any(|(written, value)| match read.get(written.trim_matches('"')) {
+        (Node::Object(given), Node::Object(read)) => {
+            let read = by_key(read);
+            given.iter().any(|(key, value)| match read.get(&**key) {
                 Some(read) => is_beyond(value, read),
                 None => !matches!(value, Node::Plain(text) if text == "null"),
             })

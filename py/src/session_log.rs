@@ -1,6 +1,7 @@
 //! What `nono_py.audit` calls: logs, ledgers and signatures of sessions. Values with many keys go in
 //! and out as JSON, which both sides have anyway.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use nono_audit::attest::{self, SigningKey};
@@ -12,6 +13,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 use serde::Serialize;
+use zeroize::Zeroizing;
 
 use crate::arguments::OsArgument;
 use crate::error::{argument_error, key_error, verify_error};
@@ -42,18 +44,25 @@ impl FromPyObject<'_, '_> for HashArgument {
 }
 
 /// Bytes, or text as UTF-8: a key.
-#[derive(Debug, Clone)]
-pub(crate) struct KeyArgument(Vec<u8>);
+pub(crate) struct KeyArgument(Zeroizing<Vec<u8>>);
+
+impl fmt::Debug for KeyArgument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyArgument(..)")
+    }
+}
 
 impl FromPyObject<'_, '_> for KeyArgument {
     type Error = PyErr;
 
     fn extract(object: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
         if let Ok(text) = object.cast::<PyString>() {
-            return Ok(Self(text.to_str()?.as_bytes().to_vec()));
+            // What is no text is no key either, and will be called so.
+            let text = text.to_string_lossy();
+            return Ok(Self(text.as_bytes().to_vec().into()));
         }
         match object.cast::<PyBytes>() {
-            Ok(bytes) => Ok(Self(bytes.as_bytes().to_vec())),
+            Ok(bytes) => Ok(Self(bytes.as_bytes().to_vec().into())),
             Err(_) => Err(PyTypeError::new_err("a key is bytes or str")),
         }
     }
@@ -144,19 +153,21 @@ pub(crate) fn verify_inclusion_proof(proof: &str, expected_root: Option<&str>) -
 }
 
 #[pyfunction(name = "_session_digest")]
-pub(crate) fn digest(metadata: &str) -> PyResult<String> {
-    Ok(session_digest(&whole_session(metadata).map_err(verify_error)?).to_string())
+pub(crate) fn digest(py: Python<'_>, metadata: &str) -> PyResult<String> {
+    let digest = || whole_session(metadata).map(|session| session_digest(&session).to_string());
+    py.detach(digest).map_err(verify_error)
 }
 
 #[pyfunction(name = "_ledger_record")]
 pub(crate) fn ledger_record(
+    py: Python<'_>,
     metadata: &str,
     sequence: u64,
     previous_chain: Option<HashArgument>,
 ) -> PyResult<String> {
-    let session = whole_session(metadata).map_err(verify_error)?;
     let previous = previous_chain.map(|hash| hash.0);
-    json(&LedgerRecord::build(&session, sequence, previous).map_err(verify_error)?)
+    let build = || LedgerRecord::build(&whole_session(metadata)?, sequence, previous);
+    json(&py.detach(build).map_err(verify_error)?)
 }
 
 #[pyfunction(name = "_verify_ledger")]
@@ -166,9 +177,9 @@ pub(crate) fn verify_session_ledger(
     metadata: &str,
     expected_head: Option<HashArgument>,
 ) -> PyResult<String> {
-    let session = whole_session(metadata).map_err(verify_error)?;
     let (path, head) = (PathBuf::from(ledger.0), expected_head.map(|hash| hash.0));
-    json(&py.detach(|| verify_ledger(&path, &session, head)).map_err(verify_error)?)
+    let verify = || verify_ledger(&path, &whole_session(metadata)?, head);
+    json(&py.detach(verify).map_err(verify_error)?)
 }
 
 #[pyfunction(name = "_check_session_id")]
@@ -206,8 +217,14 @@ impl PySigningKey {
     }
 
     /// Sign a session. Returns the bundle, and what the session keeps of it as JSON.
-    fn sign(&self, metadata: &str, redaction_policy: Option<&str>) -> PyResult<(String, String)> {
-        let signed = attest::sign(metadata, &self.0, redaction_policy).map_err(verify_error)?;
+    fn sign(
+        &self,
+        py: Python<'_>,
+        metadata: &str,
+        redaction_policy: Option<&str>,
+    ) -> PyResult<(String, String)> {
+        let sign = || attest::sign(metadata, &self.0, redaction_policy);
+        let signed = py.detach(sign).map_err(verify_error)?;
         Ok((signed.bundle, json(&signed.attestation)?))
     }
 
@@ -228,11 +245,13 @@ impl PySigningKey {
 #[pyfunction(name = "_verify_bundle")]
 #[expect(clippy::needless_pass_by_value, reason = "extracted from a Python argument")]
 pub(crate) fn verify_bundle(
+    py: Python<'_>,
     bundle: &str,
     metadata: &str,
     expected_public_key: Option<KeyArgument>,
 ) -> PyResult<String> {
-    json(&attest::verify(bundle, metadata, expected_public_key.as_ref().map(|key| &*key.0)))
+    let key = expected_public_key.as_ref().map(|key| key.0.as_slice());
+    json(&py.detach(|| attest::verify(bundle, metadata, key)))
 }
 
 #[pyfunction(name = "_verify_bundle_in")]
@@ -243,6 +262,7 @@ pub(crate) fn verify_bundle_in(
     expected_public_key: Option<KeyArgument>,
 ) -> PyResult<String> {
     let (session_dir, key) = (PathBuf::from(session_dir.0), expected_public_key);
-    let verify = || attest::verify_in(&session_dir, metadata, key.as_ref().map(|key| &*key.0));
+    let verify =
+        || attest::verify_in(&session_dir, metadata, key.as_ref().map(|key| key.0.as_slice()));
     json(&py.detach(verify))
 }

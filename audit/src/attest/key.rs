@@ -127,7 +127,7 @@ pub struct PublicKey {
 }
 
 impl PublicKey {
-    /// Reads a public key: PEM, DER, or DER in base64.
+    /// Reads a public key: PEM, DER, or DER in base64, in one line or many.
     ///
     /// # Errors
     /// It is none of ECDSA P-256; in words.
@@ -138,7 +138,10 @@ impl PublicKey {
             let section = pem::parse(text).map_err(|_| wrong())?;
             (section.tag() == "PUBLIC KEY").then(|| section.into_contents()).ok_or_else(wrong)?
         } else if text.starts_with(b"M") {
-            bundle::unbase64(str::from_utf8(text).map_err(|_| wrong())?).map_err(|_| wrong())?
+            // `base64` breaks lines.
+            let letters: Vec<u8> =
+                text.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+            bundle::unbase64(str::from_utf8(&letters).map_err(|_| wrong())?).map_err(|_| wrong())?
         } else {
             key.to_vec()
         };

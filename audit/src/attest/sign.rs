@@ -11,7 +11,7 @@ use super::key::SigningKey;
 use super::statement::{PREDICATE_TYPE, Statement};
 use crate::canonical::Node;
 use crate::digest::{missing, whole_session};
-use crate::{AuditAttestation, AuditIntegrity, VerifyError, session_digest};
+use crate::{AuditAttestation, AuditIntegrity, Hash, VerifyError, session_digest};
 
 /// What of a session a statement tells.
 #[derive(Debug, Serialize, Deserialize)]
@@ -52,6 +52,7 @@ pub fn sign(
     }
     let subject: Subject = crate::event::read("session metadata", &node)
         .map_err(|error| VerifyError::invalid(error.to_string()))?;
+    check(&subject.audit_integrity).map_err(invalid)?;
     let key_id = key.public().id();
     let attestation = AuditAttestation {
         predicate_type: PREDICATE_TYPE.to_owned(),
@@ -75,6 +76,21 @@ pub fn sign(
     let signature = key.sign(&pae(PAYLOAD_TYPE, &payload)).map_err(VerifyError::invalid)?;
     let bundle = Bundle::new(key_id, &payload, &signature);
     Ok(Signed { bundle: serde_json::to_string_pretty(&bundle).map_err(text)?, attestation })
+}
+
+/// Whether `integrity` is what a log comes to: no log can be held against another, and a signature
+/// would vouch for it.
+fn check(integrity: &AuditIntegrity) -> Result<(), String> {
+    let AuditIntegrity { hash_algorithm, chain_head, merkle_root, .. } = integrity;
+    if hash_algorithm != AuditIntegrity::HASH_ALGORITHM {
+        let known = AuditIntegrity::HASH_ALGORITHM;
+        return Err(format!("audit_integrity: hash_algorithm {hash_algorithm:?} is not {known:?}"));
+    }
+    for (name, digits) in [("chain_head", chain_head), ("merkle_root", merkle_root)] {
+        let wrong = |wrong| format!("audit_integrity: {name} {digits:?} is {wrong}");
+        digits.parse::<Hash>().map_err(wrong)?;
+    }
+    Ok(())
 }
 
 /// Signs a session as [`sign`] does and writes the bundle to its directory, whole or not at all.

@@ -141,6 +141,42 @@ fn a_bundle_is_a_file_of_the_very_directory() {
     assert!(judged(BUNDLE_FILENAME).contains("missing audit attestation bundle"));
 }
 
+/// Step by step, and not by their square: that would take many minutes.
+#[test]
+fn what_a_bundle_has_besides_is_looked_through_once() {
+    let (session, bundle) = signed(&key());
+    let mut bundle: serde_json::Value = serde_json::from_str(&bundle).unwrap();
+    let many = (0..100_000).map(|at| (at.to_string(), at.into()));
+    let data = serde_json::Value::Object(many.collect());
+    bundle["verificationMaterial"]["timestampVerificationData"] = data;
+    assert_eq!(judged(&session, &bundle.to_string()).verification_error, None);
+    bundle["verificationMaterial"]["timestampVerificationData"] = [0].as_slice().into();
+    assert!(judged(&session, &bundle.to_string()).verification_error.is_some());
+}
+
+#[test]
+fn a_bundle_is_not_longer_than_its_file_may_be() {
+    let (session, bundle) = signed(&key());
+    let long = format!("{bundle}{}", " ".repeat(16 << 20));
+    let error = judged(&session, &long).verification_error.unwrap();
+    assert!(error.contains("longer than"), "{error}");
+}
+
+#[test]
+fn what_no_log_comes_to_is_not_signed() {
+    let key = key();
+    let integrity = session().audit_integrity.unwrap();
+    for (wrong, said) in [
+        (AuditIntegrity { hash_algorithm: "md5".into(), ..integrity.clone() }, "hash_algorithm"),
+        (AuditIntegrity { chain_head: "0a".into(), ..integrity.clone() }, "chain_head"),
+        (AuditIntegrity { merkle_root: "zz".repeat(32), ..integrity }, "merkle_root"),
+    ] {
+        let session = SessionMetadata { audit_integrity: Some(wrong), ..session() };
+        let refused = sign(&session.to_json().unwrap(), &key, None).unwrap_err().to_string();
+        assert!(refused.contains(said), "{refused}");
+    }
+}
+
 #[test]
 fn keys_are_read_in_the_forms_that_tools_write() {
     let pair = pair();

@@ -1,5 +1,6 @@
 //! Checking a signed session, and saying what that has proved.
 
+use std::io::ErrorKind;
 use std::path::{Component, Path};
 
 use serde::{Deserialize, Serialize};
@@ -122,7 +123,12 @@ const ALL: [&str; 9] = [
 /// Checks `bundle` against the session that `session` is as JSON. `expected` is the key that must have
 /// signed, as [`PublicKey::parse`] takes it: without it, anybody's key is as good.
 pub fn verify(bundle: &str, session: &str, expected: Option<&[u8]>) -> Attested {
-    judged(session, expected, |_| Ok(bundle.to_owned()))
+    judged(session, expected, |_| {
+        if bundle.len() as u64 > MAX_BYTES {
+            return Err(format!("the audit attestation bundle is longer than {MAX_BYTES} bytes"));
+        }
+        Ok(bundle.to_owned())
+    })
 }
 
 /// Checks the bundle in `session_dir` that the session names, as [`verify`] does. The name is that of a
@@ -279,16 +285,8 @@ fn read_bundle(session_dir: &Path, name: &str) -> Result<String, String> {
     }
     let path = session_dir.join(name);
     let shown = path.display();
-    let failed = |error| format!("failed to read audit attestation bundle {shown}: {error}");
-    let kind = match path.symlink_metadata() {
-        Ok(found) => found.file_type(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(format!("missing audit attestation bundle: {shown}"));
-        }
-        Err(error) => return Err(failed(error)),
-    };
-    if !kind.is_file() {
-        return Err(format!("audit attestation bundle {shown} is no regular file"));
-    }
-    regular::read_within(&path, MAX_BYTES).map_err(failed)
+    regular::read_unlinked(&path, MAX_BYTES).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => format!("missing audit attestation bundle: {shown}"),
+        _ => format!("failed to read audit attestation bundle {shown}: {error}"),
+    })
 }

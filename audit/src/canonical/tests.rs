@@ -83,3 +83,12 @@ proptest! {
         prop_assert_eq!(text.parse::<f64>().unwrap().to_bits(), number.to_bits());
     }
 }
+
+#[test]
+fn a_text_has_only_so_many_values() {
+    for (text, values) in [("0", 1), ("[0,[],{}]", 4), (r#"{"a":[0,0],"b":0}"#, 5)] {
+        Node::read_within(text, values).expect("as many as there are");
+        let refused = Node::read_within(text, values - 1).expect_err("one less");
+        assert!(refused.contains("more than"), "{refused}");
+    }
+}

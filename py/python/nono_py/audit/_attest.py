@@ -44,9 +44,10 @@ def sign_audit_attestation_bundle(
 ) -> tuple[str, AuditAttestationSummaryDict]:
     """Sign a session that has an `audit_integrity`, with an ECDSA P-256 key.
 
-    The key is PEM or DER, PKCS #8, encrypted with `password` or not, or SEC 1. Returns the bundle,
-    and what belongs into the session as its `audit_attestation`. If all of the session is there,
-    its digest is signed with it, and nothing of it can be changed afterwards.
+    The `audit_integrity` has to be what a log can come to. The key is PEM or DER, PKCS #8,
+    encrypted with `password` or not, or SEC 1. Returns the bundle, and what belongs into the
+    session as its `audit_attestation`. If all of the session is there, its digest is signed with
+    it, and nothing of it can be changed afterwards.
     """
     key = _key(private_key_pem, key_id, password)
     bundle, summary = key.sign(metadata_text(metadata), _policy(redaction_policy))
@@ -80,7 +81,8 @@ def verify_audit_attestation_bundle(
     """Check a bundle against the session that it is of. What is wrong is in the result.
 
     `expected_public_key` is PEM, DER or DER in base64. Without it the key is whatever the session
-    names, and anybody could have signed: `signer` is then in `not_proved`.
+    names, and anybody could have signed: `signer` is then in `not_proved`. A bundle of more than
+    16 MiB is not looked at.
     """
     result: AuditAttestationVerificationResultDict = json.loads(
         _verify_bundle(_bundle_text(bundle), metadata_text(metadata), expected_public_key)
@@ -105,12 +107,10 @@ def verify_audit_attestation(
 
 
 def _bundle_text(bundle: object) -> str:
-    if isinstance(bundle, str):
-        return bundle
-    if isinstance(bundle, bytes):
-        # What is no UTF-8 is no JSON either, and will be called so.
-        return bundle.decode("utf-8", "replace")
     try:
-        return text(bundle)
+        if isinstance(bundle, str):
+            bundle = bundle.encode("utf-8")
+        return bundle.decode("utf-8") if isinstance(bundle, bytes) else text(bundle)
     except (TypeError, ValueError, RecursionError):
+        # What is no UTF-8 is no JSON either, and will be called so.
         return ""
