@@ -106,8 +106,10 @@ pub struct LedgerVerification {
     pub session_digest: Hash,
     /// Whether a line is of the session.
     pub session_found: bool,
-    /// Whether the last such line has this digest.
+    /// Whether one such line has this digest.
     pub session_digest_matches: bool,
+    /// Whether one behind it has another: the session was entered anew, or another one has its name.
+    pub later_entry_differs: bool,
     /// Whether there is a ledger; one in which something is wrong is an error.
     pub ledger_chain_verified: bool,
     /// The hash of the last line.
@@ -131,7 +133,9 @@ pub fn verify_ledger(
     expected_head: Option<Hash>,
 ) -> Result<LedgerVerification, VerifyError> {
     check_session_id(&session.session_id)?;
-    let (mut records, mut head, mut found) = (0, None, None);
+    let digest = session_digest(session);
+    let (mut records, mut head) = (0, None);
+    let (mut is_found, mut matches, mut differs) = (false, false, false);
     let file = match regular::open(path) {
         Ok(file) => Some(file),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -151,7 +155,8 @@ pub fn verify_ledger(
         let record = follow(text, records, head).map_err(wrong)?;
         (records, head) = (records + 1, Some(record.chain_hash));
         if record.session_id == session.session_id {
-            found = Some(record.session_digest);
+            let is_same = record.session_digest == digest;
+            (is_found, matches, differs) = (true, matches || is_same, matches && !is_same);
         }
     }
     if expected_head.is_some() && head != expected_head {
@@ -159,11 +164,11 @@ pub fn verify_ledger(
             "the audit ledger does not end with the head that is expected: lines are missing or added",
         ));
     }
-    let digest = session_digest(session);
     let said = [
         ("ledger_chain", is_there),
-        ("session_entry", found.is_some()),
-        ("session_digest", found == Some(digest)),
+        ("session_entry", is_found),
+        ("session_digest", matches),
+        ("latest_entry", matches && !differs),
         ("completeness", expected_head.is_some()),
         // Whoever can write the file can write it anew.
         ("authorship", false),
@@ -173,8 +178,9 @@ pub fn verify_ledger(
         hash_algorithm: AuditIntegrity::HASH_ALGORITHM,
         entry_count: records,
         session_digest: digest,
-        session_found: found.is_some(),
-        session_digest_matches: found == Some(digest),
+        session_found: is_found,
+        session_digest_matches: matches,
+        later_entry_differs: differs,
         ledger_chain_verified: is_there,
         ledger_head: head,
         complete: expected_head.is_some(),

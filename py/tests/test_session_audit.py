@@ -1,5 +1,6 @@
 """The module `audit`: the gaps that its verifiers must not have, and what programs see of it."""
 
+import base64
 import copy
 import io
 import json
@@ -11,7 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -71,6 +72,36 @@ def test_where_nothing_is_stored_it_is_said_that_nothing_proves_the_end(tmp_path
     assert found["complete"]
     assert "completeness" in found["proved"]
     assert found["not_proved"] == ["authorship"]
+
+
+def test_a_number_alone_proves_no_completeness(tmp_path: Path) -> None:
+    put(tmp_path, lines())
+    found = verify_log(tmp_path, stored={"event_count": 5})
+    assert not found["complete"]
+    assert found["proved"] == ["records", "event_count"]
+    assert found["not_proved"] == ["completeness", "authorship"]
+    for key in ("chain_head", "merkle_root"):
+        assert verify_log(tmp_path, stored={key: kept(lines())[key]})["complete"]
+
+
+def test_what_else_a_session_keeps_takes_no_part_in_it(tmp_path: Path) -> None:
+    put(tmp_path, lines())
+    # As a tree of values it would take gigabytes.
+    many = "[" + "0," * 5_000_000 + "0]"
+    session_text = json.dumps({"audit_integrity": kept(lines())})[:-1] + f',"x":{many}}}'
+    (tmp_path / "session.json").write_text(session_text)
+    assert verify_log(tmp_path)["complete"]
+    with pytest.raises(VerificationError, match="more than 4194304 values"):
+        audit.compute_session_digest(_Text(session_text))
+
+
+class _Text(NamedTuple):
+    """A session as the text that it is."""
+
+    text: str
+
+    def to_json(self) -> str:
+        return self.text
 
 
 def test_what_is_stored_must_agree_and_make_sense(tmp_path: Path) -> None:
@@ -395,7 +426,7 @@ def test_a_bundle_is_looked_for_in_the_directory_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "bundle",
-    ["", "{", "[]", "null", "{}", b"\xff", None, 3, {"mediaType": 1}, {"x": object()}],
+    ["", "{", "[]", "null", "{}", b"\xff", "\ud800", None, 3, {"mediaType": 1}, {"x": object()}],
     ids=repr,
 )
 def test_whatever_a_bundle_is_there_is_an_answer(bundle: Any) -> None:
@@ -403,6 +434,12 @@ def test_whatever_a_bundle_is_there_is_an_answer(bundle: Any) -> None:
     assert found["present"]
     assert found["verification_error"] is not None
     assert not found["signature_verified"]
+
+
+def test_an_expected_key_that_is_no_text_is_an_answer_too() -> None:
+    bundle, metadata = signed()
+    found = audit.verify_audit_attestation_bundle(bundle, metadata, expected_public_key="\ud800")
+    assert "expected public key" in str(found["verification_error"])
 
 
 def _envelope(change: "dict[str, Any]") -> "dict[str, Any]":
@@ -446,13 +483,16 @@ def test_keys_are_taken_in_every_form_and_signatures_are_theirs() -> None:
     for name, key, password in _key_forms():
         bundle, metadata = signed(key, password=password)
         public = serialization.load_der_public_key(
-            __import__("base64").b64decode(metadata["audit_attestation"]["public_key"])
+            base64.b64decode(metadata["audit_attestation"]["public_key"])
         )
         assert isinstance(public, ec.EllipticCurvePublicKey)
-        for encoding in (serialization.Encoding.PEM, serialization.Encoding.DER):
-            expected = public.public_bytes(
-                encoding, serialization.PublicFormat.SubjectPublicKeyInfo
-            )
+        spki = serialization.PublicFormat.SubjectPublicKeyInfo
+        der = public.public_bytes(serialization.Encoding.DER, spki)
+        # The last is what `base64` writes: it breaks lines.
+        for expected in (
+            *(public.public_bytes(serialization.Encoding.PEM, spki), der),
+            *(base64.b64encode(der), base64.encodebytes(der)),
+        ):
             found = audit.verify_audit_attestation_bundle(
                 bundle, metadata, expected_public_key=expected
             )
@@ -518,6 +558,32 @@ def test_a_ledger_finds_a_changed_session_and_says_what_it_cannot_know(tmp_path:
     assert audit.verify_session_in_ledger(path, SIGNED)["session_digest_matches"]
     with pytest.raises(VerificationError, match="missing"):
         audit.verify_session_in_ledger(path, SIGNED, expected_head=head)
+
+
+def test_sessions_of_one_name_are_told_apart_in_a_ledger(tmp_path: Path) -> None:
+    path = tmp_path / audit.AUDIT_LEDGER_FILENAME
+    first, second = ({**SIGNED, "exit_code": code} for code in (3, 4))
+    records: list[Any] = []
+
+    def enter(metadata: "dict[str, Any]") -> None:
+        previous = records[-1]["chain_hash"] if records else None
+        built = audit.build_ledger_record(metadata, sequence=len(records), previous_chain=previous)
+        records.append(built)
+        path.write_text("".join(json.dumps(record) + "\n" for record in records))
+
+    def found(metadata: "dict[str, Any]") -> "tuple[bool, bool, bool]":
+        result = audit.verify_session_in_ledger(path, metadata)
+        is_latest = "latest_entry" in result["proved"]
+        assert is_latest != ("latest_entry" in result["not_proved"])
+        return result["session_digest_matches"], result["later_entry_differs"], is_latest
+
+    enter(first)
+    enter(second)
+    assert found(first) == (True, True, False)
+    assert found(second) == (True, False, True)
+    assert found({**SIGNED, "exit_code": 5}) == (False, False, False)
+    enter(first)
+    assert found(first) == (True, False, True)
 
 
 def test_an_odd_line_of_a_ledger_is_named(tmp_path: Path) -> None:
@@ -634,6 +700,72 @@ def test_a_log_is_followed_through_all_that_happens_to_it(tmp_path: Path) -> Non
     assert got == [0, 1, 2, 0, 0, 1]
     with pytest.raises(ValueError, match="poll_interval_s"):
         audit.tail_session(tmp_path, poll_interval_s=float("nan"))
+
+
+def test_the_last_lines_of_a_log_that_is_replaced_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, stop = tmp_path / LOG, threading.Event()
+    first, second, *_ = (json.dumps(line) + "\n" for line in lines())
+    path.write_text(first)
+    look = audit._log._is_replaced
+
+    def write_and_replace(*found: Any) -> bool:
+        if not (tmp_path / "new").exists():
+            # Between the read that found nothing, and the look that finds another file.
+            with path.open("a") as log:
+                log.write(second)
+            (tmp_path / "new").write_text(first)
+            path.rename(tmp_path / "old")
+            (tmp_path / LOG).hardlink_to(tmp_path / "new")
+        return look(*found)
+
+    monkeypatch.setattr(audit._log, "_is_replaced", write_and_replace)
+    followed = audit.tail_session(tmp_path, poll_interval_s=0, stop_event=stop)
+    assert [next(followed)["sequence"] for _ in range(3)] == [0, 1, 0]
+
+
+@pytest.mark.parametrize("interval", [1e12, float("inf"), 10**400])
+def test_an_interval_is_as_long_as_a_wait_can_be(tmp_path: Path, interval: float) -> None:
+    waits = []
+
+    class Stop(threading.Event):
+        def wait(self, timeout: "float | None" = None) -> bool:
+            waits.append(timeout)
+            self.set()
+            return True
+
+    assert list(audit.tail_session(tmp_path, poll_interval_s=interval, stop_event=Stop())) == []
+    assert waits == [threading.TIMEOUT_MAX]
+
+
+def test_a_line_without_an_end_is_an_error(tmp_path: Path) -> None:
+    readers: list[Callable[[], Iterator[Any]]] = [
+        lambda: audit.iter_session(tmp_path),
+        lambda: audit.iter_ledger(tmp_path / LOG),
+        lambda: audit.tail_session(tmp_path, poll_interval_s=0),
+    ]
+    with (tmp_path / LOG).open("wb") as log:
+        log.truncate(64 << 20)
+    for read in readers:
+        with pytest.raises(json.JSONDecodeError, match="line 1: it is longer than") as found:
+            next(read())
+        assert isinstance(found.value, VerificationError)
+        assert len(found.value.doc) <= 1000
+    # The longest that there may be is none.
+    longest = json.dumps({"x": ""}).encode()
+    longest = longest.replace(b'""', b'"' + b"x" * ((1 << 24) - len(longest)) + b'"')
+    (tmp_path / LOG).write_bytes(b'{"a": 1}\n' + longest + b"\n")
+    for read in readers:
+        found_lines = read()
+        assert next(found_lines) == {"a": 1}
+        assert len(next(found_lines)["x"]) > (1 << 24) - 20
+    (tmp_path / LOG).write_bytes(b'{"a": 1}\n' + longest + b" \n")
+    for read in readers:
+        found_lines = read()
+        assert next(found_lines) == {"a": 1}
+        with pytest.raises(VerificationError, match="line 2: it is longer than"):
+            next(found_lines)
 
 
 def test_a_line_that_is_not_whole_is_an_error_of_both_kinds(tmp_path: Path) -> None:

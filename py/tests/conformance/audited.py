@@ -144,7 +144,10 @@ def audited(audit: Any, tmp: str) -> "dict[str, Any]":
 
     def known(result: "dict[str, Any]") -> "dict[str, Any]":
         # What is more than theirs has.
-        more = ("complete", "proved", "not_proved", "session_digest_matches")
+        more = (
+            *("complete", "proved", "not_proved"),
+            *("session_digest_matches", "later_entry_differs"),
+        )
         both = ("session_digest_matches",) if "session_found" in result else ()
         return {key: item for key, item in result.items() if key not in more or key in both}
 

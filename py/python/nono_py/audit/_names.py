@@ -79,8 +79,11 @@ class LedgerVerificationResultDict(TypedDict):
     entry_count: int
     session_digest: str
     session_found: bool
-    #: Whether the last line of the session has the digest that it has now.
+    #: Whether a line of the session has the digest that it has now.
     session_digest_matches: bool
+    #: Whether a line behind that, of the same name, has another: it was entered anew, or another
+    #: session has its name.
+    later_entry_differs: bool
     ledger_chain_verified: bool
     ledger_head: str | None
     #: Whether `expected_head` shows that no line is missing at the end.
