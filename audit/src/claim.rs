@@ -25,7 +25,7 @@ impl Claim {
             Err(TryLockError::WouldBlock) => {
                 return Err(io::Error::new(
                     io::ErrorKind::ResourceBusy,
-                    "another proxy writes its log there; each needs a place of its own",
+                    "a log is being written there already; each needs a place of its own",
                 ));
             }
             // There are file systems without locks.

@@ -129,7 +129,7 @@ fn path(directory: &Path, number: u64) -> PathBuf {
 /// is read first.
 ///
 /// # Errors
-/// The directory or a file in it cannot be used, or another proxy uses it.
+/// The directory or a file in it cannot be used, or something else writes to it.
 pub fn open(
     options: QueueOptions,
     resource: Resource,

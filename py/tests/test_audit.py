@@ -381,7 +381,7 @@ def test_a_file_that_fails_is_told_of_and_none_of_its_records_is_lost(
 def test_two_proxies_do_not_write_one_file(tmp_path: Path) -> None:
     config = ProxyConfig(audit_file=tmp_path / "log")
     with start_proxy(config) as proxy:
-        with pytest.raises(RuntimeError, match="another proxy writes its log there"):
+        with pytest.raises(RuntimeError, match="a log is being written there already"):
             start_proxy(config)
         refuse(proxy)
     assert audit("verify", tmp_path / "log").returncode == 0

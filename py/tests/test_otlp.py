@@ -266,7 +266,7 @@ def test_records_of_a_killed_process_are_delivered_by_the_next(tmp_path: Path) -
     with collecting(taken) as endpoint:
         config = ProxyConfig(otlp_endpoint=endpoint, otlp_queue_dir=queue)
         with start_proxy(config) as proxy:
-            with pytest.raises(RuntimeError, match="another proxy"):
+            with pytest.raises(RuntimeError, match="being written there already"):
                 start_proxy(config)
             get(proxy, "/none")
             proxy.shutdown()

@@ -81,7 +81,7 @@ async fn a_queue_serves_one_proxy_whose_user_alone_can_write_there() {
     let first = ProxyHandle::start(config(directory.path())).await.unwrap();
     let refused = |result: Result<ProxyHandle, StartError>| result.unwrap_err().to_string();
     let shown = refused(ProxyHandle::start(config(directory.path())).await);
-    assert!(shown.contains("another proxy writes its log there"), "{shown}");
+    assert!(shown.contains("a log is being written there already"), "{shown}");
     drop(first);
     drop(ProxyHandle::start(config(directory.path())).await.unwrap());
 

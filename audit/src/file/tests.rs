@@ -165,7 +165,7 @@ fn one_file_has_one_log() {
     let options = FileOptions { path, max_bytes: u64::MAX, keep: 0 };
     let first = FileSink::open(options.clone()).unwrap();
     let error = FileSink::open(options.clone()).unwrap_err().to_string();
-    assert!(error.contains("another proxy writes its log there"), "{error}");
+    assert!(error.contains("a log is being written there already"), "{error}");
     drop(first);
     FileSink::open(options).unwrap();
 }

@@ -155,7 +155,7 @@ fn a_queue_has_one_user() {
     let held = begin(directory.path(), 1).unwrap();
     let error = begin(directory.path(), 2).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ResourceBusy);
-    assert!(error.to_string().contains("another proxy"), "{error}");
+    assert!(error.to_string().contains("being written there already"), "{error}");
     drop(held);
     begin(directory.path(), 2).unwrap();
 }
