@@ -21,13 +21,15 @@ from nono_py.audit._names import (
     AuditInclusionProofDict,
     AuditVerificationResultDict,
 )
-from nono_py.audit._text import line_object, open_regular, text
+from nono_py.audit._text import LineError, line_object, open_regular, text
 
 if TYPE_CHECKING:
     from nono_py._nono_py import _Path
 
-#: A file can be removed, and another put in its place, while it is followed.
+#: So much is read at a time of a file that is followed.
 _CHUNK = 1 << 16
+#: How long a line may be; those of a log have some kilobytes.
+_LONGEST = 1 << 24
 
 
 class AlphaRecorder:
@@ -91,8 +93,8 @@ class AlphaRecorder:
 def iter_session(session_dir: "_Path") -> Iterator[dict[str, Any]]:
     """Yield the lines of a session's log; nothing is verified.
 
-    A line that is no JSON object, as the last may be while it is being written, is an error that
-    is a `VerificationError` and a `json.JSONDecodeError`.
+    A line that is no JSON object, as the last may be while it is being written, or is longer than
+    16 MiB, is an error that is a `VerificationError` and a `json.JSONDecodeError`.
     """
     return objects(Path(os.fsdecode(session_dir)) / AUDIT_EVENTS_FILENAME)
 
@@ -100,9 +102,19 @@ def iter_session(session_dir: "_Path") -> Iterator[dict[str, Any]]:
 def objects(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the objects on the lines of a file."""
     with open_regular(path) as file:
-        for number, line in enumerate(file, 1):
+        number = 0
+        while line := file.readline(_LONGEST + 1):
+            number += 1
+            if len(line) > _LONGEST and not line.endswith(b"\n"):
+                raise too_long(number, line)
             if line.strip():
                 yield line_object(line, number)
+
+
+def too_long(number: int, beginning: bytes) -> LineError:
+    """Say that a line has no end, or as good as none."""
+    shown = beginning[:1000].decode("utf-8", "replace")
+    return LineError(number, f"it is longer than {_LONGEST} bytes", shown)
 
 
 def tail_session(
@@ -114,13 +126,13 @@ def tail_session(
     """Yield the lines of a session's log, and those to come, until `stop_event` is set.
 
     The log need not be there yet. One that takes its place, and one that was cut, is read from its
-    beginning. The last line is yielded when it is whole.
+    beginning. The last line is yielded when it is whole. Errors are as of `iter_session`.
     """
     if not poll_interval_s >= 0:
         raise ConfigurationError(f"poll_interval_s {poll_interval_s!r} must not be negative")
     path = Path(os.fsdecode(session_dir)) / AUDIT_EVENTS_FILENAME
     stop = stop_event or threading.Event()
-    lines = follow(path, poll_interval_s, stop)
+    lines = follow(path, min(poll_interval_s, threading.TIMEOUT_MAX), stop)
     return (line_object(line, number) for number, line in lines if line.strip())
 
 
@@ -133,17 +145,38 @@ def follow(path: Path, interval: float, stop: threading.Event) -> Iterator[tuple
             stop.wait(interval)
             continue
         with file:
-            number, rest = 0, b""
+            lines, is_replaced = _Lines(), False
             while not stop.is_set():
-                chunk = file.read(_CHUNK)
-                if chunk:
-                    *whole, rest = (rest + chunk).split(b"\n")
-                    for number, line in enumerate(whole, number + 1):  # noqa: B020
-                        yield number, line
-                elif _is_replaced(path, file):
+                if chunk := file.read(_CHUNK):
+                    yield from lines.of(chunk)
+                elif is_replaced:
                     break
-                else:
+                # What was written before it was replaced may have come behind the last look.
+                elif not (is_replaced := _is_replaced(path, file)):
                     stop.wait(interval)
+
+
+class _Lines:
+    """Puts the lines of a file together, of which parts come."""
+
+    def __init__(self) -> None:
+        self._number = 0
+        #: The parts of a line whose end has not come yet, and how long they are together.
+        self._parts: list[bytes] = []
+        self._length = 0
+
+    def of(self, chunk: bytes) -> Iterator[tuple[int, bytes]]:
+        """Yield the lines that end in the next part, with their numbers."""
+        first, *others = chunk.split(b"\n")
+        self._parts.append(first)
+        self._length += len(first)
+        if self._length > _LONGEST:
+            raise too_long(self._number + 1, b"".join(self._parts[:1]))
+        for part in others:
+            line = b"".join(self._parts)
+            self._number += 1
+            self._parts, self._length = [part], len(part)
+            yield self._number, line
 
 
 def _is_replaced(path: Path, file: IO[bytes]) -> bool:
