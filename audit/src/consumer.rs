@@ -156,7 +156,7 @@ impl Consumer {
     /// Goes on with what `next` takes, of which it returns the sequence number behind it, up to the
     /// last record that is there now: what comes meanwhile is for the next time, or there might be
     /// no end of it.
-    fn drain_each(&mut self, mut next: impl FnMut(&Self) -> Option<u64>) {
+    pub(crate) fn drain_each(&mut self, mut next: impl FnMut(&Self) -> Option<u64>) {
         // Twice, since a gap may have been waiting for the place that the first time makes.
         for _ in 0..2 {
             let (mut at, until) = self.span();
@@ -181,6 +181,11 @@ impl Consumer {
     pub fn skip(&mut self) {
         let (_, end) = self.span();
         self.go_to(end);
+    }
+
+    /// The number of the exchange that begins next: those that have begun have lower ones.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.shared.opened()
     }
 
     /// Whether all is taken, and no more comes.

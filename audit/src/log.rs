@@ -257,6 +257,11 @@ impl Shared {
         }
     }
 
+    /// How many exchanges there were so far, which is the number of the next one.
+    pub(crate) fn opened(&self) -> u64 {
+        self.counts.opened.load(Ordering::Relaxed)
+    }
+
     fn give_back(&self, places: usize) {
         self.counts.taken.fetch_sub(places, Ordering::Relaxed);
     }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::object;
+use crate::recorder::unix_ms;
 use crate::{AuthMechanism, AuthOutcome, Decision, DenialCategory, InjectionMode, Mode, Record};
 
 /// One decision about the network. What does not apply is absent or `null`, as in the format.
@@ -38,12 +39,40 @@ pub struct NetworkEvent {
 }
 
 impl NetworkEvent {
-    /// Reads an event from JSON; keys besides its own are passed over.
+    /// Reads an event from JSON, as records are shown; keys besides its own are passed over, and so
+    /// are words that the format has not.
     ///
     /// # Errors
     /// It is no object, or none of the format; in words.
     pub fn from_json(text: &str) -> Result<Self, String> {
-        object(text)
+        let event: Self = object(text)?;
+        Ok(Self {
+            auth_outcome: event.auth_outcome.as_deref().and_then(of_format),
+            denial_category: event.denial_category.as_deref().and_then(of_format),
+            ..event
+        })
+    }
+
+    /// What stands for events that are not there, and says which in `reason`: the format has no
+    /// word for that, and they are no request that was refused.
+    pub(crate) fn gap(reason: String) -> Self {
+        Self {
+            timestamp_unix_ms: unix_ms(),
+            mode: EventMode::Reverse,
+            decision: EventDecision::Deny,
+            route_id: None,
+            auth_mechanism: None,
+            auth_outcome: None,
+            managed_credential_active: None,
+            injection_mode: None,
+            denial_category: None,
+            target: String::new(),
+            port: None,
+            method: None,
+            path: None,
+            status: None,
+            reason: Some(reason),
+        }
     }
 
     /// The keys of an event, in the order in which records are shown.
@@ -91,10 +120,10 @@ impl From<&Record> for NetworkEvent {
             },
             route_id: record.route_id.as_deref().map(Into::into),
             auth_mechanism: record.auth_mechanism.map(|word| word.as_str().into()),
-            auth_outcome: record.auth_outcome.and_then(outcome),
+            auth_outcome: record.auth_outcome.and_then(|word| of_format(word.as_str())),
             managed_credential_active: record.managed_credential_active,
             injection_mode: record.injection_mode.map(|word| word.as_str().into()),
-            denial_category: record.denial_category.and_then(category),
+            denial_category: record.denial_category.and_then(|word| of_format(word.as_str())),
             target: record.target.to_string(),
             port: record.port,
             method: record.method.as_deref().map(Into::into),
@@ -112,31 +141,25 @@ fn reason(record: &Record) -> Option<String> {
     match record.dropped {
         None => reason.map(Into::into),
         Some(count) => {
-            let reason = reason.unwrap_or_default();
-            Some(format!("no request, but {count} that are not recorded: {reason}"))
+            Some(format!("no request, but {count} that are not recorded: {}", reason.unwrap_or("")))
         }
     }
 }
 
-/// The word of the format; it has none for a client that nobody asks for a token.
-fn outcome(outcome: AuthOutcome) -> Option<String> {
-    (outcome != AuthOutcome::NotRequired).then(|| outcome.as_str().to_owned())
+/// A word, if the format has it: other tools read no event with another. What it was is in
+/// `reason`.
+fn of_format(word: &str) -> Option<String> {
+    let own = [
+        AuthOutcome::NotRequired.as_str(),
+        DenialCategory::InvalidRequest.as_str(),
+        DenialCategory::UnknownRoute.as_str(),
+        DenialCategory::OverLimit.as_str(),
+        DenialCategory::UpstreamFailed.as_str(),
+    ];
+    (!own.contains(&word)).then(|| word.to_owned())
 }
 
-/// The word of the format, if it has one: other tools read no event with another. What it was is
-/// in `reason`.
-fn category(category: DenialCategory) -> Option<String> {
-    match category {
-        DenialCategory::InvalidRequest
-        | DenialCategory::UnknownRoute
-        | DenialCategory::OverLimit
-        | DenialCategory::UpstreamFailed => None,
-        known => Some(known.as_str().to_owned()),
-    }
-}
-
-/// How the network was reached. [`Forward`](Self::Forward) and [`Unknown`](Self::Unknown) are
-/// this package's own.
+/// How the network was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the words of `Mode`")]
@@ -145,8 +168,6 @@ pub enum EventMode {
     ConnectIntercept,
     Reverse,
     External,
-    Forward,
-    Unknown,
 }
 
 /// What was decided.

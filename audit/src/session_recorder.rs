@@ -6,26 +6,23 @@
 
 mod follower;
 mod journal;
+mod prepared;
+mod repeated;
 
 use std::fmt;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
+use std::mem;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::recorder::unix_ms;
 use crate::{
     Consumer, EVENTS_FILENAME, ExecutableIdentity, Record, SESSION_FILENAME, SessionEnded,
-    SessionEvent, SessionMetadata, SessionStarted, regular, timestamp,
+    SessionEvent, SessionMetadata, SessionStarted, timestamp,
 };
 
 use follower::Follower;
 use journal::Journal;
-
-/// Bytes of the number that tells sessions of one second apart.
-const ID_BYTES: usize = 4;
-/// What an id may have at most, so that a ledger takes it.
-const LONGEST_ID: usize = 64;
 
 /// The record of a session that runs. Dropped before its [`end`](Self::end), it keeps what is known
 /// by then, without an exit code.
@@ -33,7 +30,6 @@ const LONGEST_ID: usize = 64;
 pub struct SessionRecorder {
     directory: PathBuf,
     metadata: SessionMetadata,
-    began_unix_ms: u64,
     /// None when it has ended.
     journal: Option<Source>,
 }
@@ -69,34 +65,26 @@ impl SessionRecorder {
         made.and_then(|()| fs::canonicalize(directory)).map_err(about(directory))
     }
 
-    /// Begins the record of `command` in `directory`, which is made if it is not there.
+    /// Begins the record of `command` in `directory`, which is made if it is not there. With a
+    /// `consumer`, the exchanges of its proxy that begin from now on are recorded as they end.
     ///
-    /// A `session.json` that is there already, of a session that has not run, gives the session its
-    /// name, and its tracked paths if none are given.
+    /// A `session.json` that is there already, of a session that has not run, is gone on with: what
+    /// it says is kept, but for the command, the beginning, and tracked paths if others are given.
     ///
     /// # Errors
     /// With [`io::ErrorKind::AlreadyExists`] if there is a record of a run already: it is never
-    /// written over. Else with what the operating system says.
+    /// written over. Else with what the operating system says; it can then be tried again.
     pub fn begin(
         directory: &Path,
         command: Vec<String>,
         tracked_paths: Option<Vec<PathBuf>>,
+        consumer: Option<Consumer>,
     ) -> Result<Self, RecordError> {
         let directory = Self::prepare(directory)?;
-        let prepared = prepared(&directory)?;
-        let tracked = tracked_paths
-            .or_else(|| prepared.as_ref().map(|known| known.tracked_paths.clone()))
-            .unwrap_or_default();
-        let id = match prepared {
-            Some(known) => known.session_id,
-            None => id_for(&directory)?,
-        };
-        let metadata = SessionMetadata::new(id, command, tracked);
-        let began_unix_ms = unix_ms();
+        let metadata = prepared::session(&directory, command, tracked_paths)?;
         let journal = Journal::create(&directory.join(EVENTS_FILENAME))?;
-        let mut begun =
-            Self { directory, metadata, began_unix_ms, journal: Some(Source::Own(journal)) };
-        begun.announce().inspect_err(|_| begun.forget())?;
+        let mut begun = Self { directory, metadata, journal: None };
+        begun.start(journal, consumer).inspect_err(|_| begun.forget())?;
         Ok(begun)
     }
 
@@ -108,21 +96,6 @@ impl SessionRecorder {
     /// Where it is kept, without links.
     pub fn directory(&self) -> &Path {
         &self.directory
-    }
-
-    /// From now on records the exchanges of a proxy, as they end. Those that began before the
-    /// session are none of it.
-    ///
-    /// # Errors
-    /// The system has no descriptors or threads left.
-    pub fn follow(&mut self, consumer: Consumer) -> Result<(), RecordError> {
-        if let Some(Source::Own(journal)) = self.journal.take_if(|it| matches!(it, Source::Own(_)))
-        {
-            let started = Follower::start(journal, consumer, self.began_unix_ms);
-            let follower = started.map_err(about(&self.directory))?;
-            self.journal = Some(Source::Followed(follower));
-        }
-        Ok(())
     }
 
     /// Ends the record, and returns it. What the followed proxy has not ended by now is recorded as
@@ -139,59 +112,79 @@ impl SessionRecorder {
         Ok(self.metadata.clone())
     }
 
-    /// Writes what a session begins with.
-    fn announce(&mut self) -> Result<(), RecordError> {
+    /// Writes what a session begins with: what tells that it has begun comes last.
+    fn start(
+        &mut self,
+        mut journal: Journal,
+        consumer: Option<Consumer>,
+    ) -> Result<(), RecordError> {
         let started = SessionStarted {
             started: self.metadata.started.clone(),
             command: self.metadata.command.clone(),
             redaction_policy: None,
         };
-        if let Some(Source::Own(journal)) = &mut self.journal {
-            journal.write(SessionEvent::SessionStarted(started))?;
-        }
+        journal.write(vec![SessionEvent::SessionStarted(started)])?;
+        let source = match consumer {
+            None => Source::Own(journal),
+            Some(consumer) => Source::Followed(
+                Follower::start(journal, consumer).map_err(about(&self.directory))?,
+            ),
+        };
+        self.journal = Some(source);
         self.save()
     }
 
     /// Undoes a beginning that failed, so that it can be tried again.
     fn forget(&mut self) {
-        self.journal = None;
+        if let Some(Source::Followed(follower)) = self.journal.take() {
+            let _ = follower.stop(Vec::new);
+        }
         // What cannot be removed is named when it is tried again.
         let _ = fs::remove_file(self.directory.join(EVENTS_FILENAME));
     }
 
     fn conclude(
         &mut self,
-        ending: Ending,
+        mut ending: Ending,
         running: impl FnOnce() -> Vec<Record>,
     ) -> Result<(), RecordError> {
-        let (mut journal, followed) = match self.journal.take() {
+        let mut journal = match self.journal.take() {
             None => return Ok(()),
-            Some(Source::Own(journal)) => (journal, Ok(())),
+            Some(Source::Own(journal)) => journal,
             Some(Source::Followed(follower)) => {
                 follower.stop(running).map_err(about(&self.directory))?
             }
         };
         let ended = timestamp();
-        let written = followed.and_then(|()| {
-            ending.decisions.into_iter().try_for_each(|event| journal.write(event))?;
-            if let Some(code) = ending.exit_code {
-                let exit_code = i64::from(code);
-                let ended = SessionEnded { ended: ended.clone(), exit_code };
-                journal.write(SessionEvent::SessionEnded(ended))?;
-            }
-            journal.sync()
-        });
+        journal.record(mem::take(&mut ending.decisions));
+        journal.record(ending.exit_code.map(|code| {
+            let (ended, exit_code) = (ended.clone(), i64::from(code));
+            SessionEvent::SessionEnded(SessionEnded { ended, exit_code })
+        }));
+        let synced = journal.sync();
+        let written = self.keep(ended, ending, journal);
+        let saved = self.save();
+        written.and(synced).and(saved)
+    }
+
+    /// Takes over what became of the command, and what its log comes to.
+    fn keep(&mut self, ended: String, ending: Ending, journal: Journal) -> Result<(), RecordError> {
         let metadata = &mut self.metadata;
         metadata.ended = Some(ended);
         metadata.exit_code = ending.exit_code;
-        metadata.executable_identity = ending.executable;
-        metadata.snapshot_count = u32::try_from(ending.merkle_roots.len()).unwrap_or(u32::MAX);
-        metadata.merkle_roots = ending.merkle_roots;
+        // Of what has run, only what was found then is known to be it.
+        if ending.exit_code.is_some() {
+            metadata.executable_identity = ending.executable;
+        }
+        let noted = mem::take(&mut metadata.merkle_roots);
+        metadata.merkle_roots = prepared::roots(noted, ending.merkle_roots);
+        let count = u32::try_from(metadata.merkle_roots.len()).unwrap_or(u32::MAX);
+        metadata.snapshot_count = count.max(metadata.snapshot_count);
         metadata.audit_event_count = journal.count();
         metadata.audit_integrity = journal.integrity();
-        metadata.network_events = journal.into_network();
-        let saved = self.save();
-        written.and(saved)
+        let (network, written) = journal.close();
+        metadata.network_events.extend(network);
+        written
     }
 
     /// Writes `session.json` beside its place and moves it there.
@@ -221,38 +214,9 @@ impl Drop for SessionRecorder {
     }
 }
 
-/// The session that `directory` was prepared for, if it has not run.
-fn prepared(directory: &Path) -> Result<Option<SessionMetadata>, RecordError> {
-    let path = directory.join(SESSION_FILENAME);
-    let text = match regular::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(about(&path)(error)),
-    };
-    let known = SessionMetadata::from_json(&text).map_err(io::Error::from).map_err(about(&path))?;
-    if known.ended.is_some() || known.exit_code.is_some() || known.audit_integrity.is_some() {
-        return Err(about(&path)(is_taken()));
-    }
-    Ok(Some(known))
-}
-
 fn is_taken() -> io::Error {
     let said = "it is the record of another run, and is kept: choose another directory";
     io::Error::new(io::ErrorKind::AlreadyExists, said)
-}
-
-/// What a session in `directory` is called: by the directory if a ledger takes that for a name,
-/// else by the time and a random number.
-fn id_for(directory: &Path) -> Result<String, RecordError> {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-    let name = directory.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    if (1..=LONGEST_ID).contains(&name.len()) && name.chars().all(is_plain) {
-        return Ok(name.to_owned());
-    }
-    let mut random = [0; ID_BYTES];
-    aws_lc_rs::rand::fill(&mut random).map_err(io::Error::other).map_err(about(directory))?;
-    let time: String = timestamp().chars().filter(char::is_ascii_digit).collect();
-    Ok(format!("{time}-{:08x}", u32::from_be_bytes(random)))
 }
 
 /// A record that could not be begun or ended: a file of it, and what the operating system says.

@@ -58,9 +58,10 @@ impl PyRun {
         }
     }
 
-    /// Close all descriptors, and kill the program if it still runs.
-    fn close(&self) {
-        *self.lock() = None;
+    /// Close all descriptors, kill the program if it still runs, and end its record.
+    fn close(&self, py: Python<'_>) {
+        py.detach(|| *self.lock() = None);
+        self.begun.let_go(py);
     }
 }
 
@@ -107,7 +108,7 @@ impl PyChild {
     /// Whether the program has begun. Raises if it could not.
     fn try_begun(&self, py: Python<'_>) -> PyResult<bool> {
         let begun = py.detach(|| self.lock().as_mut().map(Child::try_begun));
-        begun.ok_or_else(closed)?.map_err(|error| self.begun.error(py, error))
+        begun.ok_or_else(closed)?.map_err(|error| self.begun.fail(py, error))
     }
 
     /// A descriptor that becomes readable when everything has ended.
@@ -135,9 +136,10 @@ impl PyChild {
         }
     }
 
-    /// Close all descriptors, and kill the program if it still runs.
-    fn close(&self) {
-        *self.lock() = None;
+    /// Close all descriptors, kill the program if it still runs, and end its record.
+    fn close(&self, py: Python<'_>) {
+        py.detach(|| *self.lock() = None);
+        self.begun.let_go(py);
     }
 }
 

@@ -104,17 +104,15 @@ impl Plan {
         let directory = SessionRecorder::prepare(named).map_err(fault)?;
         out_of_reach(&directory, caps)?;
         let roots = roots_in(&directory, Vec::new())?;
-        let begun = SessionRecorder::begin(&directory, self.command.clone(), self.place.tracked());
-        let mut recorder = begun.map_err(fault)?;
-        if let Some(consumer) = consumer {
-            recorder.follow(consumer).map_err(fault)?;
-        }
-        let open = Local::new(Mutex::new(Some((recorder, roots))));
+        let (command, tracked) = (self.command.clone(), self.place.tracked());
+        let recorder = SessionRecorder::begin(&directory, command, tracked, consumer);
+        let open = Local::new(Mutex::new(Some((recorder.map_err(fault)?, roots))));
         Ok(Recording { plan: Arc::clone(self), open })
     }
 }
 
-/// The record of a run that has begun.
+/// The record of a run that has begun. Dropped before its [`end`](Self::end), it keeps what is known
+/// by then, without an exit code: nobody has waited for it.
 #[derive(Debug)]
 pub(crate) struct Recording {
     plan: Arc<Plan>,
@@ -126,13 +124,14 @@ pub(crate) struct Recording {
 type Open = (SessionRecorder, Vec<String>);
 
 impl Recording {
-    /// Ends the record with what became of the run, and returns it; None if it has ended already.
+    /// Ends the record with what became of the run, if that is known, and returns it; None if it has
+    /// ended already.
     ///
     /// # Errors
     /// It could not be written.
     pub(crate) fn end(
         &self,
-        outcome: Result<&Output, &Error>,
+        outcome: Option<Result<&Output, &Error>>,
     ) -> PyResult<Option<PySessionMetadata>> {
         let open = self.open.get()?.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some((recorder, known)) = open else { return Ok(None) };
@@ -143,7 +142,8 @@ impl Recording {
             Err(error) => (known, Some(error)),
         };
         let id = recorder.metadata().session_id.clone();
-        let ending = Ending { merkle_roots, ..ending(outcome, &id) };
+        let known = outcome.map(|outcome| ending(outcome, &id)).unwrap_or_default();
+        let ending = Ending { merkle_roots, ..known };
         let proxy = self.plan.proxy.as_ref();
         // It is of the process that the record is of, in which this runs.
         let running = || proxy.and_then(|proxy| proxy.get().running().ok()).unwrap_or_default();
@@ -155,11 +155,19 @@ impl Recording {
     }
 }
 
+impl Drop for Recording {
+    fn drop(&mut self) {
+        // There is nobody to tell; and in a forked child the record is the parent's.
+        let _ = self.end(None);
+    }
+}
+
 /// What is said when a program has run and its record is not whole.
-fn lost(error: &dyn Display, outcome: Result<&Output, &Error>) -> PyErr {
+fn lost(error: &dyn Display, outcome: Option<Result<&Output, &Error>>) -> PyErr {
     let ended = match outcome {
-        Ok(output) => format!("the program ended with {}", output.exit_code),
-        Err(error) => error.to_string(),
+        Some(Ok(output)) => format!("the program ended with {}", output.exit_code),
+        Some(Err(error)) => error.to_string(),
+        None => "the program was let go of".to_owned(),
     };
     unsound(format!("{ended}, but the record of its session is not whole: {error}"))
 }

@@ -61,11 +61,20 @@ impl Begun {
         start: impl FnOnce(&CapabilitySet) -> Result<T, Error> + Send,
     ) -> PyResult<T> {
         let started = py.detach(|| start(&self.caps));
-        started.map_err(|error| {
-            // That it could not run says more than what is wrong with its record.
-            let _record = self.close(py, Err(&error));
-            self.error(py, error)
-        })
+        started.map_err(|error| self.fail(py, error))
+    }
+
+    /// Ends the record of a program that could not begin, and says why it could not.
+    pub(crate) fn fail(&self, py: Python<'_>, error: Error) -> PyErr {
+        // That says more than what is wrong with its record.
+        let _record = self.close(py, Some(Err(&error)));
+        self.error(py, error)
+    }
+
+    /// Ends the record of a program that nobody waits for any more.
+    pub(crate) fn let_go(&self, py: Python<'_>) {
+        // There is nobody to tell what is wrong with it.
+        let _record = self.close(py, None);
     }
 
     /// Ends the record, and makes the result. That the program could not run is told before what
@@ -75,7 +84,7 @@ impl Begun {
         py: Python<'_>,
         outcome: Result<Output, Error>,
     ) -> PyResult<PyExecResult> {
-        let record = self.close(py, outcome.as_ref());
+        let record = self.close(py, Some(outcome.as_ref()));
         let output = outcome.map_err(|error| self.error(py, error))?;
         let (session, lost) = match record {
             Ok(session) => (session, None),
@@ -92,14 +101,14 @@ impl Begun {
     }
 
     /// What the program could not run for.
-    pub(crate) fn error(&self, py: Python<'_>, error: Error) -> PyErr {
+    fn error(&self, py: Python<'_>, error: Error) -> PyErr {
         run_error(py, error, &self.caps)
     }
 
     fn close(
         &self,
         py: Python<'_>,
-        outcome: Result<&Output, &Error>,
+        outcome: Option<Result<&Output, &Error>>,
     ) -> PyResult<Option<PySessionMetadata>> {
         let recording = self.recording.as_ref();
         let ended = py.detach(|| recording.map(|recording| recording.end(outcome)));
