@@ -6,10 +6,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use nono_audit::{NetworkEvent, SessionMetadata};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
+use serde::Serialize;
 
 use crate::arguments::{os_paths, texts};
 use crate::error::argument_error;
 use crate::snapshot::PyContentHash;
+use crate::value::{Remade, hash_of, remake};
 
 /// What ran, when, on what, and how it went. The JSON is that of the `nono` tools.
 #[pyclass(name = "SessionMetadata", module = "nono_py", frozen, weakref)]
@@ -27,11 +29,20 @@ impl PySessionMetadata {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A part of it as Python's own JSON makes it.
-    fn part<'py>(&self, py: Python<'py>, key: &str) -> PyResult<Bound<'py, PyAny>> {
-        let value = py.import("json")?.call_method1("loads", (self.to_json()?,))?;
-        value.get_item(key)
+    /// A part of it as Python's own JSON makes it. The rest need not be JSON.
+    fn part<'py, T: Serialize>(
+        &self,
+        py: Python<'py>,
+        part: impl FnOnce(&SessionMetadata) -> &T,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let text = serde_json::to_string(part(&self.lock())).map_err(no_json)?;
+        py.import("json")?.call_method1("loads", (text,))
     }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn no_json(error: serde_json::Error) -> PyErr {
+    argument_error(format!("the session cannot be JSON: {error}"))
 }
 
 #[pymethods]
@@ -54,8 +65,7 @@ impl PySessionMetadata {
 
     /// Return the text of `session.json`.
     pub(crate) fn to_json(&self) -> PyResult<String> {
-        let fault = |error| argument_error(format!("the session cannot be JSON: {error}"));
-        self.lock().to_json().map_err(fault)
+        self.lock().to_json().map_err(no_json)
     }
 
     /// What it is called.
@@ -129,7 +139,7 @@ impl PySessionMetadata {
     /// Which file was executed: its `resolved_path` and `sha256`; `None` if unknown.
     #[getter]
     fn executable_identity<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.part(py, "executable_identity")
+        self.part(py, |session| &session.executable_identity)
     }
 
     /// How many events its log has.
@@ -141,13 +151,13 @@ impl PySessionMetadata {
     /// What the log of the session comes to; `None` if it has none.
     #[getter]
     fn audit_integrity<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.part(py, "audit_integrity")
+        self.part(py, |session| &session.audit_integrity)
     }
 
     /// Who signed the log; `None` if nobody did.
     #[getter]
     fn audit_attestation<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.part(py, "audit_attestation")
+        self.part(py, |session| &session.audit_attestation)
     }
 
     /// What was asked of the network: dictionaries of the 15 keys of `drain_audit_events`.
@@ -158,7 +168,8 @@ impl PySessionMetadata {
 
     /// Note what was asked of the network: events as `drain_audit_events` returns them.
     ///
-    /// Keys besides the 15 are passed over.
+    /// Keys besides the 15 are passed over, and so are words that the format has not, such as
+    /// `not_required` for an `auth_outcome`.
     fn set_network_events(&self, events: &Bound<'_, PyAny>) -> PyResult<()> {
         let dumps = events.py().import("json")?.getattr("dumps")?;
         let read = |event: PyResult<Bound<'_, PyAny>>| -> PyResult<NetworkEvent> {
@@ -173,13 +184,34 @@ impl PySessionMetadata {
 
     fn __eq__(&self, other: &Bound<'_, PyAny>) -> bool {
         other.cast::<Self>().is_ok_and(|other| {
-            let (own, other) = (self.lock().clone(), other.get().lock().clone());
-            own == other
+            // One lock at a time: the other may be this one, or be compared with it meanwhile.
+            let own = self.lock().clone();
+            own == *other.get().lock()
         })
     }
 
-    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (String,))> {
-        Ok((slf.get_type().getattr("from_json")?, (slf.get().to_json()?,)))
+    /// Of what never changes, as a key of a dictionary must not.
+    fn __hash__(&self) -> u64 {
+        let session = self.lock();
+        hash_of(&(&session.session_id, &session.started, &session.command, &session.tracked_paths))
+    }
+
+    #[staticmethod]
+    fn _of(
+        json: &str,
+        #[pyo3(from_py_with = os_paths)] tracked_paths: Vec<PathBuf>,
+    ) -> PyResult<Self> {
+        let session = Self::from_json(json)?;
+        session.lock().tracked_paths = tracked_paths;
+        Ok(session)
+    }
+
+    /// The paths are apart, since they may be what JSON has no place for.
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Remade<'py, Parts<'py>>> {
+        let mut session = slf.get().lock().clone();
+        session.tracked_paths = Vec::new();
+        let json = session.to_json().map_err(no_json)?;
+        remake(slf, (json, slf.get().tracked_paths(slf.py())?))
     }
 
     fn __repr__(&self) -> String {
@@ -187,6 +219,9 @@ impl PySessionMetadata {
         format!("SessionMetadata(id='{}', snapshots={})", inner.session_id, inner.snapshot_count)
     }
 }
+
+/// What makes a session anew: its JSON without the paths, and these.
+type Parts<'py> = (String, Bound<'py, PyList>);
 
 /// All 15 keys of an event; the JSON leaves some out that do not apply.
 fn network_event<'py>(py: Python<'py>, event: &NetworkEvent) -> PyResult<Bound<'py, PyDict>> {

@@ -2,9 +2,12 @@
 
 import asyncio
 import contextlib
+import copy
 import hashlib
 import json
 import os
+import pickle
+import select
 import shutil
 import signal
 import socket
@@ -33,6 +36,7 @@ from nono_py import (
     sandboxed_spawn,
     start_proxy,
 )
+from nono_py._nono_py import _Command
 from origin import Origin
 from reference import Reference
 from users import run_as
@@ -233,6 +237,76 @@ def test_snapshots_of_the_session_are_in_its_record(
     assert (place / "file").read_text() == "before"
 
 
+@pytest.mark.asyncio
+async def test_what_could_not_begin_keeps_the_snapshots_in_its_record(
+    directory: Path, place: Path
+) -> None:
+    (place / "file").write_text("x")
+    with SnapshotManager(directory, [place]) as manager:
+        baseline = manager.create_baseline()
+        with pytest.raises((OSError, SandboxError)):
+            await sandboxed_spawn(CapabilitySet(), shell("true"), session=manager)
+    session = SnapshotManager.load_session_metadata(directory)
+    assert session.ended is not None
+    assert (session.exit_code, session.snapshot_count) == (None, 1)
+    assert session.merkle_roots == [baseline.merkle_root]
+    assert kinds(directory) == ["session_started"]
+
+
+def test_a_session_is_compared_with_itself() -> None:
+    code = """
+        from nono_py import SessionMetadata
+
+        session = SessionMetadata("s", [], [])
+        assert session == session
+        assert session != SessionMetadata("t", [], [])
+        assert session != "s"
+    """
+    subprocess.run(python(code), timeout=60, check=True)
+
+
+def test_a_session_is_a_key_of_a_dictionary() -> None:
+    session = SessionMetadata("s", ["sh"], ["/tmp"])
+    same = SessionMetadata.from_json(session.to_json())
+    found = {session: 1}
+    session.exit_code = same.exit_code = 3
+    session.ended = same.ended = "then"
+    assert (found[session], found[same]) == (1, 1)
+    assert SessionMetadata("other", ["sh"], ["/tmp"]) not in found
+
+
+def test_a_tracked_path_that_is_no_text_is_in_the_way_of_json_alone() -> None:
+    session = SessionMetadata("s", ["sh"], [b"/odd\xff", "/tmp"])
+    session.exit_code = 3
+    assert session.executable_identity is None
+    assert session.audit_integrity is None
+    assert session.audit_attestation is None
+    for again in (pickle.loads(pickle.dumps(session)), copy.deepcopy(session)):
+        assert again == session
+        assert again.tracked_paths == [os.fsdecode(b"/odd\xff"), "/tmp"]
+    with pytest.raises(ValueError, match="cannot be JSON"):
+        session.to_json()
+
+
+def test_events_have_no_words_that_other_tools_do_not_know() -> None:
+    session = SessionMetadata("s", [], [])
+    event = {
+        "timestamp_unix_ms": 1,
+        "mode": "reverse",
+        "decision": "deny",
+        "target": "",
+        "auth_outcome": "not_required",
+    }
+    for category in ("invalid_request", "unknown_route", "over_limit", "upstream_failed"):
+        session.set_network_events([{**event, "denial_category": category}])
+        (kept,) = session.network_events
+        assert (kept["auth_outcome"], kept["denial_category"]) == (None, None)
+    known = {"auth_outcome": "failed", "denial_category": "host_denied"}
+    session.set_network_events([{**event, **known}])
+    (kept,) = session.network_events
+    assert known.items() <= kept.items()
+
+
 def test_what_ends_a_run_is_in_its_record(caps: CapabilitySet, directory: Path) -> None:
     late = sandboxed_exec(caps, shell("sleep 60"), timeout_secs=0.2, session=directory / "late")
     assert late.session is not None
@@ -327,6 +401,18 @@ async def test_runs_on_an_event_loop_leave_the_same(caps: CapabilitySet, directo
         assert kinds(directory / name) == ["session_started", "session_ended"]
 
 
+TUNNEL = """
+    import os, socket, sys
+    host, port = os.environ["HTTP_PROXY"].rpartition("@")[2].rstrip("/").rsplit(":", 1)
+    proxy = socket.create_connection((host, int(port)))
+    there = f"127.0.0.1:{sys.argv[1]}"
+    token = os.environ["NONO_PROXY_TOKEN"]
+    head = f"CONNECT {there} HTTP/1.1\\r\\nHost: {there}\\r\\n"
+    proxy.sendall((head + f"Proxy-Authorization: Bearer {token}\\r\\n\\r\\n").encode())
+    print(proxy.recv(100).split()[1].decode(), flush=True)
+"""
+
+
 FETCH = """
     import os, sys, urllib.request, urllib.error
     base = os.environ["OPENAI_BASE_URL"]
@@ -383,21 +469,84 @@ def test_a_tunnel_that_is_open_at_the_end_is_in_it_once(
     caps: CapabilitySet, directory: Path, plain_origin: Origin
 ) -> None:
     port = int(plain_origin.url.rpartition(":")[2])
-    code = f"""
-        import os, socket
-        host, port = os.environ["HTTP_PROXY"].rpartition("@")[2].rstrip("/").rsplit(":", 1)
-        proxy = socket.create_connection((host, int(port)))
-        token = os.environ["NONO_PROXY_TOKEN"]
-        request = "CONNECT 127.0.0.1:{port} HTTP/1.1\\r\\nHost: 127.0.0.1:{port}\\r\\n"
-        proxy.sendall((request + f"Proxy-Authorization: Bearer {{token}}\\r\\n\\r\\n").encode())
-        print(proxy.recv(100).split()[1].decode())
-    """
     with start_proxy(ProxyConfig(allowed_hosts=[f"127.0.0.1:{port}"])) as proxy:
-        result = sandboxed_exec(caps, python(code), proxy=proxy, session=directory)
+        words = python(TUNNEL, str(port))
+        result = sandboxed_exec(caps, words, proxy=proxy, session=directory)
     assert (result.stdout, result.stderr) == (b"200\n", b"")
     assert result.session is not None
     (event,) = result.session.network_events
     assert (event["mode"], event["decision"], event["port"]) == ("connect", "allow", port)
+
+
+@pytest.mark.parametrize("is_closed", [True, False])
+def test_what_runs_when_nobody_waits_any_more_is_in_it(
+    caps: CapabilitySet, directory: Path, plain_origin: Origin, is_closed: bool
+) -> None:
+    port = int(plain_origin.url.rpartition(":")[2])
+    with start_proxy(ProxyConfig(allowed_hosts=[f"127.0.0.1:{port}"])) as proxy:
+        options = {"proxy": proxy, "session": directory, "stdout": subprocess.PIPE}
+        words = python(TUNNEL + "    import signal; signal.pause()\n", str(port))
+        command = _Command._called("sandboxed_spawn", (caps, words), options)
+        child = command.spawn()
+        while not child.try_begun():
+            begun = child.begun_fd()
+            assert begun is not None
+            select.select([begun], [], [])
+        _, stdout, _ = child.take_streams()
+        assert stdout is not None
+        assert os.read(stdout, 100) == b"200\n"
+        os.close(stdout)
+        if is_closed:
+            child.close()
+        del child, command
+        session = SnapshotManager.load_session_metadata(directory)
+    assert session.ended is not None
+    assert session.exit_code is None
+    (event,) = session.network_events
+    assert (event["mode"], event["decision"], event["port"]) == ("connect", "allow", port)
+    assert kinds(directory) == ["session_started", "network"]
+
+
+def test_a_record_that_could_not_begin_can_be_begun_again(tmp_path: Path) -> None:
+    code = """
+        import json, os, resource, sys
+        from pathlib import Path
+        from nono_py import CapabilitySet, ProxyConfig, sandboxed_exec, start_proxy
+
+        caps = CapabilitySet()
+        caps.allow_interpreter()
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+        def run(place):
+            return sandboxed_exec(caps, ["/bin/sh", "-c", "true"], proxy=proxy, session=place)
+
+        with start_proxy(ProxyConfig(allowed_hosts=["host.example"])) as proxy:
+            run(Path(sys.argv[1], "first"))
+            again = 0
+            for files in range(3, 200):
+                place = Path(sys.argv[1], str(files))
+                resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+                try:
+                    run(place)
+                    break
+                except Exception:
+                    pass
+                finally:
+                    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+                kept = place / "session.json"
+                if kept.exists() and json.loads(kept.read_text())["ended"] is not None:
+                    continue  # It had begun.
+                again += 1
+                assert run(place).session.exit_code == 0, files
+            else:
+                raise AssertionError("it never runs")
+        print(again)
+    """
+    done = subprocess.run(
+        python(code, str(tmp_path)), capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 0
 
 
 def test_what_the_sandbox_refused_is_in_it(
@@ -615,4 +764,5 @@ def test_what_the_other_package_has_prepared_is_gone_on_with(
     assert session is not None
     assert (session.session_id, session.tracked_paths) == ("theirs", [str(place)])
     assert [root.hex() for root in session.merkle_roots] == [written["root"]]
+    assert (session.snapshot_count, session.network_events) == (1, written["events"])
     assert other(READ, directory)["verified"]["records_verified"]

@@ -699,12 +699,15 @@ class SessionMetadata:
     def set_network_events(self, events: Iterable[Mapping[str, Any]]) -> None:
         """Note what was asked of the network: events as `drain_audit_events` returns them.
 
-        Keys besides the 15 are passed over.
+        Keys besides the 15 are passed over, and so are words that the format has not, such as
+        `not_required` for an `auth_outcome`.
         """
 
     def __eq__(self, other: object, /) -> bool: ...
-    __hash__: None  # type: ignore[assignment]
-    def __reduce__(self) -> tuple[object, tuple[str]]: ...
+    def __hash__(self) -> int: ...
+    @staticmethod
+    def _of(json: str, tracked_paths: Sequence[_OsText]) -> SessionMetadata: ...
+    def __reduce__(self) -> tuple[object, tuple[str, list[str]]]: ...
 
 @final
 class SupportInfo:
