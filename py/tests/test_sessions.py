@@ -494,6 +494,7 @@ def test_what_runs_when_nobody_waits_any_more_is_in_it(
             select.select([begun], [], [])
         _, stdout, _ = child.take_streams()
         assert stdout is not None
+        os.set_blocking(stdout, True)
         assert os.read(stdout, 100) == b"200\n"
         os.close(stdout)
         if is_closed:
