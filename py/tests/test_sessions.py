@@ -237,22 +237,6 @@ def test_snapshots_of_the_session_are_in_its_record(
     assert (place / "file").read_text() == "before"
 
 
-@pytest.mark.asyncio
-async def test_what_could_not_begin_keeps_the_snapshots_in_its_record(
-    directory: Path, place: Path
-) -> None:
-    (place / "file").write_text("x")
-    with SnapshotManager(directory, [place]) as manager:
-        baseline = manager.create_baseline()
-        with pytest.raises((OSError, SandboxError)):
-            await sandboxed_spawn(CapabilitySet(), shell("true"), session=manager)
-    session = SnapshotManager.load_session_metadata(directory)
-    assert session.ended is not None
-    assert (session.exit_code, session.snapshot_count) == (None, 1)
-    assert session.merkle_roots == [baseline.merkle_root]
-    assert kinds(directory) == ["session_started"]
-
-
 def test_a_session_is_compared_with_itself() -> None:
     code = """
         from nono_py import SessionMetadata
@@ -480,11 +464,13 @@ def test_a_tunnel_that_is_open_at_the_end_is_in_it_once(
 
 @pytest.mark.parametrize("is_closed", [True, False])
 def test_what_runs_when_nobody_waits_any_more_is_in_it(
-    caps: CapabilitySet, directory: Path, plain_origin: Origin, is_closed: bool
+    caps: CapabilitySet, directory: Path, place: Path, plain_origin: Origin, is_closed: bool
 ) -> None:
+    manager = SnapshotManager(directory, [place])
+    baseline = manager.create_baseline()
     port = int(plain_origin.url.rpartition(":")[2])
     with start_proxy(ProxyConfig(allowed_hosts=[f"127.0.0.1:{port}"])) as proxy:
-        options = {"proxy": proxy, "session": directory, "stdout": subprocess.PIPE}
+        options = {"proxy": proxy, "session": manager, "stdout": subprocess.PIPE}
         words = python(TUNNEL + "    import signal; signal.pause()\n", str(port))
         command = _Command._called("sandboxed_spawn", (caps, words), options)
         child = command.spawn()
@@ -503,6 +489,7 @@ def test_what_runs_when_nobody_waits_any_more_is_in_it(
         session = SnapshotManager.load_session_metadata(directory)
     assert session.ended is not None
     assert session.exit_code is None
+    assert (session.snapshot_count, session.merkle_roots) == (1, [baseline.merkle_root])
     (event,) = session.network_events
     assert (event["mode"], event["decision"], event["port"]) == ("connect", "allow", port)
     assert kinds(directory) == ["session_started", "network"]
