@@ -43,7 +43,7 @@ def rollback_on_error(
             try:
                 manager.restore_to(number)
             except Exception as failure:
-                message = f"the paths are not restored: {failure}; the snapshot is in {directory!r}"
+                message = f"not all is restored: {failure}; the snapshot is in {directory!r}"
                 raise SnapshotError(message) from error
             is_needed = False
             raise
