@@ -1,7 +1,7 @@
 //! `SessionMetadata`: what is kept of a session.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use nono_audit::{NetworkEvent, SessionMetadata};
 use pyo3::prelude::*;
@@ -25,17 +25,19 @@ impl From<SessionMetadata> for PySessionMetadata {
 }
 
 impl PySessionMetadata {
-    fn lock(&self) -> MutexGuard<'_, SessionMetadata> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Runs `f` on it. That has nothing of Python's, which is not to run meanwhile: it may let go of
+    /// the interpreter's lock, and whoever takes that and waits for this one would wait for ever.
+    fn with<R: Send>(&self, f: impl FnOnce(&mut SessionMetadata) -> R + Send) -> R {
+        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// A part of it as Python's own JSON makes it. The rest need not be JSON.
     fn part<'py, T: Serialize>(
         &self,
         py: Python<'py>,
-        part: impl FnOnce(&SessionMetadata) -> &T,
+        part: impl FnOnce(&SessionMetadata) -> &T + Send,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let text = serde_json::to_string(part(&self.lock())).map_err(no_json)?;
+        let text = self.with(|inner| serde_json::to_string(part(inner))).map_err(no_json)?;
         py.import("json")?.call_method1("loads", (text,))
     }
 }
@@ -65,75 +67,78 @@ impl PySessionMetadata {
 
     /// Return the text of `session.json`.
     pub(crate) fn to_json(&self) -> PyResult<String> {
-        self.lock().to_json().map_err(no_json)
+        self.with(|inner| inner.to_json()).map_err(no_json)
     }
 
     /// What it is called.
     #[getter]
     fn session_id(&self) -> String {
-        self.lock().session_id.clone()
+        self.with(|inner| inner.session_id.clone())
     }
 
     /// When it began: UTC, as RFC 3339 writes it.
     #[getter]
     fn started(&self) -> String {
-        self.lock().started.clone()
+        self.with(|inner| inner.started.clone())
     }
 
     /// When it ended, in the same form; `None` while it runs.
     #[getter]
     fn ended(&self) -> Option<String> {
-        self.lock().ended.clone()
+        self.with(|inner| inner.ended.clone())
     }
 
     #[setter]
     fn set_ended(&self, value: Option<String>) {
-        self.lock().ended = value;
+        self.with(|inner| inner.ended = value);
     }
 
     /// The program that ran, and its arguments.
     #[getter]
     fn command(&self) -> Vec<String> {
-        self.lock().command.clone()
+        self.with(|inner| inner.command.clone())
     }
 
     /// What its snapshots are of.
     #[getter]
     fn tracked_paths<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        PyList::new(py, self.lock().tracked_paths.iter().map(|path| path.as_os_str()))
+        let paths = self.with(|inner| inner.tracked_paths.clone());
+        PyList::new(py, paths.iter().map(|path| path.as_os_str()))
     }
 
     /// How many snapshots were made.
     #[getter]
     fn snapshot_count(&self) -> u32 {
-        self.lock().snapshot_count
+        self.with(|inner| inner.snapshot_count)
     }
 
     #[setter]
     fn set_snapshot_count(&self, value: u32) {
-        self.lock().snapshot_count = value;
+        self.with(|inner| inner.snapshot_count = value);
     }
 
     /// The exit code; `None` if it has none, or not yet.
     #[getter]
     fn exit_code(&self) -> Option<i32> {
-        self.lock().exit_code
+        self.with(|inner| inner.exit_code)
     }
 
     #[setter]
     fn set_exit_code(&self, value: Option<i32>) {
-        self.lock().exit_code = value;
+        self.with(|inner| inner.exit_code = value);
     }
 
     /// The roots of its snapshots.
     #[getter]
     fn merkle_roots(&self) -> PyResult<Vec<PyContentHash>> {
-        self.lock().merkle_roots.iter().map(|root| PyContentHash::parse(root)).collect()
+        let roots = self.with(|inner| inner.merkle_roots.clone());
+        roots.iter().map(|root| PyContentHash::parse(root)).collect()
     }
 
     /// Note the root of one more snapshot.
     fn add_merkle_root(&self, root: &Bound<'_, PyContentHash>) {
-        self.lock().merkle_roots.push(root.get().hex());
+        let root = root.get().hex();
+        self.with(|inner| inner.merkle_roots.push(root));
     }
 
     /// Which file was executed: its `resolved_path` and `sha256`; `None` if unknown.
@@ -145,7 +150,7 @@ impl PySessionMetadata {
     /// How many events its log has.
     #[getter]
     fn audit_event_count(&self) -> u64 {
-        self.lock().audit_event_count
+        self.with(|inner| inner.audit_event_count)
     }
 
     /// What the log of the session comes to; `None` if it has none.
@@ -163,7 +168,8 @@ impl PySessionMetadata {
     /// What was asked of the network: dictionaries of the 15 keys of `drain_audit_events`.
     #[getter]
     fn network_events<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
-        self.lock().network_events.iter().map(|event| network_event(py, event)).collect()
+        let events = self.with(|inner| inner.network_events.clone());
+        events.iter().map(|event| network_event(py, event)).collect()
     }
 
     /// Note what was asked of the network: events as `drain_audit_events` returns them.
@@ -177,23 +183,22 @@ impl PySessionMetadata {
             let fault = |error| argument_error(format!("not an event of the network: {error}"));
             NetworkEvent::from_json(&text).map_err(fault)
         };
-        let events = events.try_iter()?.map(read).collect::<PyResult<_>>()?;
-        self.lock().network_events = events;
+        let events = events.try_iter()?.map(read).collect::<PyResult<Vec<_>>>()?;
+        self.with(|inner| inner.network_events = events);
         Ok(())
     }
 
     fn __eq__(&self, other: &Bound<'_, PyAny>) -> bool {
         other.cast::<Self>().is_ok_and(|other| {
             // One lock at a time: the other may be this one, or be compared with it meanwhile.
-            let own = self.lock().clone();
-            own == *other.get().lock()
+            let own = self.with(|inner| inner.clone());
+            other.get().with(|other| own == *other)
         })
     }
 
     /// Of what never changes, as a key of a dictionary must not.
     fn __hash__(&self) -> u64 {
-        let session = self.lock();
-        hash_of(&(&session.session_id, &session.started, &session.command, &session.tracked_paths))
+        self.with(|it| hash_of(&(&it.session_id, &it.started, &it.command, &it.tracked_paths)))
     }
 
     #[staticmethod]
@@ -202,21 +207,21 @@ impl PySessionMetadata {
         #[pyo3(from_py_with = os_paths)] tracked_paths: Vec<PathBuf>,
     ) -> PyResult<Self> {
         let session = Self::from_json(json)?;
-        session.lock().tracked_paths = tracked_paths;
+        session.with(|inner| inner.tracked_paths = tracked_paths);
         Ok(session)
     }
 
     /// The paths are apart, since they may be what JSON has no place for.
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Remade<'py, Parts<'py>>> {
-        let mut session = slf.get().lock().clone();
+        let mut session = slf.get().with(|inner| inner.clone());
         session.tracked_paths = Vec::new();
         let json = session.to_json().map_err(no_json)?;
         remake(slf, (json, slf.get().tracked_paths(slf.py())?))
     }
 
     fn __repr__(&self) -> String {
-        let inner = self.lock();
-        format!("SessionMetadata(id='{}', snapshots={})", inner.session_id, inner.snapshot_count)
+        let (id, snapshots) = self.with(|inner| (inner.session_id.clone(), inner.snapshot_count));
+        format!("SessionMetadata(id='{id}', snapshots={snapshots})")
     }
 }
 

@@ -720,6 +720,40 @@ def test_the_other_package_reads_and_verifies_what_is_recorded(
     assert read["verified"]["event_count"] == session.audit_event_count == 4
 
 
+READ_AT_ONCE = """
+    import sys, threading
+    from nono_py import SessionMetadata
+
+    session = SessionMetadata("s", ["a"], ["/tmp"] * 1000)
+    event = {"timestamp_unix_ms": 1, "mode": "connect", "decision": "deny", "target": "a.example",
+             "denial_category": "host_denied", "port": 443}
+    session.set_network_events([event] * 10_000)
+    sys.setswitchinterval(1e-6)
+
+    def read() -> None:
+        for _ in range(3):
+            assert len(session.network_events) == 10_000
+            assert len(session.tracked_paths) == 1000
+
+    def ask() -> None:
+        while any(thread.is_alive() for thread in readers):
+            assert session.exit_code is None
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    askers = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in readers + askers:
+        thread.start()
+    for thread in readers + askers:
+        thread.join()
+    print("done")
+"""
+
+
+def test_threads_that_read_a_session_do_not_wait_for_each_other_for_ever() -> None:
+    done = subprocess.run(python(READ_AT_ONCE), capture_output=True, text=True, timeout=60)
+    assert done.stdout == "done\n", done.stderr
+
+
 WRITE = """
     import json, sys
     from nono_py import SessionMetadata, SnapshotManager
