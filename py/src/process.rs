@@ -4,7 +4,7 @@
 //! beginning, its end. So there is no thread for it. Only that an end is overdue is told by time.
 
 use std::os::fd::{AsRawFd as _, BorrowedFd, IntoRawFd as _, OwnedFd};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use nono_sandbox::{Child, Run};
 use pyo3::exceptions::PyRuntimeError;
@@ -26,41 +26,39 @@ impl PyRun {
         Self { run: Mutex::new(Some(run)), begun }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Run>> {
-        self.run.lock().unwrap_or_else(PoisonError::into_inner)
+    fn with<R: Send>(&self, py: Python<'_>, f: impl FnOnce(&mut Option<Run>) -> R + Send) -> R {
+        with(py, &self.run, f)
     }
 }
 
 #[pymethods]
 impl PyRun {
     /// The descriptors of which one becomes readable when `advance` has something to do.
-    fn fds(&self) -> Vec<i32> {
-        let run = self.lock();
-        run.iter().flat_map(Run::fds).map(number).collect()
+    fn fds(&self, py: Python<'_>) -> Vec<i32> {
+        self.with(py, |run| run.iter().flat_map(Run::fds).map(number).collect())
     }
 
     /// Seconds after which `advance` has something to do though nothing becomes readable.
-    fn patience(&self) -> Option<f64> {
-        self.lock().as_ref().and_then(Run::patience).map(|patience| patience.as_secs_f64())
+    fn patience(&self, py: Python<'_>) -> Option<f64> {
+        let patience = self.with(py, |run| run.as_ref().and_then(Run::patience));
+        patience.map(|patience| patience.as_secs_f64())
     }
 
     /// Do what is to be done, without waiting, and return the result if that was all.
     fn advance(&self, py: Python<'_>) -> PyResult<Option<PyExecResult>> {
-        let step = py.detach(|| self.lock().as_mut().map(|run| run.advance(AT_ONCE)));
+        let step = self.with(py, |run| run.as_mut().map(|run| run.advance(AT_ONCE)));
         let outcome = step.ok_or_else(closed)?.transpose();
         outcome.map(|outcome| self.begun.end(py, outcome)).transpose()
     }
 
     /// Kill the program and all that it has started; `advance` tells when they are gone.
-    fn cancel(&self) {
-        if let Some(run) = &mut *self.lock() {
-            run.cancel();
-        }
+    fn cancel(&self, py: Python<'_>) {
+        self.with(py, |run| run.as_mut().map(Run::cancel));
     }
 
     /// Close all descriptors, kill the program if it still runs, and end its record.
     fn close(&self, py: Python<'_>) {
-        py.detach(|| *self.lock() = None);
+        self.with(py, |held| *held = None);
         self.begun.let_go(py);
     }
 }
@@ -79,8 +77,8 @@ impl PyChild {
         Self { child: Mutex::new(Some(child)), begun }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Child>> {
-        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+    fn with<R: Send>(&self, py: Python<'_>, f: impl FnOnce(&mut Option<Child>) -> R + Send) -> R {
+        with(py, &self.child, f)
     }
 }
 
@@ -88,59 +86,67 @@ impl PyChild {
 impl PyChild {
     /// The program's process number; 0 until it is known to have begun.
     #[getter]
-    fn pid(&self) -> i32 {
-        self.lock().as_ref().map_or(0, Child::number)
+    fn pid(&self, py: Python<'_>) -> i32 {
+        self.with(py, |child| child.as_ref().map_or(0, Child::number))
     }
 
     /// Take the descriptors of the caller's ends of stdin, stdout and stderr.
-    fn take_streams(&self) -> (Option<i32>, Option<i32>, Option<i32>) {
-        let mut child = self.lock();
-        let Some(child) = &mut *child else { return (None, None, None) };
+    fn take_streams(&self, py: Python<'_>) -> (Option<i32>, Option<i32>, Option<i32>) {
         let number = |fd: Option<OwnedFd>| fd.map(OwnedFd::into_raw_fd);
-        (number(child.stdin.take()), number(child.stdout.take()), number(child.stderr.take()))
+        let streams = self.with(py, |child| {
+            child.as_mut().map(|it| (it.stdin.take(), it.stdout.take(), it.stderr.take()))
+        });
+        let (stdin, stdout, stderr) = streams.unwrap_or_default();
+        (number(stdin), number(stdout), number(stderr))
     }
 
     /// A descriptor that becomes readable when `try_begun` has an answer.
-    fn begun_fd(&self) -> Option<i32> {
-        self.lock().as_ref().and_then(Child::begun_fd).map(number)
+    fn begun_fd(&self, py: Python<'_>) -> Option<i32> {
+        self.with(py, |child| child.as_ref().and_then(Child::begun_fd).map(number))
     }
 
     /// Whether the program has begun. Raises if it could not.
     fn try_begun(&self, py: Python<'_>) -> PyResult<bool> {
-        let begun = py.detach(|| self.lock().as_mut().map(Child::try_begun));
+        let begun = self.with(py, |child| child.as_mut().map(Child::try_begun));
         begun.ok_or_else(closed)?.map_err(|error| self.begun.fail(py, error))
     }
 
     /// A descriptor that becomes readable when everything has ended.
-    fn ended_fd(&self) -> Option<i32> {
-        self.lock().as_ref().and_then(Child::ended_fd).map(number)
+    fn ended_fd(&self, py: Python<'_>) -> Option<i32> {
+        self.with(py, |child| child.as_ref().and_then(Child::ended_fd).map(number))
     }
 
     /// Return what became of the program, when everything has ended.
     fn wait(&self, py: Python<'_>) -> PyResult<PyExecResult> {
-        let outcome = py.detach(|| self.lock().as_mut().map(Child::wait));
+        let outcome = self.with(py, |child| child.as_mut().map(Child::wait));
         self.begun.end(py, outcome.ok_or_else(closed)?)
     }
 
     /// Send a signal to the program alone.
-    fn send_signal(&self, signal: u8) {
-        if let Some(child) = &*self.lock() {
-            child.signal(signal);
-        }
+    fn send_signal(&self, py: Python<'_>, signal: u8) {
+        self.with(py, |child| child.as_ref().map(|child| child.signal(signal)));
     }
 
     /// Kill the program and all that it has started.
-    fn kill(&self) {
-        if let Some(child) = &mut *self.lock() {
-            child.kill();
-        }
+    fn kill(&self, py: Python<'_>) {
+        self.with(py, |child| child.as_mut().map(Child::kill));
     }
 
     /// Close all descriptors, kill the program if it still runs, and end its record.
     fn close(&self, py: Python<'_>) {
-        py.detach(|| *self.lock() = None);
+        self.with(py, |held| *held = None);
         self.begun.let_go(py);
     }
+}
+
+/// Runs `f` on what is locked. The interpreter's lock is let go first: whoever holds this one may be
+/// about to wait for a program.
+fn with<T: Send, R: Send>(
+    py: Python<'_>,
+    locked: &Mutex<T>,
+    f: impl FnOnce(&mut T) -> R + Send,
+) -> R {
+    py.detach(|| f(&mut locked.lock().unwrap_or_else(PoisonError::into_inner)))
 }
 
 fn closed() -> PyErr {
