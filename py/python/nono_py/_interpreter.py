@@ -33,17 +33,30 @@ def paths() -> list[str]:
     own = [sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix]
     own += sysconfig.get_paths().values()
     own += site.getsitepackages()
-    # The real path also: an environment's `python` is a link into the installation it was made of.
-    own += [sys.executable, str(Path(sys.executable).resolve().parent)]
+    # Embedded, it may have no program. Resolved, that would be in the working directory.
+    if sys.executable:
+        # The real path also: an environment's `python` is a link into the installation it was made
+        # of.
+        own += [sys.executable, str(Path(sys.executable).resolve().parent)]
     # The package itself may be installed in editable form, that is: be anywhere.
     own.append(str(Path(__file__).parent))
     # Where imports look; the empty entry is whatever the working directory happens to be.
     own += sys.path
-    found = {Path(path).resolve() for path in own if path and Path(path).exists()}
+    found = {Path(path).resolve() for path in own if path and _is_there(path)}
     places = shared()
     left_out = {path for path in found if is_shared(path, places)}
     found -= left_out | {parent for path in left_out for parent in path.parents}
     return sorted(str(path) for path in found if not found.intersection(path.parents))
+
+
+def _is_there(path: str) -> bool:
+    """Whether a path can be looked at: what cannot, no import has read either."""
+    try:
+        Path(path).stat()
+    # A ValueError is of a path with a NUL.
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def shared() -> set[Path]:
