@@ -1,17 +1,18 @@
 //! Those who read the log, each at their own pace.
 
 mod lines;
+mod wait;
 
 use std::fmt;
 use std::io;
 use std::ops::Deref;
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
 use crate::log::{Shared, State};
 use crate::segment::Place;
 use crate::{Reader, Record};
+pub use wait::{Waited, Waiter};
 
 /// Sees every record once, in order, from the oldest that the log held when it was made. What it
 /// has not yet taken the log holds for it.
@@ -30,17 +31,6 @@ pub struct Consumer {
 pub struct Batch {
     records: Arc<Vec<Record>>,
     end: u64,
-}
-
-/// What ended a wait.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Waited {
-    /// There are records.
-    Ready,
-    /// There are none, and none will come.
-    Ended,
-    /// There are none yet.
-    TimedOut,
 }
 
 impl Consumer {
@@ -200,29 +190,6 @@ impl Consumer {
         state.next - self.at(&state)
     }
 
-    /// Waits until there are records, none will come, or `limit` is over. Records come in groups:
-    /// one may wait some milliseconds for others.
-    pub fn wait(&self, limit: Duration) -> Waited {
-        let until = Instant::now().checked_add(limit);
-        let mut state = self.shared.lock();
-        loop {
-            if self.shared.has_news(&state, self.at(&state)) {
-                return Waited::Ready;
-            }
-            if state.has_ended {
-                return Waited::Ended;
-            }
-            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            let left = left.unwrap_or(limit);
-            if left.is_zero() {
-                return Waited::TimedOut;
-            }
-            self.shared.want();
-            let waited = self.shared.changed.wait_timeout(state, left);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-    }
-
     /// A socket that becomes readable when, after [`Consumer::arm`], records come or the log ends.
     ///
     /// # Errors
@@ -256,7 +223,7 @@ impl Consumer {
     }
 
     fn at(&self, state: &State) -> u64 {
-        state.cursors.get(self.key).map_or(state.next, |cursor| cursor.at)
+        state.position(self.key)
     }
 }
 

@@ -1,22 +1,14 @@
-//! `AuditEvent` and `AuditEvents`: records as objects, one after the other, as they come.
+//! `AuditEvent`: records as objects.
 
-use std::io::Read as _;
-use std::net::Shutdown;
-use std::os::fd::{IntoRawFd as _, OwnedFd};
-use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use nono_audit::{
-    AuthMechanism, AuthOutcome, Batch, Consumer, DenialCategory, InjectionMode, Protocol, Record,
-    Waited,
+    AuthMechanism, AuthOutcome, Batch, DenialCategory, InjectionMode, Protocol, Record,
 };
-use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
 use crate::audit;
-use crate::blocking::SIGNAL_INTERVAL;
-use crate::local::{Foreign, Local};
 use crate::value::{Remade, from_json, remake, to_json};
 
 /// What happened in one exchange. Its fields are made only when they are read.
@@ -28,6 +20,11 @@ pub(crate) struct PyAuditEvent {
 }
 
 impl PyAuditEvent {
+    /// The record at this place of a batch, which must be there.
+    pub(crate) fn new(batch: &Arc<Vec<Record>>, at: usize) -> Self {
+        Self { batch: Arc::clone(batch), at }
+    }
+
     fn record(&self) -> &Record {
         // It is made only for a record that is there.
         &self.batch[self.at]
@@ -37,9 +34,10 @@ impl PyAuditEvent {
 /// All records of `batches`, as objects.
 pub(crate) fn objects(py: Python<'_>, batches: Vec<Batch>) -> PyResult<Bound<'_, PyList>> {
     let len = batches.iter().map(|batch| batch.len()).sum();
-    let events = batches.into_iter().map(Batch::into_shared).flat_map(|batch| {
-        (0..batch.len()).map(move |at| PyAuditEvent { batch: Arc::clone(&batch), at })
-    });
+    let events = batches
+        .into_iter()
+        .map(Batch::into_shared)
+        .flat_map(|batch| (0..batch.len()).map(move |at| PyAuditEvent::new(&batch, at)));
     PyList::new(py, Exactly { items: events, len })
 }
 
@@ -290,179 +288,5 @@ impl PyAuditEvent {
         let (decision, outcome) = (record.decision.as_str(), record.outcome.as_str());
         let phase = record.phase.as_str();
         format!("<AuditEvent {sequence} {phase}: {decision} {target:?}, {outcome}>")
-    }
-}
-
-/// A consumer of a proxy's records: `for event in ...` and `async for event in ...`.
-///
-/// Each sees every record once, from the oldest that is held; it ends when the proxy has, or when
-/// it is closed. One task at a time can wait for its next event. It belongs to the process that
-/// made it: in a forked child each use is a `ProxyError`, but `close()`, which does nothing there.
-#[pyclass(name = "AuditEvents", module = "nono_py", frozen, weakref)]
-#[derive(Debug)]
-pub(crate) struct PyAuditEvents {
-    /// None when it is closed.
-    inner: Local<Mutex<Option<Inner>>>,
-}
-
-#[derive(Debug)]
-struct Inner {
-    consumer: Consumer,
-    batch: Arc<Vec<Record>>,
-    at: usize,
-    signal: Option<UnixStream>,
-    /// Whether a task waits for the signal, which is given once: who else read it would leave that
-    /// one waiting.
-    is_awaited: bool,
-}
-
-impl Inner {
-    /// The next event that is there.
-    fn take(&mut self) -> Option<PyAuditEvent> {
-        if self.at >= self.batch.len() {
-            self.batch = self.consumer.take()?.into_shared();
-            self.at = 0;
-        }
-        let event = PyAuditEvent { batch: Arc::clone(&self.batch), at: self.at };
-        self.at += 1;
-        Some(event)
-    }
-
-    /// Refuses whoever would take what a task waits for.
-    fn refuse_second(&self) -> PyResult<()> {
-        if self.is_awaited {
-            let message = "another task waits for the next of these events: each needs a consumer \
-                           of its own, from `proxy.audit_events()`";
-            return Err(PyRuntimeError::new_err(message));
-        }
-        Ok(())
-    }
-}
-
-impl PyAuditEvents {
-    pub(crate) fn new(consumer: Consumer) -> Self {
-        let batch = Arc::default();
-        let inner = Inner { consumer, batch, at: 0, signal: None, is_awaited: false };
-        Self { inner: Local::new(Mutex::new(Some(inner))) }
-    }
-
-    fn lock(&self) -> Result<MutexGuard<'_, Option<Inner>>, Foreign> {
-        Ok(self.inner.get()?.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// The next event if it comes soon; `Err` when there will be none.
-    fn wait(&self) -> Result<Option<PyAuditEvent>, PyErr> {
-        let mut inner = self.lock()?;
-        let Some(inner) = &mut *inner else { return Err(PyStopIteration::new_err(())) };
-        if let Some(event) = inner.take() {
-            return Ok(Some(event));
-        }
-        match inner.consumer.wait(SIGNAL_INTERVAL) {
-            Waited::Ended => Err(PyStopIteration::new_err(())),
-            Waited::Ready | Waited::TimedOut => Ok(inner.take()),
-        }
-    }
-}
-
-#[pymethods]
-impl PyAuditEvents {
-    fn __iter__(slf: Py<Self>) -> Py<Self> {
-        slf
-    }
-
-    fn __next__(&self, py: Python<'_>) -> PyResult<PyAuditEvent> {
-        // Most events are there already, and need no wait.
-        if let Ok(mut inner) = self.inner.get()?.try_lock()
-            && let Some(inner) = &mut *inner
-            && let Some(event) = inner.take()
-        {
-            return Ok(event);
-        }
-        loop {
-            if let Some(event) = py.detach(|| self.wait())? {
-                return Ok(event);
-            }
-            py.check_signals()?;
-        }
-    }
-
-    fn __aiter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, PyAny>> {
-        slf.py().import("nono_py._aio")?.call_method1("events", (slf,))
-    }
-
-    /// The next event if it is there. If not, what `_watch` returns becomes readable when one is, or
-    /// when there will be none.
-    fn _poll(&self) -> PyResult<Option<PyAuditEvent>> {
-        let mut inner = self.lock()?;
-        let Some(inner) = &mut *inner else { return Err(PyStopIteration::new_err(())) };
-        inner.refuse_second()?;
-        loop {
-            if let Some(event) = inner.take() {
-                return Ok(Some(event));
-            }
-            // Before it is armed, or it could be given while there is none.
-            match &mut inner.signal {
-                Some(signal) => while signal.read(&mut [0; 64]).is_ok_and(|read| read > 0) {},
-                none => *none = Some(inner.consumer.signal()?),
-            }
-            if inner.consumer.arm() {
-                return Ok(None);
-            }
-            if inner.consumer.has_ended() {
-                return Err(PyStopIteration::new_err(()));
-            }
-        }
-    }
-
-    /// A descriptor that is the caller's to close, when it has called `_unwatch`; None if there is
-    /// nothing to wait for.
-    fn _watch(&self) -> PyResult<Option<i32>> {
-        let mut inner = self.lock()?;
-        let Some(inner) = &mut *inner else { return Ok(None) };
-        inner.refuse_second()?;
-        let copy = inner.signal.as_ref().map(UnixStream::try_clone).transpose()?;
-        inner.is_awaited = copy.is_some();
-        Ok(copy.map(|copy| OwnedFd::from(copy).into_raw_fd()))
-    }
-
-    /// Nobody waits any more.
-    fn _unwatch(&self) -> PyResult<()> {
-        if let Some(inner) = &mut *self.lock()? {
-            inner.is_awaited = false;
-        }
-        Ok(())
-    }
-
-    /// How many records it has not yet been asked for.
-    #[getter]
-    fn lag(&self, py: Python<'_>) -> PyResult<u64> {
-        let lag = py.detach(|| -> Result<u64, Foreign> {
-            let inner = self.lock()?;
-            let lag = |inner: &Inner| inner.consumer.lag() + (inner.batch.len() - inner.at) as u64;
-            Ok(inner.as_ref().map_or(0, lag))
-        });
-        Ok(lag?)
-    }
-
-    /// Let go of what it has not yet been asked for; it ends, also where a task waits for it.
-    ///
-    /// In a forked child it does nothing: the consumer is the parent's.
-    fn close(&self, py: Python<'_>) {
-        py.detach(|| {
-            let closed = self.lock().ok().and_then(|mut inner| inner.take());
-            if let Some(Inner { signal: Some(signal), .. }) = &closed {
-                // Who waits has a copy, and so may a forked child.
-                let _ = signal.shutdown(Shutdown::Both);
-            }
-        });
-    }
-
-    fn __enter__(slf: Py<Self>) -> Py<Self> {
-        slf
-    }
-
-    #[pyo3(signature = (*_exception))]
-    fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, pyo3::types::PyTuple>) {
-        self.close(py);
     }
 }

@@ -12,6 +12,7 @@ mod audit;
 mod blocking;
 mod capability;
 mod config;
+mod consumer;
 mod credential;
 mod diagnostics;
 mod drained;
@@ -59,13 +60,15 @@ mod _nono_py {
     #[pymodule_export]
     use crate::config::PyProxyConfig;
     #[pymodule_export]
+    use crate::consumer::PyAuditEvents;
+    #[pymodule_export]
     use crate::credential::{
         PyOAuth2Config, PyVaultConfig, check_credential, list_credentials, store_credential,
     };
     #[pymodule_export]
     use crate::diagnostics::{build_session_diagnostic_report, merge_diagnostic_report_json};
     #[pymodule_export]
-    use crate::events::{PyAuditEvent, PyAuditEvents};
+    use crate::events::PyAuditEvent;
     #[pymodule_export]
     use crate::exec::{PyCommand, sandboxed_exec};
     #[pymodule_export]

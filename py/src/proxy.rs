@@ -17,9 +17,10 @@ use crate::arguments::{EnvArgument, check_variable_name};
 use crate::audit;
 use crate::blocking;
 use crate::config::PyProxyConfig;
+use crate::consumer::PyAuditEvents;
 use crate::drained::Gathered;
 use crate::error::{argument_error, ended_error, start_error};
-use crate::events::{self, PyAuditEvents};
+use crate::events;
 use crate::local::{Foreign, Local};
 
 /// Seconds that the end of a `with` block waits: the default of `shutdown`.

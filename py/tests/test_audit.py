@@ -140,6 +140,40 @@ def test_one_task_at_a_time_awaits_the_events_of_a_consumer(proxy: ProxyHandle) 
     assert asyncio.run(main()) == [0, 1, 2]
 
 
+def test_a_thread_does_not_take_the_event_that_a_task_awaits(proxy: ProxyHandle) -> None:
+    async def main() -> list[int]:
+        events = proxy.audit_events()
+        task = asyncio.create_task(sequences(events))
+        await asyncio.sleep(0)
+        refuse(proxy, 3)
+        with pytest.raises(RuntimeError, match="another task waits"):
+            next(events)
+        await asyncio.to_thread(proxy.shutdown)
+        return await asyncio.wait_for(task, 20)
+
+    assert asyncio.run(main()) == [0, 1, 2]
+
+
+def test_a_task_is_refused_what_a_thread_waits_for(proxy: ProxyHandle) -> None:
+    events = proxy.audit_events()
+    seen: list[int] = []
+    thread = threading.Thread(target=lambda: seen.extend(event.sequence for event in events))
+    thread.start()
+
+    def poll() -> None:
+        # The thread is not there at once.
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            events._poll()
+
+    with pytest.raises(RuntimeError, match="another thread waits"):
+        poll()
+    refuse(proxy, 3)
+    proxy.shutdown()
+    thread.join(20)
+    assert seen == [0, 1, 2]
+
+
 def test_an_object_has_what_the_dictionary_has(proxy: ProxyHandle) -> None:
     other = proxy.audit_events()
     refuse(proxy, 1)

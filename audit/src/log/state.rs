@@ -74,6 +74,11 @@ impl State {
         })
     }
 
+    /// How far the consumer with this key has come; a consumer that is gone has all.
+    pub(crate) fn position(&self, key: usize) -> u64 {
+        self.cursors.get(key).map_or(self.next, |cursor| cursor.at)
+    }
+
     /// Gives `record` the next sequence number, and puts it in.
     pub(super) fn push(&mut self, mut record: Record) {
         record.sequence = self.next;
