@@ -211,8 +211,7 @@ impl Calls {
 
     fn reply(&self, call: &Notification, done: Result<Answer, Errno>) {
         let said = done.unwrap_or_else(|error| Answer::Fail(error.raw_os_error()));
-        // Nobody waits any more: the thread has been killed.
-        let _ = answer(self.listener(), call.id, said);
+        answer(self.listener(), call.id, said);
     }
 
     /// What a call is about that is refused.

@@ -108,11 +108,7 @@ pub(crate) enum Answer {
 }
 
 /// Answers a call.
-///
-/// # Errors
-///
-/// `ENOENT` if nobody waits for the answer any more.
-pub(crate) fn answer(listener: BorrowedFd<'_>, id: u64, answer: Answer) -> io::Result<()> {
+pub(crate) fn answer(listener: BorrowedFd<'_>, id: u64, answer: Answer) {
     let (error, flags) = match answer {
         Answer::Done => (0, 0),
         Answer::Fail(errno) => (-errno, 0),
@@ -120,7 +116,9 @@ pub(crate) fn answer(listener: BorrowedFd<'_>, id: u64, answer: Answer) -> io::R
         Answer::Continue => (0, u32::try_from(libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE).unwrap_or(0)),
     };
     let mut response = seccomp_notif_resp { id, val: 0, error, flags };
-    control(listener, libc::SECCOMP_IOCTL_NOTIF_SEND, ptr::from_mut(&mut response) as usize)
+    // Fails only when nobody waits any more: the thread has been killed.
+    let _ =
+        control(listener, libc::SECCOMP_IOCTL_NOTIF_SEND, ptr::from_mut(&mut response) as usize);
 }
 
 /// Puts `fd` in the place of descriptor `number` of the process that waits.
@@ -142,13 +140,22 @@ pub(crate) fn replace(
     control(listener, libc::SECCOMP_IOCTL_NOTIF_ADDFD, ptr::from_ref(&request) as usize)
 }
 
+/// Makes a request of the listening side. All of them wait for its lock, which a signal interrupts
+/// before anything is done: then it is made again, as an answer that is not given leaves its thread
+/// waiting.
 fn control(listener: BorrowedFd<'_>, request: libc::Ioctl, pointer: usize) -> io::Result<()> {
     let fd = listener.as_raw_fd().unsigned_abs() as usize;
     #[expect(clippy::cast_possible_truncation, reason = "requests have 32 bits")]
     let arguments = [fd, request as usize, pointer];
-    // SAFETY: each caller passes the structure that its request is for, which lives through the
-    // call and has the size that the request's number says.
-    unsafe { call(libc::SYS_ioctl, arguments) }.map(drop).map_err(io::Error::from_raw_os_error)
+    loop {
+        // SAFETY: each caller passes the structure that its request is for, which lives through the
+        // call and has the size that the request's number says.
+        match unsafe { call(libc::SYS_ioctl, arguments) } {
+            Ok(_) => return Ok(()),
+            Err(libc::EINTR) => {}
+            Err(errno) => return Err(io::Error::from_raw_os_error(errno)),
+        }
+    }
 }
 
 /// Copies memory of another thread's process, as much of it as there is.

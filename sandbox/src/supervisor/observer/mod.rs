@@ -50,7 +50,7 @@ impl Observer {
             // One that has been given up meanwhile is no error.
             if let Ok(call) = receive(self.listener.as_fd()) {
                 self.look(&call);
-                let _ = answer(self.listener.as_fd(), call.id, Answer::Continue);
+                answer(self.listener.as_fd(), call.id, Answer::Continue);
             }
         }
     }
