@@ -19,6 +19,7 @@ from nono_py import (
     AccessMode,
     CapabilitySet,
     Learned,
+    PolicyError,
     QueryContext,
     RunResult,
     explain,
@@ -27,6 +28,7 @@ from nono_py import (
     run,
 )
 from origin import Origin
+from users import run_as
 
 PROGRAM = """
 import json, os, pathlib, sys, tempfile, urllib.request
@@ -120,7 +122,7 @@ def test_deep_directories_are_asked_about_where_a_grant_may_reach_them(
             asked.append(path)
             return self._context.query_path(path, mode)
 
-    monkeypatch.setattr("nono_py._learn.QueryContext", Counting)
+    monkeypatch.setattr("nono_py._learn_needs.QueryContext", Counting)
     levels = 60
     make = f"import os\nfor _ in range({levels}): os.mkdir('d'); os.chdir('d')"
     learned = learn([sys.executable, "-c", make], cwd=place)
@@ -159,6 +161,79 @@ def test_secrets_are_listed_and_not_granted(
     done = again(learned, command, cwd=work)
     assert b"sk-secret" not in done.stdout
     assert b"PRIVATE" not in done.stdout
+
+
+def own_group(access: str, path: Path) -> str:
+    mine = {"description": "d", "allow": {access: [str(path)]}}
+    return json.dumps({"groups": {"mine": mine}})
+
+
+def test_secrets_within_what_a_chosen_group_grants_are_denied(work: Path) -> None:
+    (work / "server.pem").write_text("-----BEGIN PRIVATE KEY-----")
+    command = ["sh", "-c", "cat server.pem data/0; true"]
+    learned = learn(command, ["mine"], policy=load_policy(own_group("read", work)), cwd=work)
+    assert learned.secrets == [f"read {work}/server.pem"]
+    assert group(learned)["deny"] == {"access": [f"{work}/server.pem"]}
+    policy = load_policy(learned.policy)
+    assert not explain(policy, learned.groups, path=work / "server.pem").allowed
+    assert explain(policy, learned.groups, path=work / "data/0").allowed
+    assert again(learned, command, cwd=work).stdout == b"0"
+
+
+@pytest.mark.parametrize("of", ["", "server.pem"])
+def test_secrets_that_cannot_be_kept_out_of_a_groups_grant_are_noted(work: Path, of: str) -> None:
+    (work / "server.pem").write_text("-----BEGIN PRIVATE KEY-----")
+    command = ["sh", "-c", "cat server.pem data/0; true"]
+    policy = load_policy(own_group("read" if of else "readwrite", work / of))
+    learned = learn(command, ["mine"], policy=policy, cwd=work)
+    assert learned.secrets == [f"read {work}/server.pem"]
+    assert f"{work}/server.pem is granted with {work / of}: move it away" in learned.notes
+    # What cannot be denied is not: nothing would run under it.
+    assert "deny" not in group(learned)
+    assert again(learned, command, cwd=work).exit_code == 0
+
+
+def test_names_that_a_policy_cannot_have_are_noted(place: Path) -> None:
+    names = ["plain", os.fsdecode(b"odd-\xff"), "$HOME", "a*"]
+    paths = [f"{place}/{number}/{name}" for number, name in enumerate(names)]
+    for path in map(Path, paths):
+        path.parent.mkdir()
+        path.write_text("x")
+    learned = learn(["cat", *paths], cwd=place)
+    assert learned.result.stdout == b"xxxx", learned.result.stderr
+    plain, *odd = paths
+    assert plain in group(learned)["allow"]["read"]
+    said = [note.partition(" cannot be written in a policy")[0] for note in learned.notes]
+    assert said == sorted(map(repr, odd))
+    assert again(learned, ["cat", *paths]).stdout == b"x"
+
+
+SHUT = """
+    import os, tempfile
+    os.environ["HOME"] = tempfile.mkdtemp()
+    os.chdir(os.environ["HOME"])
+    os.mkdir("shut")
+    open("shut/file", "w").write("x")
+    from nono_py import learn
+    learned = learn(["sh", "-c", "cat shut/file; chmod 0 shut"])
+    print(learned.result.stdout, [note for note in learned.notes if "shut/file" in note])
+    os.chmod("shut", 0o700)
+"""
+
+
+def test_what_the_command_has_shut_is_noted() -> None:
+    done = run_as(65534 if os.getuid() == 0 else None, SHUT)
+    said = "b'x' ['~/shut/file cannot be looked at any more: Permission denied']\n"
+    assert done.stdout == said, done.stderr
+
+
+def test_what_is_wrong_with_a_policy_is_told_before_the_command_runs(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HOME")
+    with pytest.raises(PolicyError, match="HOME"):
+        learn(["touch", "made"], cwd=place)
+    assert not (place / "made").exists()
 
 
 def test_what_is_everybodys_is_not_granted_whole(place: Path) -> None:
@@ -283,6 +358,24 @@ def test_ports_that_are_used_past_the_proxy_become_rules(place: Path, plain_orig
     assert [note for note in learned.notes if "UDP to 192.0.2.1:53" in note]
     connect = source.partition("u = ")[0]
     assert again(learned, [sys.executable, "-c", connect], cwd=place).exit_code == 0
+
+
+def test_an_address_of_this_machine_is_one_also_in_the_clothes_of_ipv6(
+    place: Path, plain_origin: Origin
+) -> None:
+    source = """
+import os, socket, sys, urllib.parse
+for port in [int(sys.argv[1]), urllib.parse.urlsplit(os.environ.get("HTTP_PROXY", "")).port]:
+    if port is not None:
+        socket.socket(socket.AF_INET6).connect(("::ffff:127.0.0.1", port))
+"""
+    command = [sys.executable, "-c", source, str(plain_origin.port)]
+    learned = learn(command, cwd=place)
+    assert learned.result.exit_code == 0, learned.result.stderr
+    assert group(learned)["network"] == {"localhost_ports": [plain_origin.port], "block": True}
+    assert not [note for note in learned.notes if "past the proxy" in note]
+    done = again(learned, command, cwd=place)
+    assert done.exit_code == 0, done.stderr
 
 
 def test_what_is_learned_beside_a_group_that_opens_a_port_goes_with_it(place: Path) -> None:

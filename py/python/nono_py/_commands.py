@@ -123,7 +123,7 @@ def _learn(arguments: argparse.Namespace) -> int:
         **_options(arguments),
     )
     for secret in done.secrets:
-        say(f"not granted, since it is secret or another program's: {secret}")
+        say(f"secret or another program's, so that nothing is granted for it: {secret}")
     for note in done.notes:
         say(f"note: {note}")
     if done.result.exit_code:
