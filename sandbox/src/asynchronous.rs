@@ -106,7 +106,8 @@ impl Process {
         self.child.kill();
     }
 
-    /// Has a signal sent to the program alone. Does nothing when it has ended.
+    /// Has a signal sent to the program alone. Does nothing when it has ended, or if the signal is
+    /// zero, which is none.
     pub fn signal(&self, signal: u8) {
         self.child.signal(signal);
     }

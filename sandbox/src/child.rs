@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::num::NonZero;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
@@ -181,9 +182,12 @@ impl Child {
         self.overdue = Some(Instant::now() + GRACE);
     }
 
-    /// Has a signal sent to the program alone. Does nothing when it has ended.
+    /// Has a signal sent to the program alone. Does nothing when it has ended, or if the signal is
+    /// zero, which is none.
     pub fn signal(&self, signal: u8) {
-        self.tree.signal(signal);
+        if let Some(signal) = NonZero::new(signal) {
+            self.tree.signal(signal);
+        }
     }
 
     /// Changes the size of the program's terminal.
@@ -305,6 +309,14 @@ mod tests {
     fn advance_late(mut child: Child) -> Result<Option<Output>, Error> {
         child.overdue = Some(Instant::now());
         Run::new(child, 100, None).advance(Some(Duration::ZERO))
+    }
+
+    #[test]
+    fn signal_zero_is_none() {
+        let mut child = spawn(["sleep", "100"]);
+        child.signal(0);
+        child.signal(libc::SIGTERM.unsigned_abs().try_into().unwrap());
+        assert_eq!(child.wait().unwrap().signal, Some(libc::SIGTERM));
     }
 
     #[test]

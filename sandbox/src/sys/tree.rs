@@ -1,6 +1,7 @@
 //! A running program and all that it starts, as the caller holds them.
 
 use std::ffi::{c_int, c_void};
+use std::num::NonZero;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::ptr;
 use std::sync::Mutex;
@@ -131,13 +132,17 @@ impl Tree {
 
     /// Has everything killed, now. Does not wait for it.
     pub(crate) fn kill(&self) {
-        self.signal(KILL_ALL);
+        self.tell(KILL_ALL);
     }
 
     /// Has a signal sent to the program alone. Does nothing when it has ended.
-    pub(crate) fn signal(&self, signal: u8) {
+    pub(crate) fn signal(&self, signal: NonZero<u8>) {
+        self.tell(signal.get());
+    }
+
+    fn tell(&self, message: u8) {
         if let Some(running) = &self.running {
-            running.tell(signal);
+            running.tell(message);
         }
     }
 
