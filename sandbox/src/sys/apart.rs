@@ -159,11 +159,11 @@ impl Copied {
         let mut pidfd: c_int = -1;
         // No handler of ours may run in the copy.
         let before = set_signal_mask(SignalSet::MAX)?;
-        let pidfd_at = ptr::from_mut(&mut pidfd);
+        let told = [ptr::from_mut(&mut pidfd), ptr::null_mut()];
         // SAFETY: the stack is for the copy alone, which has all memory for itself; what `start`
         // leads to stays mapped there. `main` is for this type of task, and keeps to the rules of
         // this module.
-        let cloned = unsafe { clone_onto(FLAGS, stack.top(0), pidfd_at, main::<T>, start.base) };
+        let cloned = unsafe { clone_onto(FLAGS, stack.top(0), told, main::<T>, start.base) };
         // Cannot fail: the set is valid. The thread would be left with all signals blocked.
         let _ = set_signal_mask(before);
         let number = cloned?;

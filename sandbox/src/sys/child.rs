@@ -170,6 +170,9 @@ pub(super) struct Launch {
     pub shim: AtomicI32,
     /// The number of the descriptor at which calls wait, in the shim's table; `NONE` if none do.
     pub listener: AtomicI32,
+    /// The number of the shim's child while that is in this memory, or else zero. It is the kernel
+    /// that writes it: before the child exists, and when it executes its program or ends.
+    pub inhabitant: AtomicI32,
     argv: Vec<*const c_char>,
     envp: Vec<*const c_char>,
     failed_step: AtomicU32,
@@ -198,9 +201,16 @@ impl Launch {
             ending: Ending::default(),
             shim: AtomicI32::new(0),
             listener: AtomicI32::new(NONE),
+            inhabitant: AtomicI32::new(0),
             failed_step: AtomicU32::new(0),
             errno: AtomicI32::new(0),
         }))
+    }
+
+    /// Whether the child is still in this memory. It may be when the shim is not any more: killed
+    /// before the child follows it, or with the child held up by the kernel.
+    pub(super) fn is_inhabited(&self) -> bool {
+        self.inhabitant.load(Ordering::Acquire) != 0
     }
 
     /// Notes the step that failed.
@@ -218,8 +228,8 @@ impl Launch {
 
     /// The child's way into its program. In the child only; returns only if a step failed.
     fn enter(&self) -> Result<Infallible, Failure> {
-        // Before a step that the kernel may hold up for long: this memory is the caller's, who has
-        // it back when the shim has ended.
+        // Before a step that the kernel may hold up for long: this memory is the caller's, who gets
+        // it back only when the child has left it.
         self.follow_shim().map_err(at(Step::ParentDeath))?;
         // A session is a process group too, and has no terminal.
         new_session().map_err(at(Step::Session))?;

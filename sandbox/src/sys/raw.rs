@@ -30,21 +30,24 @@ pub(super) unsafe fn call<const N: usize>(
 }
 
 /// Makes a process that begins with `entry(argument)` on the stack that ends at `top`, and gives
-/// its number. With `CLONE_PIDFD` its descriptor is written to `pidfd`.
+/// its number. What the flags ask for is written to the two places of `told`: to the first the
+/// process's descriptor (`CLONE_PIDFD`) or number (`CLONE_PARENT_SETTID`), to the second a zero when
+/// the process has left this memory (`CLONE_CHILD_CLEARTID`).
 ///
 /// # Safety
 ///
-/// `top` must be the end of memory that is nobody else's as long as the process lives, and
-/// `argument` what `entry` expects. With `CLONE_VM` the process must keep to what a process in
-/// somebody else's memory may do (see `shim.rs`).
+/// `top` must be the end of memory that is nobody else's as long as the process lives, `argument`
+/// what `entry` expects, and `told` what is written to, as far as something is. With `CLONE_VM` the
+/// process must keep to what a process in somebody else's memory may do (see `shim.rs`).
 pub(super) unsafe fn clone_onto(
     flags: c_int,
     top: *mut c_void,
-    pidfd: *mut c_int,
+    told: [*mut c_int; 2],
     entry: extern "C" fn(*mut c_void) -> !,
     argument: *mut c_void,
 ) -> Result<c_int, c_int> {
-    let arguments = [flags.cast_unsigned() as usize, top as usize, pidfd as usize];
+    let [parent, child] = told.map(|place| place as usize);
+    let arguments = [flags.cast_unsigned() as usize, top as usize, parent, child];
     // SAFETY: upheld by the caller.
     number(unsafe { enter_clone(libc::SYS_clone, arguments, entry, argument) })
 }
@@ -72,13 +75,13 @@ pub(super) struct CloneArguments {
 ///
 /// # Safety
 ///
-/// As for [`clone_onto`], of the stack that `arguments` has.
+/// As for [`clone_onto`], of the stack and the places that `arguments` has.
 pub(super) unsafe fn clone_with(
     arguments: &CloneArguments,
     entry: extern "C" fn(*mut c_void) -> !,
     argument: *mut c_void,
 ) -> Result<c_int, c_int> {
-    let arguments = [ptr::from_ref(arguments) as usize, size_of::<CloneArguments>(), 0];
+    let arguments = [ptr::from_ref(arguments) as usize, size_of::<CloneArguments>(), 0, 0];
     // SAFETY: upheld by the caller; the first two are a structure and its size.
     number(unsafe { enter_clone(libc::SYS_clone3, arguments, entry, argument) })
 }
@@ -123,11 +126,11 @@ unsafe fn enter(number: c_long, arguments: [usize; 6]) -> isize {
 #[cfg(target_arch = "x86_64")]
 unsafe fn enter_clone(
     number: c_long,
-    arguments: [usize; 3],
+    arguments: [usize; 4],
     entry: extern "C" fn(*mut c_void) -> !,
     argument: *mut c_void,
 ) -> isize {
-    let [first, second, third] = arguments;
+    let [first, second, third, child] = arguments;
     let result;
     // SAFETY: upheld by the caller. Only the new process, which has a stack of its own, goes past
     // the jump, and never comes back.
@@ -142,7 +145,7 @@ unsafe fn enter_clone(
             "ud2",
             "2:",
             inlateout("rax") number => result,
-            in("rdi") first, in("rsi") second, in("rdx") third, in("r10") 0_usize, in("r8") 0_usize,
+            in("rdi") first, in("rsi") second, in("rdx") third, in("r10") child, in("r8") 0_usize,
             in("r12") argument, in("r13") entry,
             lateout("rcx") _, lateout("r11") _,
         );
@@ -170,11 +173,11 @@ unsafe fn enter(number: c_long, arguments: [usize; 6]) -> isize {
 #[cfg(target_arch = "aarch64")]
 unsafe fn enter_clone(
     number: c_long,
-    arguments: [usize; 3],
+    arguments: [usize; 4],
     entry: extern "C" fn(*mut c_void) -> !,
     argument: *mut c_void,
 ) -> isize {
-    let [first, second, third] = arguments;
+    let [first, second, third, child] = arguments;
     let result;
     // SAFETY: upheld by the caller. Only the new process, which has a stack of its own, goes past
     // the jump, and never comes back.
@@ -189,7 +192,7 @@ unsafe fn enter_clone(
             "2:",
             in("x8") number,
             inlateout("x0") first => result,
-            in("x1") second, in("x2") third, in("x3") 0_usize, in("x4") 0_usize,
+            in("x1") second, in("x2") third, in("x3") 0_usize, in("x4") child,
             in("x9") argument, in("x10") entry,
         );
     }

@@ -166,19 +166,26 @@ impl Launch {
     /// Makes the program's process. Stands still until that has left this memory if its beginning
     /// is to be told, or if it has still to make the listening side of its filter.
     fn clone_child(&self) -> Result<c_int, c_int> {
-        const STANDS_STILL: c_int = libc::CLONE_VM | libc::CLONE_VFORK;
+        // In this memory, and whether it still is becomes known.
+        const SHARES: c_int =
+            libc::CLONE_VM | libc::CLONE_PARENT_SETTID | libc::CLONE_CHILD_CLEARTID;
+        const STANDS_STILL: c_int = SHARES | libc::CLONE_VFORK;
         let argument = ptr::from_ref(self).cast_mut().cast::<c_void>();
         let [_, top] = self.stacks.tops();
+        let told = self.inhabitant.as_ptr();
         let Some(group) = self.fds.group else {
-            let flags = if self.plan.watch.announces { STANDS_STILL } else { libc::CLONE_VM };
+            let flags = if self.plan.watch.announces { STANDS_STILL } else { SHARES };
             let flags = flags | libc::SIGCHLD;
             // SAFETY: the stack is for this child alone and, like the launch, stays until it has
-            // left this memory. `child_main` keeps to the rules of `child.rs`.
-            return unsafe { clone_onto(flags, top, ptr::null_mut(), child_main, argument) };
+            // left this memory: who holds both looks at `inhabitant`, whatever becomes of the shim.
+            // `child_main` keeps to the rules of `child.rs`.
+            return unsafe { clone_onto(flags, top, [told, told], child_main, argument) };
         };
         let arguments = CloneArguments {
             flags: u64::from((STANDS_STILL | libc::CLONE_FILES).cast_unsigned()) | INTO_GROUP,
             exit_signal: u64::from(libc::SIGCHLD.cast_unsigned()),
+            child_tid: told as u64,
+            parent_tid: told as u64,
             stack: top.wrapping_byte_sub(STACK) as u64,
             stack_size: STACK as u64,
             cgroup: u64::from(group.cast_unsigned()),

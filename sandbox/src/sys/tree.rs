@@ -1,6 +1,7 @@
 //! A running program and all that it starts, as the caller holds them.
 
 use std::ffi::{c_int, c_void};
+use std::mem::ManuallyDrop;
 use std::num::NonZero;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::ptr;
@@ -71,7 +72,7 @@ struct Running {
     owner: c_int,
 }
 
-/// Shims that were told to end when they were dropped, and had not yet.
+/// Shims that had not ended when they were told to, and memory that others than its shim were in.
 static ENDING: Mutex<Vec<Running>> = Mutex::new(Vec::new());
 
 impl Tree {
@@ -154,11 +155,14 @@ impl Tree {
     /// was killed, or this was asked before.
     pub(crate) fn wait(&mut self) -> Result<Report, Ended> {
         let running = self.running.take().ok_or(Ended::Lost(libc::ECHILD))?;
-        running.reap(libc::WEXITED).map_err(Ended::Lost)?;
-        match running.launch.failure() {
-            Some(failure) => Err(Ended::Failed(failure)),
-            None => running.report().ok_or(Ended::Lost(libc::ESRCH)),
-        }
+        let reaped = running.reap(libc::WEXITED);
+        let outcome = match (reaped, running.launch.failure()) {
+            (Err(errno), _) => Err(Ended::Lost(errno)),
+            (Ok(_), Some(failure)) => Err(Ended::Failed(failure)),
+            (Ok(_), None) => running.report().ok_or(Ended::Lost(libc::ESRCH)),
+        };
+        running.let_go();
+        outcome
     }
 }
 
@@ -166,16 +170,11 @@ impl Drop for Tree {
     fn drop(&mut self) {
         let Some(running) = self.running.take() else { return };
         // In a copy of the process the shim is somebody else's, and so is the line to it.
-        if running.owner != getpid().as_raw_nonzero().get() {
+        if !running.is_ours() {
             return;
         }
         running.tell(KILL_ALL);
-        match ENDING.try_lock() {
-            Ok(mut ending) => ending.push(running),
-            // Somebody else is at it, or was when this process was copied from another by `fork`,
-            // and then the lock never opens again.
-            Err(_) => drop(running.reap(libc::WEXITED)),
-        }
+        running.let_go();
         sweep();
     }
 }
@@ -212,6 +211,37 @@ impl Running {
         reap(self.pidfd.as_raw_fd(), options)
     }
 
+    /// Whether somebody runs in the memory of the launch, or is about to. The shim is not the last
+    /// one if it was killed before its child had left.
+    fn is_used(&self) -> bool {
+        // An error means that it is gone, or that this process is a copy and it never was ours.
+        match self.reap(libc::WEXITED | libc::WNOHANG) {
+            Ok(has_ended) => !has_ended || self.launch.is_inhabited(),
+            Err(_) => self.is_ours() && self.launch.is_inhabited(),
+        }
+    }
+
+    /// Whether this is the process that has started it, and no copy of that.
+    fn is_ours(&self) -> bool {
+        self.owner == getpid().as_raw_nonzero().get()
+    }
+
+    /// Gives up the memory as soon as nobody uses it: now, or when a later start finds it so.
+    fn let_go(self) {
+        if !self.is_used() {
+            return;
+        }
+        if let Ok(mut ending) = ENDING.try_lock() {
+            return ending.push(self);
+        }
+        // Somebody else is at it, or was when this process was copied from another by `fork`, and then
+        // the lock never opens again.
+        let _ = self.reap(libc::WEXITED);
+        if self.is_used() {
+            let _kept = ManuallyDrop::new(self);
+        }
+    }
+
     fn report(&self) -> Option<Report> {
         let ending = &self.launch.ending;
         let cause = ending.cause.load(Ordering::Relaxed);
@@ -243,7 +273,9 @@ fn clone_shim(launch: &Launch) -> Result<OwnedFd, c_int> {
     let before = set_signal_mask(SignalSet::MAX)?;
     // SAFETY: the stack is for the shim alone; it and the launch stay where they are, in a box,
     // until the shim has been waited for. `shim_main` keeps to the rules of `child.rs`.
-    let cloned = unsafe { clone_onto(FLAGS, top, ptr::from_mut(&mut pidfd), shim_main, argument) };
+    let cloned = unsafe {
+        clone_onto(FLAGS, top, [ptr::from_mut(&mut pidfd), ptr::null_mut()], shim_main, argument)
+    };
     // Cannot fail: the set is valid. The thread would be left with all signals blocked.
     let _ = set_signal_mask(before);
     cloned?;
@@ -251,9 +283,11 @@ fn clone_shim(launch: &Launch) -> Result<OwnedFd, c_int> {
     Ok(unsafe { OwnedFd::from_raw_fd(pidfd) })
 }
 
-/// Waits for those that were dropped and have ended since.
+/// Gives up what nobody uses any more.
 fn sweep() {
     let Ok(mut ending) = ENDING.try_lock() else { return };
-    // An error means that it is gone, or that this process is a copy and it never was ours.
-    ending.retain(|running| running.reap(libc::WEXITED | libc::WNOHANG) == Ok(false));
+    ending.retain(Running::is_used);
 }
+
+#[cfg(test)]
+mod tests;
