@@ -105,7 +105,13 @@ impl PyChild {
         self.with(py, |child| child.as_ref().and_then(Child::begun_fd).map(number))
     }
 
-    /// Whether the program has begun. Raises if it could not.
+    /// Seconds after which `try_begun` or `wait` has an answer though nothing becomes readable.
+    fn patience(&self, py: Python<'_>) -> Option<f64> {
+        let patience = self.with(py, |child| child.as_ref().and_then(Child::patience));
+        patience.map(|patience| patience.as_secs_f64())
+    }
+
+    /// Whether the program has begun. Raises if it could not, or if its end is overdue.
     fn try_begun(&self, py: Python<'_>) -> PyResult<bool> {
         let begun = self.with(py, |child| child.as_mut().map(Child::try_begun));
         begun.ok_or_else(closed)?.map_err(|error| self.begun.fail(py, error))

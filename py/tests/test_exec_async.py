@@ -130,6 +130,16 @@ class TestExec:
         assert await asyncio.wait_for(asyncio.to_thread(os.read, told, 1), 20) == b""
         os.close(told)
 
+    async def test_a_killed_one_that_does_not_answer_is_given_up(self, caps: CapabilitySet) -> None:
+        process = await sandboxed_spawn(caps, shell("echo $PPID; exec sleep 60"))
+        assert process.stdout is not None
+        os.kill(int(await process.stdout.readline()), signal.SIGSTOP)
+        process.kill()
+        with pytest.raises(SandboxError, match="failed to watch"):
+            await asyncio.wait_for(process.wait(), 60)
+        # The program has ended with it.
+        assert await asyncio.wait_for(process.stdout.read(), 20) == b""
+
     async def test_a_thousand_at_once(self, caps: CapabilitySet) -> None:
         before, threads = descriptors(), threading.active_count()
         runs = [sandboxed_exec_async(caps, ["/bin/echo", str(n)]) for n in range(1000)]

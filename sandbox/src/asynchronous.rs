@@ -1,6 +1,7 @@
 //! Commands on a tokio runtime, without a thread for each: what has to be known of a program
 //! becomes readable, and the runtime's reactor watches it. Its timer is for an end that is overdue.
 
+use std::future::Future;
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::time::Duration;
@@ -37,11 +38,7 @@ impl Command {
             }
             let open: Vec<_> = run.fds().map(|fd| fd.as_raw_fd()).collect();
             watched.retain(|fd| open.contains(&fd.number));
-            let ready = any_readable(&watched);
-            match run.patience() {
-                None => ready.await?,
-                Some(patience) => timeout(patience, ready).await.unwrap_or(Ok(()))?,
-            }
+            within(run.patience(), any_readable(&watched)).await?;
         }
     }
 
@@ -53,12 +50,12 @@ impl Command {
     ///
     /// # Panics
     ///
-    /// Outside of a tokio runtime with I/O enabled.
+    /// Outside of a tokio runtime with I/O enabled, and time if there is a timeout.
     pub async fn spawn_async(&self, caps: &CapabilitySet) -> Result<Process, Error> {
         let mut child = self.spawn(caps)?;
         while !child.try_begun()? {
             let Some(fd) = child.begun_fd() else { break };
-            readable(&watch(fd)?).await?;
+            within(child.patience(), readable(&watch(fd)?)).await?;
         }
         let reader = |fd: Option<OwnedFd>| fd.map(pipe::Receiver::from_owned_fd_unchecked);
         let stdin = child.stdin.take().map(pipe::Sender::from_owned_fd_unchecked);
@@ -93,10 +90,15 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// [`Error::Watch`] if it is not known any more what became of it, as after its end.
+    /// [`Error::Watch`] if it is not known any more what became of it, as after its end or when that
+    /// is overdue.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime with I/O enabled, and time if there is a timeout or it was killed.
     pub async fn wait(&mut self) -> Result<Output, Error> {
         if let Some(fd) = self.child.ended_fd() {
-            readable(&watch(fd)?).await?;
+            within(self.child.patience(), readable(&watch(fd)?)).await?;
         }
         self.child.wait()
     }
@@ -129,6 +131,17 @@ fn watch(fd: BorrowedFd<'_>) -> Result<Watched, Error> {
 async fn readable(watched: &Watched) -> Result<(), Error> {
     watched.fd.readable().await.map_err(watch_error)?.clear_ready();
     Ok(())
+}
+
+/// Waits for what is to be ready, for no longer than the end may be waited for.
+async fn within(
+    patience: Option<Duration>,
+    ready: impl Future<Output = Result<(), Error>>,
+) -> Result<(), Error> {
+    match patience {
+        None => ready.await,
+        Some(patience) => timeout(patience, ready).await.unwrap_or(Ok(())),
+    }
 }
 
 async fn any_readable(fds: &[Watched]) -> Result<(), Error> {

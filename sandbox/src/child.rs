@@ -10,8 +10,8 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::retry_on_intr;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 use crate::denial::Denials;
 use crate::enforcement::Enforcement;
@@ -19,6 +19,7 @@ use crate::error::{Error, Step};
 use crate::exec::{Executable, Output};
 use crate::executable::Candidate;
 use crate::limits::Mechanism;
+use crate::run::LONGEST_WAIT;
 use crate::stdio::{Ends, WindowSize, resize};
 use crate::supervisor::{Ready, Supervision};
 use crate::sys::{Begun, Cause, Ended, Failure, Report, Tree};
@@ -111,14 +112,15 @@ impl Child {
         self.number.unwrap_or(0)
     }
 
-    /// Becomes readable when [`try_begun`](Self::try_begun) has an answer. None when it has given
-    /// one, or all has ended.
+    /// Becomes readable when [`try_begun`](Self::try_begun) has an answer, unless that is for want of
+    /// [`patience`](Self::patience). None when it has given one, or all has ended.
     pub fn begun_fd(&self) -> Option<BorrowedFd<'_>> {
         if self.number.is_some() { None } else { self.tree.started() }
     }
 
     /// Becomes readable when the program and all that it started have ended, so that
-    /// [`wait`](Self::wait) does not block. None after that.
+    /// [`wait`](Self::wait) does not block, unless that is for want of [`patience`](Self::patience).
+    /// None after that.
     pub fn ended_fd(&self) -> Option<BorrowedFd<'_>> {
         self.tree.ended()
     }
@@ -128,12 +130,13 @@ impl Child {
     ///
     /// # Errors
     ///
-    /// [`Error::Spawn`] if it could not begin.
+    /// [`Error::Spawn`] if it could not begin, and [`Error::Watch`] if its end is overdue.
     pub fn try_begun(&mut self) -> Result<bool, Error> {
         if self.number.is_some() {
             return Ok(true);
         }
         match self.tree.recv_started() {
+            Begun::NotYet if self.patience() == Some(Duration::ZERO) => Err(self.abandon()),
             Begun::NotYet => Ok(false),
             Begun::As(number) => {
                 self.number = Some(number);
@@ -152,9 +155,7 @@ impl Child {
     pub fn wait_begun(&mut self) -> Result<(), Error> {
         while !self.try_begun()? {
             let Some(fd) = self.tree.started() else { return Ok(()) };
-            let mut fds = [PollFd::new(&fd, PollFlags::IN)];
-            retry_on_intr(|| poll(&mut fds, None))
-                .map_err(|error| Error::Watch { syscall: "poll", source: error.into() })?;
+            is_readable(fd, self.patience())?;
         }
         Ok(())
     }
@@ -164,8 +165,17 @@ impl Child {
     /// # Errors
     ///
     /// [`Error::Spawn`] if it could not begin, and [`Error::Watch`] if it is not known any more
-    /// what became of it, as when this is called again.
+    /// what became of it, as when its end is overdue or this is called again.
     pub fn wait(&mut self) -> Result<Output, Error> {
+        if let Some(fd) = self.tree.ended() {
+            let mut patience = self.patience();
+            while !is_readable(fd, patience)? {
+                if patience == Some(Duration::ZERO) {
+                    return Err(self.abandon());
+                }
+                patience = self.patience();
+            }
+        }
         match self.tree.wait() {
             Ok(report) => Ok(self.output(&report)),
             Err(Ended::Failed(failure)) => Err(self.facts.failure(failure)),
@@ -241,8 +251,10 @@ impl Child {
         self.held = held;
     }
 
-    /// How much longer the end may be waited for; for ever if none.
-    pub(crate) fn patience(&self) -> Option<Duration> {
+    /// How much longer the end may be waited for, for ever if none: a while more than the program
+    /// has, and a while from [`kill`](Self::kill) on. After that who asks for the beginning or the end
+    /// is told that it is overdue: something keeps what ends the program from that.
+    pub fn patience(&self) -> Option<Duration> {
         self.overdue.map(|overdue| overdue.saturating_duration_since(Instant::now()))
     }
 
@@ -284,8 +296,21 @@ impl Child {
     }
 }
 
+/// Waits for a descriptor to become readable, and tells whether it is: false if the time was up or a
+/// signal handler has run.
+fn is_readable(fd: BorrowedFd<'_>, within: Option<Duration>) -> Result<bool, Error> {
+    let timeout = within.map(|within| within.min(LONGEST_WAIT));
+    let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+    match poll(&mut [PollFd::new(&fd, PollFlags::IN)], timeout.as_ref()) {
+        Ok(ready) => Ok(ready > 0),
+        Err(Errno::INTR) => Ok(false),
+        Err(error) => Err(Error::Watch { syscall: "poll", source: error.into() }),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use rustix::io::retry_on_intr;
     use rustix::process::{Signal, pidfd_send_signal};
 
     use super::*;
@@ -303,6 +328,10 @@ mod tests {
         let mut child = command.spawn(&caps).unwrap();
         child.wait_begun().unwrap();
         child
+    }
+
+    fn is_overdue(error: &Error) -> bool {
+        matches!(error, Error::Watch { source, .. } if source.kind() == io::ErrorKind::TimedOut)
     }
 
     /// Looks after a child whose end is overdue, without waiting.
@@ -332,9 +361,24 @@ mod tests {
     fn an_end_that_is_overdue_is_given_up() {
         let child = spawn(["sleep", "100"]);
         pidfd_send_signal(child.ended_fd().unwrap(), Signal::STOP).unwrap();
-        let error = advance_late(child).unwrap_err();
-        assert!(
-            matches!(&error, Error::Watch { source, .. } if source.kind() == io::ErrorKind::TimedOut)
-        );
+        assert!(is_overdue(&advance_late(child).unwrap_err()));
+    }
+
+    #[test]
+    fn who_waits_for_a_stopped_shim_is_told_that_the_end_is_overdue() {
+        let mut child = spawn(["sleep", "100"]);
+        pidfd_send_signal(child.ended_fd().unwrap(), Signal::STOP).unwrap();
+        child.kill();
+        child.overdue = Some(Instant::now());
+        assert!(is_overdue(&child.wait().unwrap_err()));
+    }
+
+    #[test]
+    fn who_waits_for_the_beginning_is_told_that_the_end_is_overdue() {
+        let mut child = spawn(["sleep", "100"]);
+        // As before it has said so.
+        child.number = None;
+        child.overdue = Some(Instant::now());
+        assert!(is_overdue(&child.wait_begun().unwrap_err()));
     }
 }

@@ -19,7 +19,7 @@ const LEAST: usize = 4 << 10;
 /// Bytes that are dropped at a time.
 const DROPPED: usize = 16 << 10;
 /// The longest single wait; what comes later is waited for in turns.
-const LONGEST_WAIT: Duration = Duration::from_hours(24);
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_hours(24);
 
 /// A running program whose output is collected. Dropped, it is killed with all that it has started.
 #[derive(Debug)]

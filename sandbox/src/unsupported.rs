@@ -162,6 +162,11 @@ impl Child {
         match self.never {}
     }
 
+    /// How much longer the end may be waited for.
+    pub fn patience(&self) -> Option<Duration> {
+        match self.never {}
+    }
+
     /// Whether the program has begun.
     pub fn try_begun(&mut self) -> Result<bool, Error> {
         match self.never {}

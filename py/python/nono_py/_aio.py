@@ -75,11 +75,11 @@ class _Watch:
             self._fd = -1
 
 
-async def _until_readable(fd: int) -> None:
-    ready = asyncio.Event()
-    watch = _Watch(fd, ready.set)
+async def _until_readable(fd: int, patience: float | None = None) -> None:
+    ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    watch = _Watch(fd, lambda: None if ready.done() else ready.set_result(None))
     try:
-        await ready.wait()
+        await asyncio.wait([ready], timeout=patience)
     finally:
         watch.end()
 
@@ -224,6 +224,7 @@ class Process:
         self._unconnected: list[FileIO] = []
         self._transports: list[asyncio.BaseTransport] = []
         self._end_watch: _Watch | None = None
+        self._overdue: asyncio.TimerHandle | None = None
 
     @property
     def pid(self) -> int:
@@ -260,6 +261,7 @@ class Process:
     def kill(self) -> None:
         """Kill the program and all that it has started."""
         self._child.kill()
+        self._watch_overdue()
 
     def set_window_size(self, rows: int, columns: int) -> None:
         """Tell the program's terminal its size."""
@@ -302,7 +304,7 @@ class Process:
         while not self._child.try_begun():
             if (fd := self._child.begun_fd()) is None:
                 break
-            await _until_readable(fd)
+            await _until_readable(fd, self._child.patience())
         self._pid = self._child.pid
         self._watch_end()
         stdin, stdout, stderr = self._open(self._child.take_streams())
@@ -328,15 +330,31 @@ class Process:
         if fd is None:
             return
 
-        def end() -> None:
-            watch.end()
-            try:
-                self._ended.set_result(self._child.wait())
-            except Exception as error:
-                self._ended.set_exception(error)
-            self._child.close()
+        self._end_watch = _Watch(fd, self._end)
+        self._watch_overdue()
 
-        watch = self._end_watch = _Watch(fd, end)
+    def _watch_overdue(self) -> None:
+        """Give up the end when it is overdue: nothing that becomes readable tells that."""
+        if self._end_watch is None or self._ended.done():
+            return
+        if self._overdue is not None:
+            self._overdue.cancel()
+        if (patience := self._child.patience()) is not None:
+            self._overdue = self._loop.call_later(patience, self._end)
+
+    def _end(self) -> None:
+        self._stop_watching()
+        try:
+            self._ended.set_result(self._child.wait())
+        except Exception as error:
+            self._ended.set_exception(error)
+        self._child.close()
+
+    def _stop_watching(self) -> None:
+        if self._end_watch is not None:
+            self._end_watch.end()
+        if self._overdue is not None:
+            self._overdue.cancel()
 
     async def _reader(self, stream: FileIO) -> asyncio.StreamReader:
         reader = asyncio.StreamReader(LIMIT, self._loop)
@@ -379,8 +397,7 @@ class Process:
 
     def _abandon(self) -> None:
         """Give up what has not begun as a whole, and kill the program."""
-        if self._end_watch is not None:
-            self._end_watch.end()
+        self._stop_watching()
         self._close()
         for stream in self._unconnected:
             stream.close()
