@@ -179,7 +179,15 @@ mod tests {
 
     #[test]
     fn a_name_is_what_a_server_reads() {
-        for query in ["%6Bey=s", "api%5Fkey=s", "PASSWD=s", "db_pwd=s", "id_token%2djwt=s", "token[]=s", "key2=s"] {
+        for query in [
+            "%6Bey=s",
+            "api%5Fkey=s",
+            "PASSWD=s",
+            "db_pwd=s",
+            "id_token%2djwt=s",
+            "token[]=s",
+            "key2=s",
+        ] {
             let (name, _) = query.split_once('=').unwrap();
             let seen = path_and_query(&format!("/x?{query}&a=b"), "", &NONE);
             assert_eq!(&*seen, format!("/x?{name}=[redacted]&a=b"));
