@@ -9,7 +9,6 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
-
 from nono_py._demo import main
 
 COMMAND = [sys.executable, "-m", "nono_py", "demo"]
