@@ -1,11 +1,15 @@
 //! Lines that are drained piece by piece, as one `bytes` object.
 //!
-//! `BytesIO` puts them together: it gives its memory away as the object, so that no second copy of
-//! all lines is made, and raises `MemoryError` where there is none.
+//! Where there are several, `BytesIO` puts them together: it gives its memory away as the object, so
+//! that no second copy of all lines is made, and raises `MemoryError` where there is none.
 
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+
+/// So much is copied into the file at once: small enough that the allocator has it at hand the next
+/// time, where memory that is new to the process costs more than the lines do.
+const COPIED: usize = 64 << 10;
 
 /// Pieces, in their order.
 #[derive(Default)]
@@ -20,19 +24,14 @@ pub(crate) enum Gathered {
 impl Gathered {
     /// Adds a piece. After an error it is not there.
     pub(crate) fn add(&mut self, py: Python<'_>, piece: &[u8]) -> PyResult<()> {
-        let piece = PyBytes::new_with(py, piece.len(), |bytes| {
-            bytes.copy_from_slice(piece);
-            Ok(())
-        })?;
         match self {
-            Self::Nothing => *self = Self::One(piece.unbind()),
+            Self::Nothing => *self = Self::One(copy(py, piece)?.unbind()),
             Self::One(first) => {
-                let file = py.import("io")?.getattr("BytesIO")?.call0()?;
-                write(&file, first.bind(py))?;
-                write(&file, &piece)?;
+                let file = py.import("io")?.getattr("BytesIO")?.call1((first.bind(py),))?;
+                write(&file, piece)?;
                 *self = Self::Many(file.unbind());
             }
-            Self::Many(file) => write(file.bind(py), &piece)?,
+            Self::Many(file) => write(file.bind(py), piece)?,
         }
         Ok(())
     }
@@ -50,6 +49,22 @@ impl Gathered {
     }
 }
 
-fn write(file: &Bound<'_, PyAny>, piece: &Bound<'_, PyBytes>) -> PyResult<()> {
-    file.call_method1(intern!(file.py(), "write"), (piece,)).map(drop)
+fn copy<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+    PyBytes::new_with(py, bytes.len(), |room| {
+        room.copy_from_slice(bytes);
+        Ok(())
+    })
+}
+
+/// Appends all of `piece`, or nothing.
+fn write(file: &Bound<'_, PyAny>, piece: &[u8]) -> PyResult<()> {
+    let py = file.py();
+    let end = file.call_method1(intern!(py, "seek"), (0, 2))?;
+    let written = piece.chunks(COPIED).try_for_each(|part| {
+        file.call_method1(intern!(py, "write"), (copy(py, part)?,)).map(drop)
+    });
+    if written.is_err() {
+        file.call_method1(intern!(py, "truncate"), (end,))?;
+    }
+    written
 }

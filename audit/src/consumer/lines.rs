@@ -6,10 +6,10 @@ use super::Consumer;
 use crate::segment::{Held, Place};
 use crate::texts::Texts;
 
-/// Lines are handed on when they have so many bytes: first what is made and copied in a moment, then
-/// twice as many each time, so that much is not handed on in a great many pieces.
-const FIRST_PIECE: usize = 512 << 10;
-const LARGEST_PIECE: usize = 4 << 20;
+/// Lines are handed on when they have so many bytes: most drains are one piece, of which no second
+/// copy is made. Fewer where there is no memory for that.
+const PIECE: usize = 4 << 20;
+const SMALL_PIECE: usize = 512 << 10;
 
 /// So much room for lines is kept from one drain to the next: a piece may be larger by all lines of
 /// a segment.
@@ -40,7 +40,7 @@ impl Consumer {
         let mut lines = Texts::new(std::mem::take(&mut self.lines));
         let (mut at, until) = self.span();
         let (mut behind, mut taken, mut pieces) = (None, None, 0);
-        let (mut piece, mut largest) = (FIRST_PIECE, LARGEST_PIECE);
+        let mut piece = PIECE;
         while at < until
             && pieces < most
             && let Some((part, end)) = self.read(behind, Place::read, Held::Records)
@@ -49,20 +49,17 @@ impl Consumer {
                 Held::Records(records) => lines.put_lines(&records),
                 Held::Lines(held) => lines.bytes.extend_from_slice(&held),
             }
-            if behind.is_none()
-                && !lines.reserve_for(end - at, until.saturating_sub(end), LARGEST_PIECE)
-            {
-                largest = FIRST_PIECE;
+            if behind.is_none() && !lines.reserve_for(end - at, until.saturating_sub(end), PIECE) {
+                piece = SMALL_PIECE;
             }
             (at, behind) = (end, Some(end));
             if lines.bytes.len() >= piece || at >= until {
                 take(&lines.bytes).inspect_err(|_| self.leave())?;
                 lines.bytes.clear();
                 (taken, pieces) = (behind, pieces + 1);
-                piece = largest.min(2 * piece);
-                // Exchanges that wait for the processor wait for one piece, not for all of them.
-                thread::yield_now();
             }
+            // Exchanges that wait for the processor wait for some records, not for all of them.
+            thread::yield_now();
         }
         self.keep(lines.bytes);
         match taken {
