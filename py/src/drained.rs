@@ -1,15 +1,20 @@
 //! Lines that are drained piece by piece, as one `bytes` object.
 //!
-//! Where there are several, `BytesIO` puts them together: it gives its memory away as the object, so
-//! that no second copy of all lines is made, and raises `MemoryError` where there is none.
+//! `BytesIO` puts them together: it gives its memory away as the object, so that no second copy of
+//! all lines is made, and raises `MemoryError` where there is none.
+
+use std::hint::black_box;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-/// So much is copied into the file at once: small enough that the allocator has it at hand the next
-/// time, where memory that is new to the process costs more than the lines do.
-const COPIED: usize = 64 << 10;
+/// Up to here glibc learns what is asked for again and again (`M_MMAP_THRESHOLD`, mallopt(3)).
+const LEARNED: usize = (32 << 20) - (64 << 10);
+
+/// The most that a file has grown to.
+static LARGEST: AtomicUsize = AtomicUsize::new(0);
 
 /// Pieces, in their order.
 #[derive(Default)]
@@ -24,16 +29,23 @@ pub(crate) enum Gathered {
 impl Gathered {
     /// Adds a piece. After an error it is not there.
     pub(crate) fn add(&mut self, py: Python<'_>, piece: &[u8]) -> PyResult<()> {
-        match self {
-            Self::Nothing => *self = Self::One(copy(py, piece)?.unbind()),
-            Self::One(first) => {
-                let file = py.import("io")?.getattr("BytesIO")?.call1((first.bind(py),))?;
-                write(&file, piece)?;
-                *self = Self::Many(file.unbind());
-            }
-            Self::Many(file) => write(file.bind(py), piece)?,
+        let piece = PyBytes::new_with(py, piece.len(), |bytes| {
+            bytes.copy_from_slice(piece);
+            Ok(())
+        })?;
+        if let Self::One(first) = self {
+            let file = py.import("io")?.getattr("BytesIO")?.call1((first.bind(py),))?;
+            file.call_method1(intern!(py, "seek"), (0, 2))?;
+            // From here on the file alone has the first piece, so that it grows where it is.
+            *self = Self::Many(file.unbind());
         }
-        Ok(())
+        match self {
+            Self::Many(file) => write(file.bind(py), &piece),
+            _ => {
+                *self = Self::One(piece.unbind());
+                Ok(())
+            }
+        }
     }
 
     /// All of them.
@@ -43,28 +55,27 @@ impl Gathered {
             Self::One(only) => Ok(only.into_bound(py)),
             Self::Many(file) => {
                 let bytes = file.bind(py).call_method0(intern!(py, "getvalue"))?;
-                Ok(bytes.cast_into()?)
+                let bytes = bytes.cast_into::<PyBytes>()?;
+                expect_again(bytes.as_bytes().len());
+                Ok(bytes)
             }
         }
     }
 }
 
-fn copy<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
-    PyBytes::new_with(py, bytes.len(), |room| {
-        room.copy_from_slice(bytes);
-        Ok(())
-    })
+/// Has the allocator keep room for a file that grows to `len` again. It asks the system anew for what
+/// is larger than anything that was freed, and gives back what is more than twice that; a file takes an
+/// eighth more while it grows, beside the piece. Memory that is new to the process each time costs more
+/// than the lines do.
+fn expect_again(len: usize) {
+    if len > LARGEST.fetch_max(len, Ordering::Relaxed) {
+        let mut room = Vec::<u8>::new();
+        // Nothing is lost where there is not so much.
+        let _ = room.try_reserve_exact((2 * len).min(LEARNED));
+        black_box(room);
+    }
 }
 
-/// Appends all of `piece`, or nothing.
-fn write(file: &Bound<'_, PyAny>, piece: &[u8]) -> PyResult<()> {
-    let py = file.py();
-    let end = file.call_method1(intern!(py, "seek"), (0, 2))?;
-    let written = piece.chunks(COPIED).try_for_each(|part| {
-        file.call_method1(intern!(py, "write"), (copy(py, part)?,)).map(drop)
-    });
-    if written.is_err() {
-        file.call_method1(intern!(py, "truncate"), (end,))?;
-    }
-    written
+fn write(file: &Bound<'_, PyAny>, piece: &Bound<'_, PyBytes>) -> PyResult<()> {
+    file.call_method1(intern!(file.py(), "write"), (piece,)).map(drop)
 }
