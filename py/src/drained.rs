@@ -39,13 +39,11 @@ impl Gathered {
             // From here on the file alone has the first piece, so that it grows where it is.
             *self = Self::Many(file.unbind());
         }
-        match self {
-            Self::Many(file) => write(file.bind(py), &piece),
-            _ => {
-                *self = Self::One(piece.unbind());
-                Ok(())
-            }
+        if let Self::Many(file) = self {
+            return write(file.bind(py), &piece);
         }
+        *self = Self::One(piece.unbind());
+        Ok(())
     }
 
     /// All of them.
