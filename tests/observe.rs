@@ -69,6 +69,15 @@ fn what_is_made_and_removed_is_noted_in_its_directory() {
 }
 
 #[test]
+fn what_has_no_name_is_not_noted() {
+    let (_dir, place) = place();
+    let script = "exec 7< real/note; rm real/note; cat /proc/self/fd/7; echo | cat /dev/stdin";
+    let (output, acts) = acts_of(script, &place);
+    assert_eq!((output.exit_code, output.stdout), (0, b"x\n".to_vec()));
+    assert_eq!(acts, [("read", "real/note".into()), ("make", "real/note".into())]);
+}
+
+#[test]
 fn what_is_not_there_is_not_noted() {
     let (_dir, place) = place();
     let script = "cat none; cat none/none; rm -f none; mkdir -p real; test -e real/note; : < x";

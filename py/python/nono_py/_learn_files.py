@@ -5,6 +5,7 @@ import re
 import stat
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 
 from nono_py._enums import AccessMode
@@ -62,7 +63,7 @@ class Files:
         everything = CapabilitySet()
         everything.allow_path("/", AccessMode.READ)
         resolved = policy.resolve_groups(self._required, everything, variables=self._variables)
-        self._denied = [PurePath(path) for path in resolved.deny_paths]
+        self._denied = [str(path) for path in resolved.deny_paths]
         self._shared = shared()
         own = (home_directory(), cwd, PurePath(temporary))
         #: The directories that are the user's own.
@@ -93,16 +94,16 @@ class Files:
 
     def _is_denied(self, path: str) -> bool:
         """Whether a path is denied by a required group."""
-        return any(within(path, str(denied)) for denied in self._denied)
+        return any(within(path, denied) for denied in self._denied)
 
     def _is_secret(self, path: str) -> bool:
         """Whether a path is denied by a required group, or a key by its name, content or mode."""
-        place = PurePath(path)
-        if self._is_denied(path) or any(place.match(pattern) for pattern in SECRET_NAMES):
+        name = path.rpartition("/")[2]
+        if self._is_denied(path) or any(fnmatchcase(name, pattern) for pattern in SECRET_NAMES):
             return True
         if path.startswith(("/proc/", "/dev/")) or not stat.S_ISREG(mode := self._mode(path)):
             return False
-        if place.suffix in KEY_SUFFIXES:
+        if name.endswith(KEY_SUFFIXES):
             with contextlib.suppress(OSError), Path(path).open("rb") as file:
                 return b"PRIVATE KEY-----" in file.read(2**20)
         # Outside of what is the user's own: what is not everybody's to read.
@@ -245,4 +246,4 @@ class Files:
         if is_shared(Path(directory), self._shared):
             return False
         # Nothing denied can be kept out of a grant to write.
-        return not (writes and any(directory in denied.parents for denied in self._denied))
+        return not (writes and any(within(denied, str(directory)) for denied in self._denied))

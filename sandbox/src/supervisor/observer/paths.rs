@@ -4,8 +4,11 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags, open};
 
 use crate::sys::read_memory;
 
@@ -56,9 +59,17 @@ pub(super) fn absolute(thread: i32, directory: Option<i32>, path: &Path) -> Path
     joined
 }
 
-/// Where an absolute path leads, links followed.
+/// Where an absolute path leads, links followed. The kernel says it of what is opened, since
+/// `canonicalize` looks every directory up anew for each part beneath it.
 pub(super) fn followed(thread: i32, path: &Path) -> io::Result<PathBuf> {
-    Ok(as_own(thread, fs::canonicalize(path)?))
+    let opened = open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let place = fs::read_link(format!("/proc/self/fd/{}", opened.as_raw_fd()))?;
+    // A pipe has no path, and what was removed has none any more.
+    if !place.is_absolute() {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    place.symlink_metadata()?;
+    Ok(as_own(thread, place))
 }
 
 /// Where an absolute path leads, its last part not followed; nothing if there is no directory.
