@@ -1944,9 +1944,9 @@ class AuditEvents:
     """A consumer of a proxy's records: `for event in ...` and `async for event in ...`.
 
     Each sees every record once, from the oldest that is held; it ends when the proxy has, or when
-    it is closed. One task at a time can wait for its next event, or else threads can. It belongs to
-    the process that made it: in a forked child each use is a `ProxyError`, but `close()`, which does
-    nothing there.
+    it is closed. One task at a time can wait for its next event, or else threads can. It belongs
+    to the process that made it: in a forked child each use is a `ProxyError`, but `close()`, which
+    does nothing there.
     """
 
     @property
