@@ -11,6 +11,7 @@ use pyo3::types::PyString;
 use crate::arguments::os_path;
 use crate::enums::{AccessArgument, access_mode};
 use crate::error::sandbox_error;
+use crate::int;
 use crate::proxy::PyProxyHandle;
 use crate::source::PyCapabilitySource;
 use crate::value::hash_of;
@@ -159,17 +160,29 @@ impl PyCapabilitySet {
     }
 
     /// Grant a TCP port of this machine's loopback addresses, to connect to and to serve at.
-    fn allow_localhost_port(&self, py: Python<'_>, port: u16) -> PyResult<()> {
+    fn allow_localhost_port(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = int::port)] port: u16,
+    ) -> PyResult<()> {
         self.change(py, |set| set.allow_localhost_port(port))
     }
 
     /// Grant TCP connections to a port of any host.
-    fn allow_tcp_connect_port(&self, py: Python<'_>, port: u16) -> PyResult<()> {
+    fn allow_tcp_connect_port(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = int::port)] port: u16,
+    ) -> PyResult<()> {
         self.change(py, |set| set.allow_tcp_connect_port(port))
     }
 
     /// Grant serving TCP at a port.
-    fn allow_bind_port(&self, py: Python<'_>, port: u16) -> PyResult<()> {
+    fn allow_bind_port(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = int::port)] port: u16,
+    ) -> PyResult<()> {
         self.change(py, |set| set.allow_bind_port(port))
     }
 

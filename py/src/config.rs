@@ -12,6 +12,7 @@ use pyo3::types::PyBytes;
 use crate::arguments::{PairsArgument, optional_os_path, optional_texts, texts, time_limit};
 use crate::error::{argument_error, config_error};
 use crate::external::PyExternalProxyConfig;
+use crate::int;
 use crate::otlp::{self, OtlpOptions};
 use crate::route::PyRouteConfig;
 use crate::value::{Reduced, hash_of, reduce};
@@ -113,8 +114,8 @@ impl PyProxyConfig {
         routes: Vec<Py<PyRouteConfig>>,
         external_proxy: Option<Py<PyExternalProxyConfig>>,
         bind_addr: &str,
-        bind_port: u16,
-        max_connections: usize,
+        #[pyo3(from_py_with = int::bind_port)] bind_port: u16,
+        #[pyo3(from_py_with = int::max_connections)] max_connections: usize,
         #[pyo3(from_py_with = optional_os_path)] intercept_ca_dir: Option<PathBuf>,
         intercept_parent_ca_pems: Option<Bound<'_, PyBytes>>,
         allow_all_hosts: bool,
@@ -124,16 +125,16 @@ impl PyProxyConfig {
         connect_timeout_secs: f64,
         response_timeout_secs: f64,
         idle_timeout_secs: f64,
-        audit_records: usize,
-        workers: Option<usize>,
+        #[pyo3(from_py_with = int::audit_records)] audit_records: usize,
+        #[pyo3(from_py_with = int::workers)] workers: Option<usize>,
         pool_idle_timeout_secs: f64,
-        max_client_connections: Option<usize>,
+        #[pyo3(from_py_with = int::max_client_connections)] max_client_connections: Option<usize>,
         credential_timeout_secs: f64,
-        audit_disk_bytes: u64,
+        #[pyo3(from_py_with = int::audit_disk_bytes)] audit_disk_bytes: u64,
         audit_overflow: &str,
         #[pyo3(from_py_with = optional_os_path)] audit_file: Option<PathBuf>,
-        audit_file_max_bytes: u64,
-        audit_file_keep: usize,
+        #[pyo3(from_py_with = int::audit_file_max_bytes)] audit_file_max_bytes: u64,
+        #[pyo3(from_py_with = int::audit_file_keep)] audit_file_keep: usize,
         metrics_addr: Option<&str>,
         #[pyo3(from_py_with = texts)] intercept_hosts: Vec<String>,
         #[pyo3(from_py_with = texts)] intercept_exclude: Vec<String>,
@@ -150,7 +151,7 @@ impl PyProxyConfig {
         otlp_flush_secs: Option<f64>,
         otlp_compression: Option<String>,
         #[pyo3(from_py_with = optional_os_path)] otlp_queue_dir: Option<PathBuf>,
-        otlp_queue_bytes: Option<u64>,
+        #[pyo3(from_py_with = int::otlp_queue_bytes)] otlp_queue_bytes: Option<u64>,
     ) -> PyResult<Self> {
         let parent_ca_pems = intercept_parent_ca_pems.map(|pems| pems.as_bytes().to_vec());
         let intercept = intercept(

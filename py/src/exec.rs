@@ -14,6 +14,7 @@ use crate::arguments::{CommandArgument, EnvArgument, OsArgument};
 use crate::blocking::SIGNAL_INTERVAL;
 use crate::capability::PyCapabilitySet;
 use crate::error::{argument_error, sandbox_error, unsound};
+use crate::int;
 use crate::process::{PyChild, PyRun};
 use crate::proxy::PyProxyHandle;
 use crate::recording::{Plan, SessionArgument};
@@ -51,15 +52,15 @@ impl PyCommand {
         timeout_secs: Option<f64>,
         env: Option<EnvArgument>,
         inherit_env: bool,
-        max_processes: Option<u64>,
-        max_cpu_seconds: Option<u64>,
-        max_file_size_bytes: Option<u64>,
-        max_open_files: Option<u64>,
-        uid: Option<u32>,
-        gid: Option<u32>,
+        #[pyo3(from_py_with = int::max_processes)] max_processes: Option<u64>,
+        #[pyo3(from_py_with = int::max_cpu_seconds)] max_cpu_seconds: Option<u64>,
+        #[pyo3(from_py_with = int::max_file_size_bytes)] max_file_size_bytes: Option<u64>,
+        #[pyo3(from_py_with = int::max_open_files)] max_open_files: Option<u64>,
+        #[pyo3(from_py_with = int::uid)] uid: Option<u32>,
+        #[pyo3(from_py_with = int::gid)] gid: Option<u32>,
         enforcement_mode: &str,
-        max_memory_bytes: Option<u64>,
-        max_output_bytes: Option<u64>,
+        #[pyo3(from_py_with = int::max_memory_bytes)] max_memory_bytes: Option<u64>,
+        #[pyo3(from_py_with = int::max_output_bytes)] max_output_bytes: Option<u64>,
         input: Option<InputArgument>,
         stdin: Option<StreamArgument>,
         stdout: Option<StreamArgument>,

@@ -22,6 +22,7 @@ mod error;
 mod events;
 mod exec;
 mod external;
+mod int;
 mod judge;
 mod local;
 mod observe;

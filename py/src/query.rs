@@ -13,6 +13,7 @@ use crate::arguments::os_path;
 use crate::capability::PyCapabilitySet;
 use crate::enums::AccessArgument;
 use crate::error::argument_error;
+use crate::int;
 
 /// Answers what a `CapabilitySet` allows, from the rules that a sandbox of it enforces.
 ///
@@ -84,7 +85,7 @@ impl PyQueryContext {
         &self,
         py: Python<'py>,
         host: Option<&str>,
-        port: Option<u16>,
+        #[pyo3(from_py_with = int::optional_port)] port: Option<u16>,
         bind: bool,
     ) -> PyResult<Bound<'py, PyDict>> {
         let said = PyDict::new(py);

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::arguments::{os_paths, texts};
 use crate::error::argument_error;
+use crate::int;
 use crate::snapshot::PyContentHash;
 use crate::value::{Remade, hash_of, remake};
 
@@ -113,7 +114,7 @@ impl PySessionMetadata {
     }
 
     #[setter]
-    fn set_snapshot_count(&self, value: u32) {
+    fn set_snapshot_count(&self, #[pyo3(from_py_with = int::snapshot_count)] value: u32) {
         self.with(|inner| inner.snapshot_count = value);
     }
 
@@ -124,7 +125,7 @@ impl PySessionMetadata {
     }
 
     #[setter]
-    fn set_exit_code(&self, value: Option<i32>) {
+    fn set_exit_code(&self, #[pyo3(from_py_with = int::exit_code)] value: Option<i32>) {
         self.with(|inner| inner.exit_code = value);
     }
 

@@ -17,6 +17,7 @@ use pyo3::types::{PyDict, PyType};
 use crate::arguments::{OsArgument, os_paths, texts};
 use crate::blocking::SIGNAL_INTERVAL;
 use crate::error::{argument_error, snapshot_error};
+use crate::int;
 use crate::session::PySessionMetadata;
 use crate::value::{Reduced, Remade, reduce, remake};
 
@@ -331,8 +332,8 @@ impl PySnapshotManager {
         session_dir: OsArgument,
         #[pyo3(from_py_with = os_paths)] tracked_paths: Vec<PathBuf>,
         exclusion: Option<&Bound<'_, PyExclusionConfig>>,
-        max_entries: u64,
-        max_bytes: u64,
+        #[pyo3(from_py_with = int::max_entries)] max_entries: u64,
+        #[pyo3(from_py_with = int::max_bytes)] max_bytes: u64,
     ) -> PyResult<Self> {
         let exclusion = exclusion.map(|given| given.get().0.clone()).unwrap_or_default();
         let limits = Limits { max_entries, max_bytes };
@@ -371,7 +372,7 @@ impl PySnapshotManager {
     fn compute_restore_diff(
         &self,
         py: Python<'_>,
-        snapshot_number: u32,
+        #[pyo3(from_py_with = int::snapshot_number)] snapshot_number: u32,
         progress: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Vec<PyChange>> {
         run(py, &self.0, progress, |callback| {
@@ -390,7 +391,7 @@ impl PySnapshotManager {
     fn restore_to(
         &self,
         py: Python<'_>,
-        snapshot_number: u32,
+        #[pyo3(from_py_with = int::snapshot_number)] snapshot_number: u32,
         progress: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Vec<PyChange>> {
         run(py, &self.0, progress, |callback| self.0.restore_to(snapshot_number, callback))
@@ -398,7 +399,11 @@ impl PySnapshotManager {
     }
 
     /// Read a snapshot. One that was changed since it was made is refused.
-    fn load_manifest(&self, py: Python<'_>, number: u32) -> PyResult<PySnapshotManifest> {
+    fn load_manifest(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = int::number)] number: u32,
+    ) -> PyResult<PySnapshotManifest> {
         let manifest = py.detach(|| self.0.load_manifest(number));
         manifest.map(PySnapshotManifest).map_err(snapshot_error)
     }

@@ -15,10 +15,12 @@ from nono_py import (
     InjectMode,
     Policy,
     ProxyConfig,
+    QueryContext,
     RouteConfig,
     SessionMetadata,
     SnapshotManager,
     load_embedded_policy,
+    sandboxed_exec,
     start_proxy,
     validate_deny_overlaps,
 )
@@ -233,8 +235,24 @@ def test_an_address_that_is_taken() -> None:
 
 @pytest.mark.parametrize("port", [-1, 65536])
 def test_a_port_is_a_port(port: int) -> None:
-    with pytest.raises(OverflowError):
+    with pytest.raises(OverflowError, match=r"^bind_port must be a number from 0 to 65535"):
         ProxyConfig(bind_port=port)
+
+
+def test_a_number_that_does_not_fit_is_said_to_be_which_and_what_would() -> None:
+    with pytest.raises(OverflowError, match=rf"^workers must be a number from 0 to {2**64 - 1}"):
+        ProxyConfig(workers=-1)
+    with pytest.raises(OverflowError, match=rf"^uid must be a number from 0 to {2**32 - 1}"):
+        sandboxed_exec(CapabilitySet(), ["true"], uid=2**32)
+    with pytest.raises(OverflowError, match=r"^port must be a number from 0 to 65535"):
+        QueryContext(CapabilitySet()).query_network("a.example", 2**16)
+    session = SessionMetadata("s", ["a"], [])
+    with pytest.raises(OverflowError, match=r"^exit_code must be a number from"):
+        session.exit_code = 2**31
+    session.exit_code = None
+    # Any other kind of value is no number at all.
+    with pytest.raises(TypeError):
+        ProxyConfig(bind_port="80")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("host", ["", "two words", "http://a.example", "a.example/path"])
