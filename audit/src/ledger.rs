@@ -106,9 +106,10 @@ pub struct LedgerVerification {
     pub session_digest: Hash,
     /// Whether a line is of the session.
     pub session_found: bool,
-    /// Whether one such line has this digest.
+    /// Whether the last such line has this digest.
     pub session_digest_matches: bool,
-    /// Whether one behind it has another: the session was entered anew, or another one has its name.
+    /// Whether one before that has it, and the last one another: the session was entered anew and put
+    /// back since, or another one has its name.
     pub later_entry_differs: bool,
     /// Whether there is a ledger; one in which something is wrong is an error.
     pub ledger_chain_verified: bool,
@@ -135,7 +136,7 @@ pub fn verify_ledger(
     check_session_id(&session.session_id)?;
     let digest = session_digest(session);
     let (mut records, mut head) = (0, None);
-    let (mut is_found, mut matches, mut differs) = (false, false, false);
+    let (mut is_found, mut was_entered, mut matches) = (false, false, false);
     let file = match regular::open(path) {
         Ok(file) => Some(file),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -155,8 +156,8 @@ pub fn verify_ledger(
         let record = follow(text, records, head).map_err(wrong)?;
         (records, head) = (records + 1, Some(record.chain_hash));
         if record.session_id == session.session_id {
-            let is_same = record.session_digest == digest;
-            (is_found, matches, differs) = (true, matches || is_same, matches && !is_same);
+            matches = record.session_digest == digest;
+            (is_found, was_entered) = (true, was_entered || matches);
         }
     }
     if expected_head.is_some() && head != expected_head {
@@ -168,7 +169,6 @@ pub fn verify_ledger(
         ("ledger_chain", is_there),
         ("session_entry", is_found),
         ("session_digest", matches),
-        ("latest_entry", matches && !differs),
         ("completeness", expected_head.is_some()),
         // Whoever can write the file can write it anew.
         ("authorship", false),
@@ -180,7 +180,7 @@ pub fn verify_ledger(
         session_digest: digest,
         session_found: is_found,
         session_digest_matches: matches,
-        later_entry_differs: differs,
+        later_entry_differs: was_entered && !matches,
         ledger_chain_verified: is_there,
         ledger_head: head,
         complete: expected_head.is_some(),

@@ -134,7 +134,8 @@ impl PyAuditEvents {
         let inner = inner.as_mut().ok_or_else(closed)?;
         inner.threads -= 1;
         match reason {
-            Waited::Ended => Err(closed()),
+            // Another thread may have taken the last of them, and given out the first.
+            Waited::Ended => inner.take().map(Some).ok_or_else(closed),
             Waited::Ready | Waited::TimedOut => Ok(inner.take()),
         }
     }

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import http.client
+import itertools
 import json
 import logging
 import os
@@ -172,6 +173,26 @@ def test_a_task_is_refused_what_a_thread_waits_for(proxy: ProxyHandle) -> None:
     proxy.shutdown()
     thread.join(20)
     assert seen == [0, 1, 2]
+
+
+def test_a_thread_that_stops_leaves_the_others_what_it_has_not_taken() -> None:
+    # Now and then both are woken by the same records, and the end is there already.
+    for _ in range(20):
+        with start_proxy(ProxyConfig()) as proxy:
+            events = proxy.audit_events()
+            seen: list[int] = []
+
+            def take(count: int, events: AuditEvents = events, seen: list[int] = seen) -> None:
+                seen += (event.sequence for event in itertools.islice(events, count))
+
+            threads = [threading.Thread(target=take, args=(count,)) for count in (1, COUNT)]
+            for thread in threads:
+                thread.start()
+            refuse(proxy, 3)
+            proxy.shutdown()
+            for thread in threads:
+                thread.join(20)
+        assert sorted(seen) == [0, 1, 2]
 
 
 def test_an_object_has_what_the_dictionary_has(proxy: ProxyHandle) -> None:

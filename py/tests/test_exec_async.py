@@ -137,6 +137,7 @@ class TestExec:
         process.kill()
         with pytest.raises(SandboxError, match="failed to watch"):
             await asyncio.wait_for(process.wait(), 60)
+        assert repr(process) == f"<Process {process.pid} returncode=None>"
         # The program has ended with it.
         assert await asyncio.wait_for(process.stdout.read(), 20) == b""
 

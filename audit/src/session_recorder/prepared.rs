@@ -65,8 +65,11 @@ fn id_for(directory: &Path) -> Result<String, RecordError> {
     Ok(format!("{time}-{:08x}", u32::from_be_bytes(random)))
 }
 
-/// The roots of a session's snapshots: those that were noted, and those that are found now, which
-/// mostly begin with them.
+/// The roots of a session's snapshots: those that were noted, of which some may be gone, and those that
+/// are found now, each once unless there are several of it now.
 pub(super) fn roots(noted: Vec<String>, found: Vec<String>) -> Vec<String> {
-    if found.starts_with(&noted) { found } else { noted.into_iter().chain(found).collect() }
+    let mut roots = noted;
+    roots.retain(|root| !found.contains(root));
+    roots.extend(found);
+    roots
 }

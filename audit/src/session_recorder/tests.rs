@@ -106,8 +106,11 @@ fn nothing_of_a_session_that_was_prepared_is_lost() {
     prepare(other.path());
     let unstarted = Ending { merkle_roots: vec![two.clone()], ..Ending::default() };
     let ended = begin(other.path()).unwrap().end(unstarted, Vec::new).unwrap();
-    assert_eq!(ended.merkle_roots, [one, two]);
+    assert_eq!(ended.merkle_roots, [one.clone(), two.clone()]);
     assert_eq!(ended.executable_identity, prepared.executable_identity);
+    // What was noted of some that are all found is not there twice.
+    let whole = vec![two, one.clone()];
+    assert_eq!(super::prepared::roots(vec![one], whole.clone()), whole);
 }
 
 #[test]

@@ -79,10 +79,10 @@ class LedgerVerificationResultDict(TypedDict):
     entry_count: int
     session_digest: str
     session_found: bool
-    #: Whether a line of the session has the digest that it has now.
+    #: Whether the last line of the session has the digest that it has now.
     session_digest_matches: bool
-    #: Whether a line behind that, of the same name, has another: it was entered anew, or another
-    #: session has its name.
+    #: Whether one before that has it, and the last one another: the session was entered anew and
+    #: put back since, or another one has its name.
     later_entry_differs: bool
     ledger_chain_verified: bool
     ledger_head: str | None
