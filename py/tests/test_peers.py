@@ -162,8 +162,8 @@ def test_all_goes_through_squid_with_its_credentials(
         assert curl(proxy, "--cacert", str(authority.file), tunnelled) == "hello"
     with_key = [request.values("Authorization") for request in origin.requests]
     assert with_key == [[f"Bearer {key}"], [f"Bearer {key}"], []]
-    # The route's connections are kept, so that both of its requests may have used one. Each is noted
-    # when it has ended.
+    # The route's connections are kept, so that both of its requests may have used one. Each is
+    # noted when it has ended.
     noted = [f"CONNECT {host}:{origin.port} user" for host in (OTHER, ROUTED)]
     deadline = time.monotonic() + PATIENCE
     while not all(line in (text := log.read_text()) for line in noted):

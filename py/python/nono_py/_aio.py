@@ -298,8 +298,9 @@ class Process:
             self._close()
 
     def __repr__(self) -> str:
+        ended = self._ended
         # Not asked of one whose end could not be learned, which raises.
-        is_known = self._ended.done() and not self._ended.cancelled() and not self._ended.exception()
+        is_known = ended.done() and not ended.cancelled() and not ended.exception()
         return f"<Process {self.pid} returncode={self.returncode if is_known else None}>"
 
     async def _begin(self) -> None:

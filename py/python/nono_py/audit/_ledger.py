@@ -53,8 +53,8 @@ def verify_session_in_ledger(
 ) -> LedgerVerificationResultDict:
     """Check a ledger, and look for a session in it, as it is now.
 
-    The last line of its name counts. Sessions may share a name: that one before it is of this session
-    is `later_entry_differs`.
+    The last line of its name counts. Sessions may share a name: that one before it is of this
+    session is `later_entry_differs`.
 
     `expected_head`, kept elsewhere, is the `ledger_head` that it must end with: without it, lines
     that are missing at the end cannot be noticed. A line that is not as it was written is a
