@@ -4,7 +4,9 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use nono_sandbox::snapshot::{ExclusionConfig, Phase, Progress, SnapshotError};
+use nono_sandbox::snapshot::{
+    ExclusionConfig, Failure, Limits, Phase, Progress, SnapshotError, SnapshotManager,
+};
 
 use crate::damage::object;
 use crate::tree::describe;
@@ -131,4 +133,90 @@ fn what_cannot_be_restored_is_named_when_all_else_is() {
     fs::rename(&kept, &lost).unwrap();
     session.manager.restore_to(0, &keep_going).unwrap();
     assert_eq!(describe(&session.path("")), before);
+}
+
+/// What a restore to the first snapshot could not do, when `spoil` is done once all was checked.
+fn failures(manager: &SnapshotManager, spoil: impl Fn() + Sync) -> Vec<Failure> {
+    let spoil = |progress: Progress| {
+        if progress.phase == Phase::Check {
+            spoil();
+        }
+        true
+    };
+    let failed = match manager.restore_to(0, &spoil).unwrap_err() {
+        SnapshotError::Incomplete { failed } => Ok(failed),
+        error => Err(error),
+    };
+    failed.unwrap()
+}
+
+fn named(failed: &[Failure]) -> Vec<(&'static str, &Path)> {
+    failed.iter().map(|one| (one.step, &*one.path)).collect()
+}
+
+#[test]
+fn no_name_becomes_a_link_to_what_stands_where_its_file_could_not_be_written() {
+    let session = Session::new(|root| {
+        fs::write(root.join("a"), "before").unwrap();
+        fs::hard_link(root.join("a"), root.join("b")).unwrap();
+    });
+    session.baseline();
+    let before = describe(&session.path(""));
+    for (name, content) in [("a", "evil"), ("b", "before")] {
+        fs::remove_file(session.path(name)).unwrap();
+        fs::write(session.path(name), content).unwrap();
+    }
+    let (kept, lost) = (session.directory.path().join("kept"), object(&session, "before"));
+    let failed = failures(&session.manager, || fs::rename(&lost, &kept).unwrap());
+    let both = ["a", "b"].map(|name| session.path(name));
+    assert_eq!(named(&failed), [("write", &*both[0]), ("write", &*both[1])]);
+    assert_eq!(fs::read_to_string(&both[0]).unwrap(), "evil");
+    assert_eq!(fs::read_to_string(&both[1]).unwrap(), "before");
+    fs::rename(&kept, &lost).unwrap();
+    session.manager.restore_to(0, &keep_going).unwrap();
+    assert_eq!(describe(&session.path("")), before);
+}
+
+#[test]
+fn all_names_of_a_file_that_cannot_be_written_in_place_are_told_and_it_keeps_what_it_has() {
+    let session = Session::new(|root| {
+        fs::write(root.join("a"), "before").unwrap();
+        fs::hard_link(root.join("a"), root.join("b")).unwrap();
+    });
+    fs::hard_link(session.path("a"), session.directory.path().join("outside")).unwrap();
+    session.baseline();
+    fs::write(session.path("a"), "after").unwrap();
+    let (kept, lost) = (session.directory.path().join("kept"), object(&session, "before"));
+    let failed = failures(&session.manager, || fs::rename(&lost, &kept).unwrap());
+    let both = ["a", "b"].map(|name| session.path(name));
+    assert_eq!(named(&failed), [("write", &*both[0]), ("write", &*both[1])]);
+    assert_eq!(fs::read_to_string(&both[0]).unwrap(), "after");
+}
+
+#[test]
+fn a_file_comes_back_at_its_other_names_where_its_first_cannot_be_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    for name in ["one/tracked", "two"] {
+        fs::create_dir_all(path(name)).unwrap();
+    }
+    fs::write(path("one/tracked/a"), "before").unwrap();
+    for name in ["two/b", "two/c"] {
+        fs::hard_link(path("one/tracked/a"), path(name)).unwrap();
+    }
+    let tracked = ["one/tracked", "two"].map(path);
+    let exclusion = ExclusionConfig::default();
+    let manager =
+        SnapshotManager::new(&path("session"), &tracked, exclusion, Limits::default()).unwrap();
+    manager.create_baseline(&keep_going).unwrap();
+    let before = describe(&path("two"));
+    for name in ["one/tracked/a", "two/b", "two/c"] {
+        fs::remove_file(path(name)).unwrap();
+        fs::write(path(name), "after").unwrap();
+    }
+    // A restore makes no way to what is tracked.
+    let failed = failures(&manager, || fs::rename(path("one"), path("aside")).unwrap());
+    let first = path("one/tracked/a");
+    assert_eq!(named(&failed), [("change", &*path("one/tracked")), ("write", &*first)]);
+    assert_eq!(describe(&path("two")), before);
 }

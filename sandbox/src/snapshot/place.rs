@@ -42,10 +42,10 @@ impl Place {
         entry: &Entry,
         ask: Ask<'_>,
     ) -> io::Result<()> {
-        let name = temporary();
+        let (name, object) = (temporary(), store.open(hash)?);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let mut file = File::from(openat(&self.parent, &name, flags, Mode::RUSR | Mode::WUSR)?);
-        let written = copy(store, hash, &mut file, ask)
+        let written = copy(store, &object, &mut file, ask)
             .and_then(|()| self.beside(name.clone())?.dress(entry).map_err(Into::into))
             .and_then(|()| Ok(self.put(&name)?));
         if written.is_err() {
@@ -62,6 +62,8 @@ impl Place {
         entry: &Entry,
         ask: Ask<'_>,
     ) -> io::Result<()> {
+        // First of all, so that without it the file keeps what it has.
+        let object = store.open(hash)?;
         let open = || open_beneath(&self.parent, &self.name, OFlags::WRONLY);
         let handle = match open() {
             Err(Errno::ACCESS) => {
@@ -72,7 +74,7 @@ impl Place {
         };
         let mut file = File::from(handle?);
         ftruncate(&file, 0)?;
-        copy(store, hash, &mut file, ask)?;
+        copy(store, &object, &mut file, ask)?;
         Ok(self.dress(entry)?)
     }
 
@@ -201,13 +203,12 @@ impl Place {
 }
 
 /// Fills a new file: with the object's own blocks where the file system can share them.
-fn copy(store: &Store, hash: &ContentHash, file: &mut File, ask: Ask<'_>) -> io::Result<()> {
-    let object = store.open(hash)?;
-    if store.can_clone() && ioctl_ficlone(&*file, &object).is_ok() {
+fn copy(store: &Store, mut object: &File, file: &mut File, ask: Ask<'_>) -> io::Result<()> {
+    if store.can_clone() && ioctl_ficlone(&*file, object).is_ok() {
         return Ok(());
     }
     loop {
-        let copied = io::copy(&mut (&object).take(PART), file)?;
+        let copied = io::copy(&mut object.by_ref().take(PART), file)?;
         if copied < PART {
             return Ok(());
         }

@@ -22,10 +22,9 @@ pub(super) struct Plan<'a> {
     pub(super) remove: Vec<Key>,
     /// Directories that are missing, outer ones first.
     pub(super) make: Vec<&'a Key>,
+    /// Files. Their other names become links to them, but that comes after the symbolic links.
     pub(super) write: Vec<Write<'a>>,
     pub(super) symlink: Vec<(&'a Key, &'a OsString)>,
-    /// Names that files get besides, and the names that they have.
-    pub(super) link: Vec<(&'a Key, &'a Key)>,
     /// Files and links of which only mode, owner, attributes or time differ.
     pub(super) dress: Vec<&'a Key>,
 }
@@ -34,9 +33,23 @@ pub(super) struct Plan<'a> {
 #[derive(Debug)]
 pub(super) struct Write<'a> {
     pub(super) key: &'a Key,
+    /// All its other tracked names.
+    pub(super) others: Vec<&'a Key>,
     pub(super) content: Content,
     /// Whether it has names that are not tracked, which have to stay its own.
     pub(super) is_in_place: bool,
+}
+
+impl Plan<'_> {
+    /// How many steps a restore takes.
+    pub(super) fn steps(&self) -> usize {
+        self.raze.len()
+            + self.remove.len()
+            + self.make.len()
+            + self.write.iter().map(|write| 1 + write.others.len()).sum::<usize>()
+            + self.symlink.len()
+            + self.dress.len()
+    }
 }
 
 /// A snapshot, and what is there now.
@@ -212,10 +225,8 @@ impl<'a> Comparison<'a> {
             return;
         }
         let is_in_place = is_one_file && links > keys.len() as u64;
-        plan.write.push(Write { key: first, content: Content { hash, size }, is_in_place });
-        if !is_in_place {
-            plan.link.extend(others.iter().map(|other| (*other, first)));
-        }
+        let (others, content) = (others.to_vec(), Content { hash, size });
+        plan.write.push(Write { key: first, others, content, is_in_place });
     }
 }
 

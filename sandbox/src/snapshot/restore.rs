@@ -28,6 +28,9 @@ pub(super) struct Restore<'a> {
     pub(super) callback: Callback<'a>,
 }
 
+/// A name at which a file was written, and those that it gets besides.
+type Named<'p> = (&'p Key, &'p [&'p Key]);
+
 /// One that is being carried out. What fails is noted, and the rest goes on: a program that makes
 /// one entry impossible to restore keeps nothing else from it.
 struct Steps<'a> {
@@ -61,16 +64,9 @@ impl Restore<'_> {
     }
 
     pub(super) fn run(&self, plan: &Plan<'_>) -> Result<(), SnapshotError> {
-        let total = plan.raze.len()
-            + plan.remove.len()
-            + plan.make.len()
-            + plan.write.len()
-            + plan.symlink.len()
-            + plan.link.len()
-            + plan.dress.len();
         let steps = Steps {
             restore: self,
-            meter: Meter::new(self.callback, Phase::Restore, Some(total as u64)),
+            meter: Meter::new(self.callback, Phase::Restore, Some(plan.steps() as u64)),
             stirred: Mutex::default(),
             failed: Mutex::default(),
         };
@@ -90,8 +86,6 @@ impl Restore<'_> {
 
 impl Steps<'_> {
     fn run(&self, plan: &Plan<'_>) -> Result<(), SnapshotError> {
-        let store = self.restore.store;
-        let ask = |bytes| self.meter.pass(bytes).map_err(io::Error::other);
         for key in &plan.raze {
             self.remove(key, Place::remove_tree)?;
         }
@@ -101,25 +95,48 @@ impl Steps<'_> {
         for key in &plan.make {
             self.at("make", key, |place| Ok(place.make_directory(Mode::RWXU)?))?;
         }
-        plan.write.par_iter().try_for_each(|write| {
-            let (entry, hash) = (self.wanted(write.key)?, &write.content.hash);
-            self.at("write", write.key, |place| {
-                if write.is_in_place {
-                    return place.overwrite(store, hash, entry, &ask);
-                }
-                place.write(store, hash, entry, &ask)
-            })
-        })?;
+        let written = plan.write.par_iter().filter_map(|write| self.write(write).transpose());
+        let written: Vec<Named<'_>> = written.collect::<Result<_, _>>()?;
         for (key, link) in &plan.symlink {
             let entry = self.wanted(key)?;
             self.at("link", key, |place| Ok(place.symlink(link, entry)?))?;
         }
-        for (key, leader) in &plan.link {
-            self.at("link", key, |place| Ok(place.link(&self.place(leader)?)?))?;
+        for (leader, others) in written {
+            for key in others {
+                self.at("link", key, |place| Ok(place.link(&self.place(leader)?)?))?;
+            }
         }
         plan.dress.par_iter().try_for_each(|key| {
             let entry = self.wanted(key)?;
-            self.at("change", key, |place| Ok(place.dress(entry)?))
+            self.at("change", key, |place| Ok(place.dress(entry)?)).map(drop)
+        })
+    }
+
+    /// Writes a file at the first of its names where that can be done. Returns that, if there are
+    /// more to become links to it: a link to where it was not written would be to something else.
+    fn write<'p>(&self, write: &'p Write<'p>) -> Result<Option<Named<'p>>, SnapshotError> {
+        let (mut name, mut others) = (write.key, write.others.as_slice());
+        while !self.write_at(name, write)? {
+            let Some((next, rest)) = others.split_first() else { return Ok(None) };
+            (name, others) = (next, rest);
+        }
+        if write.is_in_place {
+            // They are names of what was written.
+            others.iter().try_for_each(|_| self.meter.step())?;
+            return Ok(None);
+        }
+        Ok((!others.is_empty()).then_some((name, others)))
+    }
+
+    fn write_at(&self, key: &Key, write: &Write<'_>) -> Result<bool, SnapshotError> {
+        let (store, hash) = (self.restore.store, &write.content.hash);
+        let ask = |bytes| self.meter.pass(bytes).map_err(io::Error::other);
+        let entry = self.wanted(key)?;
+        self.at("write", key, |place| {
+            if write.is_in_place {
+                return place.overwrite(store, hash, entry, &ask);
+            }
+            place.write(store, hash, entry, &ask)
         })
     }
 
@@ -158,7 +175,7 @@ impl Steps<'_> {
         &self,
         key: &Key,
         remove: impl Fn(&Place) -> rustix::io::Result<()>,
-    ) -> Result<(), SnapshotError> {
+    ) -> Result<bool, SnapshotError> {
         self.step("remove", key, || match self.place(key) {
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(()),
             place => Ok(remove(&place?)?),
@@ -171,7 +188,7 @@ impl Steps<'_> {
         step: &'static str,
         key: &Key,
         change: impl Fn(&Place) -> io::Result<()>,
-    ) -> Result<(), SnapshotError> {
+    ) -> Result<bool, SnapshotError> {
         self.step(step, key, || match self.place(key) {
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {
                 self.make_way(key)?;
@@ -182,12 +199,13 @@ impl Steps<'_> {
     }
 
     /// Does something in the directory of `key`; if that does not let its owner in, it is made to.
+    /// Says whether it was done.
     fn step(
         &self,
         step: &'static str,
         key: &Key,
         change: impl Fn() -> io::Result<()>,
-    ) -> Result<(), SnapshotError> {
+    ) -> Result<bool, SnapshotError> {
         self.meter.step()?;
         let parent = key.parent();
         if let Some(parent) = &parent {
@@ -201,11 +219,11 @@ impl Steps<'_> {
             (outcome, _) => outcome,
         };
         match outcome.map_err(io::Error::downcast) {
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(true),
             Err(Ok(ended)) => Err(ended),
             Err(Err(error)) => {
                 self.fail(step, key, error);
-                Ok(())
+                Ok(false)
             }
         }
     }
