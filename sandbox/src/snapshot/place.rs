@@ -112,19 +112,33 @@ impl Place {
         }
     }
 
-    /// Makes a directory here, in the place of what is none.
+    /// Makes a directory here, in the place of what is none. Other threads may do so at once.
     pub(super) fn make_directory(&self, mode: Mode) -> rustix::io::Result<()> {
-        let make = || match mkdirat(&self.parent, &self.name, mode) {
-            Err(Errno::EXIST) if self.is_directory()? => Ok(()),
-            outcome => outcome,
+        // They make room and then the directory, which the second turn finds. More are for what a
+        // program puts here meanwhile, which is not to keep a restore for ever.
+        const TURNS: usize = 8;
+        for _ in 0..TURNS {
+            match mkdirat(&self.parent, &self.name, mode) {
+                Err(Errno::EXIST) if self.make_room()? => {}
+                Err(Errno::EXIST) => return Ok(()),
+                outcome => return outcome,
+            }
+        }
+        Err(Errno::EXIST)
+    }
+
+    /// Takes away what is here, if it has not gone already. Says whether there is room, which a
+    /// directory does not make.
+    fn make_room(&self) -> rustix::io::Result<bool> {
+        let removed = match self.is_directory() {
+            Ok(true) => return Ok(false),
+            Ok(false) => unlinkat(&self.parent, &self.name, AtFlags::empty()),
+            Err(error) => Err(error),
         };
-        match make() {
-            Err(Errno::EXIST) => match unlinkat(&self.parent, &self.name, AtFlags::empty()) {
-                // Another thread may have made it.
-                Ok(()) | Err(Errno::NOENT | Errno::ISDIR) => make(),
-                failed => failed,
-            },
-            outcome => outcome,
+        match removed {
+            // With those two, another thread was here meanwhile.
+            Ok(()) | Err(Errno::NOENT | Errno::ISDIR) => Ok(true),
+            Err(error) => Err(error),
         }
     }
 
@@ -215,3 +229,6 @@ fn copy(store: &Store, mut object: &File, file: &mut File, ask: Ask<'_>) -> io::
         ask(copied)?;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,53 @@
+use std::path::Path;
+use std::sync::Barrier;
+use std::{fs, thread};
+
+use super::*;
+
+fn place(directory: &Path) -> Place {
+    let parent = File::open(directory).unwrap().into();
+    Place { parent, name: "made".into() }
+}
+
+#[test]
+fn what_somebody_else_has_taken_away_or_made_is_no_fault() {
+    let directory = tempfile::tempdir().unwrap();
+    let (place, path) = (place(directory.path()), directory.path().join("made"));
+    assert_eq!(place.make_room(), Ok(true), "it has gone");
+    fs::write(&path, "").unwrap();
+    assert_eq!(place.make_room(), Ok(true));
+    assert!(!path.exists());
+    fs::create_dir(&path).unwrap();
+    assert_eq!(place.make_room(), Ok(false));
+    assert_eq!(place.make_directory(Mode::RWXU), Ok(()));
+    assert!(path.is_dir());
+}
+
+/// As the files are written whose directory is in no snapshot itself, and was replaced by a file.
+#[test]
+fn who_makes_a_directory_in_the_place_of_a_file_together_with_others_has_it_then() {
+    // More than there are processors, so that some are held up between two steps.
+    const THREADS: usize = 16;
+    const ROUNDS: usize = 2000;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("made");
+    let barrier = Barrier::new(THREADS);
+    let make = || {
+        let place = place(directory.path());
+        let round = || {
+            if barrier.wait().is_leader() {
+                let _is_none_at_first = fs::remove_dir(&path);
+                fs::write(&path, "").unwrap();
+            }
+            barrier.wait();
+            place.make_directory(Mode::RWXU)
+        };
+        (0..ROUNDS).filter_map(|_| round().err()).collect::<Vec<_>>()
+    };
+    let failed: Vec<_> = thread::scope(|scope| {
+        let threads = [(); THREADS].map(|()| scope.spawn(make));
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(failed, []);
+    assert!(path.is_dir());
+}
