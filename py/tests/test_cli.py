@@ -6,6 +6,7 @@ import pty
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -200,6 +201,15 @@ def test_a_file_that_is_no_log_is_not_said_to_be_one(text: str, said: str, tmp_p
     assert said in done.stderr
 
 
+@pytest.fixture
+def hangup_is_heeded() -> Iterator[None]:
+    """Under nohup(1) it is ignored, by what is started too."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hangup_is_heeded")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("words", ["run -g system_read_linux", "learn"])
 def test_who_ends_a_command_ends_all_of_it(

@@ -64,7 +64,16 @@ impl Place {
     ) -> io::Result<()> {
         // First of all, so that without it the file keeps what it has.
         let object = store.open(hash)?;
-        let open = || open_beneath(&self.parent, &self.name, OFlags::WRONLY);
+        let mut file = self.open_to_write()?;
+        ftruncate(&file, 0)?;
+        copy(store, &object, &mut file, ask)?;
+        Ok(self.dress(entry)?)
+    }
+
+    /// Opens the file that is here. It is not waited for a reader, if it has become a pipe since.
+    fn open_to_write(&self) -> rustix::io::Result<File> {
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let open = || open_beneath(&self.parent, &self.name, flags);
         let handle = match open() {
             Err(Errno::ACCESS) => {
                 self.add_mode(Mode::WUSR, OFlags::empty())?;
@@ -72,10 +81,7 @@ impl Place {
             }
             handle => handle,
         };
-        let mut file = File::from(handle?);
-        ftruncate(&file, 0)?;
-        copy(store, &object, &mut file, ask)?;
-        Ok(self.dress(entry)?)
+        handle.map(File::from)
     }
 
     /// Makes what is here another name of the file at `leader`, in one step.

@@ -23,6 +23,15 @@ fn what_somebody_else_has_taken_away_or_made_is_no_fault() {
     assert!(path.is_dir());
 }
 
+#[test]
+fn a_pipe_in_the_place_of_a_file_is_not_waited_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = place(directory.path());
+    let kind = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(&place.parent, &place.name, kind, Mode::RWXU, 0).unwrap();
+    assert_eq!(place.open_to_write().err(), Some(Errno::NXIO));
+}
+
 /// As the files are written whose directory is in no snapshot itself, and was replaced by a file.
 #[test]
 fn who_makes_a_directory_in_the_place_of_a_file_together_with_others_has_it_then() {
