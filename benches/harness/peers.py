@@ -147,6 +147,13 @@ class Site:
             return Peer(name, relay, process)
         return Peer(name, port, process, **common)
 
+    def crowded(self, name: str, clients: int) -> Peer:
+        """Starts the proxy called `name` for so many clients: this one keeps as many descriptors
+        for upstreams, unless it is told of more clients."""
+        if name != "nono":
+            return self.peer(name)
+        return self.package(name, [*_package(name), "--clients", str(clients)])
+
     def variant(self, name: str) -> Peer:
         """Starts this proxy in the benchmarks' own build, with what `name` leaves out or adds."""
         # `untrained` has all, as the package, which is built by what it does in training.

@@ -36,6 +36,7 @@ def main() -> None:
     # Of this project's package alone.
     parser.add_argument("--audit-file")
     parser.add_argument("--otlp")
+    parser.add_argument("--clients", type=int)
     arguments = parser.parse_args()
 
     from nono_py import ProxyConfig, RouteConfig, start_proxy
@@ -45,13 +46,17 @@ def main() -> None:
         prefix, upstream = text.split("=", 1)
         options = {"tls_ca": arguments.ca} if upstream.startswith("https") else {}
         routes.append(RouteConfig(prefix, upstream, credential_key=arguments.key, **options))
-    sinks = {"audit_file": arguments.audit_file, "otlp_endpoint": arguments.otlp}
+    own = {
+        "audit_file": arguments.audit_file,
+        "otlp_endpoint": arguments.otlp,
+        "max_client_connections": arguments.clients,
+    }
     config = ProxyConfig(
         allowed_hosts=arguments.allow,
         routes=routes,
         max_connections=20_000,
         intercept_ca_dir=arguments.intercept,
-        **{name: value for name, value in sinks.items() if value},
+        **{name: value for name, value in own.items() if value},
     )
     proxy = start_proxy(config)
     token = proxy.env_vars()["NONO_PROXY_TOKEN"]

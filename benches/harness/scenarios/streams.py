@@ -88,7 +88,7 @@ def idle(bench: Bench) -> Scenario:
 
 
 def _hold(bench: Bench, name: str, count: int, streams: bool) -> dict[str, float]:
-    peer = bench.site.peer(name)
+    peer = bench.site.crowded(name, count + 100)
     path = "events?count=2&every_us=900000000" if streams else "small"
     own("requests", peer, f"{peer.streams}small", "--connections", 4, "--requests", 50)
     before = peer.process.memory()
