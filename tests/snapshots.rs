@@ -45,6 +45,14 @@ fn keep_going(_: Progress) -> bool {
     true
 }
 
+/// Leaves of the manifest at `path` what another program may have written: nothing that is only ours.
+fn forget_tree(path: &Path) {
+    let text = std::fs::read_to_string(path).unwrap();
+    let mut value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    value.as_object_mut().unwrap().remove("tree");
+    std::fs::write(path, value.to_string()).unwrap();
+}
+
 impl Session {
     fn new(fill: impl FnOnce(&Path)) -> Self {
         Self::with(ExclusionConfig::default(), fill)

@@ -56,9 +56,14 @@ impl NetworkEvent {
     /// What stands for events that are not there, and says which in `reason`: the format has no
     /// word for that, and they are no request that was refused.
     pub(crate) fn gap(reason: String) -> Self {
+        Self::refused(EventMode::Reverse, reason)
+    }
+
+    /// Something that is refused now, of which nothing else is known.
+    pub fn refused(mode: EventMode, reason: String) -> Self {
         Self {
             timestamp_unix_ms: unix_ms(),
-            mode: EventMode::Reverse,
+            mode,
             decision: EventDecision::Deny,
             route_id: None,
             auth_mechanism: None,

@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use nono_audit::redact::REDACTED;
 use nono_audit::{
-    Approval, AuditEntry, CapabilityDecision, CapabilityRequest, DenialCategory, Ending,
-    EventDecision, EventMode, ExecutableIdentity, Network, NetworkEvent, RecordError, SessionEvent,
-    SessionRecorder, timestamp,
+    Approval, AuditEntry, CapabilityDecision, CapabilityRequest, DenialCategory, Ending, EventMode,
+    ExecutableIdentity, Network, NetworkEvent, RecordError, SessionEvent, SessionRecorder,
+    timestamp,
 };
 use nono_sandbox::snapshot::{ExclusionConfig, Limits, SnapshotManager};
 use nono_sandbox::{
@@ -280,20 +280,9 @@ fn place(target: &Target) -> String {
 
 fn refused(denial: &Denial, address: SocketAddr) -> NetworkEvent {
     NetworkEvent {
-        timestamp_unix_ms: nono_audit::unix_ms(),
-        mode: EventMode::Connect,
-        decision: EventDecision::Deny,
-        route_id: None,
-        auth_mechanism: None,
-        auth_outcome: None,
-        managed_credential_active: None,
-        injection_mode: None,
         denial_category: Some(DenialCategory::HostDenied.as_str().to_owned()),
         target: address.ip().to_string(),
         port: Some(address.port()),
-        method: None,
-        path: None,
-        status: None,
-        reason: Some(denial.to_string()),
+        ..NetworkEvent::refused(EventMode::Connect, denial.to_string())
     }
 }

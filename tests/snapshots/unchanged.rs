@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use nono_sandbox::snapshot::{ExclusionConfig, Limits, SnapshotError, SnapshotManager};
 use tempfile::{TempDir, tempdir};
 
-use crate::keep_going;
+use crate::{forget_tree, keep_going};
 
 /// Sessions of what has rested since before this was compiled, so that nothing is read again.
 struct Rested(TempDir);
@@ -71,11 +71,7 @@ fn a_text_that_was_changed_is_not_taken_over() {
 #[test]
 fn a_text_in_another_form_is_written_anew() {
     let rested = Rested::new();
-    // As another program may write it: without what is only ours.
-    let mut value: serde_json::Value =
-        serde_json::from_str(&fs::read_to_string(rested.file(0)).unwrap()).unwrap();
-    value.as_object_mut().unwrap().remove("tree");
-    fs::write(rested.file(0), serde_json::to_string(&value).unwrap()).unwrap();
+    forget_tree(&rested.file(0));
     let (manifest, _) = rested.manager().create_incremental(&keep_going).unwrap();
     assert_eq!(rested.manager().load_manifest(1).unwrap().merkle_root, manifest.merkle_root);
     assert!(rested.body(1).contains("\"directories\""));
