@@ -101,7 +101,9 @@ impl Shared {
     fn release(&self) {
         let mut files = self.lock();
         let settled = files.settled;
-        let count = files.all.partition_point(|part| part.is_closed && !part.is_behind(settled));
+        // One after the other from the front: not a single file behind one that is needed goes.
+        let is_done = |part: &&Part| part.is_closed && !part.is_behind(settled);
+        let count = files.all.iter().take_while(is_done).count();
         let done: Vec<_> = files.all.drain(..count).collect();
         drop(files);
         for part in done {
@@ -148,20 +150,21 @@ pub fn open(
             (Position::default(), false)
         }
     };
-    let mut all = VecDeque::new();
+    let (mut all, mut last) = (VecDeque::new(), at.file);
     for number in numbers(directory)? {
         let path = path(directory, number);
         let part = Part { number, len: fs::metadata(&path)?.len(), is_closed: true };
-        if number < at.file || (number == at.file && !part.is_behind(at)) {
-            fs::remove_file(path)?;
-        } else {
+        last = last.max(number);
+        if part.is_behind(at) {
             all.push_back(part);
+        } else {
+            // All is delivered, or there is nothing: it was made and never written.
+            fs::remove_file(path)?;
         }
     }
-    let next = all.back().map_or(at.file, |part| part.number) + 1;
     let files = Mutex::new(Files { all, settled: at, has_ended: false });
     let shared = Arc::new(Shared { options, files, _lock: lock });
-    let sink = QueueSink::new(Arc::clone(&shared), next, &resource, Box::new(wake))?;
+    let sink = QueueSink::new(Arc::clone(&shared), last + 1, &resource, Box::new(wake))?;
     Ok((sink, QueueReader::new(shared, resource, taken, at, is_damaged)))
 }
 

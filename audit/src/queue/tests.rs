@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use tempfile::TempDir;
 
-use super::{QueueOptions, QueueReader, QueueSink, State, open};
+use super::line::Position;
+use super::{Files, Part, QueueOptions, QueueReader, QueueSink, Shared, State, open, open_own};
+use crate::claim::Claim;
 use crate::otlp::Resource;
 use crate::redact::path_and_query;
 use crate::{Mode, Phase, Record, RecordId, Session, Sink as _};
@@ -100,6 +102,37 @@ fn what_is_not_committed_is_read_by_the_next_that_opens_it() {
     drop(reader);
     drop(begin(directory.path(), 5).unwrap());
     assert!(files(directory.path()).is_empty(), "nothing is left of what was delivered");
+}
+
+#[test]
+fn an_empty_file_takes_nothing_that_is_not_delivered_with_it() {
+    let directory = TempDir::new().unwrap();
+    let (mut sink, reader) = begin(directory.path(), 1).unwrap();
+    sink.write(&records(1, 0..200)).unwrap();
+    assert_eq!(files(directory.path()), ["queue-1.ndjson"]);
+    drop((sink, reader));
+    // What a process leaves that is killed, or finds a full disk, when it has just made the file.
+    fs::write(directory.path().join("queue-2.ndjson"), "").unwrap();
+    let (mut sink, mut reader) = begin(directory.path(), 2).unwrap();
+    sink.write(&records(2, 0..1)).unwrap();
+    assert_eq!(files(directory.path()), ["queue-1.ndjson", "queue-3.ndjson"]);
+    let expected: Vec<_> = (0..200).map(|number| (1, number)).chain([(2, 0)]).collect();
+    assert_eq!((take(&mut reader), reader.damage()), (expected, None));
+}
+
+#[test]
+fn only_files_before_the_first_that_is_needed_are_removed() {
+    let directory = TempDir::new().unwrap();
+    let options = QueueOptions { directory: directory.path().into(), max_bytes: LEAST };
+    let lock = Claim::new(open_own(&directory.path().join("lock")).unwrap()).unwrap();
+    // The first is delivered, the second in part, and in the third nothing is.
+    let part = |(number, len)| Part { number, len, is_closed: true };
+    let all = [(1, 10), (2, 10), (3, 0), (4, 10)].map(part).into();
+    let files = Files { all, settled: Position { file: 2, offset: 5 }, has_ended: false };
+    let shared = Shared { options, files: Mutex::new(files), _lock: lock };
+    shared.release();
+    let left: Vec<_> = shared.lock().all.iter().map(|part| part.number).collect();
+    assert_eq!(left, [2, 3, 4]);
 }
 
 #[test]
@@ -344,4 +377,17 @@ fn what_could_not_be_read_back_is_told_also_when_a_part_of_it_was_written() {
     let told = (gap.phase, gap.sequence, gap.dropped);
     assert_eq!(told, (Phase::Gap, written, Some(9000 - written)), "of what is missing, alone");
     assert_eq!(next.sequence, 9000);
+}
+
+#[test]
+fn what_stands_for_records_that_are_all_written_is_not_told() {
+    let directory = TempDir::new().unwrap();
+    let (mut sink, mut reader) = begin(directory.path(), 1).unwrap();
+    let all = records(1, 0..10);
+    sink.write(&all).unwrap();
+    // As when the last write of a batch succeeds, and what is done behind it does not.
+    let gap = Record { phase: Phase::Gap, dropped: Some(10), ..all[0].clone() };
+    sink.write(&[gap]).unwrap();
+    sink.write(&records(1, 10..12)).unwrap();
+    assert_eq!(*reader.next(100).unwrap().unwrap().records, records(1, 0..12));
 }

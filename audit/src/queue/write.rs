@@ -89,14 +89,16 @@ impl QueueSink {
     }
 
     /// What of `records` is not yet written. One that stands for several, which the log could not
-    /// read back, may come when the first of them are: it then stands for the others.
+    /// read back, may come when the first of them are: it then stands for the others, if there are
+    /// any.
     fn rest<'a>(&self, records: &'a [Record]) -> Cow<'a, [Record]> {
         let begin = records.partition_point(|record| record.sequence < self.next);
         match records {
             [gap] if begin == 1 && gap.phase == Phase::Gap => {
                 let end = gap.sequence + gap.dropped.unwrap_or_default();
-                let dropped = Some(end.saturating_sub(self.next));
-                Cow::Owned(vec![Record { sequence: self.next, dropped, ..gap.clone() }])
+                let left = end.checked_sub(self.next).filter(|left| *left > 0);
+                let rest = |_| Record { sequence: self.next, dropped: left, ..gap.clone() };
+                Cow::Owned(left.map(rest).into_iter().collect())
             }
             _ => Cow::Borrowed(records.get(begin..).unwrap_or_default()),
         }
