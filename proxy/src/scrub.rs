@@ -15,6 +15,7 @@
 
 use std::fmt;
 use std::iter;
+use std::mem::take;
 use std::ops::Range;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -74,8 +75,11 @@ impl Secrets {
 /// Takes secrets out of one body and its trailers.
 pub(crate) struct Scrubber {
     secrets: Secrets,
-    /// The end of what came so far.
+    /// The end of what came so far, as it came: what is masked of it may begin a longer secret, or
+    /// the same one once more.
     held: BytesMut,
+    /// What of that is to be masked.
+    found: Vec<Range<usize>>,
     /// How much is held back at most; 0 where only trailers are looked at.
     reach: usize,
     /// Runs while something is held.
@@ -92,7 +96,7 @@ impl Scrubber {
         // Rounded, so that the delay does not tell the length either.
         let longest = secrets.longest_needle().next_multiple_of(64);
         let reach = if is_plain && !is_left { longest } else { 0 };
-        Self { secrets, held: BytesMut::new(), reach, rest: Idle::new(HELD) }
+        Self { secrets, held: BytesMut::new(), found: Vec::new(), reach, rest: Idle::new(HELD) }
     }
 
     /// Takes the next chunk and returns what of it, and of what was held, can go on.
@@ -101,12 +105,15 @@ impl Scrubber {
             return chunk;
         }
         self.rest.progress();
-        let mut whole = self.last(chunk);
+        let (mut whole, found) = self.joined(chunk);
         let tail = &whole[whole.len().saturating_sub(self.reach)..];
         let line_end = tail.iter().rposition(u8::is_ascii_control);
         let kept = tail.len() - line_end.map_or(0, |at| at + 1);
-        self.held.extend_from_slice(&whole.split_off(whole.len() - kept));
-        whole
+        let cut = whole.len() - kept;
+        self.held.extend_from_slice(&whole.split_off(cut));
+        let of_held = found.iter().filter(|span| span.end > cut);
+        self.found = of_held.map(|span| span.start.saturating_sub(cut)..span.end - cut).collect();
+        overwritten(whole, &found)
     }
 
     /// Takes the last chunk and returns it with what was held.
@@ -114,6 +121,12 @@ impl Scrubber {
         if self.reach == 0 {
             return chunk;
         }
+        let (whole, found) = self.joined(chunk);
+        overwritten(whole, &found)
+    }
+
+    /// What was held with `chunk` behind it, and what of that is to be masked.
+    fn joined(&mut self, chunk: Bytes) -> (Bytes, Vec<Range<usize>>) {
         let whole = if self.held.is_empty() {
             chunk
         } else {
@@ -121,7 +134,10 @@ impl Scrubber {
             joined.extend_from_slice(&chunk);
             joined.freeze()
         };
-        mask(whole, &self.secrets)
+        // What had begun before what was held is found no more.
+        let mut found = take(&mut self.found);
+        found.extend(spans(&whole, &self.secrets));
+        (whole, found)
     }
 
     /// Takes the secrets out of trailers.
@@ -145,19 +161,20 @@ impl Scrubber {
     /// Where the body failed, what was held back, but for what may be the beginning of a secret: no
     /// other part of the body follows that could tell.
     pub(crate) fn cut(&mut self) -> Bytes {
-        let mut held = self.finish();
         let begun = |needle: &[u8]| {
-            let most = held.len().min(needle.len() - 1);
-            (TELLING..=most).rev().find(|length| held.ends_with(&needle[..*length])).unwrap_or(0)
+            let most = self.held.len().min(needle.len() - 1);
+            let is_end = |length: &usize| self.held.ends_with(&needle[..*length]);
+            (TELLING..=most).rev().find(is_end).unwrap_or(0)
         };
         let begun = self.secrets.needles().map(begun).max().unwrap_or(0);
+        let mut held = self.finish();
         held.truncate(held.len() - begun);
         held
     }
 
     /// At the end of the body, what was held back: no secret after all.
     pub(crate) fn finish(&mut self) -> Bytes {
-        self.held.split().freeze()
+        overwritten(self.held.split().freeze(), &take(&mut self.found))
     }
 }
 
@@ -230,16 +247,26 @@ fn find(text: &[u8], needle: &[u8]) -> Option<usize> {
     memchr::memchr_iter(*first, &text[..=last]).find(|at| text[*at..].starts_with(needle))
 }
 
-/// Overwrites every occurrence of a secret; copies only if there is one. All are looked for before
-/// any is overwritten: one may begin another, or itself again.
+/// Overwrites every occurrence of a secret; copies only if there is one.
 pub(crate) fn mask(text: Bytes, secrets: &Secrets) -> Bytes {
-    let found: Vec<_> = secrets.needles().flat_map(|needle| occurrences(&text, needle)).collect();
+    let found: Vec<_> = spans(&text, secrets).collect();
+    overwritten(text, &found)
+}
+
+/// Where secrets are in `text`: all that are, since one may begin another, or itself again.
+fn spans(text: &[u8], secrets: &Secrets) -> impl Iterator<Item = Range<usize>> {
+    secrets.needles().flat_map(move |needle| occurrences(text, needle))
+}
+
+/// Overwrites what was `found`, as far as `text` goes; copies only if there is anything.
+fn overwritten(text: Bytes, found: &[Range<usize>]) -> Bytes {
     if found.is_empty() {
         return text;
     }
     let mut masked = BytesMut::from(&*text);
     for span in found {
-        masked[span].fill(MASK);
+        let end = span.end.min(masked.len());
+        masked[span.start.min(end)..end].fill(MASK);
     }
     masked.freeze()
 }

@@ -75,12 +75,38 @@ async fn a_secret_that_begins_another_or_itself_leaves_nothing_of_it() {
             Secrets { sent: Arc::clone(&sent), current: Some(Arc::clone(&current)) },
             Secrets { sent: Arc::clone(&current), current: Some(sent) },
         ] {
-            assert_eq!(scrub(&secrets, text, text.len()).0, "*".repeat(text.len()));
+            let stars = "*".repeat(text.len());
+            // Alone, and where more is let go meanwhile than is held back.
+            for (before, behind) in [(0, 0), (200, 0), (0, 200), (100, 100)] {
+                let (before, behind) = ("-".repeat(before), "-".repeat(behind));
+                let (whole, clean) = [text, &*stars].map(|it| before.clone() + it + &behind).into();
+                for size in 1..=whole.len() {
+                    assert_eq!(scrub(&secrets, &whole, size).0, clean, "by {size}");
+                }
+            }
             let mut map = HeaderMap::new();
             map.insert("x-echo", text.parse().unwrap());
             headers(&secrets, &mut map);
-            assert_eq!(map["x-echo"], "*".repeat(text.len()));
+            assert_eq!(map["x-echo"], stars);
         }
+    }
+}
+
+#[tokio::test]
+async fn what_is_found_is_masked_when_the_rest_does_not_come() {
+    let text = "abcdabcdabcda";
+    let masked = "************a";
+    let secrets = Secrets { sent: loaded("abcdabcd").await, current: None };
+    let pushed = |size: usize| {
+        let mut scrubber = Scrubber::new(secrets.clone(), &HeaderMap::new(), false);
+        let pieces = text.as_bytes().chunks(size).map(Bytes::from_static);
+        let gone: Vec<u8> = pieces.flat_map(|piece| scrubber.push(piece)).collect();
+        assert!(gone.is_empty());
+        scrubber
+    };
+    for size in 1..=text.len() {
+        assert_eq!(pushed(size).finish(), masked);
+        assert_eq!(pushed(size).cut(), &masked[..text.len() - 5], "it could go on as the secret");
     }
 }
 
