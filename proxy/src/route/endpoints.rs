@@ -1,21 +1,27 @@
 //! Which requests a route lets through: a trie of the rules' path segments.
 //!
 //! The cost of a question grows with the segments of the path asked for, not with the number of
-//! rules. Only a rule with a pattern inside a segment (`/files/v*`, `/{a,b}`) is matched by
-//! itself, beside those that have the same segments before theirs.
+//! rules. Only a segment with a pattern in it (`v*`, `[ab]?`) is matched by itself, beside those
+//! that have the same segments before theirs. Braces stand for several paths, each a rule of its
+//! own ([`expand`]).
 //!
 //! To many servers `/files/` and `/files//` are `/files`. So neither `*` nor a `**` at the end
 //! stands for nothing: what allows each file does not allow what is done with all of them. The path
 //! `/` alone is matched by both.
 
+mod expand;
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 
 use foldhash::HashMap;
-use globset::{GlobBuilder, GlobMatcher};
+use globset::{Error as GlobError, GlobBuilder, GlobMatcher};
 use http::Method;
 use smallvec::SmallVec;
 
 use crate::config::ConfigError;
+use expand::{MOST, Segment};
 
 /// The `endpoint_rules` of a route; a request must match one, if there are any.
 #[derive(Debug, Default)]
@@ -36,12 +42,12 @@ struct Node {
     literal: HashMap<Box<[u8]>, Self>,
     /// The next segment is `*`: any one that is not empty.
     any: Option<Box<Self>>,
+    /// The next segment is one that a pattern matches, which is none that is empty.
+    patterns: Vec<(GlobMatcher, Self)>,
     /// The next segment is `**`: any number of them, and then what that node has.
     deep: Option<Box<Self>>,
     /// Whether this node is some other's `deep`.
     is_deep: bool,
-    /// Rules whose next segment is a pattern; the whole path is matched.
-    patterns: Vec<(GlobMatcher, Methods)>,
 }
 
 /// The methods of rules with the same path, each with its rule as records have it.
@@ -67,11 +73,11 @@ impl EndpointRules {
             let Some(segments) = glob.strip_prefix('/') else {
                 return Err(wrong("its path must start with `/`"));
             };
-            let parsed = GlobBuilder::new(&filled(glob))
-                .literal_separator(true)
-                .backslash_escape(false)
-                .build()
-                .map_err(|error| wrong(&format!("its path is not a glob: {}", error.kind())))?;
+            let malformed =
+                |error: GlobError| wrong(&format!("its path is not a glob: {}", error.kind()));
+            compile(glob).map_err(malformed)?;
+            let paths = expand::paths(segments)
+                .ok_or_else(|| wrong(&format!("its braces stand for more than {MOST} paths")))?;
             let method = match name.as_str() {
                 "*" => None,
                 name => Some(
@@ -79,9 +85,11 @@ impl EndpointRules {
                         .map_err(|_| wrong("its method is not one; `*` stands for any"))?,
                 ),
             };
-            root.add(segments, (method, format!("{name} {glob}").into()), || {
-                parsed.compile_matcher()
-            });
+            let rule: Arc<str> = format!("{name} {glob}").into();
+            for path in paths {
+                let ruled = (method.clone(), Arc::clone(&rule));
+                root.add(&expand::segments(&path), ruled).map_err(malformed)?;
+            }
         }
         Ok(Self { root, is_empty: pairs.is_empty() })
     }
@@ -96,12 +104,9 @@ impl EndpointRules {
         let segments = path.as_bytes().strip_prefix(b"/")?;
         let is_root = segments.is_empty();
         let last = segments.iter().rposition(|byte| *byte != b'/');
-        let asked = Asked { method, path };
         // All nodes that the segments read so far lead to; no path makes them many.
         let (mut now, mut next) = (Nodes::new(), Nodes::new());
-        if let Some(rule) = asked.enters(&self.root, &mut now) {
-            return Some(rule);
-        }
+        enter(&self.root, &mut now);
         let mut begin = 0;
         for segment in segments.split(|byte| *byte == b'/') {
             let is_followed = is_root || last.is_some_and(|last| begin <= last);
@@ -115,10 +120,11 @@ impl EndpointRules {
                     next.push(node);
                 }
                 let any = node.any.as_deref().filter(|_| is_filled);
-                let mut ways = [node.literal.get(segment), any].into_iter().flatten();
-                if let Some(rule) = ways.find_map(|way| asked.enters(way, &mut next)) {
-                    return Some(rule);
-                }
+                let fits =
+                    |(glob, _): &&(GlobMatcher, _)| glob.is_match(OsStr::from_bytes(segment));
+                let patterns = node.patterns.iter().filter(fits).map(|(_, node)| node);
+                let ways = [node.literal.get(segment), any].into_iter().flatten();
+                ways.chain(patterns).for_each(|way| enter(way, &mut next));
             }
             std::mem::swap(&mut now, &mut next);
         }
@@ -126,41 +132,20 @@ impl EndpointRules {
     }
 }
 
-/// A glob that matches what `glob` does, but for empty segments.
-fn filled(glob: &str) -> String {
-    let last = glob.rsplit('/').next().filter(|last| *last == "**");
-    let head = last.map_or(glob, |last| &glob[..glob.len() - last.len()]);
-    let segments = head.split('/').map(|segment| if segment == "*" { "?*" } else { segment });
-    let head = segments.collect::<Vec<_>>().join("/");
-    if last.is_some() { head + "**/{?*,?*/**}" } else { head }
+fn compile(glob: &str) -> Result<GlobMatcher, GlobError> {
+    let parsed = GlobBuilder::new(glob).literal_separator(true).backslash_escape(false).build();
+    parsed.map(|parsed| parsed.compile_matcher())
 }
 
 /// Nodes of the trie; memory of their own is needed only for more than most rules lead to.
 type Nodes<'node> = SmallVec<[&'node Node; 4]>;
 
-/// What is asked for.
-struct Asked<'a> {
-    method: &'a Method,
-    path: &'a str,
-}
-
-impl Asked<'_> {
-    /// Adds `node` to `set`, with those that no further segment leads to; the rule, if one of
-    /// their patterns decides at once.
-    fn enters<'node>(&self, node: &'node Node, set: &mut Nodes<'node>) -> Option<&'node Arc<str>> {
-        let deep = std::iter::successors(Some(node), |node| node.deep.as_deref());
-        for node in deep {
-            if !holds(set, node) {
-                set.push(node);
-                let found = node.patterns.iter().find_map(|(glob, methods)| {
-                    methods.rule(self.method).filter(|_| glob.is_match(self.path))
-                });
-                if found.is_some() {
-                    return found;
-                }
-            }
+/// Adds `node` to `set`, with those that no further segment leads to.
+fn enter<'node>(node: &'node Node, set: &mut Nodes<'node>) {
+    for node in std::iter::successors(Some(node), |node| node.deep.as_deref()) {
+        if !holds(set, node) {
+            set.push(node);
         }
-        None
     }
 }
 
@@ -170,32 +155,36 @@ fn holds(set: &[&Node], node: &Node) -> bool {
 
 impl Node {
     /// Adds a rule whose path from here on is `segments`.
-    fn add(&mut self, segments: &str, method: Ruled, whole: impl Fn() -> GlobMatcher) {
+    fn add(&mut self, segments: &[Segment<'_>], method: Ruled) -> Result<(), GlobError> {
         let mut node = self;
-        let mut rest = Some(segments);
-        while let Some(text) = rest {
-            let (segment, after) = match text.split_once('/') {
-                Some((segment, after)) => (segment, Some(after)),
-                None => (text, None),
-            };
-            rest = after;
+        for (at, segment) in segments.iter().enumerate() {
             node = match segment {
-                "*" => node.any.get_or_insert_default(),
-                "**" if rest.is_none() => return node.below.add(method),
-                "**" => {
+                Segment::Any => node.any.get_or_insert_default(),
+                Segment::Deep if at + 1 == segments.len() => {
+                    node.below.add(method);
+                    return Ok(());
+                }
+                Segment::Deep => {
                     let deep = node.deep.get_or_insert_default();
                     deep.is_deep = true;
                     deep
                 }
-                _ if segment.contains(['*', '?', '[', '{', '}']) => {
-                    let mut methods = Methods::default();
-                    methods.add(method);
-                    return node.patterns.push((whole(), methods));
-                }
-                _ => node.literal.entry(segment.as_bytes().into()).or_default(),
+                Segment::Pattern(text) => node.pattern(text)?,
+                Segment::Literal(text) => node.literal.entry(text.as_bytes().into()).or_default(),
             };
         }
         node.here.add(method);
+        Ok(())
+    }
+
+    /// The node behind a segment that the pattern `text` matches.
+    fn pattern(&mut self, text: &str) -> Result<&mut Self, GlobError> {
+        let known = self.patterns.iter().position(|(glob, _)| glob.glob().glob() == text);
+        let at = known.unwrap_or(self.patterns.len());
+        if known.is_none() {
+            self.patterns.push((compile(text)?, Self::default()));
+        }
+        Ok(&mut self.patterns[at].1)
     }
 }
 
@@ -216,42 +205,80 @@ impl Methods {
 
 #[cfg(test)]
 mod tests {
-    use globset::GlobBuilder;
     use http::Method;
-    use proptest::prelude::{ProptestConfig, Strategy, prop_assert_eq, proptest};
+    use proptest::prelude::{ProptestConfig, Strategy, prop_assert, prop_assert_eq, proptest};
     use proptest::sample::select;
 
-    use super::EndpointRules;
+    use super::expand::{Segment, paths, segments};
+    use super::{EndpointRules, compile};
 
     fn rules(globs: &[String]) -> EndpointRules {
         let pairs: Vec<_> = globs.iter().map(|glob| ("GET".into(), glob.clone())).collect();
         EndpointRules::parse(&pairs).unwrap()
     }
 
-    fn segments(parts: &'static [&'static str]) -> impl Strategy<Value = String> {
+    fn joined(parts: &'static [&'static str]) -> impl Strategy<Value = String> {
         let joined = |segments: Vec<&str>| format!("/{}", segments.join("/"));
         proptest::collection::vec(select(parts), 0..6).prop_map(joined)
     }
 
-    const GLOBS: &[&str] = &["", "a", "b", "*", "**", "a*", "?", "**b", "{a,b/a}", "[!b]", "***"];
+    const GLOBS: &[&str] = &[
+        "",
+        "a",
+        "b",
+        "*",
+        "**",
+        "a*",
+        "?",
+        "**b",
+        "{a,b/a}",
+        "[!b]",
+        "***",
+        "{*,ab}",
+        "{b,}*",
+        "{a,}{/*,b}",
+    ];
+
+    /// Whether the segments of a rule's path match those of a request's, said as simply as can be.
+    fn matches(rule: &[Segment<'_>], path: &[&str], is_root: bool) -> bool {
+        let [first, rest @ ..] = rule else { return path.is_empty() };
+        let is_filled = |segment: &&str| is_root || !segment.is_empty();
+        if *first == Segment::Deep {
+            return if rest.is_empty() {
+                path.iter().any(is_filled)
+            } else {
+                (0..=path.len()).any(|begin| matches(rest, &path[begin..], is_root))
+            };
+        }
+        path.split_first().is_some_and(|(segment, behind)| {
+            let fits = match first {
+                Segment::Literal(text) => text == segment,
+                Segment::Pattern(text) => compile(text).unwrap().is_match(segment),
+                Segment::Any | Segment::Deep => is_filled(segment),
+            };
+            fits && matches(rest, behind, is_root)
+        })
+    }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(1000))]
 
-        /// A set of rules allows what one of them would by itself.
+        /// A set of rules allows what one of them would by itself, and nothing that its glob, which
+        /// has stars that stand for nothing, would not match.
         #[test]
         fn the_trie_agrees_with_the_globs(
-            globs in proptest::collection::vec(segments(GLOBS), 1..5),
-            path in segments(&["", "a", "b", "ab", "ba"]),
+            globs in proptest::collection::vec(joined(GLOBS), 1..5),
+            path in joined(&["", "a", "b", "ab", "ba"]),
         ) {
+            let asked: Vec<_> = path[1..].split('/').collect();
             let alone = |glob: &String| {
-                let is_root = path == "/";
-                let glob = if is_root { glob.clone() } else { super::filled(glob) };
-                let glob = GlobBuilder::new(&glob).literal_separator(true).build().unwrap();
-                glob.compile_matcher().is_match(&path)
+                let mut paths = paths(&glob[1..]).unwrap().into_iter();
+                paths.any(|rule| matches(&segments(&rule), &asked, path == "/"))
             };
-            let expected = globs.iter().any(alone);
-            prop_assert_eq!(rules(&globs).allow(&Method::GET, &path).is_some(), expected);
+            let is_allowed = rules(&globs).allow(&Method::GET, &path).is_some();
+            prop_assert_eq!(is_allowed, globs.iter().any(alone));
+            let is_matched = globs.iter().any(|glob| compile(glob).unwrap().is_match(&path));
+            prop_assert!(is_matched || !is_allowed);
         }
     }
 
@@ -281,6 +308,10 @@ mod tests {
             ),
             ("/v*/*", &["/v1/a"], &["/v1/", "/v1"]),
             ("/v*/**", &["/v1/a", "/v1/a/b/", "/v1/a//"], &["/v1/", "/v1//", "/v1"]),
+            ("/files/{*,x}", &["/files/a", "/files/x"], &["/files/", "/files//"]),
+            ("/files/***", &["/files/a"], &["/files/", "/files//", "/files/a/b"]),
+            ("/files{/*,/a/b}", &["/files/a", "/files/a/b"], &["/files", "/files/"]),
+            ("/files/{a*,{b,**}}", &["/files/a", "/files/c/d"], &["/files/", "/files//"]),
             ("/files/", &["/files/"], &["/files"]),
             ("/*", &["/", "/a"], &["//", "/a/"]),
             ("/**", &["/", "/a", "/a/"], &["//"]),
@@ -295,8 +326,16 @@ mod tests {
 
     #[test]
     fn a_long_path_is_judged_in_a_moment() {
-        let globs: Vec<_> = ["/**/a/**/a/**/b", "/**/*/a/**/*/c"].map(str::to_owned).into();
-        let rules = rules(&globs);
-        assert!(rules.allow(&Method::GET, &"/a".repeat(32_000)).is_none());
+        for globs in [&["/**/a/**/a/**/b", "/**/*/a/**/*/c"][..], &["/**/a/x*", "/**/[ab]/**/y?"]] {
+            let globs: Vec<_> = globs.iter().copied().map(str::to_owned).collect();
+            assert!(rules(&globs).allow(&Method::GET, &"/a".repeat(32_000)).is_none());
+        }
+    }
+
+    #[test]
+    fn braces_that_stand_for_more_than_can_be_kept_are_a_mistake() {
+        let glob = format!("/{}", "{a,b}".repeat(20));
+        let error = EndpointRules::parse(&[("GET".into(), glob)]).unwrap_err();
+        assert!(error.to_string().contains("more than 1000 paths"), "{error}");
     }
 }

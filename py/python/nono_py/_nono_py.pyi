@@ -1395,7 +1395,8 @@ class RouteConfig:
         """Methods and paths of which a request must match one; without any, all may pass.
 
         A path is what follows the prefix. `*` stays within one of its segments and `**` does not;
-        neither stands for nothing. The method `*` is any.
+        neither stands for nothing. `{a,b}` stands for two paths, `?` for one character, and
+        `[ab]` and `[!a-z]` for one of a class. The method `*` is any.
         """
 
     @property
