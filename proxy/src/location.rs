@@ -14,8 +14,7 @@ pub(crate) fn parse_url(
     elsewhere: &str,
     otherwise: &str,
 ) -> Result<Url, ConfigError> {
-    // Whatever else is wrong with it: what may be a password stands before this.
-    let shown = text.rsplit_once('@').map_or(text, |(_, behind)| behind);
+    let shown = shown(text);
     let hides_it = |url: &Url| url.cannot_be_a_base() && shown != text;
     let parsed = Url::parse(text).ok().filter(|url| !hides_it(url));
     let url = parsed.ok_or_else(|| ConfigError::new(field, shown, otherwise))?;
@@ -24,6 +23,12 @@ pub(crate) fn parse_url(
     }
     let reason = format!("it holds user information; keep that in {elsewhere}");
     Err(ConfigError::new(field, url.host_str().unwrap_or_default(), reason))
+}
+
+/// What may be shown of a text that is to be a URL, whatever it is: what may be a password stands
+/// before an `@`.
+pub(crate) fn shown(text: &str) -> &str {
+    text.rsplit_once('@').map_or(text, |(_, behind)| behind)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use nono_credentials::{Credential, Header, Injection, Locator, Options, ParseErr
 
 use crate::config::{ConfigError, InjectMode, Limits, RouteConfig};
 use crate::headers::is_hop_by_hop;
+use crate::location::shown;
 
 /// How long what a command prints is valid: less than any cloud's tokens.
 const COMMAND_TTL: Duration = Duration::from_mins(5);
@@ -35,7 +36,7 @@ fn parse_locator(config: &RouteConfig) -> Result<Option<Locator>, ConfigError> {
         (None, Some(provided), None) => Ok(Some(Locator::Provided(provided.clone()))),
         (None, None, Some(oauth2)) => {
             let parsed = Locator::oauth2(oauth2);
-            parsed.map(Some).map_err(|error| wrong("oauth2", &oauth2.token_url, &error))
+            parsed.map(Some).map_err(|error| wrong("oauth2", shown(&oauth2.token_url), &error))
         }
         (None, None, None) => Ok(None),
         _ => {
@@ -48,7 +49,7 @@ fn parse_locator(config: &RouteConfig) -> Result<Option<Locator>, ConfigError> {
 /// The options of a source, where there is no reference to it.
 fn reject_stray_source(config: &RouteConfig) -> Result<(), ConfigError> {
     let command = config.credential_command.first().map(String::as_str);
-    let vault = config.vault.as_ref().map(|vault| vault.address.as_str());
+    let vault = config.vault.as_ref().map(|vault| shown(&vault.address));
     for (field, value) in [("credential_command", command), ("vault", vault)] {
         if let (None, Some(value)) = (&config.credential_key, value) {
             let reason = "it has no effect without `credential_key`";

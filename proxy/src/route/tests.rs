@@ -1,4 +1,5 @@
 use http::Method;
+use nono_credentials::{OAuth2Config, VaultConfig};
 
 use super::{PathRefusal, Route, RouteTable};
 use crate::config::{InjectMode, RouteConfig};
@@ -111,6 +112,36 @@ fn mistakes_in_the_options_are_named_by_field() {
         ("endpoint_rules", open(|c| c.endpoint_rules = vec![("GET".into(), "/[".into())])),
         ("tls_ca", open(|c| c.tls_ca = Some("/nowhere/ca.pem".into()))),
     ]);
+}
+
+#[test]
+fn a_password_in_a_url_of_a_source_is_never_shown() {
+    for url in ["https://user:sesame@x.example/token", "user:sesame@x", "https://sesame@", "s@se@"]
+    {
+        let oauth2 = OAuth2Config {
+            token_url: url.into(),
+            client_id: "id".into(),
+            client_secret: Some("env://S".into()),
+            ..OAuth2Config::default()
+        };
+        let vault = VaultConfig {
+            address: url.into(),
+            token_key: "env://T".into(),
+            namespace: None,
+            tls_ca: None,
+        };
+        let base = route("/x", "https://x.example");
+        let key = Some("vault://a/b#c".into());
+        for config in [
+            RouteConfig { oauth2: Some(oauth2), ..base.clone() },
+            RouteConfig { vault: Some(vault.clone()), ..base.clone() },
+            RouteConfig { vault: Some(vault), credential_key: key, ..base },
+        ] {
+            let error = Route::parse(&config).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("se@"), "{error}");
+            assert!(!format!("{error} {error:?}").contains("sesame"), "{error}");
+        }
+    }
 }
 
 #[test]
