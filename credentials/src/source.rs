@@ -103,7 +103,7 @@ pub(crate) fn open(locator: &Locator) -> Box<dyn Source> {
 }
 
 /// How a source may be asked: for how long, and one thread at a time.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Inquiry {
     limit: Duration,
     /// Whether a thread that was left behind still waits for an answer.

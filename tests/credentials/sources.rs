@@ -6,10 +6,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use base64::Engine as _;
+use bytes::Bytes;
 use http::Response;
-use http_body_util::{BodyExt, Full};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::Frame;
 use nono_proxy::{Limits, OAuth2Config, ProxyConfig, RouteConfig, VaultConfig};
 use support::{Authority, KEY_VARIABLE, Origin, REAL_KEY, Reaction, Seen, TestProxy};
+use tokio::sync::Semaphore;
 
 use crate::stage::{KeyFile, keys, keys_seen, open_route, proxy, until};
 
@@ -278,6 +282,78 @@ async fn a_refresh_token_is_read_again_when_it_is_replaced_or_the_renewed_one_is
     *valid.lock().unwrap() = vec![];
     let failed = proxy.reload_credentials().await;
     assert!(format!("{failed:?}").contains("it needs `file://"), "{failed:?}");
+}
+
+/// A route whose key is by the refresh token in [`KEY_VARIABLE`].
+fn refreshed(origin: &Origin, issuer: &Origin) -> RouteConfig {
+    let config = OAuth2Config {
+        client_secret: None,
+        refresh_token: Some(format!("env://{KEY_VARIABLE}")),
+        ..oauth2(issuer)
+    };
+    RouteConfig { oauth2: Some(config), ..open_route(origin) }
+}
+
+/// Whether a request to an issuer is one with the refresh token `token`.
+fn is_by(seen: &Seen, token: &str) -> bool {
+    str::from_utf8(&seen.body).unwrap().contains(&format!("refresh_token={token}&"))
+}
+
+#[tokio::test]
+async fn a_renewed_refresh_token_counts_whatever_else_the_answer_holds() {
+    let issuer = Origin::start(None, |seen| {
+        let steps = [
+            (REAL_KEY, r#"{"access_token":"a","expires_in":"soon","refresh_token":"second"}"#),
+            ("second", r#"{"refresh_token":"third"}"#),
+            ("third", r#"{"access_token":"the-token","refresh_token":"fourth"}"#),
+        ];
+        // Each is good for once.
+        steps.iter().find(|(token, _)| is_by(seen, token)).map_or_else(
+            || json(400, r#"{"error":"invalid_grant"}"#),
+            |(_, answer)| json(200, answer),
+        )
+    })
+    .await;
+    let origin = Origin::hello().await;
+    let proxy = proxy(refreshed(&origin, &issuer)).await;
+    assert!(proxy.diagnostics()[0].message.contains("`expires_in`"));
+    assert!(format!("{:?}", proxy.reload_credentials().await).contains("no access token"));
+    assert_eq!(proxy.reload_credentials().await, []);
+    assert_eq!(proxy.get("/api/x").await.status, 200);
+    assert_eq!(keys_seen(&origin), ["the-token"]);
+}
+
+#[tokio::test]
+async fn a_refresh_token_that_comes_too_late_for_its_fetch_is_not_lost() {
+    let let_go = Arc::new(Semaphore::new(0));
+    let issuer = {
+        let let_go = Arc::clone(&let_go);
+        Origin::start(None, move |seen| {
+            if is_by(seen, "second") {
+                return json(200, r#"{"access_token":"the-token"}"#);
+            }
+            let let_go = Arc::clone(&let_go);
+            let late = async move {
+                let _ = let_go.acquire().await;
+                let answer = r#"{"access_token":"too-late","refresh_token":"second"}"#;
+                Ok(Frame::data(Bytes::from_static(answer.as_bytes())))
+            };
+            Response::new(BoxBody::new(StreamBody::new(futures_util::stream::once(late))))
+        })
+        .await
+    };
+    let origin = Origin::hello().await;
+    let limits = Limits { credential: Duration::from_secs(1), ..Limits::default() };
+    let routes = vec![refreshed(&origin, &issuer)];
+    let proxy = TestProxy::start(ProxyConfig { routes, limits, ..ProxyConfig::default() }).await;
+    assert!(proxy.diagnostics()[0].message.contains("within 1 s"));
+    assert_eq!(proxy.reload_credentials().await.len(), 1);
+    assert_eq!(issuer.seen().len(), 1, "what is with the issuer is not sent again");
+    let_go.add_permits(1);
+    until(async || proxy.reload_credentials().await.len(), |failed| *failed == 0).await;
+    assert_eq!(proxy.get("/api/x").await.status, 200);
+    assert_eq!(keys_seen(&origin), ["the-token"]);
+    assert!(issuer.seen()[1..].iter().all(|seen| is_by(seen, "second")));
 }
 
 #[tokio::test]

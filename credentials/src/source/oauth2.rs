@@ -1,5 +1,7 @@
 //! OAuth 2.0 (RFC 6749): an access token for client credentials (§4.4) or a refresh token (§6).
 
+mod answer;
+
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,16 +11,19 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Request};
 use http_body_util::Full;
 use serde_json::Value;
+use tokio::sync::Mutex as Turn;
 use tokio::time::timeout;
 use url::Url;
 
+use self::answer::{access, copied, is_code, text};
 use super::web::Server;
 use super::{Fault, Fetched, Fetching, Inquiry, Source, json, open};
 use crate::injection::{basic, escape, header_value};
 use crate::{Locator, ParseError, Secret, SecretBuf};
 
-/// How long a token is valid whose issuer does not say (RFC 6749 §5.1 leaves that open).
-const USUAL_LIFE: Duration = Duration::from_hours(1);
+/// How long an answer to a refresh token is waited for that nobody else waits for any more: there may
+/// be another token in it, in whose place the one that was sent is no longer good.
+const LATEST: Duration = Duration::from_mins(2);
 
 /// Where tokens come from, and by which right. Plain data.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -107,9 +112,13 @@ impl Grant {
 }
 
 /// A grant in use.
-pub(super) struct Issuer {
+pub(super) struct Issuer(Arc<Use>);
+
+struct Use {
     grant: Grant,
     renewed: Mutex<Option<Renewed>>,
+    /// Held while a refresh token is with the issuer.
+    turn: Arc<Turn<()>>,
 }
 
 /// The refresh token that the issuer gave last.
@@ -122,7 +131,8 @@ struct Renewed {
 
 /// What an issuer gave.
 struct Granted {
-    access: Fetched,
+    /// What the refresh token is the price of, and may be of no use.
+    access: Result<Fetched, Fault>,
     refresh: Option<Secret>,
 }
 
@@ -149,7 +159,7 @@ impl From<Refusal> for Fault {
 
 impl Issuer {
     pub(super) fn new(grant: Grant) -> Self {
-        Self { grant, renewed: Mutex::default() }
+        Self(Arc::new(Use { grant, renewed: Mutex::default(), turn: Arc::default() }))
     }
 }
 
@@ -164,9 +174,32 @@ impl Source for Issuer {
 
 impl Issuer {
     async fn ask(&self, inquiry: &Inquiry) -> Result<Fetched, Fault> {
-        let Some(locator) = &self.grant.refresh_token else {
-            return Ok(self.send(None, inquiry).await?.access);
+        let Some(locator) = self.0.grant.refresh_token.clone() else {
+            return self.0.send(None, inquiry).await?.access;
         };
+        // One after the other: an issuer that is shown the same token twice may think it stolen.
+        let turn = Arc::clone(&self.0.turn).lock_owned().await;
+        // By itself: what the issuer has taken a token for counts, also when nobody waits any more.
+        let (this, inquiry) = (Arc::clone(&self.0), inquiry.clone());
+        let asking = tokio::spawn(async move {
+            let _turn = turn;
+            let latest = LATEST.max(inquiry.limit());
+            timeout(latest, this.by_refresh_token(&locator, &inquiry)).await
+        });
+        match asking.await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(Fault::TimedOut),
+            Err(_) => Err(Fault::Unavailable("its source failed".into())),
+        }
+    }
+}
+
+impl Use {
+    async fn by_refresh_token(
+        &self,
+        locator: &Locator,
+        inquiry: &Inquiry,
+    ) -> Result<Fetched, Fault> {
         let kept = fetch(locator, inquiry).await;
         if let Some(Renewed { token, kept }) = self.renewed(kept.as_ref().ok()) {
             match self.refresh(&token, kept, inquiry).await {
@@ -195,10 +228,11 @@ impl Issuer {
         inquiry: &Inquiry,
     ) -> Result<Fetched, Refusal> {
         let granted = self.send(Some(token), inquiry).await?;
+        // First, whatever else is in the answer: the one that was sent may be spent.
         if let Some(token) = granted.refresh {
             *self.lock() = Some(Renewed { token: Arc::new(token), kept });
         }
-        Ok(granted.access)
+        Ok(granted.access?)
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Renewed>> {
@@ -211,7 +245,7 @@ impl Issuer {
         let answer = self.grant.issuer.send(request).await?;
         let document = json::Document::parse(&answer.body);
         let root = document.as_ref().map_or(&Value::Null, json::Document::root);
-        let text = |name: &str| root[name].as_str().filter(|text| !text.is_empty());
+        let text = |name: &str| text(root, name);
         if !answer.status.is_success() {
             // The code alone: a description may quote what was sent.
             let code = text("error").filter(|code| is_code(code)).unwrap_or("no reason");
@@ -220,14 +254,8 @@ impl Issuer {
             let is_grant = code == "invalid_grant";
             return Err(if is_grant { Refusal::Grant(fault) } else { fault.into() });
         }
-        let Some(token) = text("access_token") else {
-            let what = "the issuer's answer holds no access token";
-            return Err(Fault::Unavailable(what.into()).into());
-        };
-        let expires = asked.checked_add(life(&root["expires_in"])?).ok_or_else(no_life)?;
-        let copied = |token: &str| Secret::copied(token.as_bytes());
-        let access = Fetched { secret: copied(token), expires: Some(expires) };
-        Ok(Granted { access, refresh: text("refresh_token").map(copied) })
+        let refresh = text("refresh_token").map(copied);
+        Ok(Granted { access: access(root, asked), refresh })
     }
 
     async fn request(
@@ -275,29 +303,6 @@ impl Issuer {
 async fn fetch(locator: &Locator, inquiry: &Inquiry) -> Result<Secret, Fault> {
     let fetched = open(locator).fetch(inquiry).await.map_err(|fault| fault.of(locator))?;
     Ok(fetched.secret)
-}
-
-/// How long a token is valid that comes with `expires_in`; some issuers write that as a text.
-fn life(expires_in: &Value) -> Result<Duration, Fault> {
-    let seconds = match expires_in {
-        Value::Null => return Ok(USUAL_LIFE),
-        Value::String(text) => text.trim().parse().ok(),
-        other => other.as_f64(),
-    };
-    // What is over is found where the token is taken.
-    let left = seconds
-        .map(|seconds: f64| Duration::try_from_secs_f64(if seconds < 0.0 { 0.0 } else { seconds }));
-    left.and_then(Result::ok).ok_or_else(no_life)
-}
-
-fn no_life() -> Fault {
-    let what = "the issuer's answer holds an `expires_in` that is no number of seconds to come";
-    Fault::Unavailable(what.into())
-}
-
-/// Whether it is an error code of RFC 6749 §5.2 or like one.
-fn is_code(text: &str) -> bool {
-    text.len() <= 64 && text.chars().all(|c| c.is_ascii_lowercase() || c == '_')
 }
 
 /// A form with secrets in it.
