@@ -168,9 +168,11 @@ impl Credential {
 
     /// Fetches it from `store` whenever that is due; never ends.
     pub async fn keep(&self, store: &Store) {
-        let file = store.file(&self.locator);
-        // Without a thread for it, the file is still read again when the upstream refuses.
-        let watch = file.and_then(|file| Watch::new(file).ok());
+        let watch = match store.file(&self.locator) {
+            // Without a thread for it, the file is still read again when the upstream refuses.
+            Some(file) => Watch::new(file).await.ok(),
+            None => None,
+        };
         loop {
             let ticket = self.until_due(watch.as_ref()).await;
             self.load(store).await;

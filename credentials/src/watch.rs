@@ -11,7 +11,8 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{fs, io};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::timeout;
 
 /// How long a change may go unnoticed.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -29,25 +30,36 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Looks at the file at `path`.
+    /// Looks at the file at `path`, from before this returns on. A file system that does not answer
+    /// is not waited for: what is there when it does then counts as a change.
     ///
     /// # Errors
     /// The system has no thread left.
-    pub(crate) fn new(path: PathBuf) -> io::Result<Self> {
+    pub(crate) async fn new(path: PathBuf) -> io::Result<Self> {
+        Self::by(move || Stamp::of(&path)).await
+    }
+
+    async fn by(look: impl Fn() -> Stamp + Send + 'static) -> io::Result<Self> {
         let changes = Arc::new(Notify::new());
         let (end, ended) = channel();
+        let (looked, has_looked) = oneshot::channel();
         let notify = Arc::clone(&changes);
-        let mut seen = Stamp::of(&path);
-        let look = move || {
+        let keep_looking = move || {
+            let mut seen = look();
+            // Whoever does not wait any more may have read what was there before.
+            if looked.send(()).is_err() {
+                notify.notify_one();
+            }
             while ended.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
-                let now = Stamp::of(&path);
+                let now = look();
                 if now.state != seen.state || seen.is_young {
                     notify.notify_one();
                 }
                 seen = now;
             }
         };
-        std::thread::Builder::new().name("nono-key-file".into()).spawn(look)?;
+        std::thread::Builder::new().name("nono-key-file".into()).spawn(keep_looking)?;
+        let _ = timeout(INTERVAL, has_looked).await;
         Ok(Self { changes, _end: end })
     }
 
@@ -96,11 +108,12 @@ fn is_young(changed: Duration, now: Duration) -> bool {
 mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
+    use std::sync::mpsc::channel;
     use std::time::Duration;
 
     use tokio::time::timeout;
 
-    use super::{COARSENESS, INTERVAL, Watch, is_young};
+    use super::{COARSENESS, INTERVAL, Stamp, Watch, is_young};
 
     #[test]
     fn what_changed_just_before_is_young_and_what_is_to_change_is_not() {
@@ -118,6 +131,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_file_system_that_hangs_holds_up_nobody_and_what_it_says_then_is_a_change() {
+        let (answer, answers) = channel();
+        let look = move || {
+            // An error when nobody is there to answer any more.
+            let _: Result<(), _> = answers.recv();
+            Stamp { state: None, is_young: false }
+        };
+        let watch = Watch::by(look).await.unwrap();
+        assert!(timeout(2 * INTERVAL, watch.changed()).await.is_err());
+        answer.send(()).unwrap();
+        timeout(Duration::from_secs(20), watch.changed()).await.expect("not noticed");
+    }
+
+    #[tokio::test]
     async fn a_file_is_noticed_however_it_changes() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
@@ -127,7 +154,7 @@ mod tests {
         }
         symlink(at("a"), at("now")).unwrap();
         let file = at("now").join("key");
-        let watch = Watch::new(file.clone()).unwrap();
+        let watch = Watch::new(file.clone()).await.unwrap();
         let changes: [(&str, &dyn Fn()); 5] = [
             ("its directory's link is moved", &|| {
                 symlink(at("b"), at("new")).unwrap();
