@@ -109,7 +109,9 @@ impl Locator {
     /// [`ParseError::Invalid`] when the text is malformed, its scheme unknown, or an option is
     /// missing or of no use; [`ParseError::Unsupported`] when the scheme is known but not built.
     pub fn parse_with(text: &str, options: Options<'_>) -> Result<Self, ParseError> {
-        if KEY_BEGINNINGS.iter().any(|beginning| text.starts_with(beginning)) {
+        // A paste may begin with white space.
+        let pasted = text.trim_start();
+        if KEY_BEGINNINGS.iter().any(|beginning| pasted.starts_with(beginning)) {
             return Err(ParseError::Secret);
         }
         if !options.command.is_empty() && !text.starts_with("cmd://") {
@@ -274,9 +276,11 @@ mod tests {
 
     #[test]
     fn a_key_in_the_place_of_a_reference_is_refused_and_not_shown() {
-        let error = Locator::parse("sk-proj-REAL").unwrap_err();
-        assert!(matches!(error, ParseError::Secret));
-        assert!(!error.to_string().contains("REAL"));
+        for text in ["sk-proj-REAL", " sk-proj-REAL", "\n\tBearer REAL", "\u{a0}ghp_REAL"] {
+            let error = Locator::parse(text).unwrap_err();
+            assert!(matches!(error, ParseError::Secret));
+            assert!(!error.to_string().contains("REAL"));
+        }
     }
 
     #[test]

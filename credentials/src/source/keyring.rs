@@ -27,23 +27,31 @@ impl Source for Place {
         let (service, account) = (self.service.clone(), self.account.clone());
         let is_encoded = self.is_encoded;
         Box::pin(inquiry.off_thread(move || {
-            let secret = read(&service, &account)?;
-            Ok(if is_encoded { decode(&secret)? } else { secret }.into())
+            let stored = read(&service, &account)?;
+            let secret = given(stored, is_encoded)?;
+            secret.map(Into::into).ok_or_else(|| missing(&service, &account))
         }))
     }
 }
 
 fn read(service: &str, account: &str) -> Result<Secret, Fault> {
     match entry(service, account)?.get_secret() {
-        Ok(bytes) if !bytes.is_empty() => Ok(Secret::new(bytes)),
-        Ok(_) | Err(Error::NoEntry) => {
-            let is_plain = service == KEYRING_SERVICE;
-            let name = if is_plain { account } else { &format!("keyring://{service}/{account}") };
-            let hint = format!("store it with: nono-py credential set {name}");
-            Err(Fault::Missing(hint))
-        }
+        Ok(bytes) => Ok(Secret::new(bytes)),
+        Err(Error::NoEntry) => Err(missing(service, account)),
         Err(error) => Err(unavailable(&error)),
     }
+}
+
+fn missing(service: &str, account: &str) -> Fault {
+    let is_plain = service == KEYRING_SERVICE;
+    let name = if is_plain { account } else { &format!("keyring://{service}/{account}") };
+    Fault::Missing(format!("store it with: nono-py credential set {name}"))
+}
+
+/// The secret in what is stored, if there is one.
+fn given(stored: Secret, is_encoded: bool) -> Result<Option<Secret>, Fault> {
+    let secret = if is_encoded { decode(&stored)? } else { stored };
+    Ok(Some(secret).filter(|secret| !secret.is_empty()))
 }
 
 /// What the libraries of Go stored: marked, and in Base64; or as it is, where they found no need.
@@ -149,8 +157,18 @@ fn unavailable(error: &Error) -> Fault {
 
 #[cfg(test)]
 mod tests {
-    use super::{Fault, decode};
+    use super::{Fault, decode, given};
     use crate::Secret;
+
+    #[test]
+    fn what_is_empty_is_no_secret_however_it_is_encoded() {
+        for (stored, is_encoded) in [("", false), ("", true), ("go-keyring-base64:", true)] {
+            let given = given(Secret::new(stored.into()), is_encoded).unwrap();
+            assert!(given.is_none(), "{stored}");
+        }
+        let given = given(Secret::new("go-keyring-base64:".into()), false).unwrap();
+        assert_eq!(given.unwrap().expose(), b"go-keyring-base64:");
+    }
 
     #[test]
     fn what_programs_in_go_stored_is_decoded() {
