@@ -102,17 +102,25 @@ async fn a_token_that_cannot_be_taken_out_is_refused() {
     let proxy = proxy(&origin, true).await;
     let token = &proxy.token;
     let bearer = [format!("Authorization: Bearer {token}")];
+    let escaped = format!("%{:x}{}", token.as_bytes()[0], &token[1..]);
     for target in [
         format!("/header/{token}"),
         format!("/header/bot{token}/x"),
         format!("/header/x?next=/y%3Fkey%3D{token}"),
         format!("/open/x?a={token}x"),
         format!("/query/x?a={token}x"),
+        format!("/path/bot{token}/{token}"),
+        format!("/path/bot{token}/x/{escaped}"),
+        format!("/path/bot{token}/x{escaped}/bot{token}/y"),
+        format!("/path/bot{escaped}/x"),
     ] {
         let reply = get(&proxy, &target, &bearer).await;
         assert_eq!((reply.status, reply.code()), (401, "token_misplaced".into()), "{target}");
     }
     assert!(origin.seen().is_empty());
+    let target = format!("/path/bot{token}/bot{token}/%20x");
+    assert_eq!(get(&proxy, &target, &[]).await.status, 200);
+    assert_eq!(origin.only().target, format!("/bot{REAL_KEY}/bot{REAL_KEY}/%20x"));
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use memchr::memmem;
 use nono_credentials::{
     Credential, EscapedSecret, Injection, Loaded, Pattern, Rendered, SecretBuf,
 };
-use percent_encoding::percent_decode_str;
+use percent_encoding::{percent_decode, percent_decode_str};
 use tower::{Layer, Service};
 
 use crate::body::Body;
@@ -236,13 +236,16 @@ fn with_replacement(
 ) -> Result<SecretBuf, Refusal> {
     let shown = [pattern.before().as_bytes(), token, pattern.after().as_bytes()].concat();
     let path = uri.path().as_bytes();
-    let mut whole = SecretBuf::from(path);
+    let (mut whole, mut replaced) = (SecretBuf::from(path), 0);
     // One at a time: two that follow each other share the slash between them.
     while let Some(at) = memmem::find(&whole, &shown) {
         let behind = at + shown.len();
         whole = SecretBuf::concat(&[&whole[..at], replacement.expose(), &whole[behind..]]);
+        replaced += 1;
     }
-    if memmem::find(&whole, token).is_some() || *whole == *path {
+    // Those that are escaped are found in what the client sent, which holds no secret.
+    let decoded = Cow::from(percent_decode(path));
+    if replaced == 0 || replaced != memmem::find_iter(&decoded, token).count() {
         return Err(Refusal::TokenMisplaced);
     }
     if let Some(query) = uri.query() {
