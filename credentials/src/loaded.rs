@@ -77,7 +77,7 @@ impl Loaded {
     }
 
     /// The forms in which an upstream may echo it: as it is kept, and, where that differs, as it
-    /// was sent. Those of recently replaced secrets are among them.
+    /// was sent; of Basic credentials the password, too. Those of recently replaced secrets are among them.
     pub fn needles(&self) -> impl Iterator<Item = &[u8]> {
         self.needles.iter().map(|needle| &**needle.bytes)
     }
@@ -122,15 +122,22 @@ fn needles(secret: &Secret, rendered: &Rendered) -> Vec<Needle> {
         Rendered::Header(_, value) => value.as_bytes().strip_prefix(b"Basic ").unwrap_or(kept),
         Rendered::Query(..) | Rendered::Path { .. } => escaped.expose(),
     };
-    let forms = if sent == kept { vec![kept] } else { vec![kept, sent] };
+    // Of Basic credentials the password alone, too: the user is no secret.
+    let pair = matches!(rendered, Rendered::Header(..)) && sent != kept;
+    let colon = kept.iter().position(|byte| *byte == b':').filter(|_| pair);
+    let password = colon.map(|at| &kept[at + 1..]);
+    let sent = Some(sent).filter(|sent| *sent != kept);
+    let forms = [Some(kept), sent, password];
     let is_long = |form: &&[u8]| form.len() >= SHORTEST_NEEDLE;
     let is_text = |form: &&[u8]| !form.iter().any(u8::is_ascii_control);
     let new = |form: &[u8]| Needle { bytes: Arc::new(form.into()), retired: None };
-    forms.into_iter().filter(is_long).filter(is_text).map(new).collect()
+    forms.into_iter().flatten().filter(is_long).filter(is_text).map(new).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use http::header::AUTHORIZATION;
+
     use super::{Loaded, REMEMBERED};
     use crate::{Injection, Secret};
 
@@ -141,6 +148,17 @@ mod tests {
 
     fn needles(loaded: &Loaded) -> Vec<&str> {
         loaded.needles().map(|needle| std::str::from_utf8(needle).unwrap()).collect()
+    }
+
+    #[test]
+    fn of_basic_credentials_a_password_is_looked_for_that_is_long_enough() {
+        let basic = |pair: &str| {
+            let injection = Injection::BasicAuth { name: AUTHORIZATION };
+            Loaded::new((&injection, &[]), &Secret::new(pair.into()), None, None).unwrap()
+        };
+        let long = basic("user:pass:word");
+        assert_eq!(needles(&long), ["user:pass:word", "dXNlcjpwYXNzOndvcmQ=", "pass:word"]);
+        assert_eq!(needles(&basic("user:pass")), ["user:pass", "dXNlcjpwYXNz"]);
     }
 
     #[test]

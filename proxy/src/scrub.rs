@@ -11,7 +11,8 @@
 //! goes on when nothing has come for [`HELD`].
 //!
 //! Not seen is what the upstream compresses or otherwise transforms, sends in parts (`Range`), or
-//! interrupts for that long.
+//! interrupts for that long; a secret, or the password in Basic credentials, of less than eight
+//! bytes; and any part of one.
 
 use std::fmt;
 use std::iter;
