@@ -1,4 +1,5 @@
-//! What can go wrong with a credential. Messages name where it is kept, never what it is.
+//! What can go wrong with a credential. Messages name where it is kept, never what it is; what a
+//! program has said that failed, which may hold that, is apart.
 
 use std::time::Duration;
 
@@ -41,6 +42,16 @@ pub enum Error {
         /// What went wrong, and where it is known, what to do.
         reason: String,
     },
+    /// The place was asked, and failed.
+    #[error("credential at `{locator}` is not available: {how}")]
+    Failed {
+        /// Where it was looked for.
+        locator: Locator,
+        /// How it failed.
+        how: String,
+        /// What it said: for those alone who may see secrets.
+        said: String,
+    },
     /// The place did not answer in time.
     #[error("credential at `{locator}` did not arrive within {} s", limit.as_secs_f64())]
     TimedOut {
@@ -72,6 +83,7 @@ impl Error {
         match fault {
             Fault::Missing(hint) => Self::NotFound { locator, hint },
             Fault::Unavailable(reason) => Self::Unavailable { locator, reason },
+            Fault::Failed { how, said } => Self::Failed { locator, how, said },
             Fault::TimedOut => Self::TimedOut { locator, limit },
         }
     }
@@ -82,9 +94,18 @@ impl Error {
         match self {
             Self::NotFound { .. } => "credential_not_found",
             Self::Unavailable { .. }
+            | Self::Failed { .. }
             | Self::TimedOut { .. }
             | Self::Unusable { .. }
             | Self::Expired { .. } => "credential_unavailable",
+        }
+    }
+
+    /// What is known of it, for who has configured the credential. Clients get its `Display` alone.
+    pub fn in_full(&self) -> String {
+        match self {
+            Self::Failed { said, .. } => format!("{self} and said: {said}"),
+            _ => self.to_string(),
         }
     }
 

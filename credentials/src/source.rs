@@ -54,6 +54,13 @@ pub enum Fault {
     Missing(String),
     /// It could not be asked, or refused; with the reason and, where it is known, what to do.
     Unavailable(String),
+    /// It failed, and said something that may hold secrets.
+    Failed {
+        /// How it failed.
+        how: String,
+        /// What it said.
+        said: String,
+    },
     /// It did not answer in time.
     TimedOut,
 }
@@ -61,11 +68,11 @@ pub enum Fault {
 impl Fault {
     /// The fault of a source that cannot be asked for want of the secret at `needed`.
     fn of(self, needed: &Locator) -> Self {
+        let needs = |what: String| format!("it needs `{needed}`: {what}");
         match self {
-            Self::Missing(hint) => Self::Missing(format!("it needs `{needed}`: {hint}")),
-            Self::Unavailable(reason) => {
-                Self::Unavailable(format!("it needs `{needed}`: {reason}"))
-            }
+            Self::Missing(hint) => Self::Missing(needs(hint)),
+            Self::Unavailable(reason) => Self::Unavailable(needs(reason)),
+            Self::Failed { how, said } => Self::Failed { how: needs(how), said },
             Self::TimedOut => Self::TimedOut,
         }
     }

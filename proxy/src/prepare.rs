@@ -192,7 +192,7 @@ fn diagnose(of: &str, credential: &Credential) -> Option<Diagnostic> {
         severity: "warning",
         route_prefix: of.to_owned(),
         credential_ref: credential.locator().to_string(),
-        message: error.to_string(),
+        message: error.in_full(),
         hint: error.hint().map(str::to_owned),
     })
 }

@@ -321,7 +321,7 @@ pub(crate) fn check_credential(py: Python<'_>, reference: &str, timeout: f64) ->
     blocking::wait(py, store.check(&locator))?.map_err(|error| {
         let text = match error.hint() {
             Some(hint) => format!("{error}; {hint}"),
-            None => error.to_string(),
+            None => error.in_full(),
         };
         credential_error(error.code(), text)
     })

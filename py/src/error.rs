@@ -306,6 +306,9 @@ pub(crate) fn credential_fault(fault: Fault) -> PyErr {
     match fault {
         Fault::Missing(text) => credential_error("credential_not_found", text),
         Fault::Unavailable(text) => credential_error("credential_unavailable", text),
+        Fault::Failed { how, said } => {
+            credential_error("credential_unavailable", format!("{how} and said: {said}"))
+        }
         Fault::TimedOut => {
             credential_error("credential_timeout", "the keyring did not answer in time".to_owned())
         }

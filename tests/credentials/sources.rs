@@ -45,7 +45,7 @@ fn vault(seen: &Seen) -> Reaction {
     match seen.target.as_str() {
         "/v1/kv/data/llm/openai" => json(
             200,
-            r#"{"data":{"data":{"key":"sk-from-vault","empty":""},"metadata":{"version":3}}}"#,
+            r#"{"data":{"data":{"key":"sk-from-vault","empty":"","pin":1234},"metadata":{"version":3}}}"#,
         ),
         "/v1/kv/data/sealed" => json(503, r#"{"errors":["Vault is sealed"]}"#),
         _ => json(404, r#"{"errors":[]}"#),
@@ -67,6 +67,7 @@ async fn what_vault_does_not_give_is_said_in_words() {
     for (key, code, said) in [
         ("vault://kv/llm/openai#other", "credential_not_found", "no field `other`"),
         ("vault://kv/llm/openai#empty", "credential_not_found", "no field `empty`"),
+        ("vault://kv/llm/openai#pin", "credential_unavailable", "field `pin` in Vault is no text"),
         ("vault://kv/nothing#key", "credential_not_found", "vault kv put kv/nothing key="),
         ("vault://kv/sealed#key", "credential_unavailable", "sealed"),
     ] {
@@ -420,7 +421,10 @@ async fn a_command_that_hangs_is_killed_and_one_that_fails_is_told_without_secre
         },
     )
     .await;
-    assert_eq!(proxy.get("/failing/x").await.status, 503);
+    let reply = proxy.get("/failing/x").await;
+    assert_eq!((reply.status, reply.code()), (503, "credential_unavailable".into()));
+    let shown = String::from_utf8_lossy(&reply.body);
+    assert!(shown.contains("exit status: 1") && !shown.contains("revoked"), "{shown}");
 }
 
 #[tokio::test]

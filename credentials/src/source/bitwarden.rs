@@ -59,5 +59,5 @@ fn explain(failed: &Failed) -> Fault {
     if failed.says(&["not found"]) {
         return Fault::Missing("Bitwarden has no such item; look with: bw list items".into());
     }
-    Fault::Unavailable(failed.summary())
+    failed.summary()
 }

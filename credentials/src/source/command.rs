@@ -1,7 +1,7 @@
 //! `cmd://name`: what a program prints, given by its arguments in the configuration:
 //! `gcloud auth print-access-token` and the like.
 
-use super::process::run;
+use super::process::{Failed, run};
 use super::{Fault, Fetched, Fetching, Inquiry, Source};
 
 /// See the module.
@@ -11,7 +11,7 @@ impl Source for Program {
     fn fetch<'a>(&'a self, inquiry: &'a Inquiry) -> Fetching<'a> {
         let (argv, limit) = (self.0.clone(), inquiry.limit());
         Box::pin(inquiry.off_thread(move || {
-            let secret = run(&argv, limit, |failed| Fault::Unavailable(failed.summary()))?;
+            let secret = run(&argv, limit, Failed::summary)?;
             if secret.is_empty() {
                 return Err(Fault::Missing("the command printed nothing".into()));
             }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use http::{HeaderValue, Request, StatusCode};
 use http_body_util::Full;
+use serde_json::Value;
 use tokio::time::timeout;
 
 use super::web::Server;
@@ -126,9 +127,18 @@ impl VaultField {
     fn field_of(&self, body: &[u8]) -> Result<Fetched, Fault> {
         let document = json::Document::parse(body)
             .ok_or_else(|| Fault::Unavailable("Vault's answer is not JSON".into()))?;
-        match document.root()["data"]["data"][&*self.field].as_str() {
-            Some(value) if !value.is_empty() => Ok(Secret::copied(value.as_bytes()).into()),
-            _ => Err(Fault::Missing(format!("the secret in Vault has no field `{}`", self.field))),
+        let field = &self.field;
+        match &document.root()["data"]["data"][&**field] {
+            Value::String(value) if !value.is_empty() => {
+                Ok(Secret::copied(value.as_bytes()).into())
+            }
+            Value::String(_) | Value::Null => {
+                Err(Fault::Missing(format!("the secret in Vault has no field `{field}`")))
+            }
+            // A number may have been written in another way than it was meant.
+            _ => Err(Fault::Unavailable(format!(
+                "the field `{field}` in Vault is no text; store it as one: in JSON, in quotes"
+            ))),
         }
     }
 }
