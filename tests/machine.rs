@@ -8,6 +8,7 @@ use std::future::pending;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use http::Response;
@@ -138,6 +139,91 @@ fn without_free_descriptors_the_proxy_waits_and_then_goes_on() {
         assert!(spent < Duration::from_millis(150), "{spent:?} of 500 ms");
         clients.clear();
         assert_eq!(proxy.get("/api/x").await.text(), "hello");
+    });
+}
+
+/// How long what should end at once may take.
+const HANG: Duration = Duration::from_secs(20);
+
+/// Opens as many files as this process may.
+fn fill_files() -> Vec<File> {
+    std::iter::repeat_with(|| File::open("/dev/null")).map_while(Result::ok).collect()
+}
+
+/// How often the thread whose status is in `status` went to sleep.
+fn sleeps(status: &File) -> u64 {
+    let mut text = [0; 4096];
+    let length = status.read_at(&mut text, 0).unwrap();
+    let text = String::from_utf8_lossy(&text[..length]);
+    let count = text.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    count.unwrap().trim().parse().unwrap()
+}
+
+/// The status of the thread that is called `name`.
+fn status_of(name: &str) -> File {
+    let mut tasks = std::fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
+    let is_it = |task: &PathBuf| {
+        let called = std::fs::read_to_string(task.join("comm"));
+        called.is_ok_and(|called| called.trim() == name)
+    };
+    File::open(tasks.find(is_it).unwrap().join("status")).unwrap()
+}
+
+#[test]
+fn a_shutdown_that_begins_without_free_descriptors_ends() {
+    apart("a_shutdown_that_begins_without_free_descriptors_ends", &[], async {
+        limit_files(200);
+        let origin = Origin::hello().await;
+        let limits = Limits { workers: 1, ..Limits::default() };
+        // Never dropped: that would wait too, where the shutdown does not end.
+        let proxy = Box::leak(Box::new(TestProxy::with_limits(origin.addr, limits).await));
+        let acceptor = status_of("nono-worker-0");
+        let mut files = fill_files();
+        files.pop();
+        let before = sleeps(&acceptor);
+        let _client = TcpStream::connect(proxy.addr()).unwrap();
+        // It has found that there is a connection, and no descriptor for it.
+        while sleeps(&acceptor) == before {
+            tokio::task::yield_now().await;
+        }
+        timeout(HANG, proxy.shutdown(Duration::ZERO)).await.expect("it does not end");
+    });
+}
+
+#[test]
+fn without_free_descriptors_the_metrics_wait_for_the_end_of_the_grace() {
+    apart("without_free_descriptors_the_metrics_wait_for_the_end_of_the_grace", &[], async {
+        limit_files(200);
+        let wire = Wire::bind().await;
+        let config = ProxyConfig {
+            routes: vec![route("/api", wire.addr)],
+            metrics: Some("127.0.0.1:0".parse().unwrap()),
+            ..ProxyConfig::default()
+        };
+        let proxy = TestProxy::start(config).await;
+        let stat = File::open("/proc/self/stat").unwrap();
+        let _running = wire.request(&proxy, proxy.begin("GET /api/x") + "\r\n").await;
+        let mut files = fill_files();
+        let measured = async {
+            // The listener for clients is closed: that makes room, which is filled too.
+            let filled = files.len();
+            while files.len() == filled {
+                files.extend(fill_files());
+                tokio::task::yield_now().await;
+            }
+            files.pop();
+            let _scrape = TcpStream::connect(proxy.metrics_addr().unwrap()).unwrap();
+            let before = used(&stat);
+            // What is measured is time in which nothing happens.
+            let idle = timeout(Duration::from_millis(500), pending::<()>());
+            idle.await.unwrap_err();
+            used(&stat).saturating_sub(before)
+        };
+        tokio::select! {
+            biased;
+            () = proxy.shutdown(Duration::MAX) => unreachable!("a request runs"),
+            spent = measured => assert!(spent < Duration::from_millis(150), "{spent:?} of 500 ms"),
+        }
     });
 }
 

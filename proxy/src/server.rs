@@ -163,7 +163,11 @@ async fn accept(listener: std::net::TcpListener, queues: Vec<Queue>, shared: Arc
     #[expect(deprecated, reason = "safe code has nothing else; a listener's descriptor is its own")]
     let Ok(listener) = AsyncFd::with_interest(listener, Interest::READABLE) else { return };
     let listener = Listening(listener);
-    while let Some(accepted) = shared.drain.run_until_begun(accept_one(&listener.0)).await {
+    // Asked each time: where connections keep coming, or there is no descriptor for the one that is
+    // there, the next one is at hand whenever it is asked for, before any look at the drain.
+    while !shared.drain.has_begun()
+        && let Some(accepted) = shared.drain.run_until_begun(accept_one(&listener.0)).await
+    {
         // Of those with the fewest the first, which is this one: it need not be woken.
         let queue = queues.iter().min_by_key(|queue| Arc::strong_count(&queue.load));
         match (accepted, queue) {
