@@ -7,11 +7,14 @@
 )]
 
 use std::net::{TcpListener as StdListener, TcpStream as StdStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, mpsc};
+use std::thread::{self, Builder as ThreadBuilder};
 use std::time::Duration;
 
 use nono_audit::Outcome;
-use nono_proxy::{ProxyConfig, ProxyHandle, StartError};
-use support::{Connection, Origin, TestProxy, Wire, route};
+use nono_proxy::{Limits, ProxyConfig, ProxyHandle, StartError};
+use support::{Connection, Origin, TestProxy, Wire, apart, route};
 
 const LONG: Duration = Duration::from_mins(1);
 
@@ -69,6 +72,54 @@ async fn a_second_shutdown_can_shorten_the_first_but_not_lengthen_it() {
     tokio::join!(proxy.shutdown(Duration::MAX), second);
     assert!(client.rest().await.is_empty());
     assert_eq!(proxy.only_record().outcome, Outcome::Shutdown);
+}
+
+/// The threads of this process that `is_one` is true of, by name and state.
+fn threads(is_one: impl Fn(&str, char) -> bool) -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let stats =
+        tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("stat")).ok());
+    let found = stats.filter(|stat| {
+        let (before, behind) = stat.rsplit_once(") ").unwrap();
+        is_one(before.split_once('(').unwrap().1, behind.chars().next().unwrap())
+    });
+    found.count()
+}
+
+#[test]
+fn of_several_shutdowns_none_returns_before_the_end() {
+    apart("of_several_shutdowns_none_returns_before_the_end", &[], async {
+        let limits = Limits { workers: 1, audit_records: 4, audit_disk: 0, ..Limits::default() };
+        let proxy = TestProxy::with_limits(Origin::hello().await.addr, limits).await;
+        // Held up in its end is the thread of the log, by its alarm.
+        let ((alarm, alarmed), (go_on, going_on)) = (mpsc::channel(), mpsc::channel::<()>());
+        let going_on = Mutex::new(going_on);
+        proxy.warn_by(move |_| {
+            let _ = alarm.send(());
+            let _ = going_on.lock().unwrap().recv();
+        });
+        while alarmed.try_recv().is_err() {
+            proxy.get("/api/x").await;
+        }
+        let returned = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                let shutdown = || {
+                    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                    runtime.block_on(proxy.shutdown(Duration::ZERO));
+                    returned.fetch_add(1, Ordering::SeqCst);
+                };
+                ThreadBuilder::new().name("shutdown".into()).spawn_scoped(scope, shutdown).unwrap();
+            }
+            // Then both are woken, and wait again for what comes after.
+            while threads(|name, _| matches!(name, "nono-worker-0" | "nono-control")) > 0 {}
+            while threads(|name, state| name == "shutdown" && state != 'S') > 0 {}
+            let early = returned.load(Ordering::SeqCst);
+            drop(go_on);
+            assert_eq!(early, 0);
+        });
+        assert_eq!(returned.into_inner(), 2);
+    });
 }
 
 /// A client of `proxy` that was refused, and closes neither the connection nor its side of it.

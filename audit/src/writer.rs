@@ -136,12 +136,13 @@ impl Log {
         self.shared.faults.lock().iter().map(|(name, why)| (*name, why.clone())).collect()
     }
 
-    /// Says that no more records come, and waits until the sinks have all.
+    /// Says that no more records come, and waits until the sinks have all; of several calls, each.
     pub fn end(&self) {
         self.shared.lock().has_ended = true;
         self.shared.wake();
-        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(writer) = writer {
+        // Held to the end, so that nobody returns before the one who waits.
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(writer) = writer.take() {
             // A panic in it has been reported by its hook.
             let _ = writer.join();
         }

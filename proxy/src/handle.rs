@@ -243,10 +243,12 @@ impl ProxyHandle {
         }
     }
 
+    /// Waits for the end of all threads, and then ends the log: what they drop in ending, streams of
+    /// HTTP/2 that nobody polls any more, still writes its records.
     fn join(&self) {
-        let threads =
-            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        for thread in threads {
+        // Held to the end, so that nobody returns before the one who does it.
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        for thread in threads.drain(..) {
             // A panic in it has been reported by its hook; there is nothing left to undo.
             let _ = thread.join();
         }
