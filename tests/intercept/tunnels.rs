@@ -43,6 +43,23 @@ async fn the_upstream_of_a_plain_route_stays_closed_to_tunnels() {
     assert_eq!(code(&setting.proxy, &origin.addr.to_string(), &token).await, "route_only");
 }
 
+/// Nor is it opened by a rule that it is to be intercepted.
+#[tokio::test]
+async fn the_upstream_of_a_plain_route_is_not_intercepted() {
+    let origin = Origin::hello().await;
+    let host = origin.addr.to_string();
+    let edit = |mut config: ProxyConfig| {
+        config.routes = vec![route("/plain", origin.addr)];
+        config.allowed_hosts = vec![host.clone()];
+        config.intercept.as_mut().unwrap().hosts = vec![host.clone()];
+        config
+    };
+    let setting = Setting::with(edit).await;
+    let token = setting.proxy.proxy_authorization();
+    assert_eq!(code(&setting.proxy, &host, &token).await, "route_only");
+    assert_eq!(origin.connections(), 0);
+}
+
 #[tokio::test]
 async fn another_port_of_a_routes_host_is_no_part_of_it() {
     let setting = Setting::new().await;

@@ -76,10 +76,14 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Whether a tunnel to `target` is to be intercepted: some route leads there, or a rule says
-    /// so, and none keeps it out.
+    /// Whether a tunnel to `target` is to be intercepted: some route leads there over TLS, or a rule
+    /// says so, and none keeps it out. The host of a route over plain http is reached through that
+    /// alone: inside a tunnel nothing would lead to it.
     pub(crate) fn covers(&self, target: &Target, routes: &RouteTable) -> bool {
-        let is_wanted = routes.over_tls(target).next().is_some() || self.hosts.contains(target);
+        let is_wanted = match routes.owner(target) {
+            Some(_) => routes.over_tls(target).next().is_some(),
+            None => self.hosts.contains(target),
+        };
         is_wanted && !self.exclude.contains(target)
     }
 
