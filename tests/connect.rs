@@ -145,7 +145,9 @@ async fn a_rule_for_what_is_never_reached_is_refused() {
         "169.254.169.254",
         "169.254.169.254:80",
         "metadata.google.internal",
+        "metadata.goog",
         "[fd00:ec2::254]",
+        "[fd20:ce::254]",
         "[::ffff:169.254.169.254]:80",
         "0.0.0.0",
         "fe80::1",
@@ -158,6 +160,28 @@ async fn a_rule_for_what_is_never_reached_is_refused() {
         assert!(error.to_string().contains(&format!("{host:?}")), "{error}");
         // To deny it, or to bypass another proxy for it, means what is so already.
         let denied = ProxyConfig { denied_hosts: vec![host.into()], ..ProxyConfig::default() };
+        denied.check().unwrap();
+    }
+}
+
+#[test]
+fn several_hosts_in_one_rule_are_refused() {
+    for rule in [
+        "evil.example,bad.example",
+        "evil.example;bad.example",
+        "*.evil.example,*.bad.example",
+        "*.evil.example|bad.example",
+        "127.0.0.1,127.0.0.2",
+        "\"evil.example\"",
+    ] {
+        let denied = ProxyConfig { denied_hosts: vec![rule.into()], ..ProxyConfig::default() };
+        assert_eq!(denied.check().unwrap_err().field(), "denied_hosts", "{rule}");
+        let allowed = ProxyConfig { allowed_hosts: vec![rule.into()], ..ProxyConfig::default() };
+        assert_eq!(allowed.check().unwrap_err().field(), "allowed_hosts", "{rule}");
+    }
+    for rule in ["_dmarc.a-b.example", "b\u{fc}cher.example", "*.xn--bcher-kva.example", "[::1]:80"]
+    {
+        let denied = ProxyConfig { denied_hosts: vec![rule.into()], ..ProxyConfig::default() };
         denied.check().unwrap();
     }
 }

@@ -92,7 +92,7 @@ fn a_name_that_moves_after_the_start_is_judged_anew() {
 #[test]
 fn what_a_name_may_lead_to_depends_on_the_rule_that_lets_it_through() {
     let hosts = "127.0.0.1 exact.test a.wild.test any.test\n169.254.169.254 meta.test\n\
-                 fd00:ec2::254 meta6.test\n::ffff:100.100.100.200 mapped.test\n";
+                 fd20:ce::254 meta6.test\n::ffff:100.100.100.200 mapped.test\n";
     isolated_with_hosts(
         "what_a_name_may_lead_to_depends_on_the_rule_that_lets_it_through",
         hosts,
@@ -126,6 +126,58 @@ fn what_a_name_may_lead_to_depends_on_the_rule_that_lets_it_through() {
             assert_eq!(origin.seen().len(), 1);
         },
     );
+}
+
+#[test]
+fn an_address_that_is_denied_is_reached_by_no_name_that_leads_there() {
+    let hosts = "127.0.0.1 here.test localhost\n::ffff:127.0.0.1 mapped.test\n\
+                 64:ff9b::127.0.0.1 translated.test\n127.0.0.1 both.test\n127.0.0.2 both.test\n\
+                 127.0.0.2 beside.test\n";
+    let name = "an_address_that_is_denied_is_reached_by_no_name_that_leads_there";
+    isolated_with_hosts(name, hosts, async {
+        let (origin, free) = (Origin::hello().await, Origin::hello().await);
+        let names = ["here.test", "mapped.test", "translated.test", "both.test", "localhost"];
+        let allowed = names.into_iter().chain(["beside.test", "127.0.0.1", "[64:ff9b::7f00:1]"]);
+        let config = ProxyConfig {
+            allowed_hosts: allowed.map(Into::into).collect(),
+            denied_hosts: vec![format!("127.0.0.1:{}", origin.addr.port())],
+            routes: vec![plain("here.test", origin.addr)],
+            ..ProxyConfig::default()
+        };
+        let proxy = TestProxy::start(config).await;
+        let denied = (403, "host_denied".to_owned());
+        for host in
+            ["mapped.test", "translated.test", "both.test", "localhost", "[64:ff9b::7f00:1]"]
+        {
+            let target = format!("{host}:{}", origin.addr.port());
+            for reply in [connect(&proxy, &target).await, forward(&proxy, &target).await] {
+                assert_eq!((reply.status, reply.code()), denied, "{host}");
+            }
+        }
+        let through_route = proxy.get("/api/x").await;
+        assert_eq!((through_route.status, through_route.code()), denied);
+        assert_eq!(origin.connections(), 0);
+        // At another port, or address, it is another place.
+        let elsewhere = forward(&proxy, &format!("localhost:{}", free.addr.port())).await;
+        assert_eq!(elsewhere.text(), "hello");
+        let beside = forward(&proxy, &format!("beside.test:{}", origin.addr.port())).await;
+        assert_eq!(beside.code(), "upstream_unreachable");
+    });
+}
+
+#[tokio::test]
+async fn what_leads_to_this_machine_by_its_name_is_not_reached_past_the_proxy() {
+    let origin = "127.0.0.1:9".parse().unwrap();
+    for (allowed, routes) in [
+        (vec!["a.localhost".into()], Vec::new()),
+        (vec!["A.LOCALHOST.:80".into()], Vec::new()),
+        (Vec::new(), vec![plain("a.localhost", origin)]),
+    ] {
+        let config = ProxyConfig { allowed_hosts: allowed, routes, ..ProxyConfig::default() };
+        let proxy = TestProxy::start(config).await;
+        let variables = proxy.env_vars();
+        assert!(variables.contains(&("NO_PROXY".into(), String::new())), "{variables:?}");
+    }
 }
 
 #[test]

@@ -60,12 +60,20 @@ const METADATA_V4: [Ipv4Addr; 3] = [
     Ipv4Addr::new(192, 0, 0, 192),
 ];
 
-/// The metadata service of AWS over IPv6.
-const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+/// Metadata services among the private addresses of IPv6: Akamai, Alibaba Cloud, Google Cloud, Oracle
+/// Cloud, Scaleway. AWS has a network of its own for them.
+const METADATA_V6: [Ipv6Addr; 5] = [
+    Ipv6Addr::new(0xfd00, 0xa9fe, 0xa9fe, 0, 0, 0, 0, 1),
+    Ipv6Addr::new(0xfd00, 0x100, 0, 0, 0, 0, 0x100, 0x200),
+    Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
+    Ipv6Addr::new(0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe),
+    Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42),
+];
 
 /// Names that metadata services answer to.
-const METADATA_NAMES: [&str; 5] = [
+const METADATA_NAMES: [&str; 6] = [
     "metadata",
+    "metadata.goog",
     "metadata.google.internal",
     "metadata.azure.internal",
     "instance-data",
@@ -85,9 +93,7 @@ pub(crate) fn class_by_name(host: &Host<String>) -> Option<Class> {
 pub(crate) fn classify(ip: IpAddr) -> Class {
     match ip {
         IpAddr::V4(ip) => classify_v4(ip),
-        IpAddr::V6(ip) => {
-            embedded(ip).into_iter().flatten().map(classify_v4).fold(classify_v6(ip), Ord::max)
-        }
+        IpAddr::V6(ip) => embedded(ip).map(classify_v4).fold(classify_v6(ip), Ord::max),
     }
 }
 
@@ -110,26 +116,31 @@ fn classify_v4(ip: Ipv4Addr) -> Class {
 
 fn classify_v6(ip: Ipv6Addr) -> Class {
     match ip.segments() {
-        _ if ip == METADATA_V6 || ip.is_unspecified() || ip.is_multicast() => Class::Forbidden,
-        // Link-local.
-        [0xfe80..=0xfebf, ..] => Class::Forbidden,
+        _ if METADATA_V6.contains(&ip) || ip.is_unspecified() || ip.is_multicast() => {
+            Class::Forbidden
+        }
+        // Link-local, and what AWS keeps for services of the machine it runs on.
+        [0xfe80..=0xfebf, ..] | [0xfd00, 0xec2, ..] => Class::Forbidden,
         // Loopback, unique local, site-local, documentation, discard-only.
         _ if ip.is_loopback() => Class::Private,
         [0xfc00..=0xfdff | 0xfec0..=0xfeff, ..] | [0x2001, 0xdb8, ..] | [0x100, 0, 0, 0, ..] => {
             Class::Private
         }
+        // Of a network's own NAT64 (RFC 8215): only the network knows how long its prefix is, and so
+        // where the IPv4 address stands; unless nothing stands before the last four bytes.
+        [0x64, 0xff9b, 1, a, b, c, ..] if (a, b, c) != (0, 0, 0) => Class::Private,
         _ => Class::Public,
     }
 }
 
 /// The IPv4 addresses that an IPv6 address stands for: mapped and compatible (RFC 4291), NAT64
 /// (RFC 6052, RFC 8215), 6to4 (RFC 3056), Teredo's server and client (RFC 4380).
-fn embedded(ip: Ipv6Addr) -> [Option<Ipv4Addr>; 2] {
+pub(crate) fn embedded(ip: Ipv6Addr) -> impl Iterator<Item = Ipv4Addr> {
     let v4 = |high: u16, low: u16| {
         let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
         Some(Ipv4Addr::new(a, b, c, d))
     };
-    match ip.segments() {
+    let found = match ip.segments() {
         // `::` and `::1` are addresses of their own, not IPv4-compatible ones.
         [0, 0, 0, 0, 0, 0, 0, 0 | 1] => [None, None],
         [0, 0, 0, 0, 0, 0 | 0xffff, high, low]
@@ -140,7 +151,8 @@ fn embedded(ip: Ipv6Addr) -> [Option<Ipv4Addr>; 2] {
             [v4(server_high, server_low), v4(!high, !low)]
         }
         _ => [None, None],
-    }
+    };
+    found.into_iter().flatten()
 }
 
 #[cfg(test)]
@@ -167,6 +179,14 @@ mod tests {
             ("255.255.255.255", Class::Forbidden),
             ("::", Class::Forbidden),
             ("fd00:ec2::254", Class::Forbidden),
+            ("fd00:ec2::23", Class::Forbidden),
+            ("fd00:ec2:1::1", Class::Forbidden),
+            ("fd20:ce::254", Class::Forbidden),
+            ("fd00:c1::a9fe:a9fe", Class::Forbidden),
+            ("fd00:42::42", Class::Forbidden),
+            ("fd00:a9fe:a9fe::1", Class::Forbidden),
+            ("fd00:100::100:200", Class::Forbidden),
+            ("fd00:42::43", Class::Private),
             ("fe80::1", Class::Forbidden),
             ("ff02::1", Class::Forbidden),
         ] {
@@ -188,6 +208,22 @@ mod tests {
             assert_eq!(classify(ip.parse().unwrap()), Class::Forbidden, "{ip}");
         }
         assert_eq!(classify("::ffff:127.0.0.1".parse().unwrap()), Class::Private);
+        assert_eq!(classify("64:ff9b:1::8.8.8.8".parse().unwrap()), Class::Public);
         assert_eq!(classify("::ffff:8.8.8.8".parse().unwrap()), Class::Public);
+    }
+
+    #[test]
+    fn what_stands_behind_a_prefix_of_unknown_length_is_at_best_private() {
+        // 8.8.8.8 and 169.254.169.254 behind prefixes of 48, 56 and 64 bits (RFC 6052 §2.2), the
+        // last with more behind it, which translators ignore.
+        for ip in [
+            "64:ff9b:1:808:8:800::",
+            "64:ff9b:1:a9fe:a9:fe00::",
+            "64:ff9b:1:1a9:fe:a9fe::",
+            "64:ff9b:1:1:a9:fea9:fe00:0",
+            "64:ff9b:1:a9fe:a9:fe00:808:808",
+        ] {
+            assert!(classify(ip.parse().unwrap()) >= Class::Private, "{ip}");
+        }
     }
 }

@@ -1,12 +1,13 @@
 //! Which hosts may be reached: rules, and sets of them. Pure matching; nothing is resolved.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use foldhash::HashMap;
 use url::Host;
 
-use crate::address::{Class, Reach, class_by_name};
-use crate::target::{Target, parse_host, parse_port};
+use crate::address::{Class, Reach, class_by_name, embedded};
+use crate::target::{Target, is_loopback, parse_host, parse_port};
 
 /// One rule: a host, `*.domain`, or an IP address, each with or without `:port`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +64,9 @@ impl HostPattern {
                     "`*` may only stand for whole labels at the start, like `*.example.com`",
                 );
             }
-            None => HostForm::Exact(parse_host(host).ok_or("it is not a host name or IP address")?),
+            None => {
+                HostForm::Exact(parse_plain(host).ok_or("it is not a host name or IP address")?)
+            }
         };
         Ok(Self { host, port, text: text.into() })
     }
@@ -94,10 +97,20 @@ fn split_port(text: &str) -> Result<(&str, Option<u16>), &'static str> {
 }
 
 fn parse_domain(text: &str) -> Result<String, &'static str> {
-    match parse_host(text) {
+    match parse_plain(text) {
         Some(Host::Domain(name)) if !text.contains('*') => Ok(name),
         _ => Err("what follows `*.` is not a domain name"),
     }
+}
+
+/// Parses a host of which a name holds nothing but what names in use do. A URL may have more in its
+/// host; but a rule with a comma in it, say, is a list that was meant for several rules.
+fn parse_plain(text: &str) -> Option<Host<String>> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    parse_host(text).filter(|host| match host {
+        Host::Domain(name) => name.chars().all(is_plain),
+        Host::Ipv4(_) | Host::Ipv6(_) => true,
+    })
 }
 
 /// A set of rules. The cost of a lookup grows with the labels of the host asked for, not with
@@ -155,6 +168,18 @@ impl HostSet {
         rule.map(|rule| Match { reach: Reach::Public, rule: Some(rule) })
     }
 
+    /// The rule that names `ip` at `port`, or an IPv4 address that it stands for.
+    pub(crate) fn matches_address(&self, ip: IpAddr, port: u16) -> Option<Match<'_>> {
+        let rule = |host: &Host<String>| self.exact.get(host)?.rule(port);
+        let own = match ip.to_canonical() {
+            IpAddr::V4(ip) => rule(&Host::Ipv4(ip)),
+            IpAddr::V6(ip) => {
+                rule(&Host::Ipv6(ip)).or_else(|| embedded(ip).find_map(|ip| rule(&Host::Ipv4(ip))))
+            }
+        };
+        own.map(|rule| Match { reach: Reach::Named, rule: Some(rule) })
+    }
+
     /// Whether `target` matches a rule.
     pub(crate) fn contains(&self, target: &Target) -> bool {
         self.matches(target).is_some()
@@ -173,11 +198,7 @@ impl HostSet {
 
     /// Whether a rule names a loopback host.
     pub(crate) fn names_loopback(&self) -> bool {
-        self.exact.keys().any(|host| match host {
-            Host::Domain(name) => name == "localhost",
-            Host::Ipv4(ip) => ip.is_loopback(),
-            Host::Ipv6(ip) => ip.is_loopback(),
-        })
+        self.exact.keys().any(is_loopback)
     }
 }
 

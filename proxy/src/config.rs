@@ -27,7 +27,8 @@ pub struct ProxyConfig {
     pub allowed_hosts: Vec<String>,
     /// Allows every host with a public address. Excludes `allowed_hosts`.
     pub allow_all_hosts: bool,
-    /// Hosts that are refused whatever else allows them; the grammar is that of `allowed_hosts`.
+    /// Hosts that are refused whatever else allows them; the grammar is that of `allowed_hosts`. An
+    /// address is refused by any name that leads to it, but for those that `external_proxy` looks up.
     pub denied_hosts: Vec<String>,
     /// Path prefixes that lead to upstreams, with a credential put on the way.
     pub routes: Vec<RouteConfig>,
@@ -416,7 +417,7 @@ impl std::error::Error for ConfigError {}
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) allowlist: Allowlist,
-    pub(crate) denied: HostSet,
+    pub(crate) denied: Arc<HostSet>,
     pub(crate) routes: RouteTable,
     pub(crate) bind: SocketAddr,
     pub(crate) require_auth: bool,
@@ -454,7 +455,7 @@ impl Settings {
             } else {
                 Allowlist::Listed(listed)
             },
-            denied: HostSet::new(patterns("denied_hosts", &config.denied_hosts)?),
+            denied: HostSet::new(patterns("denied_hosts", &config.denied_hosts)?).into(),
             routes,
             bind: config.bind,
             require_auth: config.require_auth,
@@ -477,7 +478,7 @@ impl Settings {
             Allowlist::Listed(set) => set.names_loopback(),
             Allowlist::All => false,
         };
-        listed || self.routes.iter().any(|route| route.is_loopback())
+        listed || self.routes.iter().any(|route| route.target.is_loopback())
     }
 }
 

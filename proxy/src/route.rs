@@ -12,7 +12,6 @@ use std::sync::Arc;
 use foldhash::{HashMap, HashMapExt as _};
 use http::{Method, Request};
 use nono_credentials::Credential;
-use url::Host;
 
 use crate::address::{Class, Reach, class_by_name};
 use crate::config::{ConfigError, RouteConfig};
@@ -119,14 +118,6 @@ impl Route {
     /// Whether endpoint rules say which requests may pass.
     pub(crate) fn has_rules(&self) -> bool {
         !self.rules.is_empty()
-    }
-
-    /// Whether the upstream is named as a loopback host.
-    pub(crate) fn is_loopback(&self) -> bool {
-        match self.target.ip() {
-            Some(ip) => ip.is_loopback(),
-            None => matches!(self.target.host(), Host::Domain(name) if name == "localhost"),
-        }
     }
 }
 

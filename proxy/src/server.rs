@@ -225,8 +225,7 @@ async fn deal(
 /// The life of a worker.
 async fn work(shared: Arc<Shared>, limit: Limit, mut accepted: mpsc::Receiver<Accepted>) {
     let tasks = TaskTracker::new();
-    let upstream =
-        Upstream::new(&shared.settings.limits, shared.addr, shared.settings.outer.clone());
+    let upstream = Upstream::new(&shared.settings, shared.addr);
     let pool = upstream.pool();
     let worker = Worker {
         shared: Arc::clone(&shared),

@@ -94,11 +94,7 @@ impl Target {
 
     /// Whether the host, by its name or as an address, means whichever machine asks for it.
     pub(crate) fn is_loopback(&self) -> bool {
-        match &self.host {
-            Host::Domain(name) => is_localhost(name),
-            Host::Ipv4(ip) => ip.is_loopback(),
-            Host::Ipv6(ip) => ip.to_canonical().is_loopback(),
-        }
+        is_loopback(&self.host)
     }
 
     /// The value of a `Host` field for this target under `scheme`.
@@ -120,6 +116,15 @@ impl Target {
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+/// Whether `host`, by its name or as an address, means whichever machine asks for it.
+pub(crate) fn is_loopback(host: &Host<String>) -> bool {
+    match host {
+        Host::Domain(name) => is_localhost(name),
+        Host::Ipv4(ip) => ip.is_loopback(),
+        Host::Ipv6(ip) => ip.to_canonical().is_loopback(),
     }
 }
 

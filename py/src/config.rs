@@ -259,6 +259,9 @@ impl PyProxyConfig {
     }
 
     /// Hosts that are refused whatever else allows them.
+    ///
+    /// An address is refused by any name that leads to it, but for those that `external_proxy` looks
+    /// up.
     #[getter]
     fn denied_hosts(&self) -> Vec<String> {
         self.inner.denied_hosts.clone()

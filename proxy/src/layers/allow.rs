@@ -45,7 +45,11 @@ pub(crate) fn judge<'rules>(
     if target.is_listener(own) {
         return (Err(Refusal::OwnListener), None);
     }
-    if let Some(denied) = settings.denied.matches(target) {
+    let denied = match target.ip() {
+        Some(ip) => settings.denied.matches_address(ip, target.port()),
+        None => settings.denied.matches(target),
+    };
+    if let Some(denied) = denied {
         return (Err(Refusal::HostDenied), Some(denied));
     }
     let class = class_by_name(target.host());

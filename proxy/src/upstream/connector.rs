@@ -22,7 +22,8 @@ use super::resolver::{ResolveError, Resolver};
 use super::sender::Sender;
 use super::{Destination, http1, http2};
 use crate::address::{Reach, classify};
-use crate::config::Limits;
+use crate::allowlist::HostSet;
+use crate::config::Settings;
 use crate::error::{Error, Refusal, Upstream as Failure};
 use crate::loopback::send_at_once;
 use crate::target::{Scheme, Target};
@@ -38,11 +39,18 @@ pub(super) struct Connector {
     own: SocketAddr,
     /// The proxy that leads to the world, if there is one.
     outer: Option<Arc<Outer>>,
+    /// What no client may reach.
+    denied: Arc<HostSet>,
 }
 
 impl Connector {
-    pub(super) fn new(limits: &Limits, own: SocketAddr, outer: Option<Arc<Outer>>) -> Self {
-        Self { limit: limits.connect, own, outer }
+    pub(super) fn new(settings: &Settings, own: SocketAddr) -> Self {
+        Self {
+            limit: settings.limits.connect,
+            own,
+            outer: settings.outer.clone(),
+            denied: Arc::clone(&settings.denied),
+        }
     }
 
     /// How long connecting may take.
@@ -115,7 +123,7 @@ impl Connector {
     /// it are for that one to judge.
     async fn line(&self, target: &Target, reach: Reach) -> Result<Line, Error> {
         match self.outer(target, reach) {
-            None => self.tcp(target, reach).await,
+            None => self.tcp(target, reach, Some(&self.denied)).await,
             Some(outer) => {
                 let line = self.line_to(outer).await?;
                 outer.open(line, target).await.map_err(|error| explain(&error))
@@ -126,7 +134,8 @@ impl Connector {
     /// A connection to the outer proxy itself.
     async fn line_to(&self, outer: &Outer) -> Result<Line, Error> {
         let connected = async {
-            let line = self.tcp(&outer.target, Reach::Named).await?;
+            // Clients do not reach it, but what it leads to.
+            let line = self.tcp(&outer.target, Reach::Named, None).await?;
             match &outer.tls {
                 None => Ok(line),
                 Some(tls) => line.secure(&outer.target, tls).await.map_err(|error| explain(&error)),
@@ -144,14 +153,24 @@ impl Connector {
         })
     }
 
-    /// A TCP connection to `target`, at an address within `reach`.
-    async fn tcp(&self, target: &Target, reach: Reach) -> Result<Line, Error> {
+    /// A TCP connection to `target`, at an address within `reach` that is not `denied`.
+    async fn tcp(
+        &self,
+        target: &Target,
+        reach: Reach,
+        denied: Option<&Arc<HostSet>>,
+    ) -> Result<Line, Error> {
         if let Some(ip) = target.ip() {
-            // A literal address never meets the resolver.
+            // A literal address never meets the resolver; whether it is denied was judged by the rules.
             reach.check(classify(ip)).map_err(Refusal::Address)?;
             return tcp_at((ip, target.port()).into()).await.map_err(|error| explain(&error));
         }
-        let mut named = self.named(target.port(), reach);
+        let mut named = self.named(Resolver {
+            reach,
+            port: target.port(),
+            own: self.own,
+            denied: denied.cloned(),
+        });
         let stream = named.call(uri(target)?).await.map_err(|error| explain(&error))?.into_inner();
         let peer = stream.peer_addr().map_err(|error| explain(&error))?;
         // Failing costs only latency.
@@ -161,8 +180,8 @@ impl Connector {
     }
 
     /// Connects to names: resolves them, judges their addresses, and tries these.
-    fn named(&self, port: u16, reach: Reach) -> HttpConnector<Resolver> {
-        let mut tcp = HttpConnector::new_with_resolver(Resolver { reach, port, own: self.own });
+    fn named(&self, resolver: Resolver) -> HttpConnector<Resolver> {
+        let mut tcp = HttpConnector::new_with_resolver(resolver);
         tcp.enforce_http(false);
         // Divided among the addresses.
         tcp.set_connect_timeout(Some(self.limit));
@@ -200,6 +219,7 @@ fn explain(error: &(dyn StdError + 'static)) -> Error {
     while let Some(current) = cause {
         match current.downcast_ref::<ResolveError>() {
             Some(ResolveError::OutOfReach(why)) => return Refusal::Address(*why).into(),
+            Some(ResolveError::Denied) => return Refusal::HostDenied.into(),
             Some(ResolveError::OwnListener) => return Refusal::OwnListener.into(),
             Some(ResolveError::Unknown(_)) => return Failure::Unresolved.into(),
             None => {}

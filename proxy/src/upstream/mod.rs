@@ -25,7 +25,7 @@ use tokio::time::timeout;
 
 use crate::address::Reach;
 use crate::body::Body;
-use crate::config::Limits;
+use crate::config::Settings;
 use crate::error::{Error, Refusal, Upstream as Failure};
 use crate::exchange::Way;
 use crate::target::Target;
@@ -79,11 +79,12 @@ pub(crate) struct Opened<T> {
 
 impl Upstream {
     /// An upstream side without connections yet, which never leads to the listener at `own`.
-    pub(crate) fn new(limits: &Limits, own: SocketAddr, outer: Option<Arc<Outer>>) -> Self {
+    pub(crate) fn new(settings: &Settings, own: SocketAddr) -> Self {
+        let limits = &settings.limits;
         // As many as there may be clients, for each of which one is in use at most.
         let idle = limits.max_client_connections.div_ceil(limits.workers.max(1));
         let pool = Pool::new(limits.pool_idle, idle);
-        Self { connector: Connector::new(limits, own, outer), pool }
+        Self { connector: Connector::new(settings, own), pool }
     }
 
     /// The connections that wait for reuse.

@@ -2,6 +2,7 @@
 //! dialled. A name that was allowed may still point at this machine or at a metadata service.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::{io, vec};
 
@@ -10,10 +11,11 @@ use hyper_util::client::legacy::connect::dns::Name;
 use tower::Service;
 
 use crate::address::{OutOfReach, Reach, classify};
+use crate::allowlist::HostSet;
 use crate::target::arrives_at;
 
 /// See the module.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Resolver {
     /// What the addresses may be.
     pub(super) reach: Reach,
@@ -21,6 +23,8 @@ pub(super) struct Resolver {
     pub(super) port: u16,
     /// The proxy's own listener, which no name leads to.
     pub(super) own: SocketAddr,
+    /// The hosts that clients may not reach, if it is for one that the name is looked up.
+    pub(super) denied: Option<Arc<HostSet>>,
 }
 
 /// Why a name gave no addresses to dial.
@@ -32,6 +36,9 @@ pub(super) enum ResolveError {
     /// One of them may not be reached.
     #[error("the name has an address that may not be reached")]
     OutOfReach(OutOfReach),
+    /// A rule denies one of them.
+    #[error("the name has an address that is denied")]
+    Denied,
     /// One of them is the proxy's own.
     #[error("the name leads to the proxy itself")]
     OwnListener,
@@ -47,7 +54,7 @@ impl Service<Name> for Resolver {
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        let Self { reach, port, own } = *self;
+        let Self { reach, port, own, denied } = self.clone();
         Box::pin(async move {
             let found: Vec<_> = tokio::net::lookup_host((name.as_str(), port)).await?.collect();
             if found.iter().any(|addr| arrives_at(*addr, own)) {
@@ -56,6 +63,10 @@ impl Service<Name> for Resolver {
             // One bad address refuses the name: to try the others would let whoever answers for
             // it probe which ones pass.
             for addr in &found {
+                if denied.as_ref().is_some_and(|set| set.matches_address(addr.ip(), port).is_some())
+                {
+                    return Err(ResolveError::Denied);
+                }
                 reach.check(classify(addr.ip())).map_err(ResolveError::OutOfReach)?;
             }
             Ok(found.into_iter())

@@ -1610,7 +1610,11 @@ class ProxyConfig:
 
     @property
     def denied_hosts(self) -> list[str]:
-        """Hosts that are refused whatever else allows them."""
+        """Hosts that are refused whatever else allows them.
+
+        An address is refused by any name that leads to it, but for those that `external_proxy`
+        looks up.
+        """
 
     @property
     def require_auth(self) -> bool:

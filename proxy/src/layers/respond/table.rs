@@ -207,7 +207,7 @@ pub(super) fn refused(refusal: Refusal, asked: &Asked) -> Row {
             "send the request with the method that it is meant to have".into()),
         Refusal::RouteOnly => (format!("{host}:{port} is the upstream of route /{route} and is reached through it alone"),
             format!("send the request to the proxy's path /{route}")),
-        Refusal::HostDenied => (format!("host {host}:{port} is in the deny list"),
+        Refusal::HostDenied => (format!("host {host}:{port} is, or leads to what is, in the deny list"),
             "take the rule that matches it out of `denied_hosts`, which wins over all that allows".into()),
         Refusal::HostNotAllowed => (format!("host {host}:{port} is not in the allowlist"),
             format!("allowed_hosts=[\"{host}:{port}\"] would allow it")),
