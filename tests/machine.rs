@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use http::Response;
 use http_body_util::{BodyExt as _, Full};
-use nono_credentials::{native_roots, system_roots};
-use nono_proxy::{Limits, ProxyConfig, ProxyHandle, RouteConfig};
+use nono_credentials::{root_certificates, system_roots};
+use nono_proxy::{InterceptConfig, Limits, ProxyConfig, ProxyHandle, RouteConfig};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use support::{Authority, Origin, TestProxy, Wire, apart, route};
 use tokio::time::timeout;
@@ -233,8 +233,17 @@ fn where_the_system_has_no_roots_mozillas_are_trusted() {
     let none = OsStr::new("/dev/null");
     let variables = [("SSL_CERT_FILE", none), ("SSL_CERT_DIR", none)];
     apart("where_the_system_has_no_roots_mozillas_are_trusted", &variables, async {
-        assert!(native_roots().is_empty());
+        assert!(rustls_native_certs::load_native_certs().certs.is_empty());
         assert!(!system_roots().is_empty());
+        // By clients of a proxy that intercepts too: their variables name nothing else.
+        let dir = tempfile::tempdir().unwrap();
+        let intercept = InterceptConfig { ca_dir: dir.path().into(), ..InterceptConfig::default() };
+        let config = ProxyConfig { intercept: Some(intercept), ..ProxyConfig::default() };
+        let proxy = TestProxy::start(config).await;
+        let named = std::fs::read_to_string(proxy.file("SSL_CERT_FILE")).unwrap();
+        let count = named.matches("BEGIN CERTIFICATE").count();
+        assert_eq!(count, root_certificates().len() + 1);
+        assert!(count > 100, "{count}");
     });
 }
 

@@ -1,6 +1,7 @@
 //! Whom to trust: the system's authorities, read once per process, and those in the PEM files that a
 //! configuration names.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _};
@@ -16,24 +17,37 @@ use rustls_pki_types::pem::PemObject as _;
 /// Larger than the authorities of any system; a bound, so that a wrong path cannot fill memory.
 const SIZE_LIMIT: u64 = 16 * 1024 * 1024;
 
-/// The system's own roots, as it keeps them: none where it has none.
-pub fn native_roots() -> &'static [CertificateDer<'static>] {
-    static NATIVE: OnceLock<Vec<CertificateDer<'static>>> = OnceLock::new();
-    NATIVE.get_or_init(|| rustls_native_certs::load_native_certs().certs)
+/// What is trusted where nothing else is said.
+struct Roots {
+    certificates: Cow<'static, [CertificateDer<'static>]>,
+    store: RootCertStore,
 }
 
 /// The system's roots, or Mozilla's where the system has none. Parsing them takes tens of
 /// milliseconds, so it is done once.
-pub fn system_roots() -> &'static RootCertStore {
-    static ROOTS: OnceLock<RootCertStore> = OnceLock::new();
+fn roots() -> &'static Roots {
+    static ROOTS: OnceLock<Roots> = OnceLock::new();
     ROOTS.get_or_init(|| {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(native_roots().iter().cloned());
-        if roots.is_empty() {
-            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        let native = rustls_native_certs::load_native_certs().certs;
+        let mut store = RootCertStore::empty();
+        store.add_parsable_certificates(native.iter().cloned());
+        if !store.is_empty() {
+            return Roots { certificates: native.into(), store };
         }
-        roots
+        // Not made of the certificates: what Mozilla limits some of them to stands here alone.
+        store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        Roots { certificates: webpki_root_certs::TLS_SERVER_ROOT_CERTS.into(), store }
     })
+}
+
+/// Whom to trust where nothing else is said: the system's roots, or Mozilla's where it has none.
+pub fn system_roots() -> &'static RootCertStore {
+    &roots().store
+}
+
+/// The certificates of these roots, for programs that are to trust the same.
+pub fn root_certificates() -> &'static [CertificateDer<'static>] {
+    &roots().certificates
 }
 
 /// The certificates in `file`, at least one.

@@ -23,7 +23,7 @@ use std::time::SystemTime;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use nono_credentials::native_roots;
+use nono_credentials::root_certificates;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
@@ -166,7 +166,7 @@ impl Interception {
             None => plan.make_authority(routes).map_err(std::io::Error::other)?,
         };
         let own = authority.certificates();
-        let all = || native_roots().iter().chain(&plan.parents).chain(own);
+        let all = || root_certificates().iter().chain(&plan.parents).chain(own);
         let (alone, whole): (String, String) =
             (own.iter().map(pem).collect(), all().map(pem).collect());
         let store = keystore::encode(all());
@@ -201,11 +201,24 @@ impl Interception {
 
     /// Java's options to the same end.
     pub(crate) fn java_options(&self) -> String {
-        let path = show(self.bundle.store.path());
-        // What holds a blank would be two options.
-        let quoted = if path.contains(char::is_whitespace) { format!("\"{path}\"") } else { path };
+        let quoted = quote(&show(self.bundle.store.path()));
         format!("-Djavax.net.ssl.trustStore={quoted} -Djavax.net.ssl.trustStoreType=PKCS12")
     }
+}
+
+/// Whether a variable of this name tells some client whom to trust.
+pub(crate) fn is_of_trust(name: &str) -> bool {
+    // Some are read in either case.
+    REPLACING.iter().chain(&ADDING).any(|known| known.eq_ignore_ascii_case(name))
+}
+
+/// A path as one of Java's options, which a blank would part. It takes both kinds of quotes, also
+/// in the middle of a word, and knows no escapes; so a quote stands in those of the other kind.
+fn quote(path: &str) -> String {
+    if !path.contains(|c: char| c.is_whitespace() || matches!(c, '"' | '\'')) {
+        return path.to_owned();
+    }
+    format!("\"{}\"", path.replace('"', "\"'\"'\""))
 }
 
 const REPLACING: [&str; 9] = [
