@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use nono_credentials::Credential;
 
 use crate::config::{ConfigError, RouteConfig, Settings};
-use crate::intercept::Interception;
+use crate::intercept::{self, Interception};
 use crate::route::Route;
 use crate::stack::Shared;
 use crate::token::Token;
@@ -17,7 +17,7 @@ use crate::token::Token;
 type Variables = Vec<(String, String)>;
 
 /// Variables that steer a process itself; a key in one would break or subvert the client.
-const RESERVED: [&str; 25] = [
+const RESERVED: [&str; 26] = [
     "ALL_PROXY",
     "BASH_ENV",
     "ENV",
@@ -42,6 +42,7 @@ const RESERVED: [&str; 25] = [
     "PYTHONSTARTUP",
     "RUBYOPT",
     "SHELL",
+    "SSL_CERT_DIR",
     "TMPDIR",
 ];
 
@@ -64,6 +65,9 @@ pub(crate) fn check_variable(name: &str) -> Result<(), &'static str> {
     let upper = name.to_ascii_uppercase();
     if upper.starts_with("LD_") || upper.starts_with("DYLD_") || RESERVED.contains(&&*upper) {
         return Err("this variable steers the process itself and cannot carry a key");
+    }
+    if intercept::is_of_trust(name) {
+        return Err("this variable says whom clients trust and cannot carry a key");
     }
     Ok(())
 }
@@ -240,7 +244,29 @@ fn java_options(addr: SocketAddr, direct: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::java_options;
+    use super::{check_variable, java_options};
+
+    #[test]
+    fn no_key_stands_where_clients_look_for_whom_to_trust() {
+        for name in [
+            "SSL_CERT_FILE",
+            "SSL_CERT_DIR",
+            "REQUESTS_CA_BUNDLE",
+            "CURL_CA_BUNDLE",
+            "GIT_SSL_CAINFO",
+            "PIP_CERT",
+            "CARGO_HTTP_CAINFO",
+            "AWS_CA_BUNDLE",
+            "npm_config_cafile",
+            "NPM_CONFIG_CAFILE",
+            "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
+            "NODE_EXTRA_CA_CERTS",
+            "DENO_CERT",
+        ] {
+            assert!(check_variable(name).is_err(), "{name}");
+        }
+        assert_eq!(check_variable("SSL_CERT_FILE_KEY"), Ok(()));
+    }
 
     #[test]
     fn java_is_told_of_addresses_as_it_writes_them() {
