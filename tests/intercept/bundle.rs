@@ -1,9 +1,11 @@
 //! The files that clients trust the proxy by.
 
+use std::ffi::OsStr;
 use std::fs::{self, Permissions};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use nono_proxy::{InterceptConfig, ProxyConfig, ProxyHandle, StartError};
 use support::TestProxy;
@@ -164,6 +166,93 @@ async fn a_directory_of_another_users_is_an_error_at_start() {
     if std::os::unix::fs::chown(dir.path(), Some(12345), None).is_ok() {
         assert!(refusal(dir.path()).await.contains("belongs to user 12345"));
     }
+}
+
+#[tokio::test]
+async fn a_directory_below_one_that_others_can_write_to_is_refused() {
+    let above = tempfile::tempdir().unwrap();
+    let dir = above.path().join("of/the/proxy");
+    fs::create_dir_all(&dir).unwrap();
+    for (mode, is_refused) in [(0o777, true), (0o720, true), (0o1777, false), (0o755, false)] {
+        fs::set_permissions(above.path(), Permissions::from_mode(mode)).unwrap();
+        if is_refused {
+            let told = refusal(&dir).await;
+            let place = above.path().canonicalize().unwrap();
+            assert!(told.contains(&format!("others can write to {}", place.display())), "{told}");
+        } else {
+            TestProxy::start(config(&dir)).await;
+        }
+    }
+    // Only root can give it away.
+    if std::os::unix::fs::chown(above.path(), Some(12345), None).is_ok() {
+        assert!(refusal(&dir).await.contains("above it belongs to user 12345"));
+    }
+}
+
+#[tokio::test]
+async fn a_directory_that_no_variable_can_name_is_refused() {
+    let above = tempfile::tempdir().unwrap();
+    let dir = above.path().join(OsStr::from_bytes(b"not \xff UTF-8"));
+    fs::create_dir(&dir).unwrap();
+    assert!(refusal(&dir).await.contains("not UTF-8"));
+    assert!(files(&dir).is_empty());
+}
+
+#[tokio::test]
+async fn java_reads_its_options_whatever_the_directory_is_called() {
+    let above = tempfile::tempdir().unwrap();
+    for name in ["plain", "a blank", "a \"quote\"", "it's", "\"'", "'\" \"'"] {
+        let dir = above.path().join(name);
+        fs::create_dir(&dir).unwrap();
+        let proxy = TestProxy::start(config(&dir)).await;
+        let variables = proxy.env_vars();
+        let (_, options) = variables.iter().find(|(name, _)| name == "JAVA_TOOL_OPTIONS").unwrap();
+        let store = java_words(options)
+            .into_iter()
+            .find_map(|word| word.strip_prefix("-Djavax.net.ssl.trustStore=").map(PathBuf::from));
+        assert!(proxy.certificate_files().contains(&store.unwrap()), "{options}");
+    }
+}
+
+/// The words of `text`, as the virtual machine parts them.
+fn java_words(text: &str) -> Vec<String> {
+    let (mut words, mut word, mut quote) = (Vec::new(), String::new(), None);
+    for c in text.chars() {
+        match quote {
+            Some(mark) if c == mark => quote = None,
+            Some(_) => word.push(c),
+            None if matches!(c, '"' | '\'') => quote = Some(c),
+            None if c.is_whitespace() => words.push(std::mem::take(&mut word)),
+            None => word.push(c),
+        }
+    }
+    assert_eq!(quote, None, "{text}");
+    words.push(word);
+    words
+}
+
+#[tokio::test]
+async fn what_a_proxy_had_not_finished_when_it_was_killed_is_removed_once_it_is_old() {
+    let dir = tempfile::tempdir().unwrap();
+    let hour = Duration::from_hours(1);
+    let write = |mark: &str, written: SystemTime| {
+        named(mark).map(|name| {
+            let path = dir.path().join(name + ".new");
+            fs::File::create(&path).unwrap().set_modified(written).unwrap();
+            path
+        })
+    };
+    let now = SystemTime::now();
+    let (old, fresh) = (write("0123456789abcdef", now - 2 * hour), write("fedcba9876543210", now));
+    let others = ["mine.new", "nono-0123-ca.pem.new", "nono-0123456789abcdef-ca.pem.new.new"];
+    for name in others {
+        fs::File::create(dir.path().join(name)).unwrap().set_modified(now - 2 * hour).unwrap();
+    }
+    let proxy = TestProxy::start(config(dir.path())).await;
+    assert!(!old.iter().any(|path| path.exists()));
+    assert!(fresh.iter().all(|path| path.exists()));
+    let expected = fresh.len() + others.len() + proxy.certificate_files().len();
+    assert_eq!(files(dir.path()).len(), expected);
 }
 
 #[tokio::test]

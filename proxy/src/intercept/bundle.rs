@@ -3,10 +3,12 @@
 //! Each is locked for as long as its proxy runs, and has its name only once it is. So those that are
 //! not locked are of proxies that were killed, and whoever starts next in the directory removes them.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use nix::fcntl::OFlag;
 use nix::unistd::geteuid;
@@ -20,6 +22,13 @@ const PREFIX: &str = "nono-";
 const ALONE: &str = "-ca.pem";
 const WHOLE: &str = "-bundle.pem";
 const STORE: &str = "-store.p12";
+
+/// What is added to their names until they are written and locked.
+const UNFINISHED: &str = "new";
+
+/// For how long an unfinished one must have been left alone to be taken for abandoned: one that was
+/// begun just now may not be locked yet.
+const STALE: Duration = Duration::from_hours(1);
 
 /// The files, for as long as the proxy runs.
 #[derive(Debug)]
@@ -55,7 +64,12 @@ impl Bundle {
     ) -> Result<Self, ConfigError> {
         let wrong = |reason: String| ConfigError::new("intercept_ca_dir", show(dir), reason);
         let dir = own_directory::check(dir).map_err(wrong)?;
-        remove_abandoned(&dir);
+        if dir.to_str().is_none() {
+            let reason =
+                "its path is not UTF-8, as the values of variables that name its files are";
+            return Err(wrong(reason.into()));
+        }
+        remove_abandoned(&dir, SystemTime::now());
         let write = |suffix: &str, content: &[u8]| {
             let path = dir.join(format!("{PREFIX}{mark:016x}{suffix}"));
             Written::new(path, content).map_err(|error| wrong(format!("cannot write: {error}")))
@@ -86,7 +100,7 @@ impl Bundle {
 
 impl Written {
     fn new(path: PathBuf, content: &[u8]) -> io::Result<Self> {
-        let unfinished = path.with_added_extension("new");
+        let unfinished = path.with_added_extension(UNFINISHED);
         let file = OpenOptions::new().write(true).create_new(true).mode(0o400).open(&unfinished)?;
         let mut written = Self { path: unfinished, file, process: std::process::id() };
         match written.file.try_lock() {
@@ -120,14 +134,16 @@ impl Drop for Written {
     }
 }
 
-/// Removes the files in `dir` whose proxies are gone. What cannot be told or removed stays.
-fn remove_abandoned(dir: &Path) {
+/// Removes the files in `dir` whose proxies are gone at `now`. What cannot be told or removed stays.
+fn remove_abandoned(dir: &Path, now: SystemTime) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        if entry.file_name().to_str().is_some_and(is_name) {
-            let path = entry.path();
-            if let Some(abandoned) = abandoned(&path) {
-                remove_if_same(&path, &abandoned);
-            }
+        let path = entry.path();
+        let is_unfinished = path.extension().is_some_and(|it| it == UNFINISHED);
+        let name = if is_unfinished { path.file_stem() } else { path.file_name() };
+        if name.and_then(OsStr::to_str).is_some_and(is_name)
+            && let Some(abandoned) = abandoned(&path, is_unfinished.then_some(now))
+        {
+            remove_if_same(&path, &abandoned);
         }
     }
 }
@@ -139,13 +155,18 @@ fn is_name(name: &str) -> bool {
     mark.is_some_and(|mark| mark.len() == 16 && mark.bytes().all(|it| it.is_ascii_hexdigit()))
 }
 
-/// The file at `path`, if this user wrote it and no process holds it; then this one does.
-fn abandoned(path: &Path) -> Option<File> {
+/// The file at `path`, if this user wrote it and no process holds it; then this one does. An
+/// unfinished one must have been left alone for long at the time that is given with it.
+fn abandoned(path: &Path, unfinished: Option<SystemTime>) -> Option<File> {
     let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
     let found = file.metadata().ok()?;
     let is_own = found.is_file() && found.uid() == geteuid().as_raw();
-    (is_own && file.try_lock().is_ok()).then_some(file)
+    let is_stale = |now: SystemTime| {
+        let age = found.modified().ok().and_then(|written| now.duration_since(written).ok());
+        age.is_some_and(|age| age >= STALE)
+    };
+    (is_own && unfinished.is_none_or(is_stale) && file.try_lock().is_ok()).then_some(file)
 }
 
 /// Removes what is at `path` if it is `file`, which is open, so that no other has its number.
