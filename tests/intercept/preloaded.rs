@@ -149,6 +149,46 @@ async fn one_that_ends_soon_is_told_of_and_serves_until_then() {
     assert!(lasting.proxy.diagnostics().is_empty());
 }
 
+/// The chain of an authority whose root ends in `days`.
+fn below_one_of(days: i64) -> Brought {
+    let root = root(|params| params.not_after = OffsetDateTime::now_utc() + Duration::days(days));
+    vouched_for(&root, &root.pem())
+}
+
+#[tokio::test]
+async fn one_above_it_that_ends_soon_is_told_of() {
+    for (days, is_told) in [(3, true), (30, false)] {
+        let brought = below_one_of(days);
+        let setting = Setting::with(intercept(|it| {
+            it.ca_cert = Some(brought.cert.clone());
+            it.ca_key = Some(brought.key.clone());
+        }))
+        .await;
+        is_served(&setting).await;
+        let found = setting.proxy.diagnostics();
+        let told = found.iter().any(|it| it.code == "authority_expiring");
+        assert_eq!(told, is_told, "{found:#?}");
+    }
+}
+
+#[test]
+fn one_above_it_that_is_not_needed_may_end() {
+    let root = root(|_| {});
+    // Clients find the other way.
+    let twin = KeyPair::from_pem(&root.key().serialize_pem()).unwrap();
+    let mut params = authority("root");
+    params.not_after = OffsetDateTime::now_utc() + Duration::hours(20);
+    let ending = params.self_signed(&twin).unwrap();
+    let both = vouched_for(&root, &(ending.pem() + &root.pem()));
+    assert_eq!(check(both.config()), Ok(()));
+    let only = vouched_for(&root, &ending.pem());
+    let told = mistake(only.config()).to_string();
+    assert!(
+        told.contains("an authority above it expires") && told.contains("within a day"),
+        "{told}"
+    );
+}
+
 #[test]
 fn what_clients_would_not_believe_is_a_mistake_of_the_configuration() {
     let now = OffsetDateTime::now_utc();

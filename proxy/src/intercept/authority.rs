@@ -69,6 +69,11 @@ impl Authority {
         Self { issuer, certificates, expires }
     }
 
+    /// The same, which nobody believes after `end`: one of those above it is no longer valid then.
+    pub(super) fn until(self, end: SystemTime) -> Self {
+        Self { expires: end, ..self }
+    }
+
     /// When nobody believes it any more.
     pub(super) fn expires(&self) -> SystemTime {
         self.expires

@@ -49,7 +49,7 @@ pub(super) fn load(
     let own = chain.first().ok_or_else(|| wrong("it holds no certificate".into()))?;
     let (_, parsed) = X509Certificate::from_der(own)
         .map_err(|error| wrong(format!("its first certificate cannot be read: {error}")))?;
-    let expires = judge(&parsed, now).map_err(wrong)?;
+    judge(&parsed, now).map_err(wrong)?;
     let pair = read_key(key)?;
     if pair.public_key_raw() != &*parsed.public_key().subject_public_key.data {
         let reason = format!("it is not the key of the certificate in {}", certificate.display());
@@ -57,9 +57,27 @@ pub(super) fn load(
     }
     let issuer = Issuer::from_ca_cert_der(own, pair)
         .map_err(|error| wrong(format!("it cannot vouch for others: {error}")))?;
-    let authority = Authority::preloaded(issuer, chain, expires);
+    let own = end(&parsed);
+    let authority = Authority::preloaded(issuer, chain, own);
     try_out(&authority, hosts, now).map_err(wrong)?;
-    Ok(authority)
+    let end = last(&authority, hosts, now).unwrap_or(own);
+    if end <= now + RENEWED {
+        let what = if end == own { "it" } else { "an authority above it" };
+        let when = OffsetDateTime::from(end);
+        return Err(wrong(format!("{what} expires at {when}, within a day; renew it")));
+    }
+    Ok(authority.until(end))
+}
+
+/// When clients stop believing it: the first of its certificates to end without which none of their
+/// ways leads to a root.
+fn last(authority: &Authority, hosts: &[Host<String>], now: SystemTime) -> Option<SystemTime> {
+    let parsed =
+        authority.certificates().iter().filter_map(|it| X509Certificate::from_der(it).ok());
+    let mut ends: Vec<_> =
+        parsed.map(|(_, parsed)| end(&parsed)).filter(|end| *end > now).collect();
+    ends.sort_unstable();
+    ends.into_iter().find(|end| try_out(authority, hosts, *end + Duration::from_secs(1)).is_err())
 }
 
 /// Has the authority vouch for `hosts`, and judges that as a client does who trusts the roots that
@@ -70,6 +88,7 @@ fn try_out(authority: &Authority, hosts: &[Host<String>], now: SystemTime) -> Re
     for certificate in authority.certificates() {
         let Ok((_, parsed)) = X509Certificate::from_der(certificate) else { continue };
         is_constrained |= !matches!(parsed.name_constraints(), Ok(None));
+        // Clients do not look at the validity of what they trust.
         let is_fit = usage(&parsed).is_ok() && validity(&parsed, now).is_ok();
         if is_fit && is_root(certificate) {
             // One that cannot be read is no client's root either.
@@ -117,8 +136,8 @@ fn believe(
     client.verify_server_cert(own, above, &name, &[], now).map(drop)
 }
 
-/// Whether clients would believe what the authority vouches for, and until when.
-fn judge(certificate: &X509Certificate<'_>, now: SystemTime) -> Result<SystemTime, String> {
+/// Whether clients would believe what the authority vouches for at `now`.
+fn judge(certificate: &X509Certificate<'_>, now: SystemTime) -> Result<(), String> {
     let constraints = certificate.basic_constraints().map_err(unclear)?;
     if !constraints.is_some_and(|constraints| constraints.value.ca) {
         return Err("it is no authority's: its basic constraints do not say CA:TRUE".into());
@@ -145,23 +164,22 @@ fn usage(certificate: &X509Certificate<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// Until when the certificate is valid, if it is at `now`, and not about to expire.
-fn validity(certificate: &X509Certificate<'_>, now: SystemTime) -> Result<SystemTime, String> {
+/// Whether the certificate is valid at `now`.
+fn validity(certificate: &X509Certificate<'_>, now: SystemTime) -> Result<(), String> {
     let validity = certificate.validity();
-    let now = OffsetDateTime::from(now);
     let (from, until) = (validity.not_before.to_datetime(), validity.not_after.to_datetime());
-    if now < from {
+    if now < SystemTime::from(from) {
         return Err(format!("it is not valid before {from}"));
     }
-    if now >= until {
+    if now >= SystemTime::from(until) {
         return Err(format!("it expired at {until}"));
     }
-    if until - now <= RENEWED {
-        return Err(format!("it expires at {until}, within a day; renew it"));
-    }
-    // What no clock of this system can say is as good as for ever.
-    let left = Duration::try_from(until - now).unwrap_or(Duration::ZERO);
-    Ok(SystemTime::from(now).checked_add(left).unwrap_or_else(|| now.into()))
+    Ok(())
+}
+
+/// Until when the certificate is valid.
+fn end(certificate: &X509Certificate<'_>) -> SystemTime {
+    certificate.validity().not_after.to_datetime().into()
 }
 
 fn read_key(path: &Path) -> Result<KeyPair, ConfigError> {
