@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import stat
 import threading
 import time
@@ -330,6 +331,23 @@ def test_what_a_command_prints(origin: Origin, authority: Authority) -> None:
     with start_proxy(ProxyConfig(routes=[made])) as proxy:
         assert get(proxy, "/api/x").status == 200
     assert keys(origin) == ["printed-token"]
+
+
+def test_a_program_whose_end_is_not_told_gives_no_key(origin: Origin, authority: Authority) -> None:
+    made = route(
+        origin,
+        authority,
+        credential_key="cmd://token",
+        credential_command=["sh", "-c", "echo it cannot be done; exit 1"],
+    )
+    handled = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        with start_proxy(ProxyConfig(routes=[made])) as proxy:
+            (found,) = proxy.diagnostics()
+    finally:
+        signal.signal(signal.SIGCHLD, handled)
+    assert found["code"] == "credential_unavailable"
+    assert "ignores SIGCHLD" in str(found["message"])
 
 
 def test_a_variable_is_read_again_when_the_upstream_refuses_its_key(
