@@ -270,7 +270,8 @@ impl PyRouteConfig {
     /// Methods and paths of which a request must match one; without any, all may pass.
     ///
     /// A path is what follows the prefix. `*` stays within one of its segments and `**` does not;
-    /// neither stands for nothing. The method `*` is any.
+    /// neither stands for nothing. `{a,b}` stands for two paths, `?` for one character, and
+    /// `[ab]` and `[!a-z]` for one of a class. The method `*` is any.
     #[getter]
     fn endpoint_rules(&self) -> Vec<(String, String)> {
         self.inner.endpoint_rules.clone()
