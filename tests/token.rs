@@ -199,17 +199,35 @@ async fn googles_apis_take_a_key_in_the_query_too() {
 }
 
 #[tokio::test]
-async fn a_header_cannot_replace_the_method_that_rules_judge() {
+async fn a_header_or_a_parameter_cannot_replace_the_method_that_rules_judge() {
     let origin = Origin::hello().await;
     let proxy = proxy(&origin, true).await;
     let bearer = format!("Authorization: Bearer {}", proxy.token);
-    for name in ["X-HTTP-Method-Override", "x-http-method", "X-Method-Override"] {
+    let names = ["X-HTTP-Method-Override", "x-http-method", "X-Method-Override"];
+    // As CGI and what is made after it has all three.
+    let variables = names.map(|name| name.replace('-', "_"));
+    for name in names.into_iter().chain(variables.iter().map(String::as_str)) {
         let fields = [bearer.clone(), format!("{name}: DELETE")];
         let reply = get(&proxy, "/rules/x", &fields).await;
         assert_eq!((reply.status, reply.code()), (400, "method_override".into()), "{name}");
         assert_eq!(get(&proxy, "/header/x", &fields).await.status, 200, "{name}");
     }
-    assert_eq!(origin.seen().len(), 3);
+    let fields = [bearer];
+    let reply = get(&proxy, "/rules/x?a=1&_method=DELETE", &fields).await;
+    assert_eq!((reply.status, reply.code()), (400, "method_override".into()));
+    assert_eq!(get(&proxy, "/header/x?_method=DELETE", &fields).await.status, 200);
+    assert_eq!(origin.seen().len(), 7);
+}
+
+#[tokio::test]
+async fn a_key_of_the_clients_own_is_found_under_a_name_with_underscores() {
+    let origin = Origin::hello().await;
+    let proxy = proxy(&origin, true).await;
+    let own = [format!("Authorization: Bearer {}", proxy.token), "X_API_Key: theirs".into()];
+    let reply = get(&proxy, "/header/x", &own).await;
+    assert_eq!((reply.status, reply.code()), (400, "foreign_credential".into()));
+    assert_eq!(get(&proxy, "/strips/x", &own).await.status, 200);
+    assert_eq!(origin.only().header("x_api_key"), "");
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE,
     UPGRADE,
 };
+use percent_encoding::percent_decode_str;
 
 /// Fields that make some servers take a request for one with another method: what endpoint rules
 /// judged would not be what the server does.
@@ -14,6 +15,30 @@ pub(crate) const METHOD_OVERRIDES: [HeaderName; 3] = [
     HeaderName::from_static("x-http-method"),
     HeaderName::from_static("x-method-override"),
 ];
+
+/// Whether `name` is one of `names`, also to servers that take `_` for `-`: those that have fields as
+/// variables (RFC 3875 §4.1.18), and all that is made after them.
+pub(crate) fn is_among(name: &HeaderName, names: &[HeaderName]) -> bool {
+    names.contains(name) || is_among_variables(name.as_str(), names)
+}
+
+fn is_among_variables(name: &str, names: &[HeaderName]) -> bool {
+    let same = |(a, b)| a == b || (a == b'_' && b == b'-');
+    let is_same = |other: &HeaderName| {
+        other.as_str().len() == name.len() && name.bytes().zip(other.as_str().bytes()).all(same)
+    };
+    name.contains('_') && names.iter().any(is_same)
+}
+
+/// Whether the query of a request replaces its method, as [`METHOD_OVERRIDES`] do. PHP makes `_` of
+/// the other characters.
+pub(crate) fn overrides_method(query: &str) -> bool {
+    query.split(['&', ';']).any(|pair| {
+        let name = pair.split('=').next().unwrap_or_default();
+        let mut name = percent_decode_str(name);
+        matches!(name.next(), Some(b'_' | b'.' | b'[')) && name.eq(b"method".iter().copied())
+    })
+}
 
 /// Whether `name` is of one connection only.
 pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
@@ -35,9 +60,9 @@ pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
 /// in the head, or is one of `key_headers`: some servers would take it from behind the body as well.
 pub(crate) fn is_of_head(name: &HeaderName, key_headers: &[HeaderName]) -> bool {
     is_hop_by_hop(name)
-        || key_headers.contains(name)
-        || METHOD_OVERRIDES.contains(name)
-        || [HOST, CONTENT_LENGTH, COOKIE, EXPECT].contains(name)
+        || is_among(name, key_headers)
+        || is_among(name, &METHOD_OVERRIDES)
+        || is_among(name, &[HOST, CONTENT_LENGTH, COOKIE, EXPECT])
 }
 
 /// Removes the fields of this connection, those that `Connection` names included. They are looked
@@ -93,6 +118,12 @@ pub(crate) fn strip_switching(headers: &mut HeaderMap) {
     }
 }
 
+/// Strips the trailers of a response, also of what would say anew where it ends (RFC 9110 §6.5.1).
+pub(crate) fn strip_trailers(trailers: &mut HeaderMap) {
+    strip_hop_by_hop(trailers);
+    trailers.remove(CONTENT_LENGTH);
+}
+
 /// Whether a request, stripped, asks for another protocol.
 pub(crate) fn asks_upgrade(headers: &HeaderMap) -> bool {
     headers.contains_key(UPGRADE)
@@ -122,7 +153,7 @@ pub(crate) fn members(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
 mod tests {
     use http::HeaderMap;
 
-    use super::strip_request;
+    use super::{METHOD_OVERRIDES, is_among, is_of_head, overrides_method, strip_request};
 
     fn stripped(fields: &[(&'static str, &str)]) -> Vec<String> {
         let mut headers = HeaderMap::new();
@@ -159,5 +190,33 @@ mod tests {
     fn other_upgrades_are_ignored() {
         assert!(stripped(&[("connection", "upgrade"), ("upgrade", "h2c")]).is_empty());
         assert!(stripped(&[("upgrade", "websocket")]).is_empty());
+    }
+
+    #[test]
+    fn a_name_with_underscores_is_the_one_with_hyphens() {
+        for (name, is_one) in [
+            ("x-http-method", true),
+            ("X_HTTP_Method", true),
+            ("x-http_method-override", true),
+            ("x_http_methods", false),
+            ("x.http-method", false),
+            ("x_other", false),
+        ] {
+            let name = name.parse().unwrap();
+            assert_eq!(is_among(&name, &METHOD_OVERRIDES), is_one, "{name}");
+        }
+        assert!(is_of_head(&"x_api_key".parse().unwrap(), &["x-api-key".parse().unwrap()]));
+        assert!(is_of_head(&"content_length".parse().unwrap(), &[]));
+    }
+
+    #[test]
+    fn a_parameter_that_replaces_the_method_is_found() {
+        for query in ["_method=DELETE", "a=1&_method=put", "a;_method=x", "%5Fm%65thod", ".method="]
+        {
+            assert!(overrides_method(query), "{query}");
+        }
+        for query in ["", "method=x", "a=_method", "_methods=x", "x_method=y", "_metho=d"] {
+            assert!(!overrides_method(query), "{query}");
+        }
     }
 }

@@ -8,6 +8,7 @@ use http::Method;
 use crate::config::{ConfigError, ProxyConfig, Settings};
 use crate::error::Refusal;
 use crate::exchange::Way;
+use crate::headers::overrides_method;
 use crate::layers::{allow, respond, route};
 use crate::target::{Target, parse_host};
 
@@ -40,8 +41,9 @@ impl Judge {
         Ok(Self { settings: Settings::parse(config)? })
     }
 
-    /// Whether a client may open a tunnel to a host and port, or have a request forwarded there.
-    /// `None` if the text is no host.
+    /// Whether a client may open a tunnel to a host and port. So it may have a plain request forwarded
+    /// there, but not to the upstream of a route whose tunnels are intercepted. `None` if the text
+    /// is no host.
     pub fn host(&self, host: &str, port: u16) -> Option<Verdict> {
         let target = Target::new(parse_host(host)?, port);
         if route::intercepts(&self.settings, &target) {
@@ -58,21 +60,28 @@ impl Judge {
     }
 
     /// Whether a request may go through a route. `path` is that of the proxy, with the route's
-    /// prefix. `None` if `method` is none.
+    /// prefix, and may have a query. `None` if `method` is none.
     pub fn endpoint(&self, method: &str, path: &str) -> Option<Verdict> {
         let method = Method::from_bytes(method.as_bytes()).ok()?;
-        let path = path.split(['?', '#']).next().unwrap_or_default();
+        let refuse = |refusal, route| {
+            Some(Verdict { refusal: Some(respond::code(refusal)), rule: None, route })
+        };
+        // `CONNECT` has no path.
+        if [Method::TRACE, Method::CONNECT].contains(&method) {
+            return refuse(Refusal::Method, None);
+        }
+        let whole = path.split('#').next().unwrap_or_default();
+        let (path, query) = whole.split_once('?').unwrap_or((whole, ""));
         let Some((found, rest)) = self.settings.routes.find(path) else {
-            let refusal = Some(respond::code(Refusal::NoRoute));
-            return Some(Verdict { refusal, rule: None, route: None });
+            return refuse(Refusal::NoRoute, None);
         };
         let route = Some(Arc::clone(&found.id));
+        if found.has_rules() && overrides_method(query) {
+            return refuse(Refusal::MethodOverride, route);
+        }
         Some(match found.path(&method, rest) {
             Ok((_, rule)) => Verdict { route, ..self.way(&Way::Route(Arc::clone(found)), rule) },
-            Err(refusal) => {
-                let refusal = Some(respond::code(route::refusal(refusal)));
-                Verdict { refusal, rule: None, route }
-            }
+            Err(refusal) => return refuse(route::refusal(refusal), route),
         })
     }
 

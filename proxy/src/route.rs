@@ -71,7 +71,7 @@ impl Route {
         let credential = credential::parse(config)?;
         Ok(Self {
             variables: environment::route_names(id, config, credential.as_ref())?,
-            rules: EndpointRules::parse(&config.endpoint_rules)?,
+            rules: EndpointRules::parse(&plain(&config.endpoint_rules))?,
             tls: tls::client_config(config, scheme)?,
             id: id.into(),
             number: 0,
@@ -106,7 +106,15 @@ impl Route {
         if !self.has_rules() {
             return Ok((path, None));
         }
-        let rule = self.rules.allow(method, rest).ok_or(PathRefusal::NoRule)?;
+        let plain = path::plain(rest);
+        let rule = self.rules.allow(method, &plain).ok_or(PathRefusal::NoRule)?;
+        // A rule that names parameters is meant for whoever reads them.
+        if plain.contains(';')
+            && !rule.contains(';')
+            && self.rules.allow(method, &path::without_parameters(&plain)).is_none()
+        {
+            return Err(PathRefusal::Ambiguous("no rule allows it without its `;` parameters"));
+        }
         Ok((path, Some(rule)))
     }
 
@@ -219,6 +227,12 @@ impl RouteTable {
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Route>> {
         self.by_prefix.values()
     }
+}
+
+/// Rules whose paths are written as those are that they are matched against.
+fn plain(rules: &[(String, String)]) -> Vec<(String, String)> {
+    let plain = |glob| path::plain(glob).into_owned();
+    rules.iter().map(|(method, glob)| (method.clone(), plain(glob))).collect()
 }
 
 fn parse_prefix(text: &str) -> Result<&str, ConfigError> {

@@ -10,7 +10,7 @@ use crate::body::Body;
 use crate::config::Settings;
 use crate::error::{Error, Refusal};
 use crate::exchange::{Addressed, Asked, Exchange, Routed, Way};
-use crate::headers::METHOD_OVERRIDES;
+use crate::headers::{self, METHOD_OVERRIDES, is_among};
 use crate::layers::Step;
 use crate::layers::target::origin_form;
 use crate::route::{PathRefusal, Route};
@@ -116,11 +116,16 @@ fn judge<'a>(
     request: &Request<Body>,
     rest: &'a str,
 ) -> Result<([&'a str; 2], Option<&'a Arc<str>>), Refusal> {
-    let overrides = |name| METHOD_OVERRIDES.contains(name);
-    if route.has_rules() && request.headers().keys().any(overrides) {
+    if route.has_rules() && overrides_method(request) {
         return Err(Refusal::MethodOverride);
     }
     route.path(request.method(), rest).map_err(refusal)
+}
+
+/// Whether servers may take `request` for one with another method than it has.
+fn overrides_method(request: &Request<Body>) -> bool {
+    request.headers().keys().any(|name| is_among(name, &METHOD_OVERRIDES))
+        || request.uri().query().is_some_and(headers::overrides_method)
 }
 
 fn note(recorder: &Recorder, route: &Route, rule: Option<&Arc<str>>) {

@@ -61,6 +61,36 @@ fn endpoint_rules_keep_a_star_within_its_segment() {
     assert!(!allowed(Method::GET, "/v1/x/../models"));
 }
 
+/// What allows each file does not allow what a server makes of a name that it cuts off or unescapes.
+#[test]
+fn endpoint_rules_hold_for_each_way_to_read_a_path() {
+    let rules = [
+        ("DELETE", "/files/*"),
+        ("GET", "/files/[!s]*"),
+        ("GET", "/data/*.json"),
+        ("GET", "/%7euser/*"),
+        ("GET", "/matrix;of=*"),
+    ];
+    let route = parse(&RouteConfig {
+        endpoint_rules: rules.map(|(method, path)| (method.into(), path.into())).into(),
+        ..route("/x", "https://x.example")
+    });
+    let path = |method: Method, rest| route.path(&method, rest).map(|(path, _)| path.concat());
+    for rest in ["/files/;x", "/files/;"] {
+        assert!(matches!(path(Method::DELETE, rest), Err(PathRefusal::Ambiguous(_))), "{rest}");
+    }
+    assert!(matches!(path(Method::GET, "/data/key;.json"), Err(PathRefusal::Ambiguous(_))));
+    for rest in ["/files/secret", "/files/%73ecret", "/files/%73;x"] {
+        assert_eq!(path(Method::GET, rest), Err(PathRefusal::NoRule), "{rest}");
+    }
+    // What is allowed arrives as it came.
+    for rest in ["/files/a;v=1", "/files/%61", "/~user/a", "/%7Euser/a"] {
+        assert_eq!(path(Method::GET, rest).as_deref(), Ok(rest));
+    }
+    assert_eq!(path(Method::GET, "/matrix;of=a").unwrap(), "/matrix;of=a");
+    assert_eq!(path(Method::DELETE, "/files/a;v=1").unwrap(), "/files/a;v=1");
+}
+
 /// Checks that each configuration is refused for the field beside it.
 fn assert_refused(cases: &[(&str, RouteConfig)]) {
     for (field, config) in cases {

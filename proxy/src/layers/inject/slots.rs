@@ -6,6 +6,7 @@ use percent_encoding::percent_decode_str;
 
 use crate::body::Body;
 use crate::error::Refusal;
+use crate::headers::is_among;
 use crate::layers::authenticate::GOOGLE_KEY;
 use crate::layers::target::origin_form;
 
@@ -28,14 +29,15 @@ impl<'a> Slots<'a> {
     /// Whether the request carries one in any of them.
     pub(super) fn are_taken(&self, request: &Request<Body>) -> bool {
         let mut pairs = request.uri().query().unwrap_or_default().split('&');
-        request.headers().keys().any(|name| self.headers.contains(name))
+        request.headers().keys().any(|name| is_among(name, self.headers))
             || (self.has_parameters() && pairs.any(|pair| self.names(pair)))
     }
 
     /// Removes what is in them.
     pub(super) fn clear(&self, request: &mut Request<Body>) -> Result<(), Refusal> {
-        for name in self.headers {
-            request.headers_mut().remove(name);
+        let headers = request.headers_mut();
+        while let Some(name) = headers.keys().find(|name| is_among(name, self.headers)).cloned() {
+            headers.remove(name);
         }
         let query = request.uri().query().unwrap_or_default();
         if !self.has_parameters() || !query.split('&').any(|pair| self.names(pair)) {

@@ -8,6 +8,7 @@ use nono_audit::{DenialCategory as Category, Mode, Outcome, Recorder};
 
 use crate::address::OutOfReach;
 use crate::error::{Error, Refusal, Upstream};
+use crate::path;
 
 /// The longest path that is put into a hint.
 const LONGEST_RULE: usize = 256;
@@ -203,7 +204,7 @@ pub(super) fn refused(refusal: Refusal, asked: &Asked) -> Row {
         Refusal::AmbiguousPath(reason) => (format!("the path can be read in more than one way: {reason}"), String::new()),
         Refusal::NoEndpointRule => (format!("no endpoint rule of route /{route} allows this request"),
             endpoint_rule(asked)),
-        Refusal::MethodOverride => (format!("a header replaces the method, which the endpoint rules of route /{route} judge"),
+        Refusal::MethodOverride => (format!("a header or `_method` in the query replaces the method, which the endpoint rules of route /{route} judge"),
             "send the request with the method that it is meant to have".into()),
         Refusal::RouteOnly => (format!("{host}:{port} is the upstream of route /{route} and is reached through it alone"),
             format!("send the request to the proxy's path /{route}")),
@@ -233,7 +234,7 @@ pub(super) fn refused(refusal: Refusal, asked: &Asked) -> Row {
 fn endpoint_rule(Asked { route, method, path, is_inside, .. }: &Asked) -> String {
     let path = path.split('?').next().unwrap_or_default();
     let rest = path.trim_start_matches('/').strip_prefix(&**route).unwrap_or_default();
-    let rest = if rest.is_empty() { "/" } else { rest };
+    let rest = if rest.is_empty() { "/".into() } else { path::plain(rest) };
     let is_literal = |c: char| c.is_ascii_graphic() && !"*?[]{}!\\\"".contains(c);
     if !is_inside && rest.len() <= LONGEST_RULE && rest.chars().all(is_literal) {
         format!("endpoint_rules=[(\"{method}\", \"{rest}\")] would allow it")
