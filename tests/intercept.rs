@@ -53,6 +53,9 @@ impl Setting {
             if seen.target.ends_with("/large") {
                 return Response::new(Full::from(vec![b'x'; 1 << 20]).boxed());
             }
+            if let Some((_, length)) = seen.target.split_once("/bytes/") {
+                return Response::new(Full::from(vec![b'x'; length.parse().unwrap()]).boxed());
+            }
             let body = format!("{} {}", seen.method, seen.body.len());
             if !seen.target.ends_with("/trailers") {
                 return Response::new(Full::from(body).boxed());

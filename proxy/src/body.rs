@@ -13,7 +13,7 @@ use nono_audit::{Outcome, Recorder};
 
 use crate::error::Malformed;
 use crate::exchange::Peer;
-use crate::headers::is_of_head;
+use crate::headers::{is_of_head, strip_trailers};
 use crate::idle::Idle;
 use crate::layers::limit::Place;
 use crate::scrub::Scrubber;
@@ -30,8 +30,6 @@ pub(crate) struct Body {
     tap: Tap,
     /// The exchange's place among those that may run at once; free when the body ends.
     place: Option<Place>,
-    /// Shows, until the body ends, that the client's connection is in use.
-    peer: Option<Arc<Peer>>,
     /// The exchange's place on an upstream connection that it shares; free when the body ends.
     stream: Option<Arc<upstream::Stream>>,
     /// What the record says when this body ended as it should.
@@ -151,7 +149,7 @@ impl BodyError {
 impl Body {
     fn new(source: Source) -> Self {
         let outcome = Outcome::Complete;
-        Self { source, tap: Tap::None, place: None, peer: None, stream: None, outcome }
+        Self { source, tap: Tap::None, place: None, stream: None, outcome }
     }
 
     /// No bytes.
@@ -256,19 +254,20 @@ impl Body {
         }
     }
 
+    /// Notes that no more of it is asked for now, if it is a request's: so its client is not waited
+    /// for.
+    pub(crate) fn rest(&self) {
+        if let Tap::Request(_, peer) = &self.tap {
+            peer.gate.set_awaited(false);
+        }
+    }
+
     /// Counts this response body into `recorder` and ends the record with it.
     pub(crate) fn tap_response(&mut self, recorder: Arc<Recorder>) {
         if !matches!(self.tap, Tap::Tunnel(_)) {
             self.tap = Tap::Response(ResponseTap(Some(recorder)));
             self.settle_if_done();
         }
-    }
-
-    /// As the body of the response that `peer` waits for.
-    pub(crate) fn held_for(mut self, peer: Arc<Peer>) -> Self {
-        self.peer = Some(peer);
-        self.settle_if_done();
-        self
     }
 
     fn count(&self, bytes: u64) {
@@ -306,7 +305,6 @@ impl Body {
             Tap::Request(..) | Tap::None | Tap::Tunnel(_) => {}
         }
         self.place = None;
-        self.peer = None;
         self.stream = None;
     }
 }
@@ -329,10 +327,14 @@ impl http_body::Body for Body {
             }
             Source::Wire(stream) => stream.poll_frame(cx),
         };
-        if let Poll::Ready(Some(Ok(frame))) = &polled
-            && frame.trailers_ref().is_some_and(|trailers| this.refuses(trailers))
+        if let Poll::Ready(Some(Ok(frame))) = &mut polled
+            && let Some(trailers) = frame.trailers_mut()
         {
-            polled = Poll::Ready(Some(Err(BodyError::Client)));
+            if this.refuses(trailers) {
+                polled = Poll::Ready(Some(Err(BodyError::Client)));
+            } else if matches!(this.tap, Tap::Response(_)) {
+                strip_trailers(trailers);
+            }
         }
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {

@@ -187,6 +187,83 @@ async fn a_large_response_comes_whole() {
     assert_eq!(outcomes(&setting, 1).await, [(Some(200), Outcome::Complete)]);
 }
 
+/// How long responses are, and a window for them: what is behind it waits in the stream, and in the
+/// connection when the stream has ended.
+const PAUSED: [usize; 2] = [70_000, 60_000];
+const WINDOW: usize = 50_000;
+
+/// A client that takes as much of a response as its first window lets through, and whose request
+/// the proxy has done with.
+async fn pauses(setting: &Setting, length: usize) -> Frames {
+    let window = [(INITIAL_WINDOW_SIZE, u32::try_from(WINDOW).unwrap())];
+    let mut client = Frames::open(&setting.proxy, setting.port(), &window).await;
+    client.get(&format!("/bytes/{length}"), 1).await;
+    let mut taken = 0;
+    while taken < WINDOW {
+        taken += client.on(1, DATA).await.payload.len();
+    }
+    assert_eq!(outcomes(setting, 1).await, [(Some(200), Outcome::Complete)]);
+    client
+}
+
+/// Gives leave for the rest, which comes.
+async fn goes_on(client: &mut Frames, length: usize) {
+    client.send(&window(1, LARGEST / 2)).await.unwrap();
+    client.send(&window(0, LARGEST / 2)).await.unwrap();
+    let mut rest = 0;
+    loop {
+        let data = client.on(1, DATA).await;
+        rest += data.payload.len();
+        if data.flags & END_STREAM != 0 {
+            break;
+        }
+    }
+    assert_eq!(rest, length - WINDOW);
+}
+
+/// Longer than a connection on which nothing runs is kept open, or has to take leave.
+async fn time_passes(client: &mut Frames) {
+    for _ in 0..6 {
+        client.pinged().await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_pauses_gets_the_rest_of_its_response() {
+    for length in PAUSED {
+        let setting = Setting::with(limits(|it| it.head = SHORT)).await;
+        let mut client = pauses(&setting, length).await;
+        time_passes(&mut client).await;
+        goes_on(&mut client, length).await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_pauses_gets_the_rest_of_its_response_while_the_proxy_drains() {
+    for length in PAUSED {
+        let setting = Setting::with(limits(|it| it.head = SHORT)).await;
+        let mut client = pauses(&setting, length).await;
+        let taking = async {
+            time_passes(&mut client).await;
+            goes_on(&mut client, length).await;
+            client.closed().await;
+        };
+        tokio::join!(setting.proxy.shutdown(Duration::from_mins(1)), taking);
+    }
+}
+
+/// Also when the stream has ended, and only the connection holds the rest.
+#[tokio::test]
+async fn a_client_that_pauses_for_too_long_is_cut() {
+    for length in PAUSED {
+        let edit = limits(|it| (it.head, it.idle) = (SHORT, 2 * SHORT));
+        let setting = Setting::with(edit).await;
+        let mut client = pauses(&setting, length).await;
+        let ended = client.find(|frame| matches!(frame.kind, DATA | RST_STREAM | GOAWAY)).await;
+        assert!(ended.is_none_or(|frame| frame.kind == RST_STREAM), "{length}");
+    }
+}
+
 #[tokio::test]
 async fn a_window_that_overflows_ends_what_it_is_of() {
     let setting = Setting::new().await;

@@ -4,11 +4,12 @@ use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, Empty, StreamBody, combinators::BoxBody};
 use nono_audit::{Mode, Outcome};
-use support::{REAL_KEY, Seen};
+use nono_proxy::{InterceptConfig, ProxyConfig, RouteConfig};
+use support::{Authority, REAL_KEY, Seen, TestProxy, Wire};
 
 use super::Setting;
 
@@ -110,13 +111,48 @@ async fn the_trailers_of_a_response_come_through() {
     assert_eq!(whole.trailers().unwrap()["grpc-status"], "0");
 }
 
+/// An upstream that speaks HTTP/1.1 may put anything there, and clients of HTTP/2 take none of it.
+#[tokio::test]
+async fn trailers_of_a_response_that_are_of_its_connection_stay_there() {
+    let authority = Authority::new();
+    let wire = Wire::bind().await;
+    let dir = tempfile::tempdir().unwrap();
+    let route = RouteConfig {
+        upstream: format!("https://localhost:{}", wire.addr.port()),
+        tls_ca: Some(authority.pem_file()),
+        ..support::route("/api", wire.addr)
+    };
+    let intercept = InterceptConfig { ca_dir: dir.path().into(), ..InterceptConfig::default() };
+    let config =
+        ProxyConfig { routes: vec![route], intercept: Some(intercept), ..ProxyConfig::default() };
+    let proxy = TestProxy::start(config).await;
+    let mut sender = proxy.inside_http2(wire.addr.port()).await;
+    let answering = async {
+        let mut upstream = wire.accept_secured(authority.identity(&["localhost"])).await;
+        upstream.message().await;
+        let trailers = "Connection: x-hop\r\nX-Hop: 1\r\nKeep-Alive: 1\r\nTransfer-Encoding: x\r\n\
+                        Content-Length: 9\r\ngrpc-status: 0\r\n";
+        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        upstream.send(format!("{head}3\r\nabc\r\n0\r\n{trailers}\r\n")).await;
+        upstream
+    };
+    let asking = async {
+        let response = sender.send_request(get(wire.addr.port(), "/")).await.unwrap();
+        response.into_body().collect().await.unwrap()
+    };
+    let (whole, _upstream) = tokio::join!(asking, answering);
+    let trailers: Vec<_> = whole.trailers().unwrap().keys().map(HeaderName::as_str).collect();
+    assert_eq!(trailers, ["grpc-status"]);
+    assert_eq!(whole.to_bytes(), "abc");
+}
+
 #[tokio::test]
 async fn a_head_that_is_too_long_is_refused_and_reaches_nobody() {
     let setting = Setting::new().await;
     let mut sender = setting.proxy.inside_http2(setting.port()).await;
     let mut request = get(setting.port(), "/");
     for n in 0..80 {
-        let name: http::HeaderName = format!("x-{n}").parse().unwrap();
+        let name: HeaderName = format!("x-{n}").parse().unwrap();
         request.headers_mut().insert(name, "v".repeat(1024).parse().unwrap());
     }
     let answered = sender.send_request(request).await;

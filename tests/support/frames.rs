@@ -192,6 +192,16 @@ impl Frames {
         found.unwrap_or_else(|| panic!("the proxy closed before {kind} on {stream}"))
     }
 
+    /// Waits until the proxy asks whether the client is there, and answers.
+    pub async fn pinged(&mut self) {
+        loop {
+            let frame = self.next_unanswered().await.expect("the proxy closed");
+            if frame.kind == PING && frame.flags & ACK == 0 {
+                return self.send(&self::frame(PING, ACK, 0, &frame.payload)).await.unwrap();
+            }
+        }
+    }
+
     /// Waits until the proxy has closed, and answers nothing; what came.
     pub async fn closed(&mut self) -> Vec<Frame> {
         let mut came = Vec::new();

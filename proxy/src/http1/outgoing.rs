@@ -84,6 +84,9 @@ impl<H: Text> Outgoing<H> {
             };
             let written = self.outbox.poll_write(io, cx);
             self.is_stalled = written.is_pending();
+            if let (true, Some(body)) = (self.is_stalled, &self.body) {
+                body.rest();
+            }
             ready!(written).map_err(Stopped::Write)?;
             if self.body.is_none() || is_waiting {
                 ready!(Pin::new(&mut *io).poll_flush(cx)).map_err(Stopped::Write)?;

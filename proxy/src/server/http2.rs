@@ -1,12 +1,12 @@
 //! HTTP/2 inside intercepted tunnels, within bounds that no client needs to exceed.
 
 mod gathered;
+mod requests;
 mod streams;
 
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, COOKIE, Entry};
@@ -68,9 +68,7 @@ pub(crate) async fn serve<S, T>(
     S: HttpService,
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let is_used = AtomicBool::new(false);
     let service = service_fn(|request: Request<Incoming>| {
-        is_used.store(true, Ordering::Relaxed);
         // Each has one of its own, since what goes wrong with one concerns no other.
         let peer = Arc::new(outer.inside(Arc::clone(&inside)));
         let mut request = request.map(Body::incoming);
@@ -79,25 +77,29 @@ pub(crate) async fn serve<S, T>(
         join_cookies(request.headers_mut());
         let arrival = Arrival { request: Box::new(request), peer: Arc::clone(&peer) };
         let answered = stack.clone().oneshot(arrival);
-        // Held until the body ends, which tells that the request runs.
         async move {
             answered.await.map(|mut response| {
                 if let Some(client) = client {
                     websocket::answer(&mut response, client, Arc::clone(&peer));
                 }
-                response.map(|body| Taken::new(body.held_for(peer)))
+                response.map(|body| Taken::new(body, peer))
             })
         }
     });
     let gathered = Gathered::new(io);
     let io = TokioIo::new(gathered.clone());
     let mut connection = pin!(builder(&shared.settings.limits).serve_connection(io, service));
-    let is_resting = || !is_used.swap(false, Ordering::Relaxed) && Arc::strong_count(&inside) == 1;
+    let limits = &shared.settings.limits;
+    let is_resting = || !gathered.has_requests();
+    // All that still runs are the ends of responses, which the library holds: their client takes
+    // nothing.
+    let is_done = || gathered.has_requests() && Arc::strong_count(&inside) == 1;
     let serving = async {
         tokio::select! {
             // How it ended is in the records of its exchanges.
             () = poll_fn(|cx| gathered.poll_turn(connection.as_mut(), cx)) => true,
-            () = rest(shared.settings.limits.head, is_resting) => false,
+            () = rest(limits.head, &gathered, is_resting) => false,
+            () = rest(limits.idle, &gathered, is_done) => true,
         }
     };
     if shared.drain.run_until_begun(serving).await != Some(true) {
@@ -106,7 +108,8 @@ pub(crate) async fn serve<S, T>(
             tokio::select! {
                 () = poll_fn(|cx| gathered.poll_turn(connection.as_mut(), cx)) => {}
                 // It runs nothing, and does not answer.
-                () = rest(FAREWELL, is_resting) => {}
+                () = rest(FAREWELL, &gathered, is_resting) => {}
+                () = rest(limits.idle, &gathered, is_done) => {}
             }
         };
         shared.cut.run_until_cancelled(leaving).await;
@@ -130,14 +133,22 @@ fn builder(limits: &Limits) -> Builder<Streams> {
     builder
 }
 
-/// Ready when a connection `is_resting` for at least `limit`, and at most twice that.
-async fn rest(limit: Duration, is_resting: impl Fn() -> bool) {
+/// Ready when a connection `is_resting` and nothing happened to any of its requests for at least
+/// `limit`, and at most twice that.
+async fn rest<T: AsyncRead + AsyncWrite + Unpin>(
+    limit: Duration,
+    gathered: &Gathered<T>,
+    is_resting: impl Fn() -> bool,
+) {
     let mut looks = interval_at(Instant::now() + limit, limit);
+    let mut seen = gathered.moves();
     loop {
         looks.tick().await;
-        if is_resting() {
+        let moves = gathered.moves();
+        if moves == seen && is_resting() {
             return;
         }
+        seen = moves;
     }
 }
 

@@ -10,6 +10,8 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::requests::Requests;
+
 /// How much is gathered at most: as much as TLS encrypts at once.
 const LENGTH: usize = 64 * 1024;
 
@@ -22,6 +24,7 @@ pub(super) struct Gathered<T>(Arc<Mutex<Inner<T>>>);
 struct Inner<T> {
     io: T,
     held: BytesMut,
+    requests: Requests,
 }
 
 impl<T> Clone for Gathered<T> {
@@ -33,7 +36,17 @@ impl<T> Clone for Gathered<T> {
 impl<T: AsyncRead + AsyncWrite + Unpin> Gathered<T> {
     /// Gathers for `io`.
     pub(super) fn new(io: T) -> Self {
-        Self(Arc::new(Mutex::new(Inner { io, held: BytesMut::new() })))
+        Self(Arc::new(Mutex::new(Inner { io, held: BytesMut::new(), requests: Requests::new() })))
+    }
+
+    /// Whether any request runs.
+    pub(super) fn has_requests(&self) -> bool {
+        self.lock().requests.are_running()
+    }
+
+    /// Another number each time that something happened to one.
+    pub(super) fn moves(&self) -> usize {
+        self.lock().requests.moves()
     }
 
     /// Polls `connection`, which writes here, and writes what it has gathered. Ready when either
@@ -71,7 +84,10 @@ impl<T: AsyncWrite + Unpin> Inner<T> {
         while !self.held.is_empty() {
             match ready!(Pin::new(&mut self.io).poll_write(cx, &self.held))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                written => self.held.advance(written),
+                written => {
+                    self.requests.went(&self.held[..written]);
+                    self.held.advance(written);
+                }
             }
         }
         Poll::Ready(Ok(()))
@@ -91,7 +107,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Gathered<T> {
         cx: &mut Context<'_>,
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.lock().io).poll_read(cx, out)
+        let mut inner = self.lock();
+        let before = out.filled().len();
+        let polled = Pin::new(&mut inner.io).poll_read(cx, out);
+        inner.requests.came(&out.filled()[before..]);
+        polled
     }
 }
 

@@ -14,6 +14,7 @@ use pin_project_lite::pin_project;
 use tokio::task_local;
 
 use crate::body::{Body, BodyError};
+use crate::exchange::Peer;
 use crate::idle::Idle;
 
 task_local! {
@@ -42,16 +43,18 @@ struct Waiting {
 pub(super) struct Taken {
     body: Body,
     stream: Option<Arc<Waiting>>,
+    /// Held as long as the stream, which may go on when the body has been asked for all.
+    _peer: Arc<Peer>,
 }
 
 impl Taken {
-    /// The body of the response of the stream that this is called in.
-    pub(super) fn new(body: Body) -> Self {
+    /// The body of the response, for `peer`, of the stream that this is called in.
+    pub(super) fn new(body: Body, peer: Arc<Peer>) -> Self {
         let stream = STREAM.try_with(Arc::clone).ok();
         if let Some(stream) = &stream {
             stream.for_client.store(true, Ordering::Relaxed);
         }
-        Self { body, stream }
+        Self { body, stream, _peer: peer }
     }
 }
 

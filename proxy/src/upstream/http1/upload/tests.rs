@@ -1,14 +1,16 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use http::{Method, Request};
-use nono_audit::Outcome;
-use tokio::io::AsyncWrite;
+use nono_audit::{Bounds, Log, Mode, Outcome, Overflow, Recorder, Session};
+use tokio::io::{AsyncReadExt as _, AsyncWrite, duplex};
 
-use super::super::tests::{destination, payload};
+use super::super::tests::{destination, endless, payload};
 use super::upload;
 use crate::body::Body;
+use crate::exchange::Peer;
 use crate::http1::Stopped;
 
 /// Takes so many bytes at a time, and every other time none yet.
@@ -147,4 +149,25 @@ async fn the_head_shows_itself_to_nobody() {
     let mut request = request(&method, "/", &fields, body);
     let shown = format!("{:?}", upload(&destination(), &mut request));
     assert!(!shown.contains("s3cret") && !shown.contains("115, 51, 99"), "{shown}");
+}
+
+/// So the time for the response runs while the upstream takes nothing.
+#[tokio::test]
+async fn the_client_is_not_waited_for_while_the_upstream_does_not_take_the_head() {
+    let bounds = Bounds { records: 1, disk: 0, overflow: Overflow::Refuse };
+    let (sender, _log) = Log::open(Session(7), bounds, Vec::new()).unwrap();
+    let permit = sender.try_reserve().unwrap();
+    let recorder = Recorder::open(permit, Mode::Reverse, "127.0.0.1:9".into());
+    let peer = Arc::new(Peer::new("127.0.0.1:9".into()));
+    let (mut body, _more) = endless().await;
+    body.tap_request(&recorder, &peer);
+    let mut upload = upload(&destination(), &mut Request::new(body));
+    let (mut near, mut far) = duplex(16);
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(upload.poll(&mut near, &mut cx).is_pending());
+    assert!(!peer.gate.is_awaited());
+    while !peer.gate.is_awaited() {
+        assert_ne!(far.read(&mut [0; 16]).await.unwrap(), 0);
+        assert!(upload.poll(&mut near, &mut cx).is_pending());
+    }
 }
