@@ -1,7 +1,7 @@
 //! Plain http requests in absolute-form: forwarded to allowed hosts.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
-use support::{Connection, Origin, REAL_KEY, TestProxy, exchange};
+use support::{Connection, Origin, REAL_KEY, TestProxy, Wire, exchange};
 
 #[tokio::test]
 async fn an_allowed_host_gets_the_request_without_what_belongs_to_the_proxy() {
@@ -131,4 +131,46 @@ async fn trace_is_refused() {
     let token = proxy.proxy_authorization();
     let request = format!("TRACE http://127.0.0.1:9/ HTTP/1.1\r\nHost: 127.0.0.1:9\r\n{token}\r\n");
     assert_eq!(exchange(proxy.addr(), &request).await.code(), "method_refused");
+}
+
+/// RFC 9112 §3.2.4, RFC 9110 §7.6.2.
+#[tokio::test]
+async fn options_reach_the_server_as_a_whole_as_often_as_they_may_be_passed_on() {
+    let origin = Wire::bind().await.ok();
+    let proxy = TestProxy::with_hosts(&["127.0.0.1"]).await;
+    let (addr, token) = (origin.addr, proxy.proxy_authorization());
+    let ask = async |target: &str, fields: &str| {
+        let head = format!("OPTIONS {target} HTTP/1.1\r\nHost: {addr}\r\n{token}{fields}\r\n");
+        exchange(proxy.addr(), &head).await
+    };
+    let server = format!("http://{addr}");
+    for (target, line) in
+        [(server.clone(), "OPTIONS * HTTP/1.1"), (server.clone() + "/", "OPTIONS / HTTP/1.1")]
+    {
+        assert_eq!(ask(&target, "Max-Forwards: 1\r\n").await.status, 200, "{target}");
+        let seen = origin.requests().pop().unwrap();
+        assert_eq!(seen.line(), line);
+        assert_eq!(seen.fields(), [format!("host: {addr}"), "max-forwards: 0".into()]);
+    }
+    let reply = ask(&server, "Max-Forwards: 0\r\n").await;
+    assert_eq!((reply.status, reply.code()), (405, "method_refused".into()));
+    assert!(reply.head.contains("allow: get, head, post"), "{}", reply.head);
+    assert_eq!(ask(&server, "Max-Forwards: x\r\n").await.status, 400);
+    assert_eq!(origin.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn no_name_carries_the_token_on() {
+    let origin = Origin::hello().await;
+    let proxy = TestProxy::with_hosts(&["127.0.0.1"]).await;
+    let (addr, token) = (origin.addr, &proxy.token);
+    let fields = format!("{token}: 1\r\nX-{token}: 2\r\n{}", proxy.proxy_authorization());
+    let ask = async |method: &str| {
+        let head = format!("{method} http://{addr}/ HTTP/1.1\r\nHost: {addr}\r\n{fields}\r\n");
+        exchange(proxy.addr(), &head).await
+    };
+    assert_eq!(ask("GET").await.status, 200);
+    assert_eq!(origin.only().headers.len(), 1, "{:?}", origin.only());
+    assert_eq!(ask(token).await.code(), "method_refused");
+    assert_eq!(origin.seen().len(), 1);
 }

@@ -1,7 +1,7 @@
 //! What a refused client is told: the same shape always, and what to do about it.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
-use nono_proxy::{ProxyConfig, RouteConfig};
+use nono_proxy::{Judge, Listed, ProxyConfig, RouteConfig, refusals};
 use support::{Origin, Reply, TestProxy, exchange, isolated_async, route};
 
 async fn connect(proxy: &TestProxy, target: &str) -> Reply {
@@ -76,6 +76,72 @@ async fn every_refusal_has_the_same_shape() {
         assert!(reply.head.contains("content-type: application/json\r\n"), "{}", reply.head);
         let field = format!("proxy-status: nono; error={error}; details=\"{code}\"\r\n");
         assert!(reply.head.contains(&field), "{}", reply.head);
+    }
+}
+
+/// RFC 9110 §15.5.2, §15.5.6, §15.5.8.
+#[tokio::test]
+async fn what_a_client_is_to_do_instead_is_said_in_a_field() {
+    let origin = Origin::hello().await;
+    let proxy = with_rules(&origin, &[("GET", "/ok")]).await;
+    let misplaced = proxy.begin(&format!("GET /a/b/ok?x=y{}", proxy.token)) + "\r\n";
+    let allow = "allow: get, head, post, put, patch, delete, options, connect\r\n";
+    for (request, status, field) in [
+        (misplaced, 401, "www-authenticate: bearer realm=\"nono\"\r\n"),
+        (
+            "GET /a/b HTTP/1.1\r\nHost: p\r\n\r\n".into(),
+            401,
+            "www-authenticate: bearer realm=\"nono\"\r\n",
+        ),
+        (
+            "CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n".into(),
+            407,
+            "proxy-authenticate: basic realm=\"nono\"\r\n",
+        ),
+        (proxy.begin("TRACE /a/b") + "\r\n", 405, allow),
+    ] {
+        let reply = exchange(proxy.addr(), &request).await;
+        assert_eq!(reply.status, status, "{request}");
+        assert!(reply.head.contains(field), "{}", reply.head);
+    }
+}
+
+#[test]
+fn a_judge_refuses_what_the_proxy_does() {
+    let origin = "127.0.0.1:9".parse().unwrap();
+    let endpoint_rules = vec![("*".to_owned(), "/ok".to_owned())];
+    let routes = vec![RouteConfig { endpoint_rules, ..route("/api", origin) }];
+    let judge = Judge::new(&ProxyConfig { routes, ..ProxyConfig::default() }).unwrap();
+    for (method, path, refusal) in [
+        ("POST", "/api/ok?a=1", None),
+        ("TRACE", "/api/ok", Some("method_refused")),
+        ("CONNECT", "/api/ok", Some("method_refused")),
+        ("POST", "/api/ok?_method=DELETE", Some("method_override")),
+        ("POST", "/api/;ok", Some("ambiguous_path")),
+        ("POST", "/api/other", Some("endpoint_not_allowed")),
+        ("POST", "/other", Some("unknown_route")),
+    ] {
+        assert_eq!(judge.endpoint(method, path).unwrap().refusal, refusal, "{method} {path}");
+    }
+}
+
+#[test]
+fn the_list_of_refusals_has_what_depends_on_the_request() {
+    let listed = refusals();
+    for (status, said) in [
+        (400, "its body ends too early"),
+        (401, "in the URL"),
+        (408, "its head took too long"),
+        (414, "its request line is too long"),
+        (431, "its head is too long"),
+        (431, "100 header fields"),
+        (431, "its trailers are too long"),
+        (503, "did not arrive within"),
+        (503, "cannot be sent"),
+        (503, "has expired"),
+    ] {
+        let is_it = |it: &Listed| it.status == status && it.message.contains(said);
+        assert!(listed.iter().any(is_it), "{status} {said}");
     }
 }
 

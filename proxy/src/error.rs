@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::address::OutOfReach;
+use crate::http1::Wrong;
 
 /// The error type of every layer.
 #[derive(Debug, thiserror::Error)]
@@ -82,9 +83,23 @@ impl Malformed {
     /// For trailers that [`crate::headers::is_of_head`].
     pub(crate) const TRAILER: Self = Self::bad("a trailer is a field that only a head may have");
 
+    /// For heads that take too long to come, or are too long.
+    pub(crate) const LATE_HEAD: Self = Self { status: 408, reason: "its head took too long" };
+    pub(crate) const LONG_LINE: Self = Self { status: 414, reason: "its request line is too long" };
+    pub(crate) const LONG_HEAD: Self = Self { status: 431, reason: "its head is too long" };
+    pub(crate) const MANY_FIELDS: Self =
+        Self { status: 431, reason: "it has more than 100 header fields" };
+
     /// For what can be read in no way, or in more than one.
     pub(crate) const fn bad(reason: &'static str) -> Self {
         Self { status: 400, reason }
+    }
+}
+
+impl From<Wrong> for Malformed {
+    fn from(wrong: Wrong) -> Self {
+        let status = if wrong == Wrong::LongTrailers { 431 } else { 400 };
+        Self { status, reason: wrong.reason() }
     }
 }
 

@@ -2,17 +2,20 @@
 //!
 //! All that comes from clients passes this one stack, whichever form it has:
 //!
-//! | layer        | finds out                                  | refuses with |
-//! |--------------|--------------------------------------------|--------------|
-//! | record       | opens the record; it ends with the body    | 503          |
-//! | respond      | turns the errors of all below into answers | –            |
-//! | limit        | a place among those that may run           | 503          |
-//! | authenticate | that the client has the session token      | 401, 407     |
-//! | target       | what the request asks for                  | 400, 405, 421|
-//! | route        | the route of its prefix, the path there    | 404, 403, 400|
-//! | allow        | that the host may be reached               | 403, 508     |
-//! | inject       | the route's credential                     | 503, 401, 400|
-//! | *leaf*       | sends it on, or opens the tunnel           | 502, 503, 504|
+//! | layer        | finds out                                  | refuses with       |
+//! |--------------|--------------------------------------------|--------------------|
+//! | record       | opens the record; it ends with the body    | 503, for the log   |
+//! | respond      | turns the errors of all below into answers | –                  |
+//! | limit        | a place among those that may run           | 503                |
+//! | authenticate | that the client has the session token      | 400, 401, 405, 407 |
+//! | target       | what the request asks for                  | 400, 405, 421      |
+//! | route        | the route of its prefix, the path there    | 400, 403, 404, 421 |
+//! | allow        | that the host may be reached               | 403, 508           |
+//! | inject       | the route's credential                     | 400, 401, 503      |
+//! | *leaf*       | sends it on, or opens the tunnel           | 502, 503, 504      |
+//!
+//! The leaf also refuses what is known only when it is under way: with 403 and 508 the address that a
+//! name leads to, with 400, 408 and 431 the body of the request.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

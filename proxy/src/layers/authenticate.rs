@@ -73,6 +73,7 @@ impl Step<Received> for Authenticate {
         // a stranger has guessed.
         let holds = |_: &HeaderName, value: &HeaderValue| token.is_held_by(value);
         remove_where(exchange.request.headers_mut(), holds, |_| {});
+        check_names(&mut exchange.request, token)?;
         Ok(exchange.advance(|Received { form }| Authenticated { form }))
     }
 }
@@ -144,6 +145,20 @@ fn remove_where(
         seen(&name);
         headers.remove(name);
     }
+}
+
+/// Sees that no name holds the token, which would go on with it.
+fn check_names(request: &mut Request<Body>, token: &Token) -> Result<(), Refusal> {
+    // Hardly any is as long.
+    let is_held = |name: &str| name.len() >= token::LENGTH && token.is_within(name);
+    if is_held(request.method().as_str()) {
+        return Err(Refusal::Method);
+    }
+    let headers = request.headers_mut();
+    while let Some(name) = headers.keys().find(|name| is_held(name.as_str())).cloned() {
+        headers.remove(name);
+    }
+    Ok(())
 }
 
 /// Whether a query parameter is the token; all that are, are removed.

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use http::header::{
-    CONTENT_TYPE, HeaderName, HeaderValue, PROXY_AUTHENTICATE, RETRY_AFTER, WWW_AUTHENTICATE,
+    ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, PROXY_AUTHENTICATE, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use http::{Response, StatusCode};
 use nono_audit::{Decision, Recorder};
@@ -38,6 +38,9 @@ const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
 /// When a client for which there was no place may try again.
 const RETRY_SECONDS: &str = "1";
+
+/// What is asked for with the usual methods; others are passed on as well, but for `TRACE`.
+const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, CONNECT";
 
 /// See the module.
 #[derive(Debug, Clone, Copy)]
@@ -111,9 +114,12 @@ fn respond(error: &Error, recorder: &Recorder, peer: &Peer) -> Response<Body> {
     };
     note(&row, recorder);
     let mut response = render(&row, &recorder.id().to_string());
-    let challenge = match error {
+    let told = match error {
         Error::Refused(Refusal::NoProxyToken) => Some((PROXY_AUTHENTICATE, "Basic realm=\"nono\"")),
-        Error::Refused(Refusal::NoRouteToken) => Some((WWW_AUTHENTICATE, "Bearer realm=\"nono\"")),
+        Error::Refused(Refusal::NoRouteToken | Refusal::TokenMisplaced) => {
+            Some((WWW_AUTHENTICATE, "Bearer realm=\"nono\""))
+        }
+        Error::Refused(Refusal::Method) => Some((ALLOW, METHODS)),
         Error::Refused(Refusal::OverLimit) | Error::Upstream(Upstream::Busy) => {
             Some((RETRY_AFTER, RETRY_SECONDS))
         }
@@ -121,7 +127,7 @@ fn respond(error: &Error, recorder: &Recorder, peer: &Peer) -> Response<Body> {
     };
     response
         .headers_mut()
-        .extend(challenge.map(|(name, value)| (name, HeaderValue::from_static(value))));
+        .extend(told.map(|(name, value)| (name, HeaderValue::from_static(value))));
     response
 }
 

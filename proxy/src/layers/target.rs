@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::HOST;
+use http::header::{HOST, HeaderMap, MAX_FORWARDS};
 use http::uri::{Authority, PathAndQuery, Scheme as UriScheme};
 use http::{Method, Request, Uri};
 use nono_audit::Recorder;
@@ -24,10 +24,12 @@ impl Step<Authenticated> for FindTarget {
     type To = Addressed;
 
     fn step(&self, mut exchange: Exchange<Authenticated>) -> Result<Exchange<Addressed>, Error> {
-        let request = &exchange.request;
-        if *request.method() == Method::TRACE {
-            return Err(Refusal::Method.into());
+        match *exchange.request.method() {
+            Method::TRACE => return Err(Refusal::Method.into()),
+            Method::OPTIONS => count_forward(exchange.request.headers_mut())?,
+            _ => {}
         }
+        let request = &exchange.request;
         let asked = match exchange.stage.form {
             Form::Tunnel => Asked::Tunnel(tunnel_target(request)?),
             Form::Forward => Asked::Forward(forward_target(request)?),
@@ -45,6 +47,16 @@ impl Step<Authenticated> for FindTarget {
         strip_request(exchange.request.headers_mut(), version);
         Ok(exchange.advance(|_| Addressed { asked }))
     }
+}
+
+/// Takes one off the times that a request may still be passed on (RFC 9110 §7.6.2); with none left, it
+/// is for the proxy, which has no such method.
+fn count_forward(headers: &mut HeaderMap) -> Result<(), Refusal> {
+    let Some(left) = headers.get_mut(MAX_FORWARDS) else { return Ok(()) };
+    let wrong = Refusal::Malformed("its Max-Forwards is not a number");
+    let number: u32 = left.to_str().ok().and_then(|left| left.parse().ok()).ok_or(wrong)?;
+    *left = number.checked_sub(1).ok_or(Refusal::Method)?.into();
+    Ok(())
 }
 
 /// Notes the host that is asked for.

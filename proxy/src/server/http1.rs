@@ -164,7 +164,7 @@ impl Connection {
         }
         ready!(self.poll_late(cx));
         Poll::Ready(if self.line.has_part() {
-            Came::Malformed(Malformed { status: 408, reason: "its head took too long" })
+            Came::Malformed(Malformed::LATE_HEAD)
         } else {
             Came::End
         })

@@ -1,11 +1,14 @@
 //! All that a client can be refused or failed with, for documentation: the rows of the table, in
 //! words about a request to `HOST:443` or to the route `/ROUTE`.
 
+use std::time::Duration;
+
 use nono_credentials::{Error as CredentialError, Locator};
 
 use super::table::{Asked, Row, credential, refused, upstream};
 use crate::address::OutOfReach;
-use crate::error::{Refusal, Upstream};
+use crate::error::{Malformed, Refusal, Upstream};
+use crate::http1::Wrong;
 
 /// One way in which a request can end without a response of the upstream's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,7 +72,17 @@ pub fn refusals() -> Vec<Listed> {
         Upstream::BadResponse(REASON.into()),
     ];
     let rows = refusals.into_iter().map(|refusal| refused(refusal, &asked));
-    let rows = rows.chain([Row::no_socket(), Row::log_full(), Row::rested()]);
+    // Of one that is not for a route.
+    let rows = rows.chain([refused(Refusal::TokenMisplaced, &Asked::default())]);
+    let rows = rows.chain([Row::no_socket(), Row::log_full(), Row::cut(), Row::rested()]);
+    let heads = [
+        Malformed::LATE_HEAD,
+        Malformed::LONG_LINE,
+        Malformed::LONG_HEAD,
+        Malformed::MANY_FIELDS,
+        Malformed::from(Wrong::LongTrailers),
+    ];
+    let rows = rows.chain(heads.map(|it| Row::malformed(it.status, it.reason)));
     let credentials = credentials();
     let rows = rows.chain(credentials.iter().map(|error| credential(error, &asked)));
     rows.chain(failures.iter().map(|failure| upstream(failure, &asked))).map(Into::into).collect()
@@ -80,6 +93,9 @@ fn credentials() -> Vec<CredentialError> {
     let Ok(locator) = Locator::parse("env://KEY") else { return Vec::new() };
     vec![
         CredentialError::NotFound { locator: locator.clone(), hint: "set KEY".into() },
-        CredentialError::Unavailable { locator, reason: "REASON".into() },
+        CredentialError::Unavailable { locator: locator.clone(), reason: "REASON".into() },
+        CredentialError::TimedOut { locator: locator.clone(), limit: Duration::from_secs(10) },
+        CredentialError::Unusable { locator: locator.clone(), reason: "REASON" },
+        CredentialError::Expired { locator },
     ]
 }

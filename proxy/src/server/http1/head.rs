@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, TE, TRANSFER_ENCODING};
+use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Uri, Version};
 use memchr::memmem::Finder;
 
@@ -98,13 +99,17 @@ fn understand(text: &Bytes) -> Result<Head, Malformed> {
     let mut request = Request::new(());
     *request.method_mut() = Method::from_bytes(method.as_bytes())
         .map_err(|_| Malformed::bad("its method or target is not one"))?;
-    *request.uri_mut() = uri(text, target)?;
+    let mut asked = uri(text, target)?;
+    if *request.method() == Method::OPTIONS && is_of_server(&asked, target) {
+        asked = of_server(asked)?;
+    }
+    *request.uri_mut() = asked;
     *request.version_mut() = if is_http_11 { Version::HTTP_11 } else { Version::HTTP_10 };
     let body = noted.framing(is_http_11)?;
     if *request.method() == Method::CONNECT && !body.is_done() {
         return Err(Malformed::bad("it is CONNECT and has a body, which is not defined"));
     }
-    let said = noted.said(request.method(), is_http_11);
+    let said = noted.said(request.method(), is_http_11, request.uri().authority().is_some());
     *request.headers_mut() = headers;
     Ok(Head { request, body, said })
 }
@@ -117,6 +122,26 @@ fn uri(text: &Bytes, target: &str) -> Result<Uri, Malformed> {
         return Err(wrong);
     }
     Uri::from_maybe_shared(text.slice_ref(target.as_bytes())).map_err(|_| wrong)
+}
+
+/// Whether `uri`, which was the `target` of a request, is of a server as a whole: then it has no path
+/// (RFC 9112 §3.2.4).
+fn is_of_server(uri: &Uri, target: &str) -> bool {
+    let rest = target.get("http://".len()..).unwrap_or_default();
+    uri.scheme() == Some(&Scheme::HTTP) && !rest.contains(['/', '?'])
+}
+
+/// `uri` with `*` as its path.
+fn of_server(uri: Uri) -> Result<Uri, Malformed> {
+    let mut parts = uri.into_parts();
+    parts.path_and_query = Some(PathAndQuery::from_static("*"));
+    Uri::from_parts(parts).map_err(|_| Malformed::bad("its target is not one"))
+}
+
+/// Whether `byte` may stand in the name of a host, with its port (RFC 3986 §3.2.2).
+fn is_of_authority(byte: u8) -> bool {
+    matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'!' | b'$'..=b'.' | b':' | b';' | b'=')
+        || matches!(byte, b'[' | b']' | b'_' | b'~')
 }
 
 /// What the fields say, as far as the connection needs to know.
@@ -133,7 +158,8 @@ struct Noted {
 impl Noted {
     fn note(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<(), Malformed> {
         match *name {
-            HOST => self.hosts += 1,
+            HOST if value.as_bytes().iter().all(|byte| is_of_authority(*byte)) => self.hosts += 1,
+            HOST => return Err(Malformed::bad("its Host is not one")),
             CONTENT_LENGTH => {
                 let wrong = Malformed::bad("its Content-Length is not a number");
                 let length = number(value.as_bytes()).ok_or(wrong)?;
@@ -181,11 +207,13 @@ impl Noted {
         }
     }
 
-    fn said(&self, method: &Method, is_http_11: bool) -> Said {
+    fn said(&self, method: &Method, is_http_11: bool, is_forward: bool) -> Said {
         Said {
             is_http_11,
             is_head: *method == Method::HEAD,
-            is_persistent: self.connection.is_kept(is_http_11),
+            // Behind a proxy, a client of HTTP/1.0 may have another that knows of no such thing, and
+            // passed on what it said of it (RFC 9112 §9.3).
+            is_persistent: self.connection.is_kept(is_http_11) && (is_http_11 || !is_forward),
             takes_trailers: self.takes_trailers,
             expects_continue: self.expects_continue && is_http_11,
         }
@@ -204,7 +232,7 @@ fn check_partial(text: &[u8]) -> Result<(), Malformed> {
 
 fn check_line(text: &[u8]) -> Result<(), Malformed> {
     if memchr::memchr(b'\n', text).unwrap_or(text.len()) > LINE_LIMIT {
-        return Err(Malformed { status: 414, reason: "its request line is too long" });
+        return Err(Malformed::LONG_LINE);
     }
     Ok(())
 }
@@ -212,7 +240,7 @@ fn check_line(text: &[u8]) -> Result<(), Malformed> {
 /// The empty line before a head counts too.
 fn check_length(length: usize) -> Result<(), Malformed> {
     if length > HEAD_LIMIT {
-        return Err(Malformed { status: 431, reason: "its head is too long" });
+        return Err(Malformed::LONG_HEAD);
     }
     Ok(())
 }
@@ -257,9 +285,7 @@ fn explain(text: &[u8], error: httparse::Error) -> Malformed {
         return malformed;
     }
     match error {
-        Error::TooManyHeaders => {
-            Malformed { status: 431, reason: "it has more than 100 header fields" }
-        }
+        Error::TooManyHeaders => Malformed::MANY_FIELDS,
         Error::Version => Malformed::bad("its version is not HTTP/1.0 or HTTP/1.1"),
         Error::HeaderName => Malformed::bad("the name of a header field is not one"),
         Error::HeaderValue => Malformed::bad("the value of a header field holds a forbidden byte"),

@@ -4,7 +4,6 @@ use bytes::BytesMut;
 use http::{HeaderMap, Method, Uri, Version};
 
 use super::head;
-use super::line::malformed;
 use crate::error::Malformed;
 use crate::http1::Part;
 
@@ -42,7 +41,7 @@ pub(crate) fn read(bytes: &[u8], size: usize) -> Result<Option<WholeRequest>, Ma
     };
     let (mut body, mut trailers) = (Vec::new(), None);
     while !head.body.is_done() {
-        match head.body.next(&mut came).map_err(malformed)? {
+        match head.body.next(&mut came)? {
             Some(Part::Data(data)) => body.extend_from_slice(&data),
             Some(Part::End(fields)) => trailers = fields,
             None => match pieces.next() {

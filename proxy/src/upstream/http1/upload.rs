@@ -26,11 +26,17 @@ pub(super) fn upload(to: &Destination, request: &mut Request<Body>) -> Upload {
 fn head(to: &Destination, request: &Request<Body>, has_body: bool) -> SecretBuf {
     let headers = request.headers();
     let target = request.uri().path_and_query().map_or("", http::uri::PathAndQuery::as_str);
-    // An empty path is `/` (RFC 9112 §3.2.1).
-    let slash = if target.starts_with('/') { "" } else { "/" };
+    let base = to.base();
+    // An empty path is `/` (RFC 9112 §3.2.1); a server as a whole is `*`, but has none behind a proxy
+    // (§3.2.4).
+    let (slash, target) = match target {
+        "*" if !base.is_empty() => ("", ""),
+        "*" => ("", "*"),
+        path if path.starts_with('/') => ("", path),
+        query => ("/", query),
+    };
     let method = request.method().as_str();
     // Sized at once, with room for what is written below and the head of a first chunk.
-    let base = to.base();
     let size =
         fields::size(headers) + method.len() + base.len() + target.len() + to.host().len() + 128;
     let mut head = SecretBuf::with_capacity(size);

@@ -63,6 +63,8 @@ fn what_a_client_says_of_its_connection_is_heard() {
         ("GET / HTTP/1.0", "", old),
         ("GET / HTTP/1.0", "Connection: Keep-Alive\r\n", Said { is_persistent: true, ..old }),
         ("GET / HTTP/1.0", "Connection: keep-alive, close\r\n", old),
+        ("GET http://x/ HTTP/1.0", "Connection: keep-alive\r\n", old),
+        ("GET http://x/ HTTP/1.1", "", all),
         ("GET / HTTP/1.1", "TE: gzip\r\nTE: Trailers\r\n", Said { takes_trailers: true, ..all }),
         ("GET / HTTP/1.1", "Expect: 100-Continue\r\n", Said { expects_continue: true, ..all }),
         ("GET / HTTP/1.0", "Expect: 100-continue\r\n", old),
@@ -125,6 +127,13 @@ fn request_lines_that_are_none_are_refused() {
         assert_eq!(status(&format!("{line}\r\nHost: x\r\n\r\n")), 400, "{line:?}");
     }
     assert_eq!(status("GET / HTTP/1.1\r\n\r\n"), 400, "no Host");
+    for host in ["a b", "a/b", "a@b", "a?b", "a\"b", "a,b c", "\u{e4}", "a\\b", "a#b", "<a>"] {
+        assert_eq!(status(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")), 400, "{host}");
+    }
+    for host in ["", "A-1.b_c~", "[::1]:80", "a:", "%41!$&'()*+,;=", "a:80"] {
+        let text = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        assert!(head(text.as_bytes()).is_ok(), "{host}");
+    }
     assert!(head(b"GET / HTTP/1.0\r\n\r\n").is_ok());
     assert_eq!(status("\x16\x03\x01"), 400, "TLS");
     assert_eq!(status("GET / HTTP/1.1\nHost"), 400);
@@ -159,5 +168,21 @@ fn a_refusal_says_what_is_wrong() {
     ] {
         let malformed = head(text.as_bytes()).unwrap_err();
         assert!(malformed.reason.contains(reason), "{text:?}: {}", malformed.reason);
+    }
+}
+
+#[test]
+fn options_without_a_path_is_of_the_server() {
+    for (line, path) in [
+        ("OPTIONS http://x", "*"),
+        ("OPTIONS HTTP://x:80", "*"),
+        ("OPTIONS *", "*"),
+        ("OPTIONS http://x/", "/"),
+        ("OPTIONS http://x?q", "/"),
+        ("OPTIONS https://x", "/"),
+        ("GET http://x", "/"),
+    ] {
+        let text = format!("{line} HTTP/1.1\r\nHost: x\r\n\r\n");
+        assert_eq!(head(text.as_bytes()).unwrap().unwrap().request.uri().path(), path, "{line}");
     }
 }
