@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
+use nono_audit::Outcome;
 use nono_credentials::{Fault, Fetched, Provide, Provided, Secret};
 use nono_proxy::{Limits, ProxyConfig, RouteConfig};
-use support::{Origin, TestProxy, exchange, route};
+use support::{Connection, Origin, TestProxy, exchange, route};
 
 use crate::stage::{
     Endless, KeyFile, Script, answer, judge, keys, keys_seen, open_route, proxy, until,
@@ -225,4 +226,47 @@ async fn a_source_that_hangs_holds_up_the_start_no_longer_than_its_limit() {
     drop(end);
     until(async || proxy.get("/hanging/x").await, |reply| reply.status == 200).await;
     assert_eq!(keys_seen(&origin).last().unwrap(), "the-late-key");
+}
+
+/// How long the first key is valid that a slow source gives.
+const LIFE: Duration = Duration::from_millis(100);
+
+/// Gives a key that expires, and for the next one waits to be let go.
+struct Slow(Mutex<Receiver<()>>, Arc<AtomicUsize>);
+
+impl Provide for Slow {
+    fn provide(&self) -> Result<Fetched, Fault> {
+        let secret = Secret::new("the-slow-key".into());
+        if self.1.fetch_add(1, Ordering::SeqCst) == 0 {
+            return Ok(Fetched { secret, expires: Some(Instant::now() + LIFE) });
+        }
+        let _ = self.0.lock().unwrap().recv();
+        Ok(secret.into())
+    }
+}
+
+/// Also with a body, of which nothing is asked for until then.
+#[tokio::test]
+async fn the_request_of_a_client_that_leaves_meanwhile_is_not_sent() {
+    let origin = Origin::hello().await;
+    let (end, wait) = channel();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let provided = Provided::by("slow", Slow(wait.into(), Arc::clone(&asked)));
+    let route = RouteConfig { credential: Some(provided), ..open_route(&origin) };
+    let limits = Limits { credential: Duration::from_mins(1), ..Limits::default() };
+    let routes = vec![route];
+    let proxy = TestProxy::start(ProxyConfig { routes, limits, ..ProxyConfig::default() }).await;
+    let expiry = Instant::now() + LIFE;
+    until(async || Instant::now(), |now| *now > expiry).await;
+    for body in ["Content-Length: 2\r\n\r\nhi", "Content-Length: 9\r\n\r\nhi"] {
+        let mut client = Connection::open(proxy.addr()).await;
+        client.send(proxy.begin("POST /api/x") + body).await;
+        until(async || proxy.active().len(), |running| *running == 1).await;
+        until(async || asked.load(Ordering::SeqCst), |asked| *asked == 2).await;
+        drop(client);
+        assert_eq!(proxy.records(1).await[0].outcome, Outcome::ClientAbort);
+    }
+    drop(end);
+    assert_eq!(proxy.get("/api/x").await.status, 200);
+    assert_eq!(origin.only().method, "GET");
 }

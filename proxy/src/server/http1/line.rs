@@ -18,7 +18,7 @@ use crate::body::{Body, BodyError};
 use crate::error::Malformed;
 use crate::exchange::Peer;
 use crate::headers::is_of_head;
-use crate::http1::{Framing, HEAD_LIMIT, Part, Wrong, read};
+use crate::http1::{Framing, HEAD_LIMIT, Part, read};
 use crate::idle::Idle;
 use crate::server::gate::Fault;
 use crate::stack::Shared;
@@ -49,6 +49,8 @@ struct Inner {
     exchange: u64,
     /// Whether it is the body of this exchange that reads, and not the task.
     is_lent: bool,
+    /// Whether that was asked for anything yet.
+    is_asked: bool,
 }
 
 /// What came of waiting for a request.
@@ -68,6 +70,7 @@ impl Line {
             body: Framing::DONE,
             exchange: 0,
             is_lent: false,
+            is_asked: false,
         };
         Arc::new(Self { inner: Mutex::new(inner), shared, peer })
     }
@@ -107,6 +110,7 @@ impl Line {
         inner.body = framing;
         inner.exchange += 1;
         inner.is_lent = true;
+        inner.is_asked = false;
         Body::intake(Intake {
             exchange: inner.exchange,
             left: framing.left(),
@@ -121,7 +125,8 @@ impl Line {
         self.lock().socket.as_ref().is_some_and(Socket::has_news)
     }
 
-    /// While an exchange runs: ready when the client leaves.
+    /// While an exchange runs: ready when the client leaves. Until the body is asked for, what comes
+    /// of it is read here, too.
     pub(super) fn poll_departure(
         &self,
         cx: &mut Context<'_>,
@@ -129,9 +134,11 @@ impl Line {
     ) -> Poll<()> {
         let mut inner = self.lock();
         if inner.is_lent {
-            // Who has the body notices.
             self.peer.gate.register(cx);
-            return Poll::Pending;
+            if inner.is_asked {
+                // Who has the body notices.
+                return Poll::Pending;
+            }
         }
         while inner.came.len() <= HEAD_LIMIT {
             if !matches!(ready!(inner.poll_read(cx)), Ok(1..)) {
@@ -141,12 +148,12 @@ impl Line {
         // A client that sends ahead is not read from past this bound.
         let watched = match departure {
             Some(departure) => departure,
-            none => {
-                let Some(Ok(watched)) = inner.socket.as_ref().map(Socket::watch) else {
-                    return Poll::Ready(());
-                };
-                none.insert(watched)
-            }
+            none => match inner.socket.as_ref().map(Socket::watch) {
+                Some(Ok(watched)) => none.insert(watched),
+                // It cannot be known then, for want of a descriptor.
+                Some(Err(_)) => return Poll::Pending,
+                None => return Poll::Ready(()),
+            },
         };
         watched.poll(cx)
     }
@@ -333,9 +340,10 @@ impl Intake {
         if !inner.is_lent || inner.exchange != *exchange {
             return Poll::Ready(Some(Err(BodyError::Client)));
         }
+        inner.is_asked = true;
         loop {
             let Inner { body, came, .. } = &mut *inner;
-            let part = body.next(came).map_err(|wrong| line.blame(malformed(wrong)))?;
+            let part = body.next(came).map_err(|wrong| line.blame(wrong.into()))?;
             *left = body.left();
             if body.is_done() {
                 *is_end = true;
@@ -367,9 +375,4 @@ impl Drop for Intake {
             self.line.give_back(&mut self.line.lock(), self.exchange);
         }
     }
-}
-
-pub(super) fn malformed(wrong: Wrong) -> Malformed {
-    let status = if wrong == Wrong::LongTrailers { 431 } else { 400 };
-    Malformed { status, reason: wrong.reason() }
 }
