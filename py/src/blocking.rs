@@ -2,7 +2,10 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::time::Duration;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -12,12 +15,39 @@ use tokio::time::timeout;
 /// How long a signal may wait for its handler.
 pub(crate) const SIGNAL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Runs `future` to its end on this thread, and gives way to the interpreter's signal handlers
-/// while it runs. Other threads of the interpreter go on meanwhile.
+/// Waits on this thread for the end of `future`, and gives way to the interpreter's signal handlers
+/// meanwhile. Other threads of the interpreter go on. What the future waits for is done by threads
+/// that run already; this one takes no descriptor of the system's, of which none may be left.
 ///
 /// # Errors
 /// What a signal handler raised (`KeyboardInterrupt`, for one); the future is dropped then.
 pub(crate) fn wait<F>(py: Python<'_>, future: F) -> PyResult<F::Output>
+where
+    F: Future + Send,
+    F::Output: Send,
+{
+    let mut future = pin!(future);
+    until_done(py, || {
+        let waker = Waker::from(Arc::new(Unpark(thread::current())));
+        let (mut context, begun) = (Context::from_waker(&waker), Instant::now());
+        loop {
+            if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+                return Some(output);
+            }
+            let left = SIGNAL_INTERVAL.saturating_sub(begun.elapsed());
+            if left.is_zero() {
+                return None;
+            }
+            thread::park_timeout(left);
+        }
+    })
+}
+
+/// As [`wait`], for a `future` that needs a runtime to do its work on this thread.
+///
+/// # Errors
+/// As [`wait`]; and the system refuses a runtime.
+pub(crate) fn run<F>(py: Python<'_>, future: F) -> PyResult<F::Output>
 where
     F: Future + Send,
     F::Output: Send,
@@ -27,12 +57,24 @@ where
         .build()
         .map_err(|error| PyRuntimeError::new_err(format!("cannot start a runtime: {error}")))?;
     let mut future = pin!(future);
+    until_done(py, || runtime.block_on(async { timeout(SIGNAL_INTERVAL, &mut future).await.ok() }))
+}
+
+/// Takes steps without the interpreter's lock until one has a result.
+fn until_done<T: Send>(py: Python<'_>, mut step: impl FnMut() -> Option<T> + Send) -> PyResult<T> {
     loop {
-        let step =
-            py.detach(|| runtime.block_on(async { timeout(SIGNAL_INTERVAL, &mut future).await }));
-        match step {
-            Ok(output) => return Ok(output),
-            Err(_elapsed) => py.check_signals()?,
+        if let Some(output) = py.detach(&mut step) {
+            return Ok(output);
         }
+        py.check_signals()?;
+    }
+}
+
+/// Wakes a thread that is parked.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
     }
 }

@@ -318,7 +318,7 @@ pub(crate) fn store_credential(py: Python<'_>, reference: &str, key: &[u8]) -> P
 pub(crate) fn check_credential(py: Python<'_>, reference: &str, timeout: f64) -> PyResult<()> {
     let locator = Locator::parse(reference).map_err(reference_error)?;
     let store = Store::new(time_limit("timeout", timeout)?);
-    blocking::wait(py, store.check(&locator))?.map_err(|error| {
+    blocking::run(py, store.check(&locator))?.map_err(|error| {
         let text = match error.hint() {
             Some(hint) => format!("{error}; {hint}"),
             None => error.in_full(),

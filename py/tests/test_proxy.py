@@ -296,6 +296,30 @@ class TestEnd:
         # What it has recorded stays.
         assert (proxy.drain_audit_events(), proxy.active()) == ([], [])
 
+    def test_needs_no_descriptor(self) -> None:
+        program = """
+import os, resource, socket
+from nono_py import ProxyConfig, start_proxy
+
+handle = start_proxy(ProxyConfig())
+resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
+files = []
+try:
+    while True:
+        files.append(os.dup(0))
+except OSError:
+    pass
+handle.shutdown(60)
+print("ended", flush=True)
+os.close(files.pop())
+with socket.socket() as client:
+    assert client.connect_ex(("127.0.0.1", handle.port)) != 0
+"""
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
+        )
+        assert (done.returncode, done.stdout) == (0, "ended\n"), done.stderr
+
     def test_does_not_swallow_exceptions(self) -> None:
         with pytest.raises(KeyError, match="mine"), start_proxy(ProxyConfig()):
             raise KeyError("mine")
