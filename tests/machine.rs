@@ -230,8 +230,9 @@ fn without_free_descriptors_the_metrics_wait_for_the_end_of_the_grace() {
 /// As in a container that is made of little.
 #[test]
 fn where_the_system_has_no_roots_mozillas_are_trusted() {
-    let none = OsStr::new("/dev/null");
-    let variables = [("SSL_CERT_FILE", none), ("SSL_CERT_DIR", none)];
+    let empty = tempfile::tempdir().unwrap();
+    let variables =
+        [("SSL_CERT_FILE", OsStr::new("/dev/null")), ("SSL_CERT_DIR", empty.path().as_os_str())];
     apart("where_the_system_has_no_roots_mozillas_are_trusted", &variables, async {
         assert!(rustls_native_certs::load_native_certs().certs.is_empty());
         assert!(!system_roots().is_empty());
@@ -244,6 +245,20 @@ fn where_the_system_has_no_roots_mozillas_are_trusted() {
         let count = named.matches("BEGIN CERTIFICATE").count();
         assert_eq!(count, root_certificates().len() + 1);
         assert!(count > 100, "{count}");
+    });
+}
+
+#[test]
+fn roots_that_cannot_be_read_are_told_of_and_no_others_trusted() {
+    let empty = tempfile::tempdir().unwrap();
+    let gone = OsStr::new("/nowhere/roots.pem");
+    let variables = [("SSL_CERT_FILE", gone), ("SSL_CERT_DIR", empty.path().as_os_str())];
+    apart("roots_that_cannot_be_read_are_told_of_and_no_others_trusted", &variables, async {
+        assert!(system_roots().is_empty());
+        let proxy = TestProxy::start(ProxyConfig::default()).await;
+        let [found] = &*proxy.diagnostics() else { panic!("{:?}", proxy.diagnostics()) };
+        assert_eq!((found.code, &*found.route_prefix), ("roots_unreadable", "tls"));
+        assert!(found.message.contains("/nowhere/roots.pem"), "{}", found.message);
     });
 }
 

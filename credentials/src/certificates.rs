@@ -5,39 +5,100 @@ use std::borrow::Cow;
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _};
+use std::iter;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use nix::fcntl::OFlag;
 use rustls::RootCertStore;
+use rustls_native_certs::{CertificateResult, load_certs_from_paths, load_native_certs};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
+use crate::environment::with_environment;
+
 /// Larger than the authorities of any system; a bound, so that a wrong path cannot fill memory.
 const SIZE_LIMIT: u64 = 16 * 1024 * 1024;
+
+/// The variables that name roots in place of the system's.
+const FILE: &str = "SSL_CERT_FILE";
+const DIRECTORIES: &str = "SSL_CERT_DIR";
 
 /// What is trusted where nothing else is said.
 struct Roots {
     certificates: Cow<'static, [CertificateDer<'static>]>,
     store: RootCertStore,
+    /// What could not be read of what the environment names.
+    fault: Option<String>,
 }
+
+static ROOTS: OnceLock<Roots> = OnceLock::new();
 
 /// The system's roots, or Mozilla's where the system has none. Parsing them takes tens of
 /// milliseconds, so it is done once.
 fn roots() -> &'static Roots {
-    static ROOTS: OnceLock<Roots> = OnceLock::new();
-    ROOTS.get_or_init(|| {
-        let native = rustls_native_certs::load_native_certs().certs;
+    if let Some(roots) = ROOTS.get() {
+        return roots;
+    }
+    // Before: who waits for another to set them may be who holds up the environment.
+    let found = Found::read();
+    ROOTS.get_or_init(|| found.into())
+}
+
+impl From<Found> for Roots {
+    fn from(Found { certificates, fault }: Found) -> Self {
         let mut store = RootCertStore::empty();
-        store.add_parsable_certificates(native.iter().cloned());
-        if !store.is_empty() {
-            return Roots { certificates: native.into(), store };
+        store.add_parsable_certificates(certificates.iter().cloned());
+        // A mistake in what is to be trusted is no reason to trust others.
+        if !store.is_empty() || fault.is_some() {
+            return Self { certificates: certificates.into(), store, fault };
         }
         // Not made of the certificates: what Mozilla limits some of them to stands here alone.
         store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-        Roots { certificates: webpki_root_certs::TLS_SERVER_ROOT_CERTS.into(), store }
-    })
+        Self { certificates: webpki_root_certs::TLS_SERVER_ROOT_CERTS.into(), store, fault }
+    }
+}
+
+/// The roots that the environment names, or else the system's own.
+#[derive(Default)]
+struct Found {
+    certificates: Vec<CertificateDer<'static>>,
+    fault: Option<String>,
+}
+
+impl Found {
+    fn read() -> Self {
+        let variables = || [FILE, DIRECTORIES].map(std::env::var_os);
+        let [file, directories] = with_environment(variables).unwrap_or_default();
+        let file = file.filter(|file| !file.is_empty()).map(PathBuf::from);
+        let directories = directories.iter().flat_map(std::env::split_paths);
+        let directories = directories.filter(|path| !path.as_os_str().is_empty());
+        let directories: Vec<_> = directories.collect();
+        if file.is_none() && directories.is_empty() {
+            // Looks for the same variables once more. The system's own files keep nobody waiting.
+            let native = with_environment(load_native_certs).map(|native| native.certs);
+            return Self { certificates: native.unwrap_or_default(), fault: None };
+        }
+        let mut found = Self::default();
+        // What is named may be in a file system that hangs: nothing is held up for it.
+        let directories = directories.into_iter().map(|directory| (None, Some(directory)));
+        for (file, directory) in iter::once((file, None)).chain(directories) {
+            let CertificateResult { certs, errors, .. } =
+                load_certs_from_paths(file.as_deref(), directory.as_deref());
+            found.certificates.extend(certs);
+            found.fault = found.fault.or_else(|| errors.first().map(ToString::to_string));
+        }
+        found.certificates.sort_unstable_by(|a, b| (**a).cmp(b));
+        found.certificates.dedup();
+        found
+    }
+}
+
+/// What is wrong with the roots that `SSL_CERT_FILE` or `SSL_CERT_DIR` name, if they have been read:
+/// then no others are trusted in their place.
+pub fn fault_of_roots() -> Option<&'static str> {
+    ROOTS.get()?.fault.as_deref()
 }
 
 /// Whom to trust where nothing else is said: the system's roots, or Mozilla's where it has none.
@@ -89,9 +150,30 @@ pub fn open_pem(file: &Path) -> io::Result<impl BufRead> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use nix::sys::stat::Mode;
 
     use super::*;
+
+    #[test]
+    fn the_environment_is_held_still_while_roots_are_looked_for_in_it() {
+        static HELD: AtomicUsize = AtomicUsize::new(0);
+        crate::hold_environment_by(|read| {
+            HELD.fetch_add(1, Ordering::Relaxed);
+            read();
+            true
+        });
+        Found::read();
+        assert_ne!(HELD.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn mozillas_roots_are_no_substitute_for_what_cannot_be_read() {
+        let roots = Roots::from(Found { fault: Some("it is gone".into()), ..Found::default() });
+        assert!(roots.store.is_empty() && roots.certificates.is_empty());
+        assert!(!Roots::from(Found::default()).store.is_empty());
+    }
 
     #[test]
     fn only_regular_files_of_some_size_are_read() {

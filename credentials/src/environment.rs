@@ -3,6 +3,9 @@
 //! The C library lets no thread read the environment while another changes it (setenv(3)): the
 //! standard library of Rust has a lock for that, of which other languages know nothing. A program
 //! that is embedded in one of them says how its changes are held up.
+//!
+//! Not held up is what the library of the keyring reads, to find the session's bus: it does so while
+//! it waits for that bus, and a program that waited with it would wait for ever on one that hangs.
 
 use std::sync::OnceLock;
 

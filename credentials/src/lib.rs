@@ -40,7 +40,9 @@ mod source;
 mod store;
 mod watch;
 
-pub use certificates::{open_pem, read_certificates, root_certificates, system_roots};
+pub use certificates::{
+    fault_of_roots, open_pem, read_certificates, root_certificates, system_roots,
+};
 pub use credential::Credential;
 pub use environment::{HoldStill, hold_environment_by};
 pub use error::{Error, ParseError};

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use futures_util::future::{join, join_all};
 use httpdate::HttpDate;
 use nono_audit::{Filling, Overflow};
-use nono_credentials::Credential;
+use nono_credentials::{Credential, fault_of_roots};
 use serde::Serialize;
 use tokio::net::lookup_host;
 use tokio::time::timeout;
@@ -34,12 +34,13 @@ pub struct Diagnostic {
     /// `audit_filling` or `audit_strangers`, and of what it is written to `audit_unwritable`; of the
     /// export of records `otlp_unavailable`, `otlp_rejected`, `otlp_undelivered`, `otlp_queued`,
     /// `otlp_queue_unreadable` or `otlp_queue_damaged`; of the authority that vouches for
-    /// intercepted tunnels `authority_expiring` or `authority_expired`.
+    /// intercepted tunnels `authority_expiring` or `authority_expired`; of the authorities that
+    /// upstreams are trusted by `roots_unreadable`.
     pub code: &'static str,
     /// How bad it is: `warning`.
     pub severity: &'static str,
     /// The route concerned, `external_proxy`, `audit`, `audit_disk`, `audit_file`, `otlp`,
-    /// `otlp_queue` or `intercept`.
+    /// `otlp_queue`, `intercept` or `tls`.
     pub route_prefix: String,
     /// Where its credential, or the authority's certificate, is kept; empty if it has none.
     pub credential_ref: String,
@@ -50,6 +51,19 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
+    /// That the authorities that the environment names cannot be read.
+    fn of_roots(why: &str) -> Self {
+        let hint = "correct SSL_CERT_FILE and SSL_CERT_DIR, or unset them, and start again";
+        Self {
+            code: "roots_unreadable",
+            severity: "warning",
+            route_prefix: "tls".into(),
+            credential_ref: String::new(),
+            message: format!("authorities that the environment names are not trusted: {why}"),
+            hint: Some(hint.into()),
+        }
+    }
+
     /// That the log of records fills.
     pub(crate) fn of_log(filling: &Filling, overflow: Overflow) -> Self {
         let Filling { percent, reader, records } = filling;
@@ -169,7 +183,9 @@ pub(crate) fn diagnostics(shared: &Shared) -> Vec<Diagnostic> {
     let interception = shared.settings.intercept.as_ref().zip(shared.interception.as_ref());
     let now = SystemTime::now();
     let of_authority = interception.and_then(|(plan, running)| running.diagnose(plan, now));
-    let mut found: Vec<_> = of_routes.chain(of_outer).chain(of_otlp).chain(of_authority).collect();
+    let of_roots = fault_of_roots().map(Diagnostic::of_roots);
+    let of_credentials = of_routes.chain(of_outer).chain(of_otlp);
+    let mut found: Vec<_> = of_credentials.chain(of_authority).chain(of_roots).collect();
     found.sort_by(|a, b| a.route_prefix.cmp(&b.route_prefix));
     found
 }
