@@ -7,7 +7,8 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::ops::Deref;
-use std::sync::Arc;
+
+use smol_str::SmolStr;
 
 use crate::record::{RecordId, Session};
 use crate::redact::RedactedPath;
@@ -177,7 +178,7 @@ macro_rules! held {
     )*};
 }
 
-held!(RedactedPath, Arc<str>, Box<str>, Box<SpanContext>, Cow<'static, str>);
+held!(RedactedPath, SmolStr, Box<str>, Box<SpanContext>, Cow<'static, str>);
 
 impl Value for Session {
     const ESCAPES: Escapes = Escapes::Quotes;

@@ -137,18 +137,18 @@ impl Shared {
         self.lock().subscribe(reader)
     }
 
-    fn push(&self, record: Record) {
+    /// Puts in the record, if there is one.
+    fn push(&self, record: &mut Option<Record>) {
+        let is_of_stranger = record.as_ref().is_some_and(Record::is_of_stranger);
         let mut state = self.lock();
-        if record.is_of_stranger() {
-            if !self.takes_stranger(&state) {
-                state.shed += 1;
-                drop(state);
-                self.give_back(1);
-                return self.let_go(&record);
-            }
-            state.strangers += 1;
+        if is_of_stranger && !self.takes_stranger(&state) {
+            state.shed += 1;
+            drop(state);
+            self.give_back(1);
+            record.take().iter().for_each(|record| self.let_go(record));
+            return;
         }
-        state.push(record);
+        state.push(record, is_of_stranger);
         let is_much = self.should_spill(&mut state) || self.should_warn(state.in_memory());
         drop(state);
         let is_wanted = self.wanted.load(Ordering::Relaxed);
@@ -177,7 +177,7 @@ impl Shared {
         if state.has_gap() && self.has_place() {
             self.counts.taken.fetch_add(1, Ordering::Relaxed);
             let gap = self.unkept_since(state);
-            state.push(gap);
+            state.push(&mut Some(gap), false);
         }
         state.seal();
     }

@@ -4,9 +4,9 @@ use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use smol_str::SmolStr;
 
 use crate::redact::RedactedPath;
 use crate::{
@@ -18,6 +18,9 @@ use crate::{
 ///
 /// Serialises to a flat object whose keys are the field names. Every key is always present;
 /// what does not apply is `null`.
+///
+/// Texts that many records have in common are [`SmolStr`]s: short ones, as most are, lie in the
+/// record. To count who holds them, threads would have to wait for each other at each exchange.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// When the exchange began, in milliseconds since the Unix epoch.
@@ -28,7 +31,7 @@ pub struct Record {
     pub decision: Decision,
     /// The host that was asked for; for a request to a route, the route's upstream host.
     /// Empty when the request named none.
-    pub target: Arc<str>,
+    pub target: SmolStr,
     /// The port that was asked for.
     pub port: Option<u16>,
     /// The request method.
@@ -40,7 +43,7 @@ pub struct Record {
     /// Why the exchange was refused or failed, in words.
     pub reason: Option<Cow<'static, str>>,
     /// The prefix of the route that served the request, without slashes around it.
-    pub route_id: Option<Arc<str>>,
+    pub route_id: Option<SmolStr>,
     /// Where the client carried its session token.
     pub auth_mechanism: Option<AuthMechanism>,
     /// Whether the session token was right.
@@ -76,9 +79,9 @@ pub struct Record {
     /// The version of HTTP that the client spoke; `None` for what was no HTTP.
     pub protocol: Option<Protocol>,
     /// The client's socket address.
-    pub client: Option<Arc<str>>,
+    pub client: Option<SmolStr>,
     /// The rule of the policy that decided: a rule for hosts or endpoints as it was written.
-    pub rule: Option<Arc<str>>,
+    pub rule: Option<SmolStr>,
     /// What the client named the request in `X-Request-Id`.
     pub request_id: Option<Box<str>>,
     /// What the client named as the parent of its request, in `traceparent`; noted only where
@@ -95,7 +98,7 @@ impl Record {
             timestamp_unix_ms,
             mode,
             decision: Decision::Allow,
-            target: Arc::default(),
+            target: SmolStr::default(),
             port: None,
             method: None,
             path: None,

@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use smol_str::SmolStr;
+
 use crate::active::Slot;
 use crate::{Decision, Mode, Outcome, Permit, Phase, Record, RecordId};
 
@@ -21,47 +23,46 @@ pub struct Recorder {
     began: Instant,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
-    /// Empty once the record has been sent.
-    draft: Mutex<Option<Draft>>,
+    draft: Mutex<Draft>,
 }
 
-/// A record that is not yet sent.
+/// A record, and where it goes.
 #[derive(Debug)]
 struct Draft {
+    /// Empty once it has been sent.
+    record: Option<Record>,
     permit: Permit,
     /// The place for the record of the opening, if there is to be one.
     opening: Option<Permit>,
-    slot: Slot,
-    record: Record,
+    /// Where it is among those that run; nowhere if nobody is to know of it.
+    slot: Option<Slot>,
 }
 
 impl Recorder {
     /// Opens the record of an exchange with `client` (its socket address) that begins now.
-    pub fn open(permit: Permit, mode: Mode, client: Arc<str>) -> Arc<Self> {
-        let id = permit.id();
+    pub fn open(permit: Permit, mode: Mode, client: SmolStr) -> Arc<Self> {
+        let mut record = Record::new(permit.id(), unix_ms(), mode);
+        record.client = Some(client);
         Arc::new_cyclic(|this| {
-            let slot = permit.active().insert(this.clone());
-            let record = Record { client: Some(client), ..Record::new(id, unix_ms(), mode) };
-            Self {
-                id,
-                began: Instant::now(),
-                bytes_in: AtomicU64::new(0),
-                bytes_out: AtomicU64::new(0),
-                draft: Mutex::new(Some(Draft { permit, opening: None, slot, record })),
-            }
+            let slot = Some(permit.active().insert(this.clone()));
+            Self::new(Draft { record: Some(record), permit, opening: None, slot })
         })
     }
 
     /// A recorder that gathers and sends nothing, to see what the others cost.
     #[cfg(feature = "bench")]
-    pub fn silent(permit: &Permit) -> Arc<Self> {
-        Arc::new(Self {
-            id: permit.id(),
+    pub fn silent(permit: Permit) -> Arc<Self> {
+        Arc::new(Self::new(Draft { record: None, permit, opening: None, slot: None }))
+    }
+
+    fn new(draft: Draft) -> Self {
+        Self {
+            id: draft.permit.id(),
             began: Instant::now(),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
-            draft: Mutex::new(None),
-        })
+            draft: Mutex::new(draft),
+        }
     }
 
     /// The id of this exchange's record.
@@ -71,14 +72,14 @@ impl Recorder {
 
     /// Notes something. Without effect once the record has been sent.
     pub fn note(&self, write: impl FnOnce(&mut Record)) {
-        if let Some(draft) = &mut *self.lock() {
-            write(&mut draft.record);
+        if let Some(record) = &mut self.lock().record {
+            write(record);
         }
     }
 
     /// Reads what has been noted so far; `None` once the record has been sent.
     pub fn read<T>(&self, read: impl FnOnce(&Record) -> T) -> Option<T> {
-        self.lock().as_ref().map(|draft| read(&draft.record))
+        self.lock().record.as_ref().map(read)
     }
 
     /// Counts `n` bytes received from the client.
@@ -109,7 +110,9 @@ impl Recorder {
     /// was any.
     pub fn reserve_opening(&self) -> bool {
         let mut draft = self.lock();
-        let Some(draft) = &mut *draft else { return true };
+        if draft.record.is_none() {
+            return true;
+        }
         draft.opening = draft.permit.another();
         draft.opening.is_some()
     }
@@ -117,17 +120,16 @@ impl Recorder {
     /// Sends the record of an opening, for which a place was reserved.
     pub fn opened(&self, status: u16) {
         let time = self.milliseconds();
-        let opening = self.lock().as_mut().and_then(|draft| {
-            draft.record.status = Some(status);
-            draft.record.time_to_first_byte_ms = Some(time);
-            let mut record = draft.record.clone();
-            self.settle(&mut record, Outcome::Running);
-            record.phase = Phase::Open;
-            Some((draft.opening.take()?, record))
-        });
-        if let Some((permit, record)) = opening {
-            permit.send(record);
-        }
+        let mut draft = self.lock();
+        let Draft { record: Some(record), opening, .. } = &mut *draft else { return };
+        record.status = Some(status);
+        record.time_to_first_byte_ms = Some(time);
+        let Some(permit) = opening.take() else { return };
+        let mut record = record.clone();
+        drop(draft);
+        self.settle(&mut record, Outcome::Running);
+        record.phase = Phase::Open;
+        permit.send(record);
     }
 
     /// The record as it would be if nothing more happened; `None` once it has been sent.
@@ -140,17 +142,17 @@ impl Recorder {
 
     /// Ends the exchange and sends its record. Only the first ending counts.
     pub fn finish(&self, outcome: Outcome) {
-        self.end(|_| outcome);
+        self.end(|_, _| outcome);
     }
 
     /// Ends an exchange that nobody brought to its end.
     pub fn abandon(&self) {
-        self.end(|draft| {
+        self.end(|record, permit| {
             if std::thread::panicking() {
-                draft.record.decision = Decision::Deny;
-                draft.record.reason = Some("the proxy failed: this is a bug in it".into());
+                record.decision = Decision::Deny;
+                record.reason = Some("the proxy failed: this is a bug in it".into());
                 Outcome::Refused
-            } else if draft.permit.is_closed() {
+            } else if permit.is_closed() {
                 Outcome::Shutdown
             } else {
                 Outcome::ClientAbort
@@ -158,19 +160,20 @@ impl Recorder {
         });
     }
 
-    fn end(&self, outcome: impl FnOnce(&mut Draft) -> Outcome) {
-        let mut guard = self.lock();
-        // Asked first, since most endings are not the first, and taking nothing costs a copy.
-        let Some(draft) = &mut *guard else { return };
-        let outcome = outcome(draft);
-        let refused = draft.record.decision == Decision::Deny && outcome == Outcome::Complete;
-        self.settle(&mut draft.record, if refused { Outcome::Refused } else { outcome });
-        let Some(mut ended) = guard.take() else { return };
+    fn end(&self, outcome: impl FnOnce(&mut Record, &Permit) -> Outcome) {
+        let mut draft = self.lock();
+        let draft = &mut *draft;
+        let Some(record) = &mut draft.record else { return };
+        let outcome = outcome(record, &draft.permit);
+        let refused = record.decision == Decision::Deny && outcome == Outcome::Complete;
+        self.settle(record, if refused { Outcome::Refused } else { outcome });
         // In this order: who finds it neither running here nor among those that run finds its
         // record in the log.
-        ended.permit.fill(ended.record);
-        drop(guard);
-        ended.permit.active().remove(ended.slot);
+        draft.permit.fill(&mut draft.record);
+        draft.opening = None;
+        if let Some(slot) = draft.slot.take() {
+            draft.permit.active().remove(slot);
+        }
     }
 
     fn settle(&self, record: &mut Record, outcome: Outcome) {
@@ -189,7 +192,7 @@ impl Recorder {
         nanoseconds as f64 / 1e6
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Draft>> {
+    fn lock(&self) -> MutexGuard<'_, Draft> {
         // A panic in a `note` closure leaves at worst one field unset.
         self.draft.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -198,7 +201,7 @@ impl Recorder {
 impl Drop for Recorder {
     fn drop(&mut self) {
         // Asked without the lock, which nobody else can have: nearly all have ended before.
-        if self.draft.get_mut().is_ok_and(|draft| draft.is_none()) {
+        if self.draft.get_mut().is_ok_and(|draft| draft.record.is_none()) {
             return;
         }
         self.abandon();

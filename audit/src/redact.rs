@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::ops::Deref;
 
 use arrayvec::ArrayString;
+use memchr::memchr;
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -107,12 +108,10 @@ impl<'de> Deserialize<'de> for RedactedPath {
 ///
 /// `also` names further query parameters to redact, such as those a route injects into.
 pub fn path_and_query(path_and_query: &str, token: &str, also: &[impl AsRef<str>]) -> RedactedPath {
-    let (path, query) = match path_and_query.split_once('?') {
-        Some((path, query)) => (path, Some(query)),
-        None => (path_and_query, None),
-    };
+    let end = memchr(b'?', path_and_query.as_bytes()).unwrap_or(path_and_query.len());
+    let (path, query) = path_and_query.split_at(end);
     let mut out = without(path, token);
-    if let Some(query) = query {
+    if let Some(query) = query.strip_prefix('?') {
         let out = out.to_mut();
         let mut separator = '?';
         for pair in query.split('&') {

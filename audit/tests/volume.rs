@@ -65,14 +65,14 @@ fn take_slowly(consumer: &mut Consumer, rest: Duration) -> u64 {
 }
 
 /// Records one exchange as soon as there is a place for it.
-fn write(sender: &Sender, client: &Arc<str>) {
+fn write(sender: &Sender, client: &str) {
     let permit = loop {
         match sender.try_reserve() {
             Some(permit) => break permit,
             None => thread::yield_now(),
         }
     };
-    let recorder = Recorder::open(permit, Mode::Reverse, Arc::clone(client));
+    let recorder = Recorder::open(permit, Mode::Reverse, client.into());
     recorder.note(|record| {
         record.auth_outcome = Some(AuthOutcome::Succeeded);
         record.method = Some("GET".into());
@@ -103,7 +103,7 @@ fn records_at_full_speed_reach_two_slow_consumers_and_a_file_in_bounded_memory()
     let mut consumers =
         [log.subscribe(Reader::holding("test")), log.subscribe(Reader::holding("test"))];
     let before = memory("VmRSS");
-    let client = "127.0.0.1:9".into();
+    let client = "127.0.0.1:9";
     let taken = thread::scope(|scope| {
         let [first, second] = consumers.each_mut();
         let readers = [
@@ -111,7 +111,7 @@ fn records_at_full_speed_reach_two_slow_consumers_and_a_file_in_bounded_memory()
             scope.spawn(|| take_slowly(second, Duration::from_micros(500))),
         ];
         let writers =
-            [(); 2].map(|()| scope.spawn(|| (0..MANY / 2).for_each(|_| write(&sender, &client))));
+            [(); 2].map(|()| scope.spawn(|| (0..MANY / 2).for_each(|_| write(&sender, client))));
         for writer in writers {
             writer.join().unwrap();
         }

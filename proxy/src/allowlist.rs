@@ -1,9 +1,9 @@
 //! Which hosts may be reached: rules, and sets of them. Pure matching; nothing is resolved.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use foldhash::HashMap;
+use smol_str::SmolStr;
 use url::Host;
 
 use crate::address::{Class, Reach, class_by_name, embedded};
@@ -15,7 +15,7 @@ pub(crate) struct HostPattern {
     host: HostForm,
     port: Option<u16>,
     /// As it was written.
-    text: Arc<str>,
+    text: SmolStr,
 }
 
 /// A rule that a host matches.
@@ -24,7 +24,7 @@ pub(crate) struct Match<'rules> {
     /// The addresses that the host may then have.
     pub(crate) reach: Reach,
     /// The rule as it was written; `None` where every host matches.
-    pub(crate) rule: Option<&'rules Arc<str>>,
+    pub(crate) rule: Option<&'rules SmolStr>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,12 +124,12 @@ pub(crate) struct HostSet {
 /// The ports for which a host is in the set, each with its rule.
 #[derive(Debug, Clone, Default)]
 struct Ports {
-    any: Option<Arc<str>>,
-    some: Vec<(u16, Arc<str>)>,
+    any: Option<SmolStr>,
+    some: Vec<(u16, SmolStr)>,
 }
 
 impl Ports {
-    fn rule(&self, port: u16) -> Option<&Arc<str>> {
+    fn rule(&self, port: u16) -> Option<&SmolStr> {
         let some = || self.some.iter().find(|(known, _)| *known == port).map(|(_, rule)| rule);
         self.any.as_ref().or_else(some)
     }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use http::{Method, Request};
 use nono_audit::{Mode, Recorder};
 use nono_credentials::Loaded;
+use smol_str::SmolStr;
 
 use crate::address::Reach;
 use crate::body::Body;
@@ -35,7 +36,7 @@ pub(crate) struct Arrival {
 #[derive(Debug)]
 pub(crate) struct Peer {
     /// The client's socket address.
-    pub(crate) address: Arc<str>,
+    pub(crate) address: SmolStr,
     /// The way back to what guards the connection.
     pub(crate) gate: Gate,
     /// The intercepted tunnel that it runs in, if it does.
@@ -46,7 +47,7 @@ pub(crate) struct Peer {
 
 impl Peer {
     /// A client's connection from `address`, which takes no place.
-    pub(crate) fn new(address: Arc<str>) -> Self {
+    pub(crate) fn new(address: SmolStr) -> Self {
         Self { address, gate: Gate::default(), inside: None, seat: None }
     }
 
@@ -58,7 +59,7 @@ impl Peer {
     /// What comes on this connection once it is the tunnel that ends in `inside`.
     pub(crate) fn inside(&self, inside: Arc<Inside>) -> Self {
         let seat = self.seat.clone();
-        Self { inside: Some(inside), seat, ..Self::new(Arc::clone(&self.address)) }
+        Self { inside: Some(inside), seat, ..Self::new(self.address.clone()) }
     }
 
     /// How records name the way that its requests took.

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use http::Method;
+use smol_str::SmolStr;
 
 use crate::config::{ConfigError, ProxyConfig, Settings};
 use crate::error::Refusal;
@@ -27,9 +28,9 @@ pub struct Verdict {
     /// The code that a client would be refused with; `None` if the request would pass.
     pub refusal: Option<&'static str>,
     /// The rule that decides, as it was written.
-    pub rule: Option<Arc<str>>,
+    pub rule: Option<SmolStr>,
     /// The route that the request would take, or that has the host for itself.
-    pub route: Option<Arc<str>>,
+    pub route: Option<SmolStr>,
 }
 
 impl Judge {
@@ -53,7 +54,7 @@ impl Judge {
             return Some(Verdict {
                 refusal: Some(respond::code(Refusal::RouteOnly)),
                 rule: None,
-                route: Some(Arc::clone(owner)),
+                route: Some(owner.clone()),
             });
         }
         Some(self.way(&Way::Tunnel(target), None))
@@ -75,7 +76,7 @@ impl Judge {
         let Some((found, rest)) = self.settings.routes.find(path) else {
             return refuse(Refusal::NoRoute, None);
         };
-        let route = Some(Arc::clone(&found.id));
+        let route = Some(found.id.clone());
         if found.has_rules() && overrides_method(query) {
             return refuse(Refusal::MethodOverride, route);
         }
@@ -85,7 +86,7 @@ impl Judge {
         })
     }
 
-    fn way(&self, way: &Way, rule: Option<&Arc<str>>) -> Verdict {
+    fn way(&self, way: &Way, rule: Option<&SmolStr>) -> Verdict {
         let (judged, decisive) = allow::judge(&self.settings, self.settings.bind, way);
         Verdict {
             refusal: judged.err().map(respond::code),

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use foldhash::{HashMap, HashMapExt as _};
 use http::{Method, Request};
 use nono_credentials::Credential;
+use smol_str::SmolStr;
 
 use crate::address::{Class, Reach, class_by_name};
 use crate::config::{ConfigError, RouteConfig};
@@ -29,12 +30,12 @@ pub(crate) use endpoints::EndpointRules;
 /// A path prefix, the upstream it leads to, and the credential put on the way.
 pub(crate) struct Route {
     /// The prefix without slashes around it: the route's name in records and messages.
-    pub(crate) id: Arc<str>,
+    pub(crate) id: SmolStr,
     /// Its place in its table.
     pub(crate) number: usize,
     pub(crate) target: Target,
     /// The target's host, as records name it.
-    pub(crate) host: Arc<str>,
+    pub(crate) host: SmolStr,
     pub(crate) reach: Reach,
     /// The upstream URL's path without the slash at its end; empty for most.
     base: String,
@@ -96,7 +97,7 @@ impl Route {
         &'a self,
         method: &Method,
         rest: &'a str,
-    ) -> Result<([&'a str; 2], Option<&'a Arc<str>>), PathRefusal> {
+    ) -> Result<([&'a str; 2], Option<&'a SmolStr>), PathRefusal> {
         let rest = if rest.is_empty() { "/" } else { rest };
         let governed = self.has_rules() || !self.base.is_empty();
         if governed && let Some(reason) = path::ambiguity(rest) {
@@ -142,7 +143,7 @@ impl fmt::Debug for Route {
 /// All routes, by prefix.
 #[derive(Debug)]
 pub(crate) struct RouteTable {
-    by_prefix: HashMap<Arc<str>, Arc<Route>>,
+    by_prefix: HashMap<SmolStr, Arc<Route>>,
     /// The routes to each target, those with the longest base paths first.
     by_target: HashMap<Target, Vec<Arc<Route>>>,
     /// The most segments that any prefix has.
@@ -163,7 +164,7 @@ impl RouteTable {
             table.depth = table.depth.max(route.id.split('/').count());
             let route = Arc::new(route);
             table.by_target.entry(route.target.clone()).or_default().push(Arc::clone(&route));
-            table.by_prefix.insert(Arc::clone(&route.id), route);
+            table.by_prefix.insert(route.id.clone(), route);
         }
         for routes in table.by_target.values_mut() {
             routes.sort_by_key(|route| Reverse(route.base.len()));
@@ -184,7 +185,7 @@ impl RouteTable {
     }
 
     /// The route whose upstream `target` is; the first of them, if there are more.
-    pub(crate) fn owner(&self, target: &Target) -> Option<&Arc<str>> {
+    pub(crate) fn owner(&self, target: &Target) -> Option<&SmolStr> {
         self.by_target.get(target)?.first().map(|route| &route.id)
     }
 

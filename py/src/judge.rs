@@ -52,6 +52,5 @@ impl PyJudge {
 }
 
 fn answer(Verdict { refusal, rule, route }: Verdict) -> Answer {
-    let text = |text: std::sync::Arc<str>| text.as_ref().to_owned();
-    (refusal, rule.map(text), route.map(text))
+    (refusal, rule.map(Into::into), route.map(Into::into))
 }

@@ -104,14 +104,15 @@ impl Permit {
 
     /// Puts the record in, giving it the next sequence number.
     pub fn send(mut self, record: Record) {
-        self.fill(record);
+        self.fill(&mut Some(record));
     }
 
-    /// As [`Self::send`], once, where the log is still needed after it.
-    pub(crate) fn fill(&mut self, record: Record) {
+    /// As [`Self::send`], once, where the log is still needed after it. The record is moved from where
+    /// it lies only when its place is known: each move of it is a copy of some hundred bytes.
+    pub(crate) fn fill(&mut self, record: &mut Option<Record>) {
         if std::mem::take(&mut self.has_place) {
             self.shared.push(record);
-        } else {
+        } else if let Some(record) = record.take() {
             self.shared.lock().dropped += 1;
             self.shared.let_go(&record);
         }

@@ -80,11 +80,13 @@ impl State {
     }
 
     /// Gives `record` the next sequence number, and puts it in.
-    pub(super) fn push(&mut self, mut record: Record) {
+    pub(super) fn push(&mut self, record: &mut Option<Record>, is_of_stranger: bool) {
+        let Some(mut record) = record.take() else { return };
         record.sequence = self.next;
         self.next += 1;
-        // Counted here, where the record is at hand: who seals holds the lock.
-        self.fresh_strangers += usize::from(record.is_of_stranger());
+        // Counted here, where it is known: who seals holds the lock.
+        self.fresh_strangers += usize::from(is_of_stranger);
+        self.strangers += usize::from(is_of_stranger);
         self.fresh.push(record);
         if self.fresh.len() >= SEGMENT {
             self.seal();

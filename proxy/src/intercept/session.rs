@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use nono_audit::{AuthMechanism, AuthOutcome, Decision, DenialCategory, Outcome, Record, Recorder};
 use rustls::server::Acceptor;
+use smol_str::SmolStr;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -27,7 +28,7 @@ pub(crate) struct Inside {
     /// Where the tunnel was to lead.
     pub(crate) target: Target,
     /// The target's host, as records name it.
-    pub(crate) host: Arc<str>,
+    pub(crate) host: SmolStr,
     /// How the session token was shown when the tunnel was asked for.
     pub(crate) mechanism: Option<AuthMechanism>,
     pub(crate) outcome: AuthOutcome,
@@ -55,7 +56,7 @@ impl Inside {
     /// Notes where whatever comes inside goes, also what cannot be understood or is for somewhere
     /// else: it is refused then.
     pub(crate) fn note(&self, record: &mut Record) {
-        record.target = Arc::clone(&self.host);
+        record.target = self.host.clone();
         record.port = Some(self.target.port());
         record.auth_mechanism = self.mechanism;
         record.auth_outcome = Some(self.outcome);

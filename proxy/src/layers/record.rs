@@ -86,9 +86,9 @@ where
 pub(crate) fn open(permit: Permit, mode: Mode, peer: &Peer) -> Arc<Recorder> {
     #[cfg(feature = "bench")]
     if crate::bench::Part::Records.is_left_out() {
-        return Recorder::silent(&permit);
+        return Recorder::silent(permit);
     }
-    let recorder = Recorder::open(permit, mode, Arc::clone(&peer.address));
+    let recorder = Recorder::open(permit, mode, peer.address.clone());
     if let Some(inside) = &peer.inside {
         recorder.note(|record| inside.note(record));
     }
@@ -113,7 +113,9 @@ fn note(shared: &Shared, recorder: &Recorder, form: Form, request: &Request<Body
 
 /// What the client named the request, if that is short and text.
 fn request_id(shared: &Shared, headers: &HeaderMap) -> Option<Box<str>> {
-    let text = headers.get(REQUEST_ID)?.to_str().ok()?;
+    // A head has few fields: to look through them costs less than the hash of a name.
+    let (_, found) = headers.iter().find(|(name, _)| **name == REQUEST_ID)?;
+    let text = found.to_str().ok()?;
     let is_fit = text.len() <= LONGEST_REQUEST_ID && !text.contains(shared.token.expose());
     is_fit.then(|| text.into())
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::{Request, Uri};
 use nono_audit::{InjectionMode, Mode, Recorder};
 use nono_credentials::{Credential, Injection};
+use smol_str::SmolStr;
 
 use crate::body::Body;
 use crate::config::Settings;
@@ -53,7 +54,7 @@ impl FindRoute {
         match self.0.settings.routes.owner(&target) {
             None => Ok(target),
             Some(owner) => {
-                recorder.note(|record| record.route_id = Some(Arc::clone(owner)));
+                recorder.note(|record| record.route_id = Some(owner.clone()));
                 Err(Refusal::RouteOnly)
             }
         }
@@ -115,7 +116,7 @@ fn judge<'a>(
     route: &'a Route,
     request: &Request<Body>,
     rest: &'a str,
-) -> Result<([&'a str; 2], Option<&'a Arc<str>>), Refusal> {
+) -> Result<([&'a str; 2], Option<&'a SmolStr>), Refusal> {
     if route.has_rules() && overrides_method(request) {
         return Err(Refusal::MethodOverride);
     }
@@ -128,12 +129,12 @@ fn overrides_method(request: &Request<Body>) -> bool {
         || request.uri().query().is_some_and(headers::overrides_method)
 }
 
-fn note(recorder: &Recorder, route: &Route, rule: Option<&Arc<str>>) {
+fn note(recorder: &Recorder, route: &Route, rule: Option<&SmolStr>) {
     recorder.note(|record| {
         record.rule = rule.cloned();
-        record.target = Arc::clone(&route.host);
+        record.target = route.host.clone();
         record.port = Some(route.target.port());
-        record.route_id = Some(Arc::clone(&route.id));
+        record.route_id = Some(route.id.clone());
         record.injection_mode = route.credential.as_ref().map(injection_mode);
         record.managed_credential_active = Some(false);
     });

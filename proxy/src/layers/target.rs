@@ -8,6 +8,7 @@ use http::header::{HOST, HeaderMap, MAX_FORWARDS};
 use http::uri::{Authority, PathAndQuery, Scheme as UriScheme};
 use http::{Method, Request, Uri};
 use nono_audit::Recorder;
+use smol_str::ToSmolStr as _;
 
 use crate::body::Body;
 use crate::error::{Error, Refusal};
@@ -62,7 +63,7 @@ fn count_forward(headers: &mut HeaderMap) -> Result<(), Refusal> {
 /// Notes the host that is asked for.
 pub(super) fn note(recorder: &Recorder, target: &Target) {
     recorder.note(|record| {
-        record.target = target.host().to_string().into();
+        record.target = target.host().to_smolstr();
         record.port = Some(target.port());
     });
 }

@@ -13,12 +13,12 @@ mod expand;
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
-use std::sync::Arc;
 
 use foldhash::HashMap;
 use globset::{Error as GlobError, GlobBuilder, GlobMatcher};
 use http::Method;
 use smallvec::SmallVec;
+use smol_str::SmolStr;
 
 use crate::config::ConfigError;
 use expand::{MOST, Segment};
@@ -53,12 +53,12 @@ struct Node {
 /// The methods of rules with the same path, each with its rule as records have it.
 #[derive(Debug, Default)]
 struct Methods {
-    any: Option<Arc<str>>,
-    some: Vec<(Method, Arc<str>)>,
+    any: Option<SmolStr>,
+    some: Vec<(Method, SmolStr)>,
 }
 
 /// The method of a rule, `None` for any, and the rule as records have it.
-type Ruled = (Option<Method>, Arc<str>);
+type Ruled = (Option<Method>, SmolStr);
 
 impl EndpointRules {
     /// Parses `(method, path glob)` pairs.
@@ -85,9 +85,9 @@ impl EndpointRules {
                         .map_err(|_| wrong("its method is not one; `*` stands for any"))?,
                 ),
             };
-            let rule: Arc<str> = format!("{name} {glob}").into();
+            let rule: SmolStr = format!("{name} {glob}").into();
             for path in paths {
-                let ruled = (method.clone(), Arc::clone(&rule));
+                let ruled = (method.clone(), rule.clone());
                 root.add(&expand::segments(&path), ruled).map_err(malformed)?;
             }
         }
@@ -100,7 +100,7 @@ impl EndpointRules {
     }
 
     /// The rule that allows `method` on `path`, if there is one.
-    pub(crate) fn allow(&self, method: &Method, path: &str) -> Option<&Arc<str>> {
+    pub(crate) fn allow(&self, method: &Method, path: &str) -> Option<&SmolStr> {
         let segments = path.as_bytes().strip_prefix(b"/")?;
         let is_root = segments.is_empty();
         let last = segments.iter().rposition(|byte| *byte != b'/');
@@ -197,7 +197,7 @@ impl Methods {
         }
     }
 
-    fn rule(&self, method: &Method) -> Option<&Arc<str>> {
+    fn rule(&self, method: &Method) -> Option<&SmolStr> {
         let some = || self.some.iter().find(|(known, _)| known == method).map(|(_, rule)| rule);
         self.any.as_ref().or_else(some)
     }

@@ -1,10 +1,10 @@
 //! The table of refusals and failures: the status, code, wording and record of each.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use http::StatusCode;
 use nono_audit::{DenialCategory as Category, Mode, Outcome, Recorder};
+use smol_str::SmolStr;
 
 use crate::address::OutOfReach;
 use crate::error::{Error, Refusal, Upstream};
@@ -31,9 +31,9 @@ pub(super) struct Row {
 /// What the record knows of the request, for messages and hints.
 #[derive(Default)]
 pub(super) struct Asked {
-    host: Arc<str>,
+    host: SmolStr,
     port: u16,
-    route: Arc<str>,
+    route: SmolStr,
     method: Cow<'static, str>,
     /// Without what may not be recorded, and not longer than is recorded.
     path: String,
@@ -58,7 +58,7 @@ impl Row {
     /// The row of `error`, in words about the request that `recorder` knows.
     pub(super) fn of(error: &Error, recorder: &Recorder) -> Self {
         let asked = recorder.read(|record| Asked {
-            host: Arc::clone(&record.target),
+            host: record.target.clone(),
             port: record.port.unwrap_or_default(),
             route: record.route_id.clone().unwrap_or_default(),
             method: record.method.clone().unwrap_or_default(),
