@@ -2,14 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "test helpers fail their test")]
 
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use nono_sandbox::{Access, CapabilitySet, DenyFault, Error, PathAnswer, Query};
+use nono_sandbox::policy::check_overlaps;
+use nono_sandbox::{Access, CapabilitySet, DenyFault, Error, PathAnswer, Query, Stdio};
 use support::isolated;
-use support::sandboxed::{User, run_as, run_probe, system, text};
+use support::sandboxed::{User, allow, run_as, run_probe, shell, system, text};
 use tempfile::{TempDir, tempdir};
 
 const PROBE: &str = env!("CARGO_BIN_EXE_probe");
@@ -122,8 +124,7 @@ fn a_denied_file_is_not_granted_by_another_name() {
     let mut caps = system();
     caps.allow_file(&link, Access::Read).unwrap();
     caps.deny_path(&secret).unwrap();
-    let error = run_probe(PROBE, &["list", "/usr"], &caps).unwrap_err();
-    assert!(matches!(error, Error::Deny { fault: DenyFault::OtherName, .. }), "{error}");
+    assert_eq!(fault_of(&caps), DenyFault::OtherName);
     assert!(matches!(Query::new(caps).path(&link, Access::Read), PathAnswer::Refused(_)));
 }
 
@@ -131,15 +132,149 @@ fn a_denied_file_is_not_granted_by_another_name() {
 fn a_denied_directory_is_not_granted_where_it_is_mounted_again() {
     isolated("a_denied_directory_is_not_granted_where_it_is_mounted_again", || {
         let (home, again) = (home(), tempdir().unwrap());
-        let mut mount = Command::new("mount");
-        let mounted = mount.arg("--bind").arg(home.path()).arg(again.path()).status().unwrap();
-        assert!(mounted.success());
-        let mut caps = system();
-        caps.allow_path(again.path(), Access::Read).unwrap();
-        caps.deny_path(home.path().join("keys")).unwrap();
-        let error = run_probe(PROBE, &["list", "/usr"], &caps).unwrap_err();
-        assert!(matches!(error, Error::Deny { fault: DenyFault::OtherName, .. }), "{error}");
+        bind(home.path(), again.path());
+        for granted in ["", "keys", "keys/deep"] {
+            let mut caps = system();
+            caps.allow_path(again.path().join(granted), Access::Read).unwrap();
+            let denied = home.path().join("keys");
+            assert!(check_overlaps(std::slice::from_ref(&denied), &caps).is_err(), "{granted}");
+            caps.deny_path(denied).unwrap();
+            assert_eq!(fault_of(&caps), DenyFault::OtherName, "{granted}");
+        }
     });
+}
+
+#[test]
+fn a_denied_path_is_left_out_where_it_is_mounted_from_and_mounted_again() {
+    isolated("a_denied_path_is_left_out_where_it_is_mounted_from_and_mounted_again", || {
+        let (source, again) = (home(), tempdir().unwrap());
+        let at = |name: &str| source.path().join(name);
+        fs::create_dir_all(at("keys/deep/inner")).unwrap();
+        fs::write(at("keys/deep/inner/id"), "x").unwrap();
+        bind(&at("keys"), again.path());
+        for (what, place) in [("keys/deep", "work/whole"), ("keys/deep/inner", "work/part")] {
+            fs::create_dir(at(place)).unwrap();
+            bind(&at(what), &at(place));
+        }
+        let denied = again.path().join("deep");
+        let mut caps = system();
+        caps.allow_path(source.path(), Access::Read).unwrap();
+        assert!(check_overlaps(std::slice::from_ref(&denied), &caps).is_err());
+        caps.deny_path(&denied).unwrap();
+        // Not there yet.
+        caps.deny_path(again.path().join("none")).unwrap();
+        assert!(check_overlaps(std::slice::from_ref(&denied), &caps).is_ok());
+        let query = Query::new(caps.clone());
+        let secrets = ["keys/deep/id", "work/whole/id", "work/part/id", "work/whole/inner/id"];
+        let open = ["keys/id", "note", "work/src/main"];
+        for (names, said) in [(&secrets[..], "13"), (&open[..], "ok")] {
+            for name in names {
+                let path = path(source.path(), name);
+                let output = run_probe(PROBE, &["read", &path], &caps).unwrap();
+                assert!(text(&output).ends_with(said), "{name}");
+                let answer = query.path(Path::new(&path), Access::Read);
+                assert_eq!(matches!(answer, PathAnswer::Allowed(_)), said == "ok", "{answer:?}");
+            }
+        }
+        assert!(matches!(query.path(&at("keys/none"), Access::Read), PathAnswer::Denied(_)));
+        // What is written by one name is there by the other.
+        let mut caps = system();
+        caps.allow_path(source.path(), Access::ReadWrite).unwrap();
+        caps.deny_path(denied).unwrap();
+        assert_eq!(fault_of(&caps), DenyFault::OtherName);
+    });
+}
+
+fn bind(what: &Path, place: &Path) {
+    let mounted = Command::new("mount").arg("--bind").arg(what).arg(place).status().unwrap();
+    assert!(mounted.success());
+}
+
+fn fault_of(caps: &CapabilitySet) -> DenyFault {
+    match run_probe(PROBE, &["list", "/usr"], caps) {
+        Err(Error::Deny { fault, .. }) => fault,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_is_a_processes_own_is_not_granted_around_a_denied_path() {
+    let mut caps = system();
+    caps.allow_system().unwrap();
+    caps.deny_path("/proc/self/environ").unwrap();
+    assert_eq!(fault_of(&caps), DenyFault::OwnProcess);
+    let mut caps = system();
+    caps.allow_file("/proc/self/environ", Access::Read).unwrap();
+    caps.deny_path("/proc/self").unwrap();
+    assert_eq!(fault_of(&caps), DenyFault::Covered);
+}
+
+#[test]
+fn other_names_of_a_denied_file_beside_it_are_denied_in_answers_too() {
+    let home = home();
+    let (secret, link) = (home.path().join("config/token"), home.path().join("config/copy"));
+    fs::hard_link(&secret, &link).unwrap();
+    // Beneath a directory that is granted whole nobody looks for it.
+    let deeper = home.path().join("work/copy");
+    fs::hard_link(&secret, &deeper).unwrap();
+    let mut caps = system();
+    caps.allow_path(home.path(), Access::Read).unwrap();
+    caps.deny_path(&secret).unwrap();
+    let query = Query::new(caps);
+    for (path, expected) in [(&link, false), (&deeper, true)] {
+        let answer = query.path(path, Access::Read);
+        assert_eq!(matches!(answer, PathAnswer::Allowed(_)), expected, "{answer:?}");
+        let said = run_probe(PROBE, &["read", path.to_str().unwrap()], query.caps()).unwrap();
+        assert_eq!(text(&said).ends_with("ok"), expected);
+    }
+}
+
+#[test]
+fn of_a_directory_that_comes_later_only_the_names_can_be_had() {
+    let home = home();
+    let at = |name: &str| path(home.path(), name);
+    let mut caps = system();
+    caps.allow_path(home.path(), Access::Read).unwrap();
+    caps.deny_path(at("later")).unwrap();
+    allow(&mut caps, PROBE, Access::Read);
+    let script = format!("read go; {PROBE} list {0}; {PROBE} read {0}/id", at("later"));
+    let mut child = shell(&script).stdin(Stdio::Pipe).stdout(Stdio::Pipe).spawn(&caps).unwrap();
+    child.wait_begun().unwrap();
+    fs::create_dir(at("later")).unwrap();
+    fs::write(at("later/id"), "x").unwrap();
+    File::from(child.stdin.take().unwrap()).write_all(b"go\n").unwrap();
+    child.wait().unwrap();
+    let mut said = [0; 64];
+    let length = File::from(child.stdout.take().unwrap()).read(&mut said).unwrap();
+    assert_eq!(said.get(..length), Some(&b"ok\n13\n"[..]));
+}
+
+#[test]
+fn a_denied_link_denies_what_it_leads_to_there_or_not() {
+    let home = home();
+    let at = |name: &str| home.path().join(name);
+    symlink("missing/target", at("link")).unwrap();
+    symlink("link/", at("other")).unwrap();
+    for name in ["link", "link/", "other", "other/", "other/."] {
+        let mut caps = system();
+        caps.deny_path(at(name)).unwrap();
+        let denied = caps.denied_paths()[0].resolved();
+        assert_eq!(denied, home.path().canonicalize().unwrap().join("missing/target"), "{name}");
+    }
+    symlink("circle", at("circle")).unwrap();
+    assert!(system().deny_path(at("circle")).is_err());
+    // Beneath a file there is nothing; the file is granted as ever.
+    let mut caps = system();
+    caps.allow_path(home.path(), Access::Read).unwrap();
+    caps.allow_file(at("config/token"), Access::Read).unwrap();
+    caps.deny_path(at("note/x")).unwrap();
+    caps.deny_path(at("config/token/x")).unwrap();
+    for name in ["note", "config/token"] {
+        let said = run_probe(PROBE, &["read", &path(home.path(), name)], &caps).unwrap();
+        assert!(text(&said).ends_with("ok"), "{name}");
+        let answer = Query::new(caps.clone()).path(&at(name), Access::Read);
+        assert!(matches!(answer, PathAnswer::Allowed(_)), "{answer:?}");
+    }
 }
 
 #[test]
@@ -168,7 +303,7 @@ fn what_cannot_be_left_out_is_refused_with_the_reason() {
     let fault = |granted: &str, access, denied: &str| {
         let mut caps = system();
         let granted = home.path().join(granted);
-        support::sandboxed::allow(&mut caps, granted, access);
+        allow(&mut caps, granted, access);
         caps.deny_path(home.path().join(denied)).unwrap();
         match run_probe(PROBE, &["list", "/usr"], &caps) {
             Err(error @ Error::Deny { fault, .. }) => {

@@ -276,6 +276,9 @@ pub(crate) fn policy_error(error: PolicyError) -> PyErr {
         PolicyError::Overlaps { .. } => Kind::new("SandboxError", "sandbox_denied_path")
             .with_remedy("narrow_grant")
             .raise(error.to_string()),
+        PolicyError::Unresolved { .. } => {
+            Kind::new("SandboxError", "sandbox_denied_path").raise(with_sources(&error))
+        }
         // The text of an error of the parser holds that of its source.
         PolicyError::Format { source, .. } => POLICY.raise_with(
             (error.to_string(),),

@@ -4,11 +4,13 @@
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::Path;
 use std::thread;
 
 use seccompiler::{BpfProgram, apply_filter, apply_filter_all_threads};
 
 use crate::capability::CapabilitySet;
+use crate::deny::Exceptions;
 use crate::enforcement::{Enforcement, Support};
 use crate::error::{Error, Feature, Step};
 use crate::filter::{self, Asks};
@@ -51,11 +53,13 @@ pub fn apply(caps: &CapabilitySet) -> Result<Enforcement, Error> {
     // going to all threads.
     let turn = Turn::take().map_err(count_error)?;
     let mut judge = supervisor::judge(landlock, caps)?;
-    let apart = if judge == Judge::Supervisor { start_supervisor(caps)? } else { None };
+    let exceptions = Exceptions::of(caps)?;
+    let apart =
+        if judge == Judge::Supervisor { start_supervisor(caps, &exceptions)? } else { None };
     if judge == Judge::Supervisor && apart.is_none() {
         judge = Judge::Landlock;
     }
-    let ruleset: Option<OwnedFd> = landlock.ruleset(caps, judge)?.into();
+    let ruleset: Option<OwnedFd> = landlock.ruleset(caps, &exceptions, judge)?.into();
     // The `landlock` crate gives no descriptor only for a kernel without Landlock.
     let ruleset = ruleset.ok_or_else(no_landlock)?;
     let restriction = Restriction {
@@ -92,12 +96,13 @@ struct Filter {
 }
 
 /// Starts the supervisor; none if less is accepted where it could not do all of its work.
-fn start_supervisor(caps: &CapabilitySet) -> Result<Option<Apart>, Error> {
+fn start_supervisor(caps: &CapabilitySet, exceptions: &Exceptions) -> Result<Option<Apart>, Error> {
     let accepts_less = caps.is_accepting_less();
     if accepts_less && !supervisor::reaches_descendants() {
         return Ok(None);
     }
-    let apart = Apart::start(caps).map_err(|source| failure(Step::Supervisor, source))?;
+    let denied: Vec<_> = exceptions.names().map(Path::to_owned).collect();
+    let apart = Apart::start(caps, &denied).map_err(|source| failure(Step::Supervisor, source))?;
     if apart.is_none() && caps.seal() != Seal::Local && !accepts_less {
         return Err(Error::Unsupported { feature: Feature::Inspection });
     }

@@ -3,7 +3,10 @@
 //! one, as it is at the time.
 //!
 //! What comes into such a directory later is not granted. Its own list is, if no denied directory
-//! is beneath: the right to it would reach in there too.
+//! is beneath: the right to it would reach in there too. It does reach into directories that come
+//! later, in the place of a denied path or beside it: their names can be listed, and what is in them
+//! not be opened. To withhold the list for that would hide the names beside everything that is denied
+//! for the case that it comes to be there.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -13,8 +16,8 @@ use std::path::Path;
 use rustix::fs::{Dir, FileType, Mode, OFlags, Stat, fstat, openat};
 use rustix::io::Errno;
 
-use crate::capability::{CapabilitySet, FileId, FsCapability};
-use crate::deny::{fault, inside, on_the_way};
+use crate::capability::{FileId, FsCapability};
+use crate::deny::Exceptions;
 use crate::error::{DenyFault, Error};
 
 /// How many objects one grant may be turned into.
@@ -31,7 +34,7 @@ pub(crate) struct Piece {
     pub is_directory: bool,
 }
 
-/// What is to be granted in place of `grant`; none if the grant itself is.
+/// What is to be granted in place of `grant`, around what is denied; none if the grant itself is.
 ///
 /// # Errors
 ///
@@ -39,18 +42,18 @@ pub(crate) struct Piece {
 /// besides cannot be found out.
 pub(crate) fn pieces(
     grant: &FsCapability,
-    caps: &CapabilitySet,
+    exceptions: &Exceptions,
 ) -> Result<Option<Vec<Piece>>, Error> {
-    let inside = inside(grant, caps)?;
+    let inside = exceptions.inside(grant)?;
     let Some((first, _)) = inside.first() else { return Ok(None) };
     let mut around = Around {
         denied: inside.iter().map(|(_, rest)| *rest).collect(),
-        on_the_way: caps.denied_paths().iter().flat_map(on_the_way).collect(),
+        on_the_way: exceptions.on_the_way().collect(),
         pieces: Vec::new(),
     };
     match around.add(grant.handle(), Path::new("")) {
         Ok(_) => Ok(Some(around.pieces)),
-        Err(Errno::TOOBIG) => Err(fault(first, grant, DenyFault::TooMany { most: MOST })),
+        Err(Errno::TOOBIG) => Err(first.fault(grant, DenyFault::TooMany { most: MOST })),
         Err(error) => {
             Err(Error::Resolve { path: grant.resolved().to_owned(), source: error.into() })
         }
@@ -98,7 +101,7 @@ impl Around<'_> {
         if self.denied.contains(&path) {
             return Ok(kind.is_dir());
         }
-        if self.denied.iter().any(|denied| denied.starts_with(path)) {
+        if kind.is_dir() && self.denied.iter().any(|denied| denied.starts_with(path)) {
             return self.add(object.as_fd(), path);
         }
         // A rule on another name of a denied file, or of what one is beneath, reaches it.

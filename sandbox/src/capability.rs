@@ -301,27 +301,45 @@ impl DeniedPath {
         &self.resolved
     }
 
-    fn new(path: &Path) -> Result<Self, Error> {
+    /// Follows a path as far as it leads.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Resolve`] if nobody could say where it would lead.
+    pub(crate) fn new(path: &Path) -> Result<Self, Error> {
         let fail = |source| Error::Resolve { path: path.to_owned(), source };
         let whole = std::path::absolute(path).map_err(fail)?;
-        Ok(Self { original: path.to_owned(), resolved: resolve_existing(&whole).map_err(fail)? })
+        let resolved = resolve_existing(&whole, MOST_LINKS).map_err(fail)?;
+        Ok(Self { original: path.to_owned(), resolved })
     }
 }
 
-/// Resolves as much of an absolute path as exists. What follows must be plain names: `..` beyond
-/// what exists says nothing.
-fn resolve_existing(path: &Path) -> io::Result<PathBuf> {
+/// Resolves as much of an absolute path as exists, and follows links that lead on from there. What
+/// follows must be plain names: `..` beyond what exists says nothing. Beneath a file there can be
+/// nothing, but something else may take its place.
+fn resolve_existing(path: &Path, links: usize) -> io::Result<PathBuf> {
+    // A slash at the end would make the kernel look for what a link leads to, and not at the link.
+    let path: PathBuf = path.components().collect();
     let missing = match path.canonicalize() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => error,
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+        {
+            error
+        }
         resolved => return resolved,
     };
-    match (path.parent(), path.file_name()) {
-        (Some(parent), Some(name)) if !path.is_symlink() => {
-            Ok(resolve_existing(parent)?.join(name))
-        }
-        _ => Err(missing),
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(missing);
+    };
+    if let Ok(target) = path.read_link() {
+        let links = links.checked_sub(1).ok_or(missing)?;
+        return resolve_existing(&parent.join(target), links);
     }
+    Ok(resolve_existing(parent, links)?.join(name))
 }
+
+/// Links that are followed one after the other before it is taken for a loop, as in the kernel.
+pub(crate) const MOST_LINKS: usize = 40;
 
 /// What a sandboxed process may touch. Empty, it grants no file and leaves the network open.
 ///
@@ -407,12 +425,17 @@ impl CapabilitySet {
         Ok(())
     }
 
-    /// Keeps every grant from a path and all beneath it, whether it exists yet or not.
+    /// Keeps every grant from a path and all beneath it, whether it exists yet or not. Links are
+    /// followed now, also one that leads to what is not there: what is denied is what they lead to.
+    ///
+    /// A grant to read that reaches it is split into what else is there when a sandbox is made. What
+    /// comes to be there later, the denied path included, is not granted: it cannot be opened. But
+    /// where no denied directory was beneath, its names can be listed.
     ///
     /// # Errors
     ///
-    /// [`Error::Resolve`] if the path cannot be made out: a dangling link, or a component that is
-    /// no directory.
+    /// [`Error::Resolve`] if the path cannot be made out: links in a circle, `..` behind what is not
+    /// there, or a directory that may not be searched.
     pub fn deny_path(&mut self, path: impl AsRef<Path>) -> Result<(), Error> {
         self.denied.push(DeniedPath::new(path.as_ref())?);
         Ok(())

@@ -14,6 +14,7 @@ use rustix::fs::{FileType, fstat};
 
 use crate::around::{Piece, pieces};
 use crate::capability::{Access, CapabilitySet, FsCapability};
+use crate::deny::Exceptions;
 use crate::error::{Error, Feature};
 use crate::network::{Judge, Network, Seal};
 use crate::own_proc::OwnPath;
@@ -118,9 +119,10 @@ impl Landlock {
     pub(crate) fn ruleset(
         self,
         caps: &CapabilitySet,
+        exceptions: &Exceptions,
         judge: Judge,
     ) -> Result<RulesetCreated, Error> {
-        self.build(caps, caps.fs_capabilities(), judge)
+        self.build(caps, exceptions, caps.fs_capabilities(), judge)
     }
 
     /// The same for a child: rules of what is its own under `/proc` are left for it to add.
@@ -131,14 +133,16 @@ impl Landlock {
     pub(crate) fn child_ruleset(
         self,
         caps: &CapabilitySet,
+        exceptions: &Exceptions,
         judge: Judge,
     ) -> Result<ChildRuleset, Error> {
         let grants = caps.fs_capabilities();
         let others = grants.iter().filter(|grant| grant.own().is_none());
-        let ruleset = self.build(caps, others, judge)?;
+        let ruleset = self.build(caps, exceptions, others, judge)?;
         let mut own = Vec::new();
         for grant in grants {
             if let Some(path) = grant.own() {
+                exceptions.inside(grant)?;
                 own.push((path.clone(), self.rights(grant)?.bits()));
             }
         }
@@ -148,6 +152,7 @@ impl Landlock {
     fn build<'a>(
         self,
         caps: &CapabilitySet,
+        exceptions: &Exceptions,
         grants: impl IntoIterator<Item = &'a FsCapability>,
         judge: Judge,
     ) -> Result<RulesetCreated, Error> {
@@ -162,7 +167,7 @@ impl Landlock {
                 source: Box::new(error),
             };
             let rights = self.rights(grant)?;
-            let Some(pieces) = pieces(grant, caps)? else {
+            let Some(pieces) = pieces(grant, exceptions)? else {
                 let rule = PathBeneath::new(grant.handle(), rights);
                 ruleset = ruleset.add_rule(rule).map_err(failed)?;
                 continue;

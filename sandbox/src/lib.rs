@@ -126,6 +126,7 @@ mod error;
 mod exec;
 mod grants;
 mod limits;
+mod mounts;
 mod network;
 mod observe;
 pub mod policy;

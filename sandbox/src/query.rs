@@ -10,12 +10,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use crate::capability::{Access, CapabilitySet, DeniedPath, FileId, FsCapability};
-use crate::deny;
+use crate::capability::{Access, CapabilitySet, DeniedPath, FileId, FsCapability, MOST_LINKS};
+use crate::deny::{Exception, Exceptions};
 use crate::rules::{By, Rules};
-
-/// Links that are followed one after the other before it is taken for a loop, as in the kernel.
-const MOST_LINKS: usize = 40;
 
 /// What a set says of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,13 +105,20 @@ impl Display for Suggestion {
 #[derive(Clone, Debug)]
 pub struct Query {
     caps: CapabilitySet,
-    refusal: OnceLock<Option<String>>,
+    state: OnceLock<State>,
+}
+
+/// What is found out about a set when it is first asked about a path.
+#[derive(Clone, Debug)]
+struct State {
+    exceptions: Exceptions,
+    refusal: Option<String>,
 }
 
 impl Query {
     /// Keeps a set to be asked about.
     pub fn new(caps: CapabilitySet) -> Self {
-        Self { caps, refusal: OnceLock::new() }
+        Self { caps, state: OnceLock::new() }
     }
 
     /// The set.
@@ -129,9 +133,8 @@ impl Query {
     /// Whether a path may be used this way. One that does not exist is judged as if it were made.
     pub fn path(&self, path: &Path, access: Access) -> PathAnswer {
         let Ok(place) = Place::of(path) else { return PathAnswer::Unreachable };
-        let denied = self.caps.denied_paths();
         // Whether something is granted there or not: no grant would help.
-        if let Some(denied) = denied.iter().find(|denied| place.is_beneath(denied.resolved())) {
+        if let Some(denied) = self.denied(&place) {
             return PathAnswer::Denied(denied.clone());
         }
         let grants = self.grants_on(&place);
@@ -148,12 +151,12 @@ impl Query {
                 [None, None] => return PathAnswer::NotGranted,
             },
         };
-        match denied.iter().find(|denied| place.is_kept_by(denied.resolved())) {
+        if let Some(reason) = self.refusal() {
+            return PathAnswer::Refused(reason.to_owned());
+        }
+        match self.kept_by(&place) {
             Some(denied) => PathAnswer::Denied(denied.clone()),
-            None => match self.refusal() {
-                Some(reason) => PathAnswer::Refused(reason.to_owned()),
-                None => PathAnswer::Allowed(by),
-            },
+            None => PathAnswer::Allowed(by),
         }
     }
 
@@ -161,7 +164,39 @@ impl Query {
     /// out of a grant. Found out as it is when a sandbox is made, by the first question that needs
     /// it: directories may have to be read for it.
     pub fn refusal(&self) -> Option<&str> {
-        self.refusal.get_or_init(|| refusal(&self.caps)).as_deref()
+        self.state().refusal.as_deref()
+    }
+
+    fn state(&self) -> &State {
+        self.state.get_or_init(|| match Exceptions::of(&self.caps) {
+            Ok(exceptions) => {
+                let fault = |grant| exceptions.check(grant).err();
+                let refusal = self.caps.fs_capabilities().iter().find_map(fault);
+                State { refusal: refusal.map(|error| error.to_string()), exceptions }
+            }
+            Err(error) => {
+                State { refusal: Some(error.to_string()), exceptions: Exceptions::default() }
+            }
+        })
+    }
+
+    /// The denied path that a place is at, or beneath.
+    fn denied(&self, place: &Place) -> Option<&DeniedPath> {
+        let mut each = self.state().exceptions.each().iter();
+        let found = each.find(|exception| exception.names().any(|name| place.is_beneath(name)));
+        found.map(Exception::path)
+    }
+
+    /// The denied path that keeps a place from what covers both.
+    fn kept_by(&self, place: &Place) -> Option<&DeniedPath> {
+        let exceptions = &self.state().exceptions;
+        let beside = place.beside(exceptions);
+        let mut each = exceptions.each().iter();
+        let found = each.find(|exception| {
+            exception.names().any(|name| place.is_kept_by(name))
+                || beside.is_some_and(|id| exception.leads_to(id))
+        });
+        found.map(Exception::path)
     }
 
     /// The smallest grant that would allow what [`path`](Self::path) does not: none if it is
@@ -209,30 +244,7 @@ impl Query {
     /// Whether a directory grant covers the path, whatever it is a grant of.
     pub fn is_covered(&self, path: &Path) -> bool {
         let Ok(place) = Place::of(path) else { return false };
-        self.grants_on(&place).iter().any(|grant| !grant.is_file())
-            && !self.caps.denied_paths().iter().any(|denied| place.is_beneath(denied.resolved()))
-    }
-
-    /// The grants that reach a path or something beneath it.
-    pub(crate) fn overlapping(&self, path: &Path) -> Vec<&FsCapability> {
-        let Ok(place) = Place::of(path) else { return Vec::new() };
-        let mut grants = self.grants_on(&place);
-        if place.is_missing {
-            // A file has nothing beneath it.
-            grants.retain(|grant| !grant.is_file());
-        }
-        let beneath = self.caps.fs_capabilities().iter().filter(|grant| {
-            grant.resolved() != place.whole && grant.resolved().starts_with(&place.whole)
-        });
-        grants.extend(beneath);
-        grants
-    }
-
-    /// Whether a denial of the set covers a path.
-    pub(crate) fn is_denied(&self, path: &Path) -> bool {
-        Place::of(path).is_ok_and(|place| {
-            self.caps.denied_paths().iter().any(|denied| place.is_beneath(denied.resolved()))
-        })
+        self.grants_on(&place).iter().any(|grant| !grant.is_file()) && self.denied(&place).is_none()
     }
 
     /// The grants that hold at a place, the nearest first.
@@ -300,8 +312,7 @@ impl Query {
         }
         let granted = |place: Place| {
             let holds = |socket: &crate::network::UnixSocket| place.objects.contains(&socket.id());
-            self.caps.unix_sockets().iter().any(holds)
-                && !self.caps.denied_paths().iter().any(|path| place.is_beneath(path.resolved()))
+            self.caps.unix_sockets().iter().any(holds) && self.denied(&place).is_none()
         };
         if Place::of(path).is_ok_and(granted) {
             NetworkAnswer::SocketGranted
@@ -318,11 +329,6 @@ impl Query {
         let place = Place::of(path).ok()?;
         (!place.is_missing).then_some(Suggestion::UnixSocket(place.existing))
     }
-}
-
-fn refusal(caps: &CapabilitySet) -> Option<String> {
-    let fault = |grant| deny::check(grant, caps).err();
-    caps.fs_capabilities().iter().find_map(fault).map(|error| error.to_string())
 }
 
 impl CapabilitySet {
@@ -389,11 +395,19 @@ impl Place {
         self.whole.starts_with(path)
     }
 
-    /// Whether a denied path keeps this one from what covers both: being above it, or below it. A
-    /// directory with a denied path in it is granted by what else is in it: what comes into it
-    /// later is not, and neither is its list if what is denied is a directory.
+    /// Whether a denied path keeps this one from what covers both: being below it. A directory with a
+    /// denied path in it is granted by what else is in it: what comes into it later is not, and
+    /// neither is its list if what is denied is a directory.
     fn is_kept_by(&self, denied: &Path) -> bool {
         let is_split = denied != self.existing && denied.starts_with(&self.existing);
-        self.is_beneath(denied) || is_split && (self.is_missing || denied.is_dir())
+        is_split && (self.is_missing || denied.is_dir())
+    }
+
+    /// What leads here from a directory that has a denied path in it, and is none that has one: it is
+    /// granted by itself, but for other names of what is denied.
+    fn beside(&self, exceptions: &Exceptions) -> Option<FileId> {
+        let has_one = |path: &Path| exceptions.names().any(|name| name.starts_with(path));
+        let way = self.existing.ancestors().zip(&self.objects);
+        way.take_while(|(path, _)| !has_one(path)).last().map(|(_, id)| *id)
     }
 }

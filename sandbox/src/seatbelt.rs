@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use crate::capability::{CapabilitySet, FsCapability};
-use crate::deny;
+use crate::deny::Exceptions;
 use crate::error::{Error, Feature};
 use crate::network::Network;
 
@@ -41,9 +41,10 @@ impl CapabilitySet {
     /// machine, or a path that is no UTF-8.
     pub fn seatbelt_profile(&self) -> Result<String, Error> {
         let mut profile = BASE.to_owned();
+        let exceptions = Exceptions::of(self)?;
         for grant in self.fs_capabilities() {
             // Rules go by paths: whoever may rename what is above a denied one has it by another.
-            deny::inside(grant, self)?;
+            exceptions.inside(grant)?;
             files(&mut profile, grant)?;
         }
         // Device nodes are nobody's to make, whatever is granted.
@@ -70,7 +71,7 @@ impl CapabilitySet {
     /// Adds a rule in Seatbelt's own language, for macOS: `(allow OPERATION... FILTER...)`, or the
     /// same with `deny`. It is checked everywhere.
     ///
-    /// It comes after the grants and before the denials of the set. What it opens besides files is
+    /// It comes after the grants and before the exceptions of the set. What it opens besides files is
     /// not judged.
     ///
     /// # Errors

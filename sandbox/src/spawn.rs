@@ -5,7 +5,7 @@ use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use rustix::fs::{Mode, OFlags};
@@ -14,6 +14,7 @@ use crate::apply::report;
 use crate::capability::{Access, CapabilitySet};
 use crate::cgroup::Group;
 use crate::child::{Child, Facts};
+use crate::deny::Exceptions;
 use crate::environ::Variables;
 use crate::error::{Error, Feature, Step};
 use crate::exec::{Command, search_path};
@@ -47,9 +48,10 @@ pub(crate) fn start(
     let caps = with_terminal.as_ref().unwrap_or(caps);
     let judge = supervisor::judge(landlock, caps)?;
     let asks = asks(command, judge)?;
+    let exceptions = Exceptions::of(caps)?;
     let hands_over_at_once =
         asks == Asks::Observer || command.probe.is_some() || command.keeps_background;
-    let ChildRuleset { ruleset, own } = landlock.child_ruleset(caps, judge)?;
+    let ChildRuleset { ruleset, own } = landlock.child_ruleset(caps, &exceptions, judge)?;
     let pipes = |source| Error::Spawn { step: Step::Pipes, path: None, source };
     let handover = (asks != Asks::Nobody)
         .then(|| Handover::new(command.keeps_background).map_err(pipes))
@@ -104,8 +106,7 @@ pub(crate) fn start(
     ends.close_childs();
     let mut child = Child::new(tree, ends, facts);
     if let Some(handover) = handover {
-        let (observed, is_lasting) = (command.observed.clone(), command.keeps_background);
-        child.supervise(handover.ready(Service { caps: caps.clone(), ids, observed, is_lasting }));
+        child.supervise(handover.ready(service(command, caps, &exceptions, ids)));
         if is_handed_over || hands_over_at_once {
             // Nobody else would notice the first call.
             child.serve().map_err(pipes)?;
@@ -129,6 +130,22 @@ fn asks(command: &Command, judge: Judge) -> Result<Asks, Error> {
         (Some(_), Judge::Supervisor | Judge::Surrounding) => Err(Error::ObservedNetwork),
         (Some(_), Judge::Landlock) if supervisor::can_supervise() => Ok(Asks::Observer),
         (Some(_), Judge::Landlock) => Err(Error::Unsupported { feature: Feature::Supervisor }),
+    }
+}
+
+/// What the supervisor of the command is told.
+fn service(
+    command: &Command,
+    caps: &CapabilitySet,
+    exceptions: &Exceptions,
+    ids: Option<sys::Ids>,
+) -> Service {
+    Service {
+        caps: caps.clone(),
+        denied: exceptions.names().map(Path::to_owned).collect(),
+        ids,
+        observed: command.observed.clone(),
+        is_lasting: command.keeps_background,
     }
 }
 

@@ -83,6 +83,12 @@ pub enum PolicyError {
         /// The group.
         group: String,
     },
+    /// Nobody can say where a path leads that is to be denied.
+    #[error("deny-overlap: what is to be denied cannot be found out")]
+    Unresolved {
+        /// What went wrong.
+        source: Box<crate::Error>,
+    },
     /// Paths are to be denied that the set grants.
     #[error(
         "deny-overlap: these denials are not enforceable beside what is allowed:{}",

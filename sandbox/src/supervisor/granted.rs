@@ -2,6 +2,7 @@
 
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
 
 use crate::capability::CapabilitySet;
 use crate::rules::Rules;
@@ -38,17 +39,17 @@ pub(crate) struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    pub(crate) fn new(caps: &'a CapabilitySet) -> Self {
+    /// Those of a set, of which all is denied that has one of the names `denied`.
+    pub(crate) fn new(caps: &'a CapabilitySet, denied: &'a [PathBuf]) -> Self {
         let sockets = caps.unix_sockets().iter().map(|granted| Object {
             handle: granted.handle(),
             is_directory: granted.is_directory(),
         });
-        let denied = caps.denied_paths().iter();
         let files = caps.fs_capabilities().iter().filter(|granted| granted.access().is_write());
         Self {
             caps,
             sockets: sockets.collect(),
-            denied: denied.map(|denied| denied.resolved().as_os_str().as_bytes()).collect(),
+            denied: denied.iter().map(|denied| denied.as_os_str().as_bytes()).collect(),
             writable: files
                 .map(|file| Object { handle: file.handle(), is_directory: !file.is_file() })
                 .collect(),

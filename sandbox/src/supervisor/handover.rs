@@ -4,6 +4,7 @@ use std::ffi::c_int;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 
@@ -36,6 +37,8 @@ pub(crate) struct Handover {
 #[derive(Clone, Debug)]
 pub(crate) struct Service {
     pub caps: CapabilitySet,
+    /// All names of what the set denies.
+    pub denied: Vec<PathBuf>,
     /// Whom the child becomes, if not the parent's user.
     pub ids: Option<Ids>,
     /// Where to note what the child does, if it is to be looked at and not to be judged.
@@ -102,7 +105,7 @@ impl Ready {
         let (stop, stopper) = pipe_with(PipeFlags::CLOEXEC)?;
         let (kept, lasting) =
             if service.is_lasting { (None, Some(stopper)) } else { (Some(stopper), None) };
-        let Service { caps, observed, ids, .. } = service;
+        let Service { caps, denied, observed, ids, .. } = service;
         let capabilities = supervising(&caps);
         thread::Builder::new().name("nono-supervisor".to_owned()).spawn(move || {
             let Some(listener) = receive(parent.as_fd(), Some(stop.as_fd())) else { return };
@@ -116,7 +119,7 @@ impl Ready {
             }
             // What cannot be given up is not needed to be safe.
             let _ = keep_capabilities(capabilities);
-            let parts = Parts::new(&caps);
+            let parts = Parts::new(&caps, &denied);
             let mut supervisor = Supervisor::new(listener, parts.granted(), Some(&denials));
             supervisor.serve(Some(stop.as_fd()));
             drop(lasting);

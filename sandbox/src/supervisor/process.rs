@@ -9,6 +9,7 @@ use std::ffi::c_int;
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 use rustix::io::retry_on_intr;
 use rustix::net::{
@@ -50,16 +51,16 @@ struct Task<'a> {
 }
 
 impl Apart {
-    /// Starts the process. None if the kernel does not let it look into this one, so that it could
+    /// Starts the process, for a set and all names of what it denies. None if the kernel does not let it look into this one, so that it could
     /// not judge anything.
     ///
     /// # Errors
     ///
     /// Those of making a process and what it needs.
-    pub(crate) fn start(caps: &CapabilitySet) -> io::Result<Option<Self>> {
+    pub(crate) fn start(caps: &CapabilitySet, denied: &[PathBuf]) -> io::Result<Option<Self>> {
         let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
         let (ours, theirs) = socketpair(family, kind, SocketFlags::CLOEXEC, None)?;
-        let process = launch(caps, theirs.as_fd()).map_err(io::Error::from_raw_os_error)?;
+        let process = launch(caps, denied, theirs.as_fd()).map_err(io::Error::from_raw_os_error)?;
         drop(theirs);
         process.let_look();
         let apart = Self { channel: ours, process, is_at_work: false };
@@ -100,8 +101,12 @@ impl Drop for Apart {
 }
 
 /// Lays out in memory of its own what the process has to know, and starts it.
-fn launch(caps: &CapabilitySet, channel: BorrowedFd<'_>) -> Result<Copied, c_int> {
-    let parts = Parts::new(caps);
+fn launch(
+    caps: &CapabilitySet,
+    denied: &[PathBuf],
+    channel: BorrowedFd<'_>,
+) -> Result<Copied, c_int> {
+    let parts = Parts::new(caps, denied);
     let Granted { rules, sockets, denied, writable } = parts.granted();
     let fds: Vec<c_int> = [sockets, writable]
         .into_iter()

@@ -20,6 +20,7 @@ use super::{
     no_new_privileges, receive,
 };
 use crate::capability::{Access, CapabilitySet};
+use crate::deny::Exceptions;
 use crate::landlock::Landlock;
 use crate::network::Judge;
 
@@ -28,7 +29,11 @@ pub(super) fn shell(script: &str) -> (Plan, OwnedFd) {
     let mut caps = CapabilitySet::new();
     caps.allow_path("/", Access::ReadWrite).unwrap();
     let landlock = Landlock::detect().unwrap();
-    let ruleset = landlock.child_ruleset(&caps, Judge::Landlock).unwrap().ruleset.unwrap();
+    let ruleset = landlock
+        .child_ruleset(&caps, &Exceptions::default(), Judge::Landlock)
+        .unwrap()
+        .ruleset
+        .unwrap();
     let watch =
         Watch { can_scope: false, deadline: None, keeps_background: false, announces: false };
     let plan = Plan {
