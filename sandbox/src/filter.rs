@@ -28,6 +28,7 @@ type Rules = BTreeMap<i64, Vec<Rule>>;
 const TYPE: libc::c_int = 0xF;
 /// `linux/tcp.h`; `libc` has it for some targets only.
 const TCP_FASTOPEN_CONNECT: libc::c_int = 30;
+const TCP_ULP: libc::c_int = 31;
 /// `x32` calls are numbered from here on. They are answered "no such call": rules know calls by
 /// their ordinary numbers only.
 const X32_BIT: u32 = 0x4000_0000;
@@ -143,7 +144,7 @@ fn rules(seal: Seal, writes_files: bool) -> Rules {
     }
     if seal != Seal::Open {
         sockets(&mut rules, seal);
-        fast_open(&mut rules);
+        unseen_connections(&mut rules);
     }
     rules
 }
@@ -185,14 +186,17 @@ fn other_internet_sockets(seal: Seal, is_family: Condition) -> Vec<Rule> {
     vec![other_protocol, vec![is_family, is_no_stream, is_no_datagram]]
 }
 
-/// TCP fast open sends its first bytes without `connect`, so Landlock never sees them.
-fn fast_open(rules: &mut Rules) {
+/// TCP fast open sends its first bytes without `connect`, so Landlock never sees them; and SMC
+/// (`TCP_ULP`) makes another protocol of a socket, to which Landlock's ports do not apply. Kernel TLS
+/// is switched on the same way: programs go on without it.
+fn unseen_connections(rules: &mut Rules) {
     let calls = [(libc::SYS_sendto, 3), (libc::SYS_sendmsg, 2), (libc::SYS_sendmmsg, 3)];
     for (call, flags) in calls {
         rules.insert(call, vec![vec![has_any(flags, libc::MSG_FASTOPEN)]]);
     }
-    let option = vec![is(1, libc::IPPROTO_TCP), is(2, TCP_FASTOPEN_CONNECT)];
-    rules.insert(libc::SYS_setsockopt, vec![option]);
+    let option = |number| vec![is(1, libc::IPPROTO_TCP), is(2, number)];
+    let options = [TCP_FASTOPEN_CONNECT, TCP_ULP].map(option);
+    rules.insert(libc::SYS_setsockopt, options.to_vec());
 }
 
 fn none_of(families: &[libc::c_int]) -> Rule {

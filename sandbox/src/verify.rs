@@ -36,6 +36,9 @@ const PLACES: [&str; 12] = [
 
 /// `TIOCSTI` of `asm-generic/ioctls.h`.
 const PUSH_KEY: usize = 0x5412;
+/// `FS_IOC_SETFLAGS` and `FS_IOC_FSSETXATTR` of `linux/fs.h`.
+const SET_FLAGS: usize = 0x4008_6602;
+const SET_ATTRIBUTES: usize = 0x401C_5820;
 /// `PTRACE_SEIZE` of `linux/ptrace.h`: attaches without stopping.
 const SEIZE: usize = 0x4206;
 /// `IPC_PRIVATE` of `linux/ipc.h`: nobody else finds what is made by it.
@@ -181,8 +184,11 @@ fn nice() -> usize {
 
 /// Calls that no sandboxed process needs. Each fails when it is let through, for what it is given.
 fn closed_calls() -> impl Iterator<Item = Try> {
-    let calls: [(&str, c_long, [usize; 4]); 19] = [
+    let calls: [(&str, c_long, [usize; 4]); 21] = [
         ("push a key into the terminal", libc::SYS_ioctl, [0, PUSH_KEY, 0, 0]),
+        // Of standard input, which is no file that has any.
+        ("change a file's flags", libc::SYS_ioctl, [0, SET_FLAGS, 0, 0]),
+        ("change a file's attributes", libc::SYS_ioctl, [0, SET_ATTRIBUTES, 0, 0]),
         ("add a kernel key", libc::SYS_add_key, [0; 4]),
         ("use a kernel key", libc::SYS_keyctl, [usize::MAX, 0, 0, 0]),
         ("request a kernel key", libc::SYS_request_key, [0; 4]),

@@ -152,6 +152,12 @@ fn files(args: &[&str]) -> io::Result<()> {
             // Device 1, 3.
             syscall(libc::SYS_mknodat, [libc::AT_FDCWD.into(), path.as_ptr() as i64, null, 0x103])
         }
+        // Nothing but zeros is what a file is to get.
+        ["request", number, path] => {
+            let (file, zeros) = (File::open(path)?, [0_u8; 4096]);
+            let place = zeros.as_ptr() as i64;
+            syscall(libc::SYS_ioctl, [file.as_raw_fd().into(), self::number(number), place, 0])
+        }
         ["execute", path] => std::process::Command::new(path).status().map(drop),
         _ => Err(io::Error::other(format!("no such probe: {args:?}"))),
     }

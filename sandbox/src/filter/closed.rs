@@ -2,7 +2,7 @@
 //! part of the kernel that programs do without.
 
 use super::Rules;
-use super::rule::{has_any, is, is_not, is_there};
+use super::rule::{agrees, has_any, is, is_not, is_there};
 
 /// Closed whatever their arguments are.
 const ALWAYS: &[i64] = &[
@@ -101,6 +101,28 @@ const TIOCSTI: libc::c_int = 0x5412;
 const TIOCLINUX: libc::c_int = 0x541C;
 const TIOCSCTTY: libc::c_int = 0x540E;
 
+/// Requests that change files, or make and remove them, by a descriptor that may only be read: the
+/// kernel asks for the file's owner, and neither Landlock nor how it was opened. From `linux/fs.h`,
+/// `fsverity.h`, `fscrypt.h`, `msdos_fs.h` and `btrfs.h`.
+const FILE_REQUESTS: [u32; 7] = [
+    // FS_IOC_SETFLAGS, FS_IOC_FSSETXATTR: what `chattr` sets.
+    0x4008_6602,
+    0x401C_5820,
+    // FS_IOC_ENABLE_VERITY.
+    0x4080_6685,
+    // FS_IOC_SET_ENCRYPTION_POLICY, FS_IOC_REMOVE_ENCRYPTION_KEY: for all who use it.
+    0x800C_6613,
+    0xC040_6618,
+    // FAT_IOCTL_SET_ATTRIBUTES.
+    0x4004_7211,
+    // BTRFS_IOC_SUBVOL_SETFLAGS.
+    0x4008_941A,
+];
+/// The requests of btrfs that are about something by its name: they make and remove subvolumes, or
+/// need privileges. In the low byte is which one it is.
+const BY_NAME: u32 = 0x5000_9400;
+const BUT_WHICH: u32 = 0xFFFF_FF00;
+
 /// Bits of a mode that lend a program its file's user and group.
 const SET_IDS: libc::c_int = 0o6000;
 
@@ -164,7 +186,7 @@ pub(super) fn add(rules: &mut Rules) {
     for call in ALWAYS {
         rules.insert(*call, Vec::new());
     }
-    terminal(rules);
+    requests(rules);
     namespaces(rules);
     other_processes(rules);
     set_ids(rules);
@@ -231,12 +253,15 @@ fn set_ids(rules: &mut Rules) {
     }
 }
 
-/// Keystrokes cannot be pushed into a terminal, nor can a terminal be stolen from its session.
+/// Keystrokes cannot be pushed into a terminal, nor can a terminal be stolen from its session; and
+/// files stay as they are.
 ///
 /// The kernel takes the request as 32 bits: a comparison of all 64 would be evaded by setting one
 /// of the others.
-fn terminal(rules: &mut Rules) {
+fn requests(rules: &mut Rules) {
     let steal = vec![is(1, TIOCSCTTY), is(2, 1)];
-    let requests = vec![vec![is(1, TIOCSTI)], vec![is(1, TIOCLINUX)], steal];
+    let mut requests = vec![vec![is(1, TIOCSTI)], vec![is(1, TIOCLINUX)], steal];
+    requests.extend(FILE_REQUESTS.map(|request| vec![is(1, request.cast_signed())]));
+    requests.push(vec![agrees(1, BUT_WHICH.cast_signed(), BY_NAME.cast_signed())]);
     rules.insert(libc::SYS_ioctl, requests);
 }

@@ -24,6 +24,8 @@ enum Test {
     HasAny(u32),
     /// The bits of the first number are not as in the second.
     Differs(u32, u32),
+    /// They are.
+    Agrees(u32, u32),
     /// No null pointer: a condition on all 64 bits.
     IsThere,
 }
@@ -42,6 +44,10 @@ pub(super) fn has_any(argument: u8, bits: libc::c_int) -> Condition {
 
 pub(super) fn differs(argument: u8, bits: libc::c_int, value: libc::c_int) -> Condition {
     Condition { argument, test: Test::Differs(bits.cast_unsigned(), value.cast_unsigned()) }
+}
+
+pub(super) fn agrees(argument: u8, bits: libc::c_int, value: libc::c_int) -> Condition {
+    Condition { argument, test: Test::Agrees(bits.cast_unsigned(), value.cast_unsigned()) }
 }
 
 pub(super) fn is_there(argument: u8) -> Condition {
@@ -103,6 +109,10 @@ impl Writer {
                 let compared = self.jump_if(libc::BPF_JEQ, value, unmet, met);
                 self.mask(bits, compared)
             }
+            Test::Agrees(bits, value) => {
+                let compared = self.jump_if(libc::BPF_JEQ, value, met, unmet);
+                self.mask(bits, compared)
+            }
             Test::IsThere => {
                 let high = self.jump_if(libc::BPF_JEQ, 0, unmet, met);
                 let high = self.load(low(argument) + 4, high);
@@ -115,7 +125,7 @@ impl Writer {
 impl Condition {
     /// The argument whose low half is still loaded when it has been looked at.
     fn leaves_loaded(self) -> Option<u8> {
-        let leaves = !matches!(self.test, Test::Differs(..) | Test::IsThere);
+        let leaves = !matches!(self.test, Test::Differs(..) | Test::Agrees(..) | Test::IsThere);
         leaves.then_some(self.argument)
     }
 }
@@ -138,6 +148,7 @@ impl Condition {
             Test::IsNot(value) => low != value,
             Test::HasAny(bits) => low & bits != 0,
             Test::Differs(bits, value) => low & bits != value,
+            Test::Agrees(bits, value) => low & bits == value,
             Test::IsThere => whole != 0,
         }
     }
