@@ -5,6 +5,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
+use std::time::Duration;
 
 use nono_sandbox::{Access, Command, Error, Executable, Limits};
 use support::sandboxed::{allow, shell, system};
@@ -72,6 +73,20 @@ fn what_a_program_does_to_its_own_file_later_changes_nothing() {
     };
     assert!(!script.exists());
     assert_eq!(output.executable.unwrap().sha256.to_string(), before);
+}
+
+#[test]
+fn what_is_too_large_to_be_read_is_executed_and_not_known() {
+    let dir = tempdir().unwrap();
+    let script = dir.path().canonicalize().unwrap().join("script");
+    fs::write(&script, "#!/bin/sh\nexit 0\n").unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    // Without a block more of it.
+    let file = fs::OpenOptions::new().write(true).open(&script).unwrap();
+    file.set_len(1 << 40).unwrap();
+    drop(file);
+    let mut command = Command::new(&script);
+    assert_eq!(executed(command.timeout(Duration::from_mins(1)), &script), None);
 }
 
 #[test]

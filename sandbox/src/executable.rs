@@ -7,6 +7,7 @@ use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use sha2::{Digest as _, Sha256};
 
@@ -16,6 +17,8 @@ use crate::snapshot::ContentHash;
 
 /// What is read at once.
 const CHUNK: usize = 128 << 10;
+/// Bytes of the largest file that is read before it is executed.
+const MOST: u64 = 4 << 30;
 
 /// A file that is about to be executed.
 #[derive(Debug)]
@@ -37,14 +40,14 @@ struct Stamp {
 
 impl Candidate {
     /// Reads the file at `name`, which may be a link. None if it cannot be read, as one that may
-    /// only be executed, or is no plain file.
-    pub(crate) fn read(name: PathBuf) -> Option<Self> {
+    /// only be executed, is no plain file or too large to be read, or that was not done in time.
+    pub(crate) fn read(name: PathBuf, deadline: Option<Instant>) -> Option<Self> {
         let mut file = open(&name).ok()?;
         let before = file.metadata().ok()?;
-        if !before.is_file() {
+        if !before.is_file() || before.len() > MOST {
             return None;
         }
-        let sha256 = digest(&mut file).ok()?;
+        let sha256 = digest(&mut file, before.len(), deadline).ok()?;
         Some(Self { name, file, seen: Stamp::of(&before), sha256 })
     }
 
@@ -68,9 +71,14 @@ impl Stamp {
     }
 }
 
-fn digest(file: &mut File) -> io::Result<ContentHash> {
+/// The sum of so many bytes: a file that grows meanwhile is no longer the same.
+fn digest(file: &mut File, length: u64, deadline: Option<Instant>) -> io::Result<ContentHash> {
     let (mut hasher, mut buffer) = (Sha256::new(), vec![0; CHUNK]);
+    let mut file = file.take(length);
     loop {
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
         match file.read(&mut buffer) {
             Ok(0) => return Ok(ContentHash::finish(hasher)),
             Ok(length) => hasher.update(buffer.get(..length).unwrap_or_default()),
@@ -84,7 +92,7 @@ fn digest(file: &mut File) -> io::Result<ContentHash> {
 mod tests {
     use std::fs;
 
-    use super::Candidate;
+    use super::{Candidate, Instant, MOST};
 
     #[test]
     fn what_is_the_same_before_and_after_is_known() {
@@ -92,7 +100,7 @@ mod tests {
         let (program, link) = (place.path().join("program"), place.path().join("link"));
         fs::write(&program, "hello").unwrap();
         std::os::unix::fs::symlink(&program, &link).unwrap();
-        let known = Candidate::read(link).unwrap().confirm().unwrap();
+        let known = Candidate::read(link, None).unwrap().confirm().unwrap();
         assert_eq!(known.path, fs::canonicalize(&program).unwrap());
         let hello = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
         assert_eq!(known.sha256.to_string(), hello);
@@ -104,7 +112,7 @@ mod tests {
         let program = place.path().join("program");
         let read = || {
             fs::write(&program, "hello").unwrap();
-            Candidate::read(program.clone()).unwrap()
+            Candidate::read(program.clone(), None).unwrap()
         };
         let replaced = read();
         let other = place.path().join("other");
@@ -122,11 +130,22 @@ mod tests {
     #[test]
     fn what_is_no_plain_file_is_not_read() {
         let place = tempfile::tempdir().unwrap();
-        assert!(Candidate::read(place.path().to_owned()).is_none());
+        assert!(Candidate::read(place.path().to_owned(), None).is_none());
         let pipe = place.path().join("pipe");
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0)
             .unwrap();
-        assert!(Candidate::read(pipe).is_none());
-        assert!(Candidate::read(place.path().join("missing")).is_none());
+        assert!(Candidate::read(pipe, None).is_none());
+        assert!(Candidate::read(place.path().join("missing"), None).is_none());
+    }
+
+    #[test]
+    fn what_is_too_large_or_takes_too_long_is_not_read_to_its_end() {
+        let place = tempfile::tempdir().unwrap();
+        let program = place.path().join("program");
+        let file = fs::File::create(&program).unwrap();
+        file.set_len(1 << 40).unwrap();
+        assert!(Candidate::read(program.clone(), None).is_none());
+        file.set_len(MOST).unwrap();
+        assert!(Candidate::read(program, Some(Instant::now())).is_none());
     }
 }

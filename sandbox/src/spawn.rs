@@ -59,16 +59,16 @@ pub(crate) fn start(
     // The `landlock` crate gives no descriptor only for a kernel without Landlock.
     let ruleset = ruleset.ok_or_else(|| pipes(io::ErrorKind::Unsupported.into()))?;
     let ruleset = beyond_stdio(ruleset).map_err(pipes)?;
-    let [stdin, stdout, stderr] = &command.stdio;
-    let streams = [stdin, stdout, stderr];
+    let streams = command.stdio.each_ref();
     let mut ends = connect(streams, command.input.as_deref(), command.terminal).map_err(pipes)?;
 
     let ids = command.ids.map(|(uid, gid)| sys::Ids { uid, gid });
     let group = Group::for_program(&command.limits, landlock.scopes_signals());
-    let candidate = command.identifies.then(|| Candidate::read(image.seen(command))).flatten();
+    let deadline = command.timeout.and_then(|timeout| start.checked_add(timeout));
+    let candidate = image.candidate(command, deadline);
     let facts = Facts {
         start,
-        deadline: command.timeout.and_then(|timeout| start.checked_add(timeout)),
+        deadline,
         program: image.path,
         directory: command.cwd.clone(),
         enforcement: report(landlock, caps, judge),
@@ -92,7 +92,7 @@ pub(crate) fn start(
         ids,
         watch: sys::Watch {
             can_scope: landlock.scopes_signals(),
-            deadline: deadline(command),
+            deadline: deadline.and_then(from_now),
             keeps_background: command.keeps_background,
             announces: is_handed_over || !own.is_empty() || candidate.is_some(),
         },
@@ -162,10 +162,10 @@ fn held(
     }
 }
 
-/// When the time is up, by the monotonic clock. A time beyond its range never comes.
-fn deadline(command: &Command) -> Option<u64> {
-    let nanoseconds = u64::try_from(command.timeout?.as_nanos()).ok()?;
-    sys::monotonic().checked_add(nanoseconds)
+/// The same by the monotonic clock. A time beyond its range never comes.
+fn from_now(deadline: Instant) -> Option<u64> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    sys::monotonic().checked_add(u64::try_from(left.as_nanos()).ok()?)
 }
 
 /// The grants, and the name by which a program asks for its terminal.
@@ -226,10 +226,11 @@ impl Image {
         })
     }
 
-    /// The program, from the caller's working directory.
-    fn seen(&self, command: &Command) -> PathBuf {
-        let directory = command.cwd.clone().unwrap_or_default();
-        directory.join(&self.path)
+    /// The program's file, if somebody wants to know which it is, and that is found out in time.
+    fn candidate(&self, command: &Command, deadline: Option<Instant>) -> Option<Candidate> {
+        // From the caller's working directory.
+        let seen = command.cwd.clone().unwrap_or_default().join(&self.path);
+        command.identifies.then(|| Candidate::read(seen, deadline)).flatten()
     }
 }
 
