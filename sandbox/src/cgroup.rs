@@ -152,11 +152,17 @@ impl Place {
     fn make(above: &Path) -> Result<Self, Errno> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let owner = own_number();
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = above.join(format!("{PREFIX}{owner}-{number}"));
-        let path = CString::new(path.into_os_string().into_vec()).map_err(|_| Errno::INVAL)?;
-        mkdir(&path, Mode::from_raw_mode(0o755))?;
-        Ok(Self { path, owner })
+        loop {
+            let number = COUNT.fetch_add(1, Ordering::Relaxed);
+            let path = above.join(format!("{PREFIX}{owner}-{number}"));
+            let path = CString::new(path.into_os_string().into_vec()).map_err(|_| Errno::INVAL)?;
+            match mkdir(&path, Mode::from_raw_mode(0o755)) {
+                Ok(()) => return Ok(Self { path, owner }),
+                // Left by an earlier process of this number, or made by one of another namespace.
+                Err(Errno::EXIST) => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 }
 
@@ -210,6 +216,17 @@ mod tests {
         // An allocation that may fail fails, and nobody is killed.
         assert!(!is_oom_killed("low 0\nhigh 0\nmax 21\noom 2\noom_kill 0\noom_group_kill 0\n"));
         assert!(!is_oom_killed(""));
+    }
+
+    #[test]
+    fn what_others_have_left_is_passed_over() {
+        let above = tempfile::tempdir().unwrap();
+        for number in 0..100 {
+            let left = above.path().join(format!("{PREFIX}{}-{number}", own_number()));
+            std::fs::create_dir(left).unwrap();
+        }
+        let place = Place::make(above.path()).unwrap();
+        assert!(place.path.to_string_lossy().ends_with("-100"));
     }
 
     #[test]

@@ -11,7 +11,7 @@
 pub struct Limits {
     /// Processes and threads, the program's own among them (`pids.max`). Without a control group
     /// it is those of the child's **user**, all of them together (`RLIMIT_NPROC`), to which the
-    /// kernel does not hold root.
+    /// kernel does not hold the machine's root. (Root of a user namespace is held to it.)
     pub max_processes: Option<u64>,
     /// Seconds of processor time of each process; it is killed after that.
     pub max_cpu_seconds: Option<u64>,
@@ -50,7 +50,7 @@ pub enum Mechanism {
     ControlGroup,
     /// A resource limit of each process (`setrlimit`), or of the user for `max_processes`.
     ResourceLimit,
-    /// A resource limit that the kernel does not apply to root.
+    /// A resource limit that the kernel does not apply to the machine's root.
     IgnoredForRoot,
     /// The reading end of the pipe.
     Pipe,
@@ -115,22 +115,57 @@ mod linux {
         rows.filter_map(limit).collect()
     }
 
+    /// Whether a user is root to the kernel: not to a namespace alone.
+    fn is_machines_root(uid: u32) -> bool {
+        let map = std::fs::read_to_string("/proc/self/uid_map");
+        // Of a namespace within one it tells what the user is in the outer one: that its root is
+        // held to a limit may stay unknown, not the other way around.
+        outside(uid, &map.unwrap_or_default()).unwrap_or(uid) == 0
+    }
+
+    /// Who a user is outside of the namespace that has this map (`user_namespaces(7)`).
+    fn outside(uid: u32, map: &str) -> Option<u32> {
+        map.lines().find_map(|line| {
+            let mut numbers = line.split_ascii_whitespace().map_while(|text| text.parse().ok());
+            let (inside, outside, count): (u32, u32, u32) =
+                (numbers.next()?, numbers.next()?, numbers.next()?);
+            let offset = uid.checked_sub(inside).filter(|offset| *offset < count)?;
+            outside.checked_add(offset)
+        })
+    }
+
     /// By what each limit that was asked for is enforced.
     pub(crate) fn enforced(
         limits: &Limits,
         ids: Option<Ids>,
         group: Option<&Group>,
     ) -> Vec<(&'static str, Mechanism)> {
-        let is_root = ids.map_or_else(|| geteuid().is_root(), |ids| ids.uid == 0);
+        let uid = ids.map_or_else(|| geteuid().as_raw(), |ids| ids.uid);
         let asked = rows(limits).into_iter().filter(|(.., value)| value.is_some());
         let mechanism = |name| match name {
             _ if limits_by(group, name) => Mechanism::ControlGroup,
-            "max_processes" if is_root => Mechanism::IgnoredForRoot,
+            "max_processes" if is_machines_root(uid) => Mechanism::IgnoredForRoot,
             _ => Mechanism::ResourceLimit,
         };
         asked
             .map(|(name, ..)| (name, mechanism(name)))
             .chain([("max_output_bytes", Mechanism::Pipe)])
             .collect()
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::outside;
+
+        #[test]
+        fn root_of_a_namespace_is_whoever_it_is_outside() {
+            let machine = "         0          0 4294967295\n";
+            assert_eq!([0, 1000].map(|uid| outside(uid, machine)), [Some(0), Some(1000)]);
+            let single = "         0       1000          1\n";
+            assert_eq!([0, 1].map(|uid| outside(uid, single)), [Some(1000), None]);
+            let swapped = "0 1000 1\n1 100000 999\n1000 0 1\n";
+            let users = [0, 2, 1000].map(|uid| outside(uid, swapped));
+            assert_eq!(users, [Some(1000), Some(100_001), Some(0)]);
+        }
     }
 }
