@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use nono_sandbox::policy::{EMBEDDED, Policy, PolicyError, Variables, check_overlaps};
@@ -170,11 +171,10 @@ fn every_variable_has_a_meaning_or_is_an_error() {
 #[test]
 fn groups_are_all_chosen_or_none() {
     let (_dir, home) = home();
-    fs::write(home.join("file"), "").unwrap();
-    symlink("nowhere", home.join("dangling")).unwrap();
+    symlink("circle", home.join("circle")).unwrap();
     let text = json!({ "groups": {
         "good": { "description": "d", "allow": { "read": ["~/work"] }, "network": { "block": true } },
-        "wrong": { "description": "d", "deny": { "access": ["~/file/below"] } },
+        "wrong": { "description": "d", "deny": { "access": ["~/circle"] } },
     }});
     let policy = Policy::parse(&text.to_string()).unwrap();
     for asked in [["good", "wrong"], ["good", "none"]] {
@@ -306,6 +306,80 @@ fn a_denial_that_the_sandbox_keeps_is_no_overlap() {
 }
 
 #[test]
+fn what_one_group_blocks_no_other_opens() {
+    let (_dir, home) = home();
+    let group = |network: Value| json!({ "description": "d", "network": network });
+    let text = json!({ "groups": {
+        "closed": group(json!({ "block": true })),
+        "web": group(json!({ "allow_domain": ["a.example"] })),
+        "local": group(json!({ "localhost_ports": [5432] })),
+        "db": group(json!({ "connect_ports": [5432] })),
+        "serving": group(json!({ "bind_ports": [5432] })),
+        "narrow": group(json!({ "block": true, "connect_ports": [5432], "bind_ports": [8000] })),
+        "torn": group(json!({ "block": true, "max_connections": 1 })),
+    }});
+    let policy = Policy::parse(&text.to_string()).unwrap();
+    for (asked, opened) in [
+        (&["closed", "db"][..], "closed blocks the network, and db opens connect_ports 5432"),
+        (&["db", "closed", "local"], "and db opens connect_ports 5432"),
+        (&["closed", "narrow"], "and narrow opens connect_ports 5432"),
+        (&["closed", "serving"], "and serving opens bind_ports 5432"),
+        (&["narrow", "serving"], "and serving opens bind_ports 5432"),
+        (&["closed", "web"], "and web opens some of it"),
+        (&["torn"], "torn blocks the network, and torn opens some of it"),
+    ] {
+        let asked = names(asked);
+        let mut caps = CapabilitySet::new();
+        let error = policy.resolve(&asked, &mut caps, &variables(&home)).unwrap_err();
+        assert!(error.to_string().contains(opened), "{error}");
+        assert_eq!(caps, CapabilitySet::new());
+        assert_eq!(policy.network_plan(&asked).unwrap_err().to_string(), error.to_string());
+    }
+    for asked in [["narrow", "db"], ["narrow", "local"], ["closed", "local"], ["web", "db"]] {
+        let asked = names(&asked);
+        policy.resolve(&asked, &mut CapabilitySet::new(), &variables(&home)).unwrap();
+        policy.network_plan(&asked).unwrap();
+    }
+}
+
+#[test]
+fn overlaps_are_of_sockets_too_and_of_what_can_be_followed() {
+    let (_dir, home) = home();
+    let _listener = UnixListener::bind(home.join("work/socket")).unwrap();
+    let denied = [home.join("work")];
+    let overlap = |caps: &CapabilitySet, denied: &[PathBuf]| {
+        check_overlaps(denied, caps).map_err(|error| error.to_string())
+    };
+    for (granted, denied, relation) in [
+        ("work/socket", "work", "path beneath"),
+        ("work", "work", "parent"),
+        ("", "work/socket", "parent"),
+    ] {
+        let mut caps = CapabilitySet::new();
+        caps.allow_unix_socket(home.join(granted)).unwrap();
+        let said = overlap(&caps, &[home.join(denied)]).unwrap_err();
+        let granted = home.join(granted).components().collect::<PathBuf>();
+        let expected = format!("allowed {relation} '{}' (unix sockets)", granted.display());
+        assert!(said.contains(&expected), "{said}");
+        // One that the set denies is kept out of what is above it, and leaves nothing of the rest.
+        caps.deny_path(home.join(denied)).unwrap();
+        assert_eq!(overlap(&caps, &[home.join(denied)]).is_ok(), granted == home);
+    }
+    // The relation is that of the resolved paths.
+    let mut caps = CapabilitySet::new();
+    caps.allow_path(home.join("keys/deep"), Access::Read).unwrap();
+    let said = overlap(&caps, &[home.join("link")]).unwrap_err();
+    assert!(said.contains("overlaps allowed path beneath"), "{said}");
+    // Where it leads nobody can say.
+    symlink("circle", home.join("circle")).unwrap();
+    for path in ["circle", "circle/x", "none/../work"] {
+        let error = check_overlaps(&[home.join(path)], &caps).unwrap_err();
+        assert!(matches!(error, PolicyError::Unresolved { .. }), "{error}");
+    }
+    assert!(check_overlaps(&denied, &CapabilitySet::new()).is_ok());
+}
+
+#[test]
 fn hosts_keep_their_order_and_conflicts_are_named() {
     let group = |network: Value| json!({ "description": "d", "network": network });
     let route = |url: &str| json!({ "api": { "prefix": "/api", "upstream": url } });
@@ -366,8 +440,8 @@ fn no_group_of_the_embedded_policy_opens_what_is_everybodys() {
         "TMPDIR" => Some(tmp.clone().into()),
         _ => None,
     });
-    // All but the one that says so in its name.
-    let others = policy.group_names().filter(|name| *name != "proc_linux");
+    // All but the one that says so in its name, and the one that the others are a conflict with.
+    let others = policy.group_names().filter(|name| !["proc_linux", "offline"].contains(name));
     let all: Vec<_> = others.map(ToOwned::to_owned).collect();
     let mut caps = CapabilitySet::new();
     let resolved = policy.resolve(&all, &mut caps, &variables).unwrap();
@@ -386,7 +460,9 @@ fn no_group_of_the_embedded_policy_opens_what_is_everybodys() {
         "/root",
         "/etc",
         "/etc/shadow",
+        "/etc/ssl",
         "/etc/ssl/private",
+        "/etc/pki/tls",
         "/dev",
         "/dev/pts",
         "/dev/tty",

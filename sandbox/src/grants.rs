@@ -9,7 +9,7 @@ use crate::source::Source;
 
 /// Programs and libraries, with what they read about the machine's configuration. Nothing of
 /// `/run`, `/sys`, `/home`, and of `/etc` only what libraries read in every program.
-const SYSTEM_READ: [&str; 31] = [
+const SYSTEM_READ: [&str; 36] = [
     "/bin",
     "/sbin",
     "/lib",
@@ -23,8 +23,14 @@ const SYSTEM_READ: [&str; 31] = [
     "/etc/ld.so.cache",
     "/etc/ld.so.conf",
     "/etc/ld.so.conf.d",
-    "/etc/ssl",
-    "/etc/pki/tls",
+    // Not the private keys beside them.
+    "/etc/ssl/certs",
+    "/etc/ssl/cert.pem",
+    "/etc/ssl/openssl.cnf",
+    "/etc/pki/tls/certs",
+    "/etc/pki/tls/cert.pem",
+    "/etc/pki/tls/openssl.cnf",
+    "/etc/pki/tls/openssl.d",
     "/etc/pki/ca-trust",
     "/etc/terminfo",
     "/etc/localtime",

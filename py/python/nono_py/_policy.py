@@ -146,27 +146,7 @@ class _Prepared:
         resolved = policy.resolve_groups(names, prepared, variables=variables)
         validate_deny_overlaps(resolved.deny_paths, prepared)
         config = policy.resolve_proxy_config(names)
-        _check_blocking(policy, names, opens_hosts=config is not None)
         return cls(names, prepared, resolved, config)
-
-
-def _check_blocking(policy: Policy, names: list[str], *, opens_hosts: bool) -> None:
-    """Refuse groups of which one blocks the network that another opens.
-
-    A group may itself name ports that stay open all the same; `localhost` is no network.
-    """
-    ports = [rule for rule in policy._port_rules(names) if rule[1] != LOCAL]
-    for blocking in policy._blocking_groups(names):
-        opened = [
-            f"{group} opens {kind} {port}"
-            for group, kind, port in ports
-            if (blocking, kind, port) not in ports
-        ]
-        if opens_hosts:
-            others = sorted({group for group, _, _ in policy._host_rules(names)})
-            opened = [f"{', '.join(others) or 'another'} opens some of it"]
-        if opened:
-            raise ValueError(f"group {blocking} blocks the network, and {opened[0]}: choose one")
 
 
 def load(policy: "Policy | _Path | None") -> Policy:

@@ -73,6 +73,19 @@ pub enum PolicyError {
         /// The other.
         second: String,
     },
+    /// A group blocks the network that one opens.
+    #[error(
+        "Configuration parse error: group {blocking} blocks the network, and {opening} opens \
+         {opened}: choose one"
+    )]
+    Blocked {
+        /// The group that blocks it.
+        blocking: String,
+        /// The group that opens some of it, which may be the same.
+        opening: String,
+        /// What it opens.
+        opened: String,
+    },
     /// Credentials are named whose place is not known.
     #[error(
         "Configuration parse error: group `{group}` lists `credentials` by name; say where they \

@@ -1,10 +1,12 @@
 //! What chosen groups say of the network, put together for a proxy. Whether a host or a route is
 //! one is the proxy's to judge.
 
+use std::collections::BTreeMap;
+
 use super::document::NetworkRules;
 use super::error::PolicyError;
 use super::value::{Amount, Port};
-use super::{Policy, Route};
+use super::{Group, Policy, Route};
 
 /// What a proxy is to allow. Each rule stands with the group that it comes from.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -28,12 +30,13 @@ impl Policy {
     ///
     /// # Errors
     ///
-    /// [`PolicyError::UnknownGroup`], [`PolicyError::CredentialsByName`], and
-    /// [`PolicyError::Conflict`] if two groups name different proxies, or different routes alike.
+    /// [`PolicyError::UnknownGroup`], [`PolicyError::CredentialsByName`],
+    /// [`PolicyError::Conflict`] if two groups name different proxies, or different routes alike,
+    /// and [`PolicyError::Blocked`] if one blocks the network.
     pub fn network_plan(&self, names: &[String]) -> Result<Option<NetworkPlan>, PolicyError> {
         let mut plan = NetworkPlan::default();
         let mut wants_proxy = false;
-        self.select(names)?;
+        check_blocking(&self.select(names)?)?;
         // In the order in which they were named, since the order of hosts is what people see.
         for name in names {
             let group = self.group(name)?;
@@ -79,7 +82,42 @@ impl Policy {
     }
 }
 
+/// Refuses groups of which one blocks the network that one opens.
+///
+/// # Errors
+///
+/// [`PolicyError::Blocked`].
+pub(super) fn check_blocking(chosen: &BTreeMap<&str, &Group>) -> Result<(), PolicyError> {
+    for (blocking, rules) in chosen.iter().map(|(name, group)| (name, &group.network)) {
+        let opened = |(opening, group): (&&str, &&Group)| {
+            let opened = group.network.opens_beside(rules)?;
+            let (blocking, opening) = ((*blocking).to_owned(), (*opening).to_owned());
+            Some(PolicyError::Blocked { blocking, opening, opened })
+        };
+        if let Some(error) = chosen.iter().find_map(opened).filter(|_| rules.block) {
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
 impl NetworkRules {
+    /// What these open of a network that others block. A group may itself name ports that stay open
+    /// all the same; this machine is no network.
+    fn opens_beside(&self, blocking: &Self) -> Option<String> {
+        if self.wants_proxy() {
+            return Some("some of it".to_owned());
+        }
+        let ports = [
+            ("connect_ports", &self.connect_ports, &blocking.connect_ports),
+            ("bind_ports", &self.bind_ports, &blocking.bind_ports),
+        ];
+        ports.into_iter().find_map(|(field, own, open)| {
+            let port = own.iter().find(|port| !open.contains(port))?;
+            Some(format!("{field} {}", port.port()))
+        })
+    }
+
     /// Whether they say anything that a proxy would do.
     pub(super) fn wants_proxy(&self) -> bool {
         !self.allow_domain.is_empty()

@@ -5,6 +5,7 @@ use std::{fs, io};
 
 use super::error::PolicyError;
 use super::expand::{PathRule, Variables};
+use super::network::check_blocking;
 use super::{Group, Policy};
 use crate::capability::{Access, CapabilitySet, DeniedPath, Grant};
 use crate::error::Error;
@@ -104,7 +105,8 @@ impl Policy {
     ///
     /// # Errors
     ///
-    /// [`PolicyError::UnknownGroup`], [`PolicyError::Variable`] or [`PolicyError::Path`].
+    /// [`PolicyError::UnknownGroup`], [`PolicyError::Blocked`], [`PolicyError::Variable`] or
+    /// [`PolicyError::Path`].
     pub fn resolve(
         &self,
         names: &[String],
@@ -112,6 +114,7 @@ impl Policy {
         variables: &Variables,
     ) -> Result<Resolved, PolicyError> {
         let chosen = self.select(names)?;
+        check_blocking(&chosen)?;
         let mut changed = caps.clone();
         let (mut resolved, mut denies_removal) = (Resolved::default(), false);
         for (name, group) in &chosen {
