@@ -4,12 +4,15 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::{Read as _, Write as _};
+use std::net::SocketAddr;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::Command;
 
 use nono_sandbox::policy::check_overlaps;
-use nono_sandbox::{Access, CapabilitySet, DenyFault, Error, PathAnswer, Query, Stdio};
+use nono_sandbox::{
+    Access, CapabilitySet, DenyFault, Error, NetworkAnswer, PathAnswer, Query, Stdio,
+};
 use support::isolated;
 use support::sandboxed::{User, allow, run_as, run_probe, shell, system, text};
 use tempfile::{TempDir, tempdir};
@@ -191,10 +194,9 @@ fn bind(what: &Path, place: &Path) {
 }
 
 fn fault_of(caps: &CapabilitySet) -> DenyFault {
-    match run_probe(PROBE, &["list", "/usr"], caps) {
-        Err(Error::Deny { fault, .. }) => fault,
-        other => panic!("{other:?}"),
-    }
+    let error = run_probe(PROBE, &["list", "/usr"], caps).unwrap_err();
+    let Error::Deny { fault, .. } = error else { unreachable!("{error}") };
+    fault
 }
 
 #[test]
@@ -290,6 +292,12 @@ fn a_set_that_is_refused_allows_nothing() {
         assert_eq!(query.suggest_path(&path, Access::Read), None);
     }
     assert_eq!(query.refusal(), Some(caps_error(&caps).as_str()));
+    // Nor of the network, but for what it would not anyway.
+    let address: SocketAddr = ([192, 0, 2, 1], 443).into();
+    let said = [query.connect(address), query.bind(None, 80), query.unix_socket(home.path())];
+    assert_eq!(said, [NetworkAnswer::Refused; 3]);
+    caps.block_network();
+    assert_eq!(Query::new(caps.clone()).connect(address), NetworkAnswer::Blocked);
     assert_eq!(Query::new(system()).refusal(), None);
 }
 
@@ -320,7 +328,7 @@ fn what_cannot_be_left_out_is_refused_with_the_reason() {
 
     let crowd = home.path().join("work/src");
     for number in 0..4100 {
-        fs::File::create(crowd.join(number.to_string())).unwrap();
+        File::create(crowd.join(number.to_string())).unwrap();
     }
     assert!(matches!(fault("work", Access::Read, "work/src/7"), DenyFault::TooMany { .. }));
 }

@@ -241,6 +241,8 @@ fn connections_are_judged_by_address_and_port() {
     assert_eq!(query.suggest_connect(Some(there), 81), Some(Suggestion::ConnectPort(81)));
     assert_eq!(query.suggest_connect(Some(here), 4180), None);
     assert_eq!(query.suggest_bind(None, 81), Some(Suggestion::BindPort(81)));
+    assert_eq!(query.suggest_bind(Some(there), 81), Some(Suggestion::BindPort(81)));
+    assert_eq!(query.suggest_bind(Some(here), 81), Some(Suggestion::LocalhostPort(81)));
     assert_eq!(Query::new(ports).bind(None, 443), PortNotGranted);
 }
 
@@ -285,6 +287,13 @@ fn unix_sockets_are_judged_by_what_is_there() {
     assert_eq!(ask(&caps, "a/socket"), NetworkAnswer::Open);
     caps.block_network();
     assert_eq!(ask(&caps, "a/socket"), NetworkAnswer::SocketNotGranted);
+    // A grant of what is no socket, or is denied, would help nobody.
+    let mut denied = caps.clone();
+    denied.deny_path(root.join("a")).unwrap();
+    for (caps, path) in [(&caps, "a/file"), (&caps, "a"), (&caps, "none"), (&denied, "a/socket")] {
+        let suggestion = Query::new(caps.clone()).suggest_unix_socket(&root.join(path));
+        assert_eq!(suggestion, None, "{path}");
+    }
     let suggestion = Query::new(caps.clone()).suggest_unix_socket(&root.join("link/socket"));
     assert_eq!(suggestion, Some(Suggestion::UnixSocket(root.join("a/socket"))));
     caps.allow_unix_socket(root.join("link/socket")).unwrap();
@@ -385,6 +394,23 @@ fn grants_of_one_object_become_one() {
 }
 
 #[test]
+fn a_grant_keeps_no_name_that_leads_elsewhere() {
+    let (_dir, root) = tree();
+    let (file, other) = (root.join("c/file"), root.join("c/other"));
+    fs::hard_link(&file, &other).unwrap();
+    symlink("file", root.join("c/link")).unwrap();
+    for second in ["c/other", "c/link"] {
+        let mut caps = CapabilitySet::new();
+        caps.allow_file(&file, Access::Read).unwrap();
+        caps.allow_file(root.join(second), Access::Write).unwrap();
+        caps.deduplicate();
+        let json = State::of(&caps).to_json().unwrap();
+        let stored = State::from_json(&json).unwrap().to_caps().unwrap();
+        assert_eq!(stored, caps, "{second}");
+    }
+}
+
+#[test]
 fn everything_granted_is_told() {
     let (_dir, root) = tree();
     let root = root.as_path();
@@ -416,7 +442,7 @@ fn the_system_is_granted_narrowly() {
         "42"
     );
     let query = Query::new(caps.clone());
-    for path in ["/usr/bin/env", "/dev/null", "/etc/ssl", "/proc/self/status"] {
+    for path in ["/usr/bin/env", "/dev/null", "/etc/ssl/certs", "/proc/self/status"] {
         let exists = Path::new(path).exists();
         assert!(!exists || is_allowed(&query, Path::new(path), Access::Read), "{path}");
     }
@@ -431,6 +457,10 @@ fn the_system_is_granted_narrowly() {
         "/home",
         "/proc/1",
         "/etc/shadow",
+        // Private keys.
+        "/etc/ssl",
+        "/etc/ssl/private",
+        "/etc/pki/tls",
     ] {
         assert!(!is_allowed(&query, Path::new(path), Access::Read), "{path}");
     }

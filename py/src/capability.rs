@@ -103,7 +103,11 @@ impl PyCapabilitySet {
         self.grant(py, Grant { is_executable: execute, ..Grant::new(&path, true, mode.0) })
     }
 
-    /// Keep every grant from a path and all below it.
+    /// Keep every grant from a path and all below it, there or not, as links lead to it now.
+    ///
+    /// A grant to read that reaches it is split when a sandbox begins, into what else is there.
+    /// What comes later cannot be opened, but where no denied directory was beneath, its names can
+    /// be listed. The path is denied wherever it is mounted, and a hard link to it is not.
     fn deny_path(
         &self,
         py: Python<'_>,

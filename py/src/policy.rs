@@ -462,8 +462,9 @@ pub(crate) fn policy_schema_json() -> &'static str {
 
 /// Raise `RuntimeError` if `caps` reaches what is to be denied.
 ///
-/// From above, at the path itself, or beneath it; through links and `..`, whoever granted it. A
-/// path that `caps` itself denies is kept out of grants to read above it, and passes there.
+/// From above, at the path itself, or beneath it; through links and `..`, whoever granted it, be it
+/// for unix sockets. A path that `caps` itself denies is kept out of grants to read above it, and
+/// passes there. One that leads nobody can say where does not pass.
 #[pyfunction]
 #[expect(clippy::needless_pass_by_value, reason = "extracted from Python arguments")]
 pub(crate) fn validate_deny_overlaps(

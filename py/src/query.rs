@@ -94,6 +94,10 @@ impl PyQueryContext {
                 return Err(argument_error("a question about a host or bind needs a port"));
             }
             let is_blocked = self.inner.caps().is_network_blocked();
+            if let Some(message) = self.inner.refusal().filter(|_| !is_blocked) {
+                refused(&said, message.to_owned())?;
+                return Ok(said);
+            }
             let reason = if is_blocked { "network_blocked" } else { "network_allowed" };
             verdict(&said, !is_blocked, reason)?;
             return Ok(said);
@@ -108,7 +112,7 @@ impl PyQueryContext {
             };
             (answer, self.inner.suggest_connect(address, port))
         };
-        tell(&said, answer, suggestion)?;
+        self.tell(&said, answer, suggestion)?;
         Ok(said)
     }
 
@@ -120,7 +124,7 @@ impl PyQueryContext {
     ) -> PyResult<Bound<'py, PyDict>> {
         let said = PyDict::new(py);
         let answer = py.detach(|| self.inner.unix_socket(&path));
-        tell(&said, answer, self.inner.suggest_unix_socket(&path))?;
+        self.tell(&said, answer, self.inner.suggest_unix_socket(&path))?;
         Ok(said)
     }
 
@@ -140,6 +144,30 @@ impl PyQueryContext {
         }
         suggest(&said, self.inner.suggest_process(action))?;
         Ok(said)
+    }
+}
+
+impl PyQueryContext {
+    fn tell(
+        &self,
+        said: &Bound<'_, PyDict>,
+        answer: NetworkAnswer,
+        suggestion: Option<Suggestion>,
+    ) -> PyResult<()> {
+        let reason = match answer {
+            NetworkAnswer::Open => "network_allowed",
+            NetworkAnswer::Proxy => "proxy",
+            NetworkAnswer::PortGranted => "port_granted",
+            NetworkAnswer::SocketGranted => "socket_granted",
+            NetworkAnswer::Blocked => "network_blocked",
+            NetworkAnswer::PortNotGranted => "port_not_granted",
+            NetworkAnswer::SocketNotGranted => "socket_not_granted",
+            NetworkAnswer::Refused => {
+                return refused(said, self.inner.refusal().unwrap_or_default().to_owned());
+            }
+        };
+        verdict(said, answer.is_allowed(), reason)?;
+        suggest(said, suggestion)
     }
 }
 
@@ -164,24 +192,6 @@ fn address(host: &str) -> Option<IpAddr> {
         return Some(Ipv4Addr::LOCALHOST.into());
     }
     host.trim_start_matches('[').trim_end_matches(']').parse().ok()
-}
-
-fn tell(
-    said: &Bound<'_, PyDict>,
-    answer: NetworkAnswer,
-    suggestion: Option<Suggestion>,
-) -> PyResult<()> {
-    let reason = match answer {
-        NetworkAnswer::Open => "network_allowed",
-        NetworkAnswer::Proxy => "proxy",
-        NetworkAnswer::PortGranted => "port_granted",
-        NetworkAnswer::SocketGranted => "socket_granted",
-        NetworkAnswer::Blocked => "network_blocked",
-        NetworkAnswer::PortNotGranted => "port_not_granted",
-        NetworkAnswer::SocketNotGranted => "socket_not_granted",
-    };
-    verdict(said, answer.is_allowed(), reason)?;
-    suggest(said, suggestion)
 }
 
 fn suggest(said: &Bound<'_, PyDict>, suggestion: Option<Suggestion>) -> PyResult<()> {

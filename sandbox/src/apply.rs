@@ -209,7 +209,9 @@ pub fn support() -> Support {
 /// What a sandbox of `caps` enforces on this kernel.
 pub(crate) fn report(landlock: Landlock, caps: &CapabilitySet, judge: Judge) -> Enforcement {
     let is_supervised = judge == Judge::Supervisor && caps.is_network_blocked();
-    let of_kernel = landlock.missing().filter(|what| !is_supervised || *what != UNIX_BY_PATH);
+    // Where the network is open, these sockets are open as well.
+    let leaves_sockets = caps.is_network_blocked() && !is_supervised;
+    let of_kernel = landlock.missing().filter(|what| leaves_sockets || *what != UNIX_BY_PATH);
     let mut missing: Vec<_> = of_kernel.collect();
     if judge == Judge::Landlock {
         match caps.seal() {
@@ -221,6 +223,14 @@ pub(crate) fn report(landlock: Landlock, caps: &CapabilitySet, judge: Judge) -> 
     if judge == Judge::Surrounding && !missing.contains(&UNIX_BY_PATH) {
         // It lets pass what its own sandbox was granted.
         missing.push(UNIX_BY_PATH);
+    }
+    let denies_sockets = caps.has_denied_sockets();
+    if judge == Judge::Landlock
+        && leaves_sockets
+        && denies_sockets
+        && !missing.contains(&UNIX_BY_PATH)
+    {
+        missing.push("denied unix sockets");
     }
     if !is_supervised && writes_files(caps) {
         missing.push("modes, owners, times and attributes of files");

@@ -164,7 +164,8 @@ impl FsCapability {
             self.source = other.source.clone();
         }
         // A link is what somebody has written; what it leads to is in `resolved` anyway.
-        if self.original == self.resolved {
+        // But it must lead to where this grant is, or nobody could tell that it is the same.
+        if self.original == self.resolved && other.resolved == self.resolved {
             self.original.clone_from(&other.original);
         }
     }
@@ -569,6 +570,12 @@ impl CapabilitySet {
     /// Whether the network is limited: blocked, or open to a proxy only.
     pub fn is_network_blocked(&self) -> bool {
         self.network != Network::Open
+    }
+
+    /// Whether some of the granted unix sockets may be denied.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn has_denied_sockets(&self) -> bool {
+        !self.unix_sockets.is_empty() && !self.denied.is_empty()
     }
 
     /// How tightly sockets are to be held.

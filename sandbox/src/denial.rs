@@ -4,6 +4,8 @@ use std::fmt::{self, Display, Formatter};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::quoted::quoted;
+
 /// A call of a sandboxed program that its supervisor has refused.
 ///
 /// That it was made is certain. Why it was made is not: a program that wants a grant can make a
@@ -52,7 +54,7 @@ impl Denial {
     pub fn smallest_grant(&self) -> Option<String> {
         match (self.action, &self.target) {
             (_, Target::Address(address)) if address.port() == 0 => None,
-            (_, Target::Address(address)) if address.ip().is_loopback() => {
+            (_, Target::Address(address)) if address.ip().to_canonical().is_loopback() => {
                 Some(format!("allow_localhost_port({})", address.port()))
             }
             (Action::Connect, Target::Address(address)) => {
@@ -62,7 +64,7 @@ impl Denial {
                 Some(format!("allow_bind_port({})", address.port()))
             }
             (Action::Connect, Target::Path(path)) if path.is_absolute() => {
-                Some(format!("allow_unix_socket({:?})", path.display().to_string()))
+                Some(format!("allow_unix_socket({})", quoted(path)))
             }
             _ => None,
         }
@@ -136,6 +138,7 @@ mod tests {
             (Action::Connect, "192.0.2.1:443", Some("allow_tcp_connect_port(443)")),
             (Action::Bind, "0.0.0.0:80", Some("allow_bind_port(80)")),
             (Action::Bind, "127.0.0.1:80", Some("allow_localhost_port(80)")),
+            (Action::Connect, "[::ffff:127.0.0.1]:80", Some("allow_localhost_port(80)")),
             (Action::Bind, "127.0.0.1:0", None),
         ];
         for (action, address, grant) in table {

@@ -52,6 +52,7 @@ impl Exceptions {
     }
 
     /// What all of them lead through, and to.
+    #[cfg(target_os = "linux")]
     pub(crate) fn on_the_way(&self) -> impl Iterator<Item = FileId> {
         self.each.iter().flat_map(|exception| exception.on_the_way.iter().copied())
     }

@@ -96,8 +96,7 @@ impl Landlock {
     /// owners and modes, which matter where files are written, and sockets that are denied within
     /// a granted directory.
     fn judges_locally(self, caps: &CapabilitySet) -> bool {
-        let has_exceptions = !caps.unix_sockets().is_empty() && !caps.denied_paths().is_empty();
-        self.abi >= UNIX_SOCKETS && !writes_files(caps) && !has_exceptions
+        self.abi >= UNIX_SOCKETS && !writes_files(caps) && !caps.has_denied_sockets()
     }
 
     /// What newer kernels judge and this one lets pass.
@@ -180,7 +179,7 @@ impl Landlock {
         for (port, right) in ports(caps, judge) {
             ruleset = ruleset.add_rule(NetPort::new(port, right)).map_err(build_error)?;
         }
-        if self.abi >= UNIX_SOCKETS {
+        if self.handled(caps).contains(AccessFs::ResolveUnix) {
             for socket in caps.unix_sockets() {
                 let rule = PathBeneath::new(socket.handle(), AccessFs::ResolveUnix);
                 ruleset = ruleset.add_rule(rule).map_err(build_error)?;
@@ -192,7 +191,7 @@ impl Landlock {
     fn create(self, caps: &CapabilitySet) -> Result<RulesetCreated, RulesetError> {
         let mut ruleset = Ruleset::default()
             .set_compatibility(CompatLevel::HardRequirement)
-            .handle_access(AccessFs::from_all(self.version()))?;
+            .handle_access(self.handled(caps))?;
         let scopes = Scope::from_all(self.version());
         if !scopes.is_empty() {
             ruleset = ruleset.scope(scopes)?;
@@ -201,6 +200,12 @@ impl Landlock {
             ruleset = ruleset.handle_access(AccessNet::from_all(self.version()))?;
         }
         ruleset.create()
+    }
+
+    /// What is refused where it is not granted. Where the network is open, unix sockets are.
+    fn handled(self, caps: &CapabilitySet) -> BitFlags<AccessFs> {
+        let all = AccessFs::from_all(self.version());
+        if caps.is_network_blocked() { all } else { all & !AccessFs::ResolveUnix }
     }
 
     fn version(self) -> ABI {
@@ -285,4 +290,38 @@ fn is_device(capability: &FsCapability) -> Result<bool, Error> {
 
 fn build_error(error: RulesetError) -> Error {
     Error::BuildRuleset { source: Box::new(error) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unix_sockets_are_judged_where_the_network_is_limited() {
+        let newest = Landlock { abi: NEWEST };
+        let is_judged = |caps: &CapabilitySet| newest.handled(caps).contains(AccessFs::ResolveUnix);
+        let mut caps = CapabilitySet::new();
+        assert!(!is_judged(&caps));
+        caps.allow_tcp_connect_port(443).unwrap();
+        assert!(!is_judged(&caps));
+        caps.block_network();
+        assert!(is_judged(&caps));
+    }
+
+    #[test]
+    fn denied_sockets_that_nobody_judges_are_missing() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut caps = CapabilitySet::new();
+        caps.block_network();
+        caps.allow_unix_socket(directory.path()).unwrap();
+        let missing = |abi, caps: &CapabilitySet, judge| {
+            crate::apply::report(Landlock { abi }, caps, judge).missing
+        };
+        assert_eq!(missing(NEWEST, &caps, Judge::Landlock), [""; 0]);
+        caps.deny_path(directory.path().join("socket")).unwrap();
+        assert_eq!(missing(NEWEST, &caps, Judge::Landlock), ["denied unix sockets"]);
+        assert_eq!(missing(NEWEST, &caps, Judge::Supervisor), [""; 0]);
+        assert_eq!(missing(UNIX_SOCKETS - 1, &caps, Judge::Landlock), [UNIX_BY_PATH]);
+        assert_eq!(missing(UNIX_SOCKETS - 1, &CapabilitySet::new(), Judge::Landlock), [""; 0]);
+    }
 }

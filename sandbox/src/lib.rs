@@ -73,9 +73,9 @@
 //!   (`/proc/PID/fd`), be it one of the same sandbox.
 //! * Where a supervisor is killed, what it would have judged fails with `ENOSYS`. Before Landlock
 //!   ABI 6 the sandboxed process can do that.
-//! * With the network open, a unix socket with a path can be connected to before Landlock ABI 9,
-//!   and from then on one that is denied within a granted directory of sockets: nobody is there
-//!   who could tell it from its neighbours.
+//! * With the network open, every unix socket with a path can be connected to. With it limited, and
+//!   nobody there to judge addresses, that is so before Landlock ABI 9; and from then on of one that
+//!   is denied within a granted directory of sockets.
 //! * With it limited, an abstract unix socket of the same sandbox can be connected to as long as
 //!   the process that began to listen at it keeps it open under the same number; and whoever is
 //!   connected to sees the parent's process number, not the child's.
@@ -94,9 +94,14 @@
 //! * A directory cannot be granted without what is beneath it, but for denied paths within a grant
 //!   to read. Around those what is there at the beginning is granted, one by one: what comes
 //!   later, or takes the place of a file, is not; and a directory with a denied directory beneath
-//!   cannot be listed.
-//! * What is denied is denied by its path. Where the same is granted by another name, a hard link
-//!   beneath a granted directory, it can be had by that one.
+//!   cannot be listed. One with a denied file, or with what is denied and not there, can be, and so
+//!   can directories that come to be in it, the denied one included: their names are told.
+//! * What is denied is denied by its path, and wherever the same is mounted in the caller's mount
+//!   namespace when the sandbox is made. Where it is granted by another name besides, a hard link
+//!   beneath a granted directory, an overlay or a mount made later, it can be had by that one.
+//! * Flags and other attributes of files that are set by `ioctl` (`chattr`, file system encryption,
+//!   verity, subvolumes) stay as they are, also where files may be written: the kernel asks nobody
+//!   whether a file that is open for reading may be changed so.
 //! * Before Landlock ABI 6, and without a delegated control group, a program that leaves its process
 //!   group survives the end and the timeout of its [`Command`]. It stays sandboxed.
 //! * Granting all of `/proc` shows the names and arguments of all processes.
@@ -132,6 +137,7 @@ mod observe;
 pub mod policy;
 mod processes;
 mod query;
+mod quoted;
 mod rules;
 #[cfg(target_os = "linux")]
 mod run;

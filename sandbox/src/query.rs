@@ -12,6 +12,8 @@ use std::sync::OnceLock;
 
 use crate::capability::{Access, CapabilitySet, DeniedPath, FileId, FsCapability, MOST_LINKS};
 use crate::deny::{Exception, Exceptions};
+use crate::network::UnixSocket;
+use crate::quoted::quoted;
 use crate::rules::{By, Rules};
 
 /// What a set says of a path.
@@ -51,12 +53,19 @@ pub enum NetworkAnswer {
     PortNotGranted,
     /// The socket is not granted.
     SocketNotGranted,
+    /// A sandbox of this set is [refused](Query::refusal).
+    Refused,
 }
 
 impl NetworkAnswer {
     /// Whether it is allowed.
     pub fn is_allowed(self) -> bool {
         matches!(self, Self::Open | Self::Proxy | Self::PortGranted | Self::SocketGranted)
+    }
+
+    /// Whether a grant would allow it.
+    fn is_missing(self) -> bool {
+        matches!(self, Self::Blocked | Self::PortNotGranted | Self::SocketNotGranted)
     }
 }
 
@@ -84,8 +93,6 @@ impl Display for Suggestion {
             Access::Write => "AccessMode.WRITE",
             Access::ReadWrite => "AccessMode.READ_WRITE",
         };
-        // Quoted, so that the text can be copied.
-        let quoted = |path: &Path| format!("{:?}", path.to_string_lossy());
         match self {
             Self::File(path, access) => {
                 write!(f, "allow_file({}, {})", quoted(path), mode(access))
@@ -274,60 +281,68 @@ impl Query {
     }
 
     fn answer(&self, by: Option<By>) -> NetworkAnswer {
-        match by {
+        self.unless_refused(match by {
             Some(By::Open) => NetworkAnswer::Open,
             Some(By::Proxy) => NetworkAnswer::Proxy,
             Some(By::Port) => NetworkAnswer::PortGranted,
             None if self.caps.is_network_blocked() => NetworkAnswer::Blocked,
             None => NetworkAnswer::PortNotGranted,
-        }
+        })
+    }
+
+    fn unless_refused(&self, answer: NetworkAnswer) -> NetworkAnswer {
+        let is_refused = answer.is_allowed() && self.refusal().is_some();
+        if is_refused { NetworkAnswer::Refused } else { answer }
     }
 
     /// The grant that would allow a connection.
     pub fn suggest_connect(&self, address: Option<IpAddr>, port: u16) -> Option<Suggestion> {
         let answer = address
             .map_or_else(|| self.connect_port(port), |ip| self.connect(SocketAddr::new(ip, port)));
-        if answer.is_allowed() || port == 0 {
-            return None;
-        }
-        let is_local = address.is_some_and(|ip| ip.to_canonical().is_loopback());
-        // Where only ports are limited, a grant of a loopback port says nothing.
-        Some(if is_local && self.caps.is_network_blocked() {
-            Suggestion::LocalhostPort(port)
-        } else {
-            Suggestion::ConnectPort(port)
-        })
+        let is_enough = self.is_enough_locally(address);
+        let grant = if is_enough { Suggestion::LocalhostPort } else { Suggestion::ConnectPort };
+        (answer.is_missing() && port != 0).then(|| grant(port))
+    }
+
+    /// Whether a grant of a loopback port would do. Where only ports are limited, one says nothing.
+    fn is_enough_locally(&self, address: Option<IpAddr>) -> bool {
+        self.caps.is_network_blocked() && address.is_some_and(|ip| ip.to_canonical().is_loopback())
     }
 
     /// The grant that would allow serving at a port.
     pub fn suggest_bind(&self, address: Option<IpAddr>, port: u16) -> Option<Suggestion> {
-        let is_allowed = self.bind(address, port).is_allowed();
-        (!is_allowed && port != 0).then_some(Suggestion::BindPort(port))
+        let is_enough = self.is_enough_locally(address);
+        let grant = if is_enough { Suggestion::LocalhostPort } else { Suggestion::BindPort };
+        (self.bind(address, port).is_missing() && port != 0).then(|| grant(port))
     }
 
     /// Whether a unix socket with a path may be connected to.
     pub fn unix_socket(&self, path: &Path) -> NetworkAnswer {
         if !self.caps.is_network_blocked() {
-            return NetworkAnswer::Open;
+            return self.unless_refused(NetworkAnswer::Open);
         }
         let granted = |place: Place| {
-            let holds = |socket: &crate::network::UnixSocket| place.objects.contains(&socket.id());
+            let holds = |socket: &UnixSocket| place.objects.contains(&socket.id());
             self.caps.unix_sockets().iter().any(holds) && self.denied(&place).is_none()
         };
         if Place::of(path).is_ok_and(granted) {
-            NetworkAnswer::SocketGranted
+            self.unless_refused(NetworkAnswer::SocketGranted)
         } else {
             NetworkAnswer::SocketNotGranted
         }
     }
 
-    /// The grant that would allow connecting to a unix socket.
+    /// The grant that would allow connecting to a unix socket: none if it is allowed, denied, or
+    /// no socket.
     pub fn suggest_unix_socket(&self, path: &Path) -> Option<Suggestion> {
-        if self.unix_socket(path).is_allowed() {
+        if !self.unix_socket(path).is_missing() {
             return None;
         }
         let place = Place::of(path).ok()?;
-        (!place.is_missing).then_some(Suggestion::UnixSocket(place.existing))
+        let socket = UnixSocket::open(&place.existing);
+        let is_socket = !place.is_missing && socket.is_ok_and(|socket| !socket.is_directory());
+        (is_socket && self.denied(&place).is_none())
+            .then_some(Suggestion::UnixSocket(place.existing))
     }
 }
 

@@ -180,7 +180,12 @@ class CapabilitySet:
         """Grant one file. With `execute=False`, it cannot be executed as a program."""
 
     def deny_path(self, path: _Path) -> None:
-        """Keep every grant from a path and all below it."""
+        """Keep every grant from a path and all below it, there or not, as links lead to it now.
+
+        A grant to read that reaches it is split when a sandbox begins, into what else is there.
+        What comes later cannot be opened, but where no denied directory was beneath, its names can
+        be listed. The path is denied wherever it is mounted, and a hard link to it is not.
+        """
 
     def allow_interpreter(self) -> None:
         """Grant what this Python needs to run, import and show tracebacks, to be read only.
@@ -341,7 +346,7 @@ _PathAnswer: TypeAlias = (
     _PathGranted | _PathInsufficient | _PathDenied | _PathNotGranted | _SetRefused
 )
 _ProcessAnswer: TypeAlias = _ProcessAllowed | _ProcessDenied | _SetRefused
-_NetworkAnswer: TypeAlias = _NetworkAllowed | _NetworkDenied
+_NetworkAnswer: TypeAlias = _NetworkAllowed | _NetworkDenied | _SetRefused
 
 @final
 class QueryContext:
@@ -2216,8 +2221,9 @@ def policy_schema_json() -> str:
 def validate_deny_overlaps(deny_paths: Sequence[_Path], caps: CapabilitySet) -> None:
     """Raise `RuntimeError` if `caps` reaches what is to be denied.
 
-    From above, at the path itself, or beneath it; through links and `..`, whoever granted it. A
-    path that `caps` itself denies is kept out of grants to read above it, and passes there.
+    From above, at the path itself, or beneath it; through links and `..`, whoever granted it, be it
+    for unix sockets. A path that `caps` itself denies is kept out of grants to read above it, and
+    passes there. One that leads nobody can say where does not pass.
     """
 
 def _refusals() -> list[tuple[int, str, str, str, str | None]]: ...
