@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use nono_audit::Outcome;
+use nono_audit::{Mode, Outcome};
 use nono_proxy::{Limits, ProxyConfig};
 use support::frames::{
     ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, INITIAL_WINDOW_SIZE,
@@ -436,6 +436,37 @@ async fn more_requests_at_once_than_may_be_are_refused_each() {
     }
     client.send(&frame(DATA, END_STREAM, 1, b"x")).await.unwrap();
     assert_eq!(client.on(1, HEADERS).await.status(), 200);
+    drop(client);
+    let records = setting.proxy.records(130).await;
+    let unread: Vec<_> =
+        records.iter().filter(|record| record.outcome == Outcome::Refused).collect();
+    assert_eq!(unread.len(), 1, "{unread:#?}");
+    assert!(unread[0].reason.as_deref().unwrap().contains(": 72;"), "{unread:#?}");
+    assert_eq!((unread[0].mode, unread[0].port), (Mode::ConnectIntercept, Some(setting.port())));
+}
+
+/// Too long, without a method, and of a method that has no body.
+#[tokio::test]
+async fn heads_that_the_library_refuses_are_recorded() {
+    let setting = Setting::new().await;
+    let long = (0..3).map(|_| [&b"\0\x01x\x7f\xf1\xaa\x01"[..], &vec![b'x'; 22_000]].concat());
+    let target = format!("localhost:{}", setting.port());
+    let none = fields("GET /", &target)[1..].to_vec();
+    for more in [[fields("GET /", &target), long.collect::<Vec<_>>().concat()].concat(), none] {
+        let mut client = open(&setting).await;
+        let mut pieces = more.chunks(16_000).peekable();
+        let (mut kind, mut flags) = (HEADERS, END_STREAM);
+        while let Some(piece) = pieces.next() {
+            flags |= if pieces.peek().is_none() { END_HEADERS } else { 0 };
+            client.send(&frame(kind, flags, 1, piece)).await.unwrap();
+            (kind, flags) = (CONTINUATION, 0);
+        }
+        let end = client.find(|it| matches!(it.kind, HEADERS | RST_STREAM)).await.unwrap();
+        assert!(end.kind == RST_STREAM || end.status() == 431, "{end:?}");
+        drop(client);
+        assert_eq!(outcomes(&setting, 1).await, [(None, Outcome::Refused)]);
+    }
+    assert!(setting.origin.seen().is_empty());
 }
 
 /// It is neither kept nor passed on, and what it takes of the window is given back or not: others

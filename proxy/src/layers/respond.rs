@@ -12,6 +12,7 @@ pub use listed::{Listed, refusals};
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::future::Future;
+use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -160,6 +161,13 @@ fn last_words(row: &Row, recorder: Option<&Recorder>) -> Vec<u8> {
         recorder.finish(row.outcome);
     }
     head.into_bytes()
+}
+
+/// Notes `count` requests over HTTP/2 of which the layers saw nothing.
+pub(crate) fn unread(count: NonZeroUsize, recorder: &Recorder) {
+    let row = Row::unread(count);
+    note(&row, recorder);
+    recorder.finish(row.outcome);
 }
 
 /// The answer to a request for which no place is left in the audit log, and so no record.

@@ -5,8 +5,10 @@ mod requests;
 mod streams;
 
 use std::future::poll_fn;
+use std::num::NonZeroUsize;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, COOKIE, Entry};
@@ -24,6 +26,7 @@ use crate::body::Body;
 use crate::config::Limits;
 use crate::exchange::{Arrival, Peer};
 use crate::intercept::Inside;
+use crate::layers::{record, respond};
 use crate::stack::{HttpService, Shared};
 
 use super::websocket;
@@ -68,7 +71,10 @@ pub(crate) async fn serve<S, T>(
     S: HttpService,
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let served = AtomicUsize::new(0);
     let service = service_fn(|request: Request<Incoming>| {
+        // Added to in this task alone.
+        served.store(served.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         // Each has one of its own, since what goes wrong with one concerns no other.
         let peer = Arc::new(outer.inside(Arc::clone(&inside)));
         let mut request = request.map(Body::incoming);
@@ -113,6 +119,18 @@ pub(crate) async fn serve<S, T>(
             }
         };
         shared.cut.run_until_cancelled(leaving).await;
+    }
+    let unread = gathered.begun().saturating_sub(served.load(Ordering::Relaxed));
+    if let Some(unread) = NonZeroUsize::new(unread) {
+        record_unread(&shared, &outer.inside(Arc::clone(&inside)), unread);
+    }
+}
+
+/// Leaves one record of all requests that the library has refused by itself, or that came when the
+/// connection ended: no client can fill the log with them.
+fn record_unread(shared: &Shared, peer: &Peer, count: NonZeroUsize) {
+    if let Some(permit) = shared.audit.try_reserve() {
+        respond::unread(count, &record::open(permit, peer.mode(), peer));
     }
 }
 

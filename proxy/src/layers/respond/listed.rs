@@ -94,7 +94,7 @@ fn credentials() -> Vec<CredentialError> {
     vec![
         CredentialError::NotFound { locator: locator.clone(), hint: "set KEY".into() },
         CredentialError::Unavailable { locator: locator.clone(), reason: "REASON".into() },
-        CredentialError::TimedOut { locator: locator.clone(), limit: Duration::from_secs(10) },
+        CredentialError::TimedOut { locator: locator.clone(), limit: Duration::from_secs(30) },
         CredentialError::Unusable { locator: locator.clone(), reason: "REASON" },
         CredentialError::Expired { locator },
     ]

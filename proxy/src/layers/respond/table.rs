@@ -1,6 +1,7 @@
 //! The table of refusals and failures: the status, code, wording and record of each.
 
 use std::borrow::Cow;
+use std::num::NonZeroUsize;
 
 use http::StatusCode;
 use nono_audit::{DenialCategory as Category, Mode, Outcome, Recorder};
@@ -112,6 +113,15 @@ impl Row {
             hint: None,
             outcome,
         }
+    }
+
+    /// The row of requests that were refused before they were read, or came too late.
+    pub(super) fn unread(count: NonZeroUsize) -> Self {
+        let message = format!(
+            "not looked at were so many requests of an HTTP/2 connection: {count}; their heads were \
+             too long or are none, more ran at once than may, or the connection ended"
+        );
+        Self { message, ..Self::malformed(400, "") }
     }
 
     /// The row of a request whose body the client did not send to its end.

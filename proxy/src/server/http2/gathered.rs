@@ -44,6 +44,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Gathered<T> {
         self.lock().requests.are_running()
     }
 
+    /// How many requests have begun.
+    pub(super) fn begun(&self) -> usize {
+        self.lock().requests.begun()
+    }
+
     /// Another number each time that something happened to one.
     pub(super) fn moves(&self) -> usize {
         self.lock().requests.moves()

@@ -22,8 +22,9 @@ pub(super) struct Requests {
     went: Frames,
     /// The streams of those that run: few, in no order.
     running: Vec<u32>,
-    /// The last that began.
+    /// The last that began, and how many did.
     last: u32,
+    begun: usize,
     /// Counts those that began and the frames of responses that went.
     moves: usize,
 }
@@ -35,6 +36,7 @@ impl Requests {
             went: Frames::default(),
             running: Vec::new(),
             last: 0,
+            begun: 0,
             moves: 0,
         }
     }
@@ -44,6 +46,11 @@ impl Requests {
         !self.running.is_empty()
     }
 
+    /// How many have begun.
+    pub(super) fn begun(&self) -> usize {
+        self.begun
+    }
+
     /// Another number each time that something happened to one.
     pub(super) fn moves(&self) -> usize {
         self.moves
@@ -51,11 +58,12 @@ impl Requests {
 
     /// Notes what came from the client.
     pub(super) fn came(&mut self, bytes: &[u8]) {
-        let Self { came, running, last, moves, .. } = self;
+        let Self { came, running, last, begun, moves, .. } = self;
         came.pass(bytes, |kind, flags, stream| match kind {
             // What has the same number again is the trailers of the same.
             HEADERS | CONTINUATION if flags & END_HEADERS != 0 && stream > *last => {
                 *last = stream;
+                *begun += 1;
                 *moves = moves.wrapping_add(1);
                 running.push(stream);
             }
@@ -142,6 +150,7 @@ mod tests {
             came.chunks(piece).for_each(|bytes| requests.came(bytes));
             went.concat().chunks(piece).for_each(|bytes| requests.went(bytes));
             assert_eq!(requests.are_running(), !requests.running.is_empty());
+            assert!(requests.begun() >= requests.running.len());
             requests.running
         });
         assert!(all.iter().all(|one| *one == all[0]), "{all:?}");
@@ -188,5 +197,8 @@ mod tests {
         let trailers = frame(HEADERS, END_HEADERS | END_STREAM, 1, 20);
         let came = [frame(HEADERS, END_HEADERS, 1, 20), frame(DATA, 0, 1, 3), trailers];
         assert!(running(&came, &[frame(RST_STREAM, 0, 1, 4)]).is_empty());
+        let mut requests = Requests::new();
+        requests.came(&[vec![0; PREFACE], came.concat()].concat());
+        assert_eq!(requests.begun(), 1);
     }
 }
