@@ -15,7 +15,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 
 use foldhash::HashMap;
-use globset::{Error as GlobError, GlobBuilder, GlobMatcher};
+use globset::{Error as GlobError, Glob, GlobBuilder, GlobMatcher};
 use http::Method;
 use smallvec::SmallVec;
 use smol_str::SmolStr;
@@ -75,7 +75,7 @@ impl EndpointRules {
             };
             let malformed =
                 |error: GlobError| wrong(&format!("its path is not a glob: {}", error.kind()));
-            compile(glob).map_err(malformed)?;
+            parse(glob).map_err(malformed)?;
             let paths = expand::paths(segments)
                 .ok_or_else(|| wrong(&format!("its braces stand for more than {MOST} paths")))?;
             let method = match name.as_str() {
@@ -132,9 +132,8 @@ impl EndpointRules {
     }
 }
 
-fn compile(glob: &str) -> Result<GlobMatcher, GlobError> {
-    let parsed = GlobBuilder::new(glob).literal_separator(true).backslash_escape(false).build();
-    parsed.map(|parsed| parsed.compile_matcher())
+fn parse(glob: &str) -> Result<Glob, GlobError> {
+    GlobBuilder::new(glob).literal_separator(true).backslash_escape(false).build()
 }
 
 /// Nodes of the trie; memory of their own is needed only for more than most rules lead to.
@@ -182,7 +181,7 @@ impl Node {
         let known = self.patterns.iter().position(|(glob, _)| glob.glob().glob() == text);
         let at = known.unwrap_or(self.patterns.len());
         if known.is_none() {
-            self.patterns.push((compile(text)?, Self::default()));
+            self.patterns.push((parse(text)?.compile_matcher(), Self::default()));
         }
         Ok(&mut self.patterns[at].1)
     }
@@ -210,11 +209,15 @@ mod tests {
     use proptest::sample::select;
 
     use super::expand::{Segment, paths, segments};
-    use super::{EndpointRules, compile};
+    use super::{EndpointRules, parse};
 
     fn rules(globs: &[String]) -> EndpointRules {
         let pairs: Vec<_> = globs.iter().map(|glob| ("GET".into(), glob.clone())).collect();
         EndpointRules::parse(&pairs).unwrap()
+    }
+
+    fn is_match(glob: &str, path: &str) -> bool {
+        parse(glob).unwrap().compile_matcher().is_match(path)
     }
 
     fn joined(parts: &'static [&'static str]) -> impl Strategy<Value = String> {
@@ -253,7 +256,7 @@ mod tests {
         path.split_first().is_some_and(|(segment, behind)| {
             let fits = match first {
                 Segment::Literal(text) => text == segment,
-                Segment::Pattern(text) => compile(text).unwrap().is_match(segment),
+                Segment::Pattern(text) => is_match(text, segment),
                 Segment::Any | Segment::Deep => is_filled(segment),
             };
             fits && matches(rest, behind, is_root)
@@ -277,7 +280,7 @@ mod tests {
             };
             let is_allowed = rules(&globs).allow(&Method::GET, &path).is_some();
             prop_assert_eq!(is_allowed, globs.iter().any(alone));
-            let is_matched = globs.iter().any(|glob| compile(glob).unwrap().is_match(&path));
+            let is_matched = globs.iter().any(|glob| is_match(glob, &path));
             prop_assert!(is_matched || !is_allowed);
         }
     }
