@@ -124,7 +124,8 @@ impl ExternalProxyConfig {
 pub struct InterceptConfig {
     /// The directory for the files of certificates that clients trust the proxy by; they are
     /// removed when it stops, and those of one that was killed when the next one starts there. It
-    /// must be the user's own, and writable by nobody else.
+    /// must be the user's own, and writable by nobody else; so must all above it, but for what is
+    /// root's, and for directories in which nobody may move what others have (`/tmp`).
     pub ca_dir: PathBuf,
     /// A PEM file of the authority that vouches for the proxy, instead of one that it makes for
     /// itself; behind it those of the authorities above it up to the root, if it is none. That

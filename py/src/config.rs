@@ -284,7 +284,9 @@ impl PyProxyConfig {
     ///
     /// With it, `CONNECT` to the upstream of a route ends in the proxy, which shows a certificate
     /// of its own; the requests inside are governed as all others are. The files are removed when
-    /// the proxy stops, and those of one that was killed when the next one starts there.
+    /// the proxy stops, and those of one that was killed when the next one starts there. It must be
+    /// the user's own, and nobody but the user and root may be able to replace it or what is in it:
+    /// whoever can write to a directory above it could.
     #[getter]
     fn intercept_ca_dir(&self) -> Option<PathBuf> {
         self.inner.intercept.as_ref().map(|intercept| intercept.ca_dir.clone())
@@ -466,8 +468,8 @@ impl PyProxyConfig {
     /// A directory in which records wait for the collector, besides the log's own room.
     ///
     /// They survive the process: the next proxy with this directory delivers what is left, each at
-    /// least once, oldest first. It is made if it is missing; it must be the user's own, and serves
-    /// one proxy at a time.
+    /// least once, oldest first. It is made if it is missing; it must be the user's own, as
+    /// `intercept_ca_dir` must, and serves one proxy at a time.
     #[getter]
     fn otlp_queue_dir(&self) -> Option<PathBuf> {
         Some(self.inner.otlp.as_ref()?.queue.as_ref()?.directory.clone())

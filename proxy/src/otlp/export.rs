@@ -81,8 +81,9 @@ impl Export {
     /// As [`Self::finish`], and blocks.
     pub(crate) fn join(&self) {
         self.closing.cancel();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
+        // Held to the end, so that nobody returns before the one who waits.
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(thread) = thread.take() {
             // A panic in it has been reported by its hook.
             let _ = thread.join();
         }
