@@ -33,12 +33,17 @@ impl Texts {
     /// more than `most` bytes: all at once, since what grows step by step is memory that is new to
     /// the process each time. Says whether there is so much memory.
     pub(crate) fn reserve_for(&mut self, done: u64, rest: u64, most: usize) -> bool {
-        let len = self.bytes.len();
-        let expected = (len as u64).saturating_mul(rest) / done.max(1);
+        let whole = self.bytes.len() + self.expected_for(done, rest).min(most);
+        let whole = whole.next_multiple_of(STEP) + STEP;
+        self.bytes.try_reserve_exact(whole - self.bytes.len()).is_ok()
+    }
+
+    /// How many bytes `records` are likely to have, if `done` have the length that there is.
+    pub(crate) fn expected_for(&self, done: u64, records: u64) -> usize {
+        let expected = (self.bytes.len() as u64).saturating_mul(records) / done.max(1);
         // A little more, since numbers get longer.
-        let more = usize::try_from(expected.saturating_add(expected / 16)).unwrap_or(most);
-        let whole = (len + more.min(most)).next_multiple_of(STEP) + STEP;
-        self.bytes.try_reserve_exact(whole - len).is_ok()
+        let more = if records > done { expected / 16 } else { 0 };
+        usize::try_from(expected.saturating_add(more)).unwrap_or(usize::MAX)
     }
 
     /// Appends the records as JSON Lines.

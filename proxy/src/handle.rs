@@ -163,11 +163,15 @@ impl ProxyHandle {
         self.consumer().drain_batches()
     }
 
-    /// Hands the audit records to `take` as JSON Lines, in pieces; see [`Consumer::drain_lines`].
+    /// Hands the audit records to `take` as JSON Lines, in pieces, with how many bytes all are likely
+    /// to have; see [`Consumer::drain_lines`].
     ///
     /// # Errors
     /// What `take` returns. Then no record counts as taken.
-    pub fn drain_audit_lines<E>(&self, take: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+    pub fn drain_audit_lines<E>(
+        &self,
+        take: impl FnMut(&[u8], usize) -> Result<(), E>,
+    ) -> Result<(), E> {
         self.consumer().drain_lines(take)
     }
 

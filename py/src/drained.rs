@@ -1,19 +1,20 @@
 //! Lines that are drained piece by piece, as one `bytes` object.
 //!
 //! `BytesIO` puts them together: it gives its memory away as the object, so that no second copy of
-//! all lines is made, and raises `MemoryError` where there is none.
+//! all lines is made, and raises `MemoryError` where there is none. It is given room for all at
+//! once: what grows step by step is memory that is new to the process each time, which costs more
+//! than the lines do.
 
-use std::hint::black_box;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-/// Up to here glibc learns what is asked for again and again (`M_MMAP_THRESHOLD`, mallopt(3)).
-const LEARNED: usize = (32 << 20) - (64 << 10);
+/// Room is asked for in multiples of so many bytes.
+const STEP: usize = 1 << 20;
 
-/// The most that a file has grown to.
+/// The most that was asked for.
 static LARGEST: AtomicUsize = AtomicUsize::new(0);
 
 /// Pieces, in their order.
@@ -22,27 +23,35 @@ pub(crate) enum Gathered {
     #[default]
     Nothing,
     One(Py<PyBytes>),
-    /// A `BytesIO` with all of them.
+    /// A `BytesIO` with all of them, and with room for what was expected.
     Many(Py<PyAny>),
 }
 
 impl Gathered {
-    /// Adds a piece. After an error it is not there.
-    pub(crate) fn add(&mut self, py: Python<'_>, piece: &[u8]) -> PyResult<()> {
-        let piece = PyBytes::new_with(py, piece.len(), |bytes| {
-            bytes.copy_from_slice(piece);
-            Ok(())
-        })?;
-        if let Self::One(first) = self {
-            let file = py.import("io")?.getattr("BytesIO")?.call1((first.bind(py),))?;
-            file.call_method1(intern!(py, "seek"), (0, 2))?;
-            // From here on the file alone has the first piece, so that it grows where it is.
-            *self = Self::Many(file.unbind());
+    /// Adds a piece, of pieces that are likely to have `whole` bytes together. After an error it is
+    /// not there.
+    pub(crate) fn add(&mut self, py: Python<'_>, piece: &[u8], whole: usize) -> PyResult<()> {
+        let bytes = |piece: &[u8]| {
+            PyBytes::new_with(py, piece.len(), |bytes| {
+                bytes.copy_from_slice(piece);
+                Ok(())
+            })
+        };
+        match self {
+            Self::Nothing if whole <= piece.len() => *self = Self::One(bytes(piece)?.unbind()),
+            Self::Nothing => {
+                let file = with_room(py, whole)?;
+                write(&file, &bytes(piece)?)?;
+                *self = Self::Many(file.unbind());
+            }
+            Self::One(first) => {
+                let file = with_room(py, first.as_bytes(py).len() + piece.len())?;
+                write(&file, first.bind(py))?;
+                write(&file, &bytes(piece)?)?;
+                *self = Self::Many(file.unbind());
+            }
+            Self::Many(file) => write(file.bind(py), &bytes(piece)?)?,
         }
-        if let Self::Many(file) = self {
-            return write(file.bind(py), &piece);
-        }
-        *self = Self::One(piece.unbind());
         Ok(())
     }
 
@@ -52,26 +61,26 @@ impl Gathered {
             Self::Nothing => Ok(PyBytes::new(py, b"")),
             Self::One(only) => Ok(only.into_bound(py)),
             Self::Many(file) => {
-                let bytes = file.bind(py).call_method0(intern!(py, "getvalue"))?;
-                let bytes = bytes.cast_into::<PyBytes>()?;
-                expect_again(bytes.as_bytes().len());
-                Ok(bytes)
+                let file = file.bind(py);
+                // What is left of the room.
+                file.call_method0(intern!(py, "truncate"))?;
+                Ok(file.call_method0(intern!(py, "getvalue"))?.cast_into::<PyBytes>()?)
             }
         }
     }
 }
 
-/// Has the allocator keep room for a file that grows to `len` again. It asks the system anew for what
-/// is larger than anything that was freed, and gives back what is more than twice that; a file takes an
-/// eighth more while it grows, beside the piece. Memory that is new to the process each time costs more
-/// than the lines do.
-fn expect_again(len: usize) {
-    if len > LARGEST.fetch_max(len, Ordering::Relaxed) {
-        let mut room = Vec::<u8>::new();
-        // Nothing is lost where there is not so much.
-        let _ = room.try_reserve_exact((2 * len).min(LEARNED));
-        black_box(room);
+/// An empty `BytesIO` that has asked for so much memory.
+fn with_room(py: Python<'_>, size: usize) -> PyResult<Bound<'_, PyAny>> {
+    // Rounded, so that drains of about as much ask for the same.
+    let size = size.next_multiple_of(STEP);
+    let room = || PyBytes::new_with(py, size, |_| Ok(()));
+    if size > LARGEST.fetch_max(size, Ordering::Relaxed) {
+        // Given back at once: glibc asks the system anew for what is larger than anything that was
+        // given back (`M_MMAP_THRESHOLD`, mallopt(3)), and the lines are less than their room.
+        drop(room()?);
     }
+    py.import("io")?.getattr("BytesIO")?.call1((room()?,))
 }
 
 fn write(file: &Bound<'_, PyAny>, piece: &Bound<'_, PyBytes>) -> PyResult<()> {

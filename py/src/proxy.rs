@@ -174,7 +174,8 @@ impl PyProxyHandle {
     fn drain_audit_jsonl<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         let inner = self.inner.get()?;
         let mut lines = Gathered::default();
-        py.detach(|| inner.drain_audit_lines(|piece| Python::attach(|py| lines.add(py, piece))))?;
+        let add = |piece: &[u8], whole| Python::attach(|py| lines.add(py, piece, whole));
+        py.detach(|| inner.drain_audit_lines(add))?;
         lines.into_bytes(py)
     }
 

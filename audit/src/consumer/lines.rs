@@ -16,13 +16,14 @@ const SMALL_PIECE: usize = 512 << 10;
 const ROOM: usize = 8 << 20;
 
 impl Consumer {
-    /// Hands all records that are there to `take` as JSON Lines, in pieces that end with a line.
+    /// Hands all records that are there to `take` as JSON Lines, in pieces that end with a line; with
+    /// how many bytes all pieces are likely to have together.
     ///
     /// # Errors
     /// What `take` returns. Then no record counts as taken.
     pub fn drain_lines<E>(
         &mut self,
-        mut take: impl FnMut(&[u8]) -> Result<(), E>,
+        mut take: impl FnMut(&[u8], usize) -> Result<(), E>,
     ) -> Result<(), E> {
         self.hand_lines(usize::MAX, &mut take)?;
         // A gap may have been waiting for the place that this makes; or it waits for the next time.
@@ -35,11 +36,12 @@ impl Consumer {
     fn hand_lines<E>(
         &mut self,
         most: usize,
-        take: &mut impl FnMut(&[u8]) -> Result<(), E>,
+        take: &mut impl FnMut(&[u8], usize) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut lines = Texts::new(std::mem::take(&mut self.lines));
-        let (mut at, until) = self.span();
-        let (mut behind, mut taken, mut pieces) = (None, None, 0);
+        let (begin, until) = self.span();
+        let (mut at, mut behind, mut taken, mut pieces) = (begin, None, None, 0);
+        let mut whole = 0;
         let mut piece = PIECE;
         while at < until
             && pieces < most
@@ -54,7 +56,10 @@ impl Consumer {
             }
             (at, behind) = (end, Some(end));
             if lines.bytes.len() >= piece || at >= until {
-                take(&lines.bytes).inspect_err(|_| self.leave())?;
+                if pieces == 0 {
+                    whole = lines.expected_for(at - begin, until.saturating_sub(begin));
+                }
+                take(&lines.bytes, whole).inspect_err(|_| self.leave())?;
                 lines.bytes.clear();
                 (taken, pieces) = (behind, pieces + 1);
             }

@@ -470,14 +470,14 @@ fn lines_come_in_pieces_and_none_is_taken_if_one_of_them_is_not() {
         fill(&sender, 12_000);
         for fails_at in 0..2 {
             let mut pieces = 0;
-            let taken = consumer.drain_lines(|_| {
+            let taken = consumer.drain_lines(|_, _| {
                 pieces += 1;
                 if pieces > fails_at { Err("no memory") } else { Ok(()) }
             });
             assert_eq!((taken, pieces, consumer.lag()), (Err("no memory"), fails_at + 1, 12_000));
         }
         let (mut lines, mut pieces) = (Vec::new(), 0);
-        let taken = consumer.drain_lines(|piece| {
+        let taken = consumer.drain_lines(|piece, _| {
             assert!(piece.ends_with(b"\n"));
             lines.extend_from_slice(piece);
             pieces += 1;
@@ -486,7 +486,7 @@ fn lines_come_in_pieces_and_none_is_taken_if_one_of_them_is_not() {
         assert_eq!((taken, pieces > 1, consumer.lag()), (Ok(()), true, 0));
         let records = serde_json::Deserializer::from_slice(&lines).into_iter();
         assert_eq!(records.collect::<Result<Vec<Record>, _>>().unwrap(), other.drain());
-        consumer.drain_lines(|_| Err("there is none")).unwrap();
+        consumer.drain_lines(|_, _| Err("there is none")).unwrap();
     }
 }
 
@@ -499,7 +499,7 @@ fn what_comes_while_lines_are_taken_is_taken_once_also_if_there_is_no_memory_for
     let mut count = |piece: &[u8]| lines += std::str::from_utf8(piece).unwrap().lines().count();
     let mut pieces = 0;
     consumer
-        .drain_lines(|piece| {
+        .drain_lines(|piece, _| {
             pieces += 1;
             match pieces {
                 // More than one piece.
@@ -513,7 +513,7 @@ fn what_comes_while_lines_are_taken_is_taken_once_also_if_there_is_no_memory_for
         .unwrap();
     while consumer.lag() > 0 {
         consumer
-            .drain_lines(|piece| {
+            .drain_lines(|piece, _| {
                 count(piece);
                 Ok::<_, ()>(())
             })
@@ -559,7 +559,7 @@ fn who_stops_in_the_middle_of_taking_records_stops_nobody_else() {
     fill(&sender, 1000);
     thread::scope(|scope| {
         scope.spawn(move || {
-            lines.drain_lines(|_| {
+            lines.drain_lines(|_, _| {
                 taker.stop();
                 Ok::<_, ()>(())
             })
