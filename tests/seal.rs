@@ -165,6 +165,27 @@ fn a_unix_socket_is_reached_if_it_was_granted() {
     }
 }
 
+#[test]
+fn a_denied_unix_socket_is_not_reached_where_it_is_mounted_again() {
+    isolated("a_denied_unix_socket_is_not_reached_where_it_is_mounted_again", || {
+        let (dir, again) = (open_directory(), open_directory());
+        let [below, place] = [path(&dir, "below"), path(&again, "place")];
+        fs::create_dir_all(&below).unwrap();
+        fs::create_dir_all(&place).unwrap();
+        let socket = format!("{place}/socket");
+        let _listener = unix_server(&format!("{below}/socket"));
+        let mut mount = std::process::Command::new("mount");
+        assert!(mount.args(["--bind", &below, &place]).status().unwrap().success());
+        for case in CASES {
+            let grants = ["block=", &*format!("unix={}", again.path().display())];
+            assert_eq!(inside(case, &grants, &["unix-connect", &socket]), OK, "{case:?}");
+            let denied = format!("deny={below}");
+            let grants = [grants[0], grants[1], &*denied];
+            assert_eq!(inside(case, &grants, &["unix-connect", &socket]), DENIED, "{case:?}");
+        }
+    });
+}
+
 /// Whoever is connected to is told who the child is, not who its parent is.
 #[test]
 fn a_child_of_another_user_connects_as_that_user() {

@@ -105,6 +105,27 @@ class TestPaths:
         assert context.query_path(root / "a" / "file", AccessMode.WRITE)["status"] == "allowed"
         assert context.suggest_path(root / "a" / "file", AccessMode.WRITE) is None
 
+    def test_a_suggestion_is_a_call_whatever_the_name(self, root: Path) -> None:
+        for name in ("it's", 'a "b" \\', "\x01\x7f\u202e", "line\nline", "\udcff\udce4"):
+            path = root / name
+            path.write_text("x")
+            caps = CapabilitySet()
+            call = QueryContext(caps).suggest_path(path, AccessMode.READ)
+            eval(f"caps.{call}", {"caps": caps, "AccessMode": AccessMode})
+            assert QueryContext(caps).query_path(path, AccessMode.READ)["status"] == "allowed"
+
+    def test_of_a_set_that_is_refused_are_allowed_nowhere(self, root: Path) -> None:
+        caps = CapabilitySet()
+        caps.allow_path(root, AccessMode.READ_WRITE)
+        caps.deny_path(root / "a")
+        context = QueryContext(caps)
+        refused = context.query_path(root, AccessMode.READ)
+        assert refused["reason"] == "set_refused"
+        assert context.query_network() == refused
+        assert context.query_network("example.com", 443) == refused
+        assert context.query_network(port=80, bind=True) == refused
+        assert context.query_unix_socket(root / "socket") == refused
+
     def test_that_are_covered(self, granted: CapabilitySet, root: Path) -> None:
         assert granted.path_covered(root / "a" / "b")
         assert not granted.path_covered(f"{root}/a/../../etc")

@@ -159,8 +159,9 @@ impl Command {
         self
     }
 
-    /// Whether to find out which file is executed, for [`Output::executable`]: it is read, and the
-    /// start waits until it has been executed. Not by default.
+    /// Whether to find out which file is executed, for [`Output::executable`]: it is read, if it is no
+    /// larger than 4 GiB and as long as the time is not up, and the start waits until it has been
+    /// executed. Not by default.
     pub fn identify(&mut self, identify: bool) -> &mut Self {
         self.identifies = identify;
         self
