@@ -200,6 +200,18 @@ fn fault_of(caps: &CapabilitySet) -> DenyFault {
 }
 
 #[test]
+fn in_a_sandbox_that_hides_what_is_mounted_paths_are_denied_all_the_same() {
+    let home = home();
+    let at = |name: &str| path(home.path(), name);
+    let mut caps = system();
+    allow(&mut caps, PROBE, Access::Read);
+    caps.allow_path(home.path(), Access::Read).unwrap();
+    let inside = format!("{PROBE} inside read={} deny={} then read", at(""), at("keys"));
+    let script = format!("{inside} {}; {inside} {}", at("note"), at("keys/id"));
+    assert_eq!(text(&shell(&script).run(&caps).unwrap()), "xok\nok\n13\nok");
+}
+
+#[test]
 fn what_is_a_processes_own_is_not_granted_around_a_denied_path() {
     let mut caps = system();
     caps.allow_system().unwrap();

@@ -97,7 +97,8 @@
 //!   cannot be listed. One with a denied file, or with what is denied and not there, can be, and so
 //!   can directories that come to be in it, the denied one included: their names are told.
 //! * What is denied is denied by its path, and wherever the same is mounted in the caller's mount
-//!   namespace when the sandbox is made. Where it is granted by another name besides, a hard link
+//!   namespace when the sandbox is made (if the caller may read `/proc/self/mountinfo`, which one
+//!   that is in a sandbox itself may not). Where it is granted by another name besides, a hard link
 //!   beneath a granted directory, an overlay or a mount made later, it can be had by that one.
 //! * Flags and other attributes of files that are set by `ioctl` (`chattr`, file system encryption,
 //!   verity, subvolumes) stay as they are, also where files may be written: the kernel asks nobody
