@@ -10,7 +10,9 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use nono_sandbox::policy::{EMBEDDED, Policy, PolicyError, Variables, check_overlaps};
-use nono_sandbox::{Access, CapabilitySet, FsCapability, Network, PathAnswer, Query, Source};
+use nono_sandbox::{
+    Access, CapabilitySet, DeniedPath, FsCapability, Network, PathAnswer, Query, Source,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use support::sandboxed::{run_probe, system, text};
@@ -182,6 +184,16 @@ fn groups_are_all_chosen_or_none() {
         policy.resolve(&names(&asked), &mut caps, &variables(&home)).unwrap_err();
         assert_eq!(caps, CapabilitySet::new(), "{asked:?}");
     }
+}
+
+#[test]
+fn a_link_to_what_is_not_there_keeps_no_group_from_denying() {
+    let (_dir, home) = home();
+    symlink("gone/rc", home.join(".rc")).unwrap();
+    let policy = policy(json!({ "deny": { "access": ["~/.rc", "~/work/note/below"] } }));
+    let caps = resolved(&policy, &home);
+    let denied: Vec<_> = caps.denied_paths().iter().map(DeniedPath::resolved).collect();
+    assert_eq!(denied, [home.join("gone/rc"), home.join("work/note/below")]);
 }
 
 #[test]

@@ -2137,8 +2137,8 @@ class Policy:
 
         Paths that do not exist are left out, and are in `skipped_paths`: nothing is made here (see
         `make_directories`). A group that blocks the network, or has rules for a
-        proxy, blocks the network of `caps`. `variables` (`HOME`, `TMPDIR`, `XDG_...`) are taken
-        before the environment's.
+        proxy, blocks the network of `caps`; one that blocks what another opens is a `ValueError`.
+        `variables` (`HOME`, `TMPDIR`, `XDG_...`) are taken before the environment's.
         """
 
     def make_directories(
@@ -2156,7 +2156,8 @@ class Policy:
         """Return what a proxy is to allow; `None` if the groups say nothing that a proxy does.
 
         Of `max_connections` the smallest number counts. Two groups with different upstream
-        proxies, or different routes of one name, are a `ValueError` that names both.
+        proxies, or different routes of one name, are a `ValueError` that names both, and so are one
+        that blocks the network and one that opens some of it.
         """
 
     def resolve_limits(self, group_names: Sequence[str]) -> dict[str, int]:

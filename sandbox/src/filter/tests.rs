@@ -117,6 +117,20 @@ fn ports_alone_leave_datagrams_and_close_other_streams() {
     }
 }
 
+#[test]
+fn a_socket_of_a_limited_network_stays_what_it_is() {
+    let (fast_open, upper, no_delay) = (30, 31, 1);
+    for (seal, expected) in
+        [(Seal::Open, libc::SECCOMP_RET_ALLOW), (Seal::Ports, errno(1)), (Seal::Tcp, errno(1))]
+    {
+        let program = compile(plain(seal, true), TargetArch::x86_64);
+        let said = |level, option| answer(&program, X86_64, 54, [3, level, option, 0, 0, 0]);
+        assert_eq!([said(6, fast_open), said(6, upper)], [expected; 2], "{seal:?}");
+        let others = [said(6, no_delay), said(1, fast_open), said(41, upper)];
+        assert_eq!(others, [libc::SECCOMP_RET_ALLOW; 3], "{seal:?}");
+    }
+}
+
 /// What is closed, with arguments that matter and the answers: closed, or open with others.
 #[test]
 fn calls_are_closed_by_what_they_do() {
