@@ -228,6 +228,16 @@ async fn a_key_of_the_clients_own_is_found_under_a_name_with_underscores() {
     assert_eq!((reply.status, reply.code()), (400, "foreign_credential".into()));
     assert_eq!(get(&proxy, "/strips/x", &own).await.status, 200);
     assert_eq!(origin.only().header("x_api_key"), "");
+    // Nor the other way round.
+    let route = RouteConfig { inject_header: "My_Key".into(), ..route("/api", origin.addr) };
+    let config = ProxyConfig { routes: vec![route], ..ProxyConfig::default() };
+    let proxy = TestProxy::start(config).await;
+    for name in ["My_Key", "My-Key"] {
+        let own = [format!("Authorization: Bearer {}", proxy.token), format!("{name}: theirs")];
+        let reply = get(&proxy, "/api/x", &own).await;
+        assert_eq!((reply.status, reply.code()), (400, "foreign_credential".into()), "{name}");
+    }
+    assert_eq!(origin.seen().len(), 1);
 }
 
 #[tokio::test]

@@ -117,8 +117,12 @@ impl Shared {
         let mut path_tokens = false;
         for credential in settings.routes.iter().filter_map(|route| route.credential.as_ref()) {
             for name in credential.key_headers() {
-                if !key_headers.contains(name) {
-                    key_headers.push(name.clone());
+                // With hyphens, as others are compared with it: see `is_among`.
+                let hyphened = name.as_str().replace('_', "-").parse().ok();
+                for name in [name.clone()].into_iter().chain(hyphened) {
+                    if !key_headers.contains(&name) {
+                        key_headers.push(name);
+                    }
                 }
             }
             match credential.injection() {
