@@ -46,7 +46,7 @@ impl Exceptions {
         &self.each
     }
 
-    /// What a name is that is denied, by a path of the set or because it is the same as one.
+    /// All names of what is denied: the paths of the set, and others of the same.
     pub(crate) fn names(&self) -> impl Iterator<Item = &Path> {
         self.each.iter().flat_map(Exception::names)
     }
