@@ -55,6 +55,7 @@ DIFFERENCES = {
     "limited.flags_of_ports": "no flag can say it, and nothing is left out",
     "limited.flags_of_proxy": "no flag can say it, and nothing is left out",
     "limited.memory_odd": "what is no size is refused here already, by a TypeError or ValueError",
+    "overlap.dots": "a path that leads nobody can say where does not pass",
     "overlap.equal": "a grant of the path itself reaches it",
     "overlap.file": "a grant of the file itself reaches it",
     "overlap.group": "it does not matter who granted",
