@@ -119,12 +119,17 @@ impl EndpointRules {
                 if node.is_deep && !holds(&next, node) {
                     next.push(node);
                 }
-                let any = node.any.as_deref().filter(|_| is_filled);
-                let fits =
-                    |(glob, _): &&(GlobMatcher, _)| glob.is_match(OsStr::from_bytes(segment));
-                let patterns = node.patterns.iter().filter(fits).map(|(_, node)| node);
-                let ways = [node.literal.get(segment), any].into_iter().flatten();
-                ways.chain(patterns).for_each(|way| enter(way, &mut next));
+                if let Some(way) = node.literal.get(segment) {
+                    enter(way, &mut next);
+                }
+                if is_filled && let Some(way) = &node.any {
+                    enter(way, &mut next);
+                }
+                for (glob, way) in &node.patterns {
+                    if glob.is_match(OsStr::from_bytes(segment)) {
+                        enter(way, &mut next);
+                    }
+                }
             }
             std::mem::swap(&mut now, &mut next);
         }
@@ -141,10 +146,12 @@ type Nodes<'node> = SmallVec<[&'node Node; 4]>;
 
 /// Adds `node` to `set`, with those that no further segment leads to.
 fn enter<'node>(node: &'node Node, set: &mut Nodes<'node>) {
-    for node in std::iter::successors(Some(node), |node| node.deep.as_deref()) {
+    let mut way = Some(node);
+    while let Some(node) = way {
         if !holds(set, node) {
             set.push(node);
         }
+        way = node.deep.as_deref();
     }
 }
 
