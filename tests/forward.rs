@@ -1,6 +1,7 @@
 //! Plain http requests in absolute-form: forwarded to allowed hosts.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
+use nono_audit::redact::REDACTED;
 use support::{Connection, Origin, REAL_KEY, TestProxy, Wire, exchange};
 
 #[tokio::test]
@@ -173,4 +174,6 @@ async fn no_name_carries_the_token_on() {
     assert_eq!(origin.only().headers.len(), 1, "{:?}", origin.only());
     assert_eq!(ask(token).await.code(), "method_refused");
     assert_eq!(origin.seen().len(), 1);
+    let recorded = proxy.records(2).await;
+    assert_eq!(recorded[1].method.as_deref(), Some(REDACTED), "nor half of it");
 }

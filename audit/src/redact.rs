@@ -143,16 +143,22 @@ fn redact_pair<'a>(pair: &'a str, token: &str, also: &[impl AsRef<str>]) -> Cow<
     }
 }
 
-fn without<'a>(text: &'a str, token: &str) -> Cow<'a, str> {
+/// `text` without `token`, also where servers read it as one.
+pub fn without<'a>(text: &'a str, token: &str) -> Cow<'a, str> {
     // Most paths are shorter than a token.
-    if token.is_empty() || text.len() < token.len() || !text.contains(token) {
-        text.into()
-    } else {
-        text.replace(token, REDACTED).into()
+    if token.is_empty() || text.len() < token.len() {
+        return text.into();
     }
+    let has = |text: &str| text.contains(token);
+    let plain = if has(text) { text.replace(token, REDACTED).into() } else { Cow::Borrowed(text) };
+    if !plain.contains('%') || !has(&decoded(&plain)) {
+        return plain;
+    }
+    let parts = plain.split('/').map(|part| if has(&decoded(part)) { REDACTED } else { part });
+    parts.collect::<Vec<_>>().join("/").into()
 }
 
-/// The name that a server reads.
+/// What a server reads.
 fn decoded(name: &str) -> Cow<'_, str> {
     percent_decode_str(name).decode_utf8_lossy()
 }
@@ -174,6 +180,18 @@ mod tests {
     fn credential_parameters_and_the_token_are_removed() {
         let seen = path_and_query("/bot-T0K/send?api_key=sk-1&q=T0K&page=2", "T0K", &NONE);
         assert_eq!(&*seen, "/bot-[redacted]/send?api_key=[redacted]&q=[redacted]&page=2");
+    }
+
+    #[test]
+    fn the_token_is_removed_as_a_server_reads_it() {
+        let token = "ab0cab0cab0c";
+        for (path, seen) in [
+            ("/x/ab0cab0cab0%63/y%2Fz", "/x/[redacted]/y%2Fz"),
+            ("/x?q=%61b0cab0cab0c&a=%20", "/x?[redacted]&a=%20"),
+            ("/ab0cab0cab0c/b%61b0cab0cab0c", "/[redacted]/[redacted]"),
+        ] {
+            assert_eq!(&*path_and_query(path, token, &NONE), seen);
+        }
     }
 
     #[test]

@@ -98,7 +98,7 @@ pub(crate) fn open(permit: Permit, mode: Mode, peer: &Peer) -> Arc<Recorder> {
 /// Notes what is asked for.
 fn note(shared: &Shared, recorder: &Recorder, form: Form, request: &Request<Body>) {
     recorder.note(|record| {
-        record.method = Some(method_name(request.method()));
+        record.method = Some(method_name(request.method(), shared.token.expose()));
         record.protocol = Some(protocol(request.version()));
         record.request_id = request_id(shared, request.headers());
         if let Some(path) = request.uri().path_and_query()
@@ -128,14 +128,14 @@ fn protocol(version: Version) -> Protocol {
     }
 }
 
-/// The method's name, without an allocation for the common ones.
-fn method_name(method: &Method) -> Cow<'static, str> {
+/// The method's name without `token`; no allocation for the common ones.
+fn method_name(method: &Method, token: &str) -> Cow<'static, str> {
     for known in ["GET", "POST", "CONNECT", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"] {
         if method == known {
             return Cow::Borrowed(known);
         }
     }
-    let mut name = method.to_string();
+    let mut name = redact::without(method.as_str(), token).into_owned();
     redact::cut(&mut name, 32);
     Cow::Owned(name)
 }
