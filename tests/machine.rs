@@ -159,14 +159,19 @@ fn sleeps(status: &File) -> u64 {
     count.unwrap().trim().parse().unwrap()
 }
 
-/// The status of the thread that is called `name`.
+/// The status of the thread that is called `name`, once it waits: it takes its name when it runs.
 fn status_of(name: &str) -> File {
-    let mut tasks = std::fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
-    let is_it = |task: &PathBuf| {
-        let called = std::fs::read_to_string(task.join("comm"));
-        called.is_ok_and(|called| called.trim() == name)
+    let is_it = |status: &PathBuf| {
+        let text = std::fs::read_to_string(status).unwrap_or_default();
+        text.starts_with(&format!("Name:\t{name}\n")) && text.contains("\nState:\tS")
     };
-    File::open(tasks.find(is_it).unwrap().join("status")).unwrap()
+    loop {
+        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+        let mut statuses = tasks.map(|task| task.unwrap().path().join("status"));
+        if let Some(found) = statuses.find(is_it) {
+            return File::open(found).unwrap();
+        }
+    }
 }
 
 #[test]
