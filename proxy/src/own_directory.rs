@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
-use nix::unistd::geteuid;
+use nix::unistd::{getegid, geteuid};
 
 /// Bits of a mode that let others than the owner write.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
@@ -56,7 +56,9 @@ fn check_above(dir: &Path) -> Result<(), String> {
             "{shown} above it belongs to user {owner}, who could put another in its place"
         ));
     }
-    if mode & WRITABLE_BY_OTHERS != 0 && mode & STICKY == 0 {
+    // The process's own group is its user's alone where such modes are usual (umask 002).
+    let others = if found.gid() == getegid().as_raw() { 0o002 } else { WRITABLE_BY_OTHERS };
+    if mode & others != 0 && mode & STICKY == 0 {
         return Err(format!(
             "others can write to {shown} above it (mode {:04o}), and so put another in its place; \
              `chmod go-w` that",

@@ -173,7 +173,8 @@ async fn a_directory_below_one_that_others_can_write_to_is_refused() {
     let above = tempfile::tempdir().unwrap();
     let dir = above.path().join("of/the/proxy");
     fs::create_dir_all(&dir).unwrap();
-    for (mode, is_refused) in [(0o777, true), (0o720, true), (0o1777, false), (0o755, false)] {
+    // The last is of the process's own group.
+    for (mode, is_refused) in [(0o777, true), (0o1777, false), (0o755, false), (0o775, false)] {
         fs::set_permissions(above.path(), Permissions::from_mode(mode)).unwrap();
         if is_refused {
             let told = refusal(&dir).await;
@@ -184,6 +185,9 @@ async fn a_directory_below_one_that_others_can_write_to_is_refused() {
         }
     }
     // Only root can give it away.
+    if std::os::unix::fs::chown(above.path(), None, Some(12345)).is_ok() {
+        assert!(refusal(&dir).await.contains("others can write to"));
+    }
     if std::os::unix::fs::chown(above.path(), Some(12345), None).is_ok() {
         assert!(refusal(&dir).await.contains("above it belongs to user 12345"));
     }
