@@ -291,9 +291,13 @@ async fn a_record_says_by_which_rule_to_which_address_and_how_soon() {
     assert_eq!((record.protocol, record.phase), (Some(Protocol::Http11), Phase::End));
     assert!(record.time_to_first_byte_ms.unwrap() <= record.duration_ms);
 
-    let head = proxy.begin("GET /api/v1/x") + "X-Request-Id: " + &proxy.token + "\r\n\r\n";
-    exchange(proxy.addr(), &head).await;
-    assert_eq!(proxy.only_record().request_id, None, "it holds the token");
+    let (first, rest) = proxy.token.split_at(1);
+    let escaped = format!("%{:02x}{rest}", first.as_bytes()[0]);
+    for id in [&proxy.token, &escaped] {
+        let head = proxy.begin("GET /api/v1/x") + "X-Request-Id: " + id + "\r\n\r\n";
+        exchange(proxy.addr(), &head).await;
+        assert_eq!(proxy.only_record().request_id, None, "it holds the token");
+    }
 
     let connect = format!(
         "CONNECT x.bad.example:443 HTTP/1.1\r\nHost: x.bad.example:443\r\n{}\r\n",

@@ -136,10 +136,14 @@ impl Log {
         self.shared.faults.lock().iter().map(|(name, why)| (*name, why.clone())).collect()
     }
 
-    /// Says that no more records come, and waits until the sinks have all; of several calls, each.
+    /// Says that no more records come, and waits until the sinks have all; of several calls, each, but
+    /// for one of the log's own thread.
     pub fn end(&self) {
         self.shared.lock().has_ended = true;
         self.shared.wake();
+        if self.shared.writer.get().is_some_and(|own| own.id() == thread::current().id()) {
+            return;
+        }
         // Held to the end, so that nobody returns before the one who waits.
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(writer) = writer.take() {

@@ -2,10 +2,10 @@
 //! configuration names.
 
 use std::borrow::Cow;
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _};
-use std::iter;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -47,11 +47,13 @@ fn roots() -> &'static Roots {
 }
 
 impl From<Found> for Roots {
-    fn from(Found { certificates, fault }: Found) -> Self {
+    fn from(Found { certificates, is_named, fault }: Found) -> Self {
         let mut store = RootCertStore::empty();
         store.add_parsable_certificates(certificates.iter().cloned());
+        let is_nothing = is_named && store.is_empty();
+        let fault = fault.or_else(|| is_nothing.then(|| "they hold no certificate".to_owned()));
         // A mistake in what is to be trusted is no reason to trust others.
-        if !store.is_empty() || fault.is_some() {
+        if is_named || !store.is_empty() {
             return Self { certificates: certificates.into(), store, fault };
         }
         // Not made of the certificates: what Mozilla limits some of them to stands here alone.
@@ -64,26 +66,34 @@ impl From<Found> for Roots {
 #[derive(Default)]
 struct Found {
     certificates: Vec<CertificateDer<'static>>,
+    /// Whether the environment says whom to trust, be it that it names an empty path.
+    is_named: bool,
     fault: Option<String>,
 }
 
 impl Found {
     fn read() -> Self {
         let variables = || [FILE, DIRECTORIES].map(std::env::var_os);
-        let [file, directories] = with_environment(variables).unwrap_or_default();
+        Self::named(with_environment(variables).unwrap_or_default())
+    }
+
+    /// What these variables name, or else the system's own.
+    fn named([file, directories]: [Option<OsString>; 2]) -> Self {
+        let is_named = file.is_some() || directories.is_some();
         let file = file.filter(|file| !file.is_empty()).map(PathBuf::from);
         let directories = directories.iter().flat_map(std::env::split_paths);
         let directories = directories.filter(|path| !path.as_os_str().is_empty());
         let directories: Vec<_> = directories.collect();
-        if file.is_none() && directories.is_empty() {
+        if !is_named {
             // Looks for the same variables once more. The system's own files keep nobody waiting.
             let native = with_environment(load_native_certs).map(|native| native.certs);
-            return Self { certificates: native.unwrap_or_default(), fault: None };
+            return Self { certificates: native.unwrap_or_default(), ..Self::default() };
         }
-        let mut found = Self::default();
+        let mut found = Self { is_named, ..Self::default() };
         // What is named may be in a file system that hangs: nothing is held up for it.
+        let files = file.into_iter().map(|file| (Some(file), None));
         let directories = directories.into_iter().map(|directory| (None, Some(directory)));
-        for (file, directory) in iter::once((file, None)).chain(directories) {
+        for (file, directory) in files.chain(directories) {
             let CertificateResult { certs, errors, .. } =
                 load_certs_from_paths(file.as_deref(), directory.as_deref());
             found.certificates.extend(certs);
@@ -170,8 +180,26 @@ mod tests {
 
     #[test]
     fn mozillas_roots_are_no_substitute_for_what_cannot_be_read() {
-        let roots = Roots::from(Found { fault: Some("it is gone".into()), ..Found::default() });
-        assert!(roots.store.is_empty() && roots.certificates.is_empty());
+        let place = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &[u8]| {
+            let path = place.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            [Some(path.into_os_string()), None]
+        };
+        let none = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        for named in [
+            file("empty", b""),
+            file("binary", &[0x30, 0x82, 0, 0]),
+            file("none", none.as_bytes()),
+            [Some("/dev/null".into()), None],
+            [Some(place.path().join("missing").into_os_string()), None],
+            [None, Some(tempfile::tempdir_in(place.path()).unwrap().path().into())],
+            [Some("".into()), None],
+        ] {
+            let roots = Roots::from(Found::named(named.clone()));
+            assert!(roots.store.is_empty(), "{named:?}");
+            assert!(roots.fault.is_some(), "{named:?}");
+        }
         assert!(!Roots::from(Found::default()).store.is_empty());
     }
 

@@ -30,13 +30,16 @@ fn is_among_variables(name: &str, names: &[HeaderName]) -> bool {
     name.contains('_') && names.iter().any(is_same)
 }
 
-/// Whether the query of a request replaces its method, as [`METHOD_OVERRIDES`] do. PHP makes `_` of
-/// the other characters.
+/// Whether the query of a request replaces its method, as [`METHOD_OVERRIDES`] do. PHP passes over
+/// spaces before a name, makes `_` of a dot, and ends the name at a NUL or bracket.
 pub(crate) fn overrides_method(query: &str) -> bool {
     query.split(['&', ';']).any(|pair| {
-        let name = pair.split('=').next().unwrap_or_default();
-        let mut name = percent_decode_str(name);
-        matches!(name.next(), Some(b'_' | b'.' | b'[')) && name.eq(b"method".iter().copied())
+        let name = pair.split('=').next().unwrap_or_default().replace('+', " ");
+        let name: Vec<u8> = percent_decode_str(&name)
+            .skip_while(|byte| b" []".contains(byte))
+            .take_while(|byte| !b"\0[]".contains(byte))
+            .collect();
+        matches!(&*name, b"_method" | b".method")
     })
 }
 
@@ -211,11 +214,30 @@ mod tests {
 
     #[test]
     fn a_parameter_that_replaces_the_method_is_found() {
-        for query in ["_method=DELETE", "a=1&_method=put", "a;_method=x", "%5Fm%65thod", ".method="]
-        {
+        for query in [
+            "_method=DELETE",
+            "a=1&_method=put",
+            "a;_method=x",
+            "%5Fm%65thod",
+            ".method=",
+            "+_method=x",
+            "%20_method=x",
+            "+.method=x",
+            "_method%00x=x",
+            "[_method]=x",
+        ] {
             assert!(overrides_method(query), "{query}");
         }
-        for query in ["", "method=x", "a=_method", "_methods=x", "x_method=y", "_metho=d"] {
+        for query in [
+            "",
+            "method=x",
+            "[method=x",
+            "%2B_method=x",
+            "a=_method",
+            "_methods=x",
+            "x_method=y",
+            "_metho=d",
+        ] {
             assert!(!overrides_method(query), "{query}");
         }
     }

@@ -59,7 +59,7 @@ impl Diagnostic {
             severity: "warning",
             route_prefix: "tls".into(),
             credential_ref: String::new(),
-            message: format!("authorities that the environment names are not trusted: {why}"),
+            message: format!("not all authorities that the environment names are trusted: {why}"),
             hint: Some(hint.into()),
         }
     }

@@ -109,14 +109,14 @@ impl Route {
         }
         let plain = path::plain(rest);
         let rule = self.rules.allow(method, &plain).ok_or(PathRefusal::NoRule)?;
-        // A rule that names parameters is meant for whoever reads them.
-        if plain.contains(';')
-            && !rule.contains(';')
-            && self.rules.allow(method, &path::without_parameters(&plain)).is_none()
-        {
-            return Err(PathRefusal::Ambiguous("no rule allows it without its `;` parameters"));
+        if !plain.contains(';') {
+            return Ok((path, Some(rule)));
         }
-        Ok((path, Some(rule)))
+        // A rule that names parameters is meant for whoever reads them.
+        let named = || self.rules.allow_by(method, &plain, |rule| rule.contains(';'));
+        let shorter = self.rules.allow(method, &path::without_parameters(&plain)).map(|_| rule);
+        let none = PathRefusal::Ambiguous("no rule allows it without its `;` parameters");
+        Ok((path, Some(shorter.or_else(named).ok_or(none)?)))
     }
 
     /// What follows the upstream's base path in `path`; `None` if it is not below it.

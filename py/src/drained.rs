@@ -5,14 +5,18 @@
 //! once: what grows step by step is memory that is new to the process each time, which costs more
 //! than the lines do.
 
+use std::hint::black_box;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-/// Room is asked for in multiples of so many bytes.
+/// Room is asked for in multiples of so many bytes, so that drains of about as much ask for the same;
+/// and up to so many: what is larger glibc gives back to the system each time (`M_MMAP_THRESHOLD`,
+/// mallopt(3)), and can make larger where it is. It bounds what an estimate is trusted for, too.
 const STEP: usize = 1 << 20;
+const MOST: usize = 31 << 20;
 
 /// The most that was asked for.
 static LARGEST: AtomicUsize = AtomicUsize::new(0);
@@ -70,17 +74,21 @@ impl Gathered {
     }
 }
 
-/// An empty `BytesIO` that has asked for so much memory.
+/// An empty `BytesIO` that has asked for so much memory, or less where there is less: it grows.
 fn with_room(py: Python<'_>, size: usize) -> PyResult<Bound<'_, PyAny>> {
-    // Rounded, so that drains of about as much ask for the same.
-    let size = size.next_multiple_of(STEP);
-    let room = || PyBytes::new_with(py, size, |_| Ok(()));
+    let size = size.min(MOST).next_multiple_of(STEP);
     if size > LARGEST.fetch_max(size, Ordering::Relaxed) {
         // Given back at once: glibc asks the system anew for what is larger than anything that was
-        // given back (`M_MMAP_THRESHOLD`, mallopt(3)), and the lines are less than their room.
-        drop(room()?);
+        // given back, and the lines are less than their room.
+        let mut room = Vec::<u8>::new();
+        let _ = room.try_reserve_exact(size);
+        black_box(room);
     }
-    py.import("io")?.getattr("BytesIO")?.call1((room()?,))
+    let file = py.import("io")?.getattr("BytesIO")?;
+    match PyBytes::new_with(py, size, |_| Ok(())) {
+        Ok(room) => file.call1((room,)),
+        Err(_) => file.call0(),
+    }
 }
 
 fn write(file: &Bound<'_, PyAny>, piece: &Bound<'_, PyBytes>) -> PyResult<()> {

@@ -461,6 +461,22 @@ fn a_full_log_waits_for_who_does_not_give_way_and_says_so_before() {
 }
 
 #[test]
+fn an_alarm_may_end_the_log() {
+    let (sender, log) = open(10, 0, Vec::new());
+    let log = Arc::new(log);
+    let _late = log.subscribe(Reader::holding("late"));
+    let (ended, ends) = mpsc::channel();
+    let weak = Arc::downgrade(&log);
+    log.warn_by(move |_| {
+        weak.upgrade().unwrap().end();
+        ended.send(()).unwrap();
+    });
+    fill(&sender, 10);
+    ends.recv_timeout(LONG).expect("it does not wait for itself");
+    log.end();
+}
+
+#[test]
 fn lines_come_in_pieces_and_none_is_taken_if_one_of_them_is_not() {
     for disk in [0, 1 << 30] {
         let held = if disk == 0 { 20_000 } else { 2000 };

@@ -101,6 +101,17 @@ impl EndpointRules {
 
     /// The rule that allows `method` on `path`, if there is one.
     pub(crate) fn allow(&self, method: &Method, path: &str) -> Option<&SmolStr> {
+        self.allow_by(method, path, |_| true)
+    }
+
+    /// As [`Self::allow`], by a rule that `is_meant`.
+    pub(crate) fn allow_by<'rules>(
+        &'rules self,
+        method: &Method,
+        path: &str,
+        is_meant: impl Fn(&str) -> bool,
+    ) -> Option<&'rules SmolStr> {
+        let rule = |of: &'rules Methods| of.rule(method).filter(|rule| is_meant(rule));
         let segments = path.as_bytes().strip_prefix(b"/")?;
         let is_root = segments.is_empty();
         let last = segments.iter().rposition(|byte| *byte != b'/');
@@ -113,7 +124,7 @@ impl EndpointRules {
             let is_filled = is_root || !segment.is_empty();
             begin += segment.len() + 1;
             for node in now.drain(..) {
-                if is_followed && let Some(rule) = node.below.rule(method) {
+                if is_followed && let Some(rule) = rule(&node.below) {
                     return Some(rule);
                 }
                 if node.is_deep && !holds(&next, node) {
@@ -133,7 +144,7 @@ impl EndpointRules {
             }
             std::mem::swap(&mut now, &mut next);
         }
-        now.iter().find_map(|node| node.here.rule(method))
+        now.iter().find_map(|node| rule(&node.here))
     }
 }
 
