@@ -156,6 +156,10 @@ fn an_address_that_is_denied_is_reached_by_no_name_that_leads_there() {
         }
         let through_route = proxy.get("/api/x").await;
         assert_eq!((through_route.status, through_route.code()), denied);
+        let rule = format!("127.0.0.1:{}", origin.addr.port());
+        for record in proxy.records(11).await {
+            assert_eq!(record.rule.as_deref(), Some(&*rule), "{}", record.target);
+        }
         assert_eq!(origin.connections(), 0);
         // At another port, or address, it is another place.
         let elsewhere = forward(&proxy, &format!("localhost:{}", free.addr.port())).await;

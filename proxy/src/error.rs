@@ -4,6 +4,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use smol_str::SmolStr;
+
 use crate::address::OutOfReach;
 use crate::http1::Wrong;
 
@@ -13,6 +15,9 @@ pub(crate) enum Error {
     /// The client's or the policy's doing.
     #[error("refused: {0:?}")]
     Refused(Refusal),
+    /// The host's name leads to an address that this rule denies.
+    #[error("refused by the rule {0}")]
+    Denied(SmolStr),
     /// The route's credential could not be had.
     #[error(transparent)]
     Credential(nono_credentials::Error),

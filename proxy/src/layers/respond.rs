@@ -114,6 +114,9 @@ fn respond(error: &Error, recorder: &Recorder, peer: &Peer) -> Response<Body> {
         _ => Row::of(error, recorder),
     };
     note(&row, recorder);
+    if let Error::Denied(rule) = error {
+        recorder.note(|record| record.rule = Some(rule.clone()));
+    }
     let mut response = render(&row, &recorder.id().to_string());
     let told = match error {
         Error::Refused(Refusal::NoProxyToken) => Some((PROXY_AUTHENTICATE, "Basic realm=\"nono\"")),

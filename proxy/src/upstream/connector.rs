@@ -219,7 +219,7 @@ fn explain(error: &(dyn StdError + 'static)) -> Error {
     while let Some(current) = cause {
         match current.downcast_ref::<ResolveError>() {
             Some(ResolveError::OutOfReach(why)) => return Refusal::Address(*why).into(),
-            Some(ResolveError::Denied) => return Refusal::HostDenied.into(),
+            Some(ResolveError::Denied(rule)) => return Error::Denied(rule.clone()),
             Some(ResolveError::OwnListener) => return Refusal::OwnListener.into(),
             Some(ResolveError::Unknown(_)) => return Failure::Unresolved.into(),
             None => {}

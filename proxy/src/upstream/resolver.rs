@@ -8,6 +8,7 @@ use std::{io, vec};
 
 use futures_util::future::BoxFuture;
 use hyper_util::client::legacy::connect::dns::Name;
+use smol_str::SmolStr;
 use tower::Service;
 
 use crate::address::{OutOfReach, Reach, classify};
@@ -37,8 +38,8 @@ pub(super) enum ResolveError {
     #[error("the name has an address that may not be reached")]
     OutOfReach(OutOfReach),
     /// A rule denies one of them.
-    #[error("the name has an address that is denied")]
-    Denied,
+    #[error("the name has an address that the rule {0} denies")]
+    Denied(SmolStr),
     /// One of them is the proxy's own.
     #[error("the name leads to the proxy itself")]
     OwnListener,
@@ -63,9 +64,10 @@ impl Service<Name> for Resolver {
             // One bad address refuses the name: to try the others would let whoever answers for
             // it probe which ones pass.
             for addr in &found {
-                if denied.as_ref().is_some_and(|set| set.matches_address(addr.ip(), port).is_some())
-                {
-                    return Err(ResolveError::Denied);
+                let rule =
+                    denied.as_ref().and_then(|set| set.matches_address(addr.ip(), port)?.rule);
+                if let Some(rule) = rule {
+                    return Err(ResolveError::Denied(rule.clone()));
                 }
                 reach.check(classify(addr.ip())).map_err(ResolveError::OutOfReach)?;
             }

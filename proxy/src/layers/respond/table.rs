@@ -69,6 +69,7 @@ impl Row {
         let asked = asked.unwrap_or_default();
         match error {
             Error::Refused(refusal) => refused(*refusal, &asked),
+            Error::Denied(_) => refused(Refusal::HostDenied, &asked),
             Error::Credential(error) => credential(error, &asked),
             Error::Upstream(failure) => upstream(failure, &asked),
         }
