@@ -103,11 +103,13 @@ const TIOCSCTTY: libc::c_int = 0x540E;
 
 /// Requests that change files, or make and remove them, by a descriptor that may only be read: the
 /// kernel asks for the file's owner, and neither Landlock nor how it was opened. From `linux/fs.h`,
-/// `fsverity.h`, `fscrypt.h`, `msdos_fs.h` and `btrfs.h`.
-const FILE_REQUESTS: [u32; 7] = [
-    // FS_IOC_SETFLAGS, FS_IOC_FSSETXATTR: what `chattr` sets.
+/// `fsverity.h`, `fscrypt.h`, `msdos_fs.h`, `btrfs.h` and `f2fs.h`, and `fs/ext4/ext4.h`.
+const FILE_REQUESTS: [u32; 10] = [
+    // FS_IOC_SETFLAGS, FS_IOC_FSSETXATTR, FS_IOC_SETVERSION, EXT4_IOC_SETVERSION: what `chattr` sets.
     0x4008_6602,
     0x401C_5820,
+    0x4008_7602,
+    0x4008_6604,
     // FS_IOC_ENABLE_VERITY.
     0x4080_6685,
     // FS_IOC_SET_ENCRYPTION_POLICY, FS_IOC_REMOVE_ENCRYPTION_KEY: for all who use it.
@@ -115,12 +117,19 @@ const FILE_REQUESTS: [u32; 7] = [
     0xC040_6618,
     // FAT_IOCTL_SET_ATTRIBUTES.
     0x4004_7211,
-    // BTRFS_IOC_SUBVOL_SETFLAGS.
+    // BTRFS_IOC_SUBVOL_SETFLAGS, BTRFS_IOC_SET_RECEIVED_SUBVOL.
     0x4008_941A,
+    0xC0C8_9425,
 ];
-/// The requests of btrfs that are about something by its name: they make and remove subvolumes, or
-/// need privileges. In the low byte is which one it is.
-const BY_NAME: u32 = 0x5000_9400;
+/// Groups of such requests. In the low byte is which one it is.
+const GROUPS: [u32; 2] = [
+    // Those of btrfs that are about something by its name: they make and remove subvolumes, or need
+    // privileges.
+    0x5000_9400,
+    // Those of f2fs without an argument: atomic writes, which truncate a file, are begun and ended by
+    // them. The others of these need privileges or a file to be written, or are of no account.
+    0x0000_F500,
+];
 const BUT_WHICH: u32 = 0xFFFF_FF00;
 
 /// Bits of a mode that lend a program its file's user and group.
@@ -262,6 +271,7 @@ fn requests(rules: &mut Rules) {
     let steal = vec![is(1, TIOCSCTTY), is(2, 1)];
     let mut requests = vec![vec![is(1, TIOCSTI)], vec![is(1, TIOCLINUX)], steal];
     requests.extend(FILE_REQUESTS.map(|request| vec![is(1, request.cast_signed())]));
-    requests.push(vec![agrees(1, BUT_WHICH.cast_signed(), BY_NAME.cast_signed())]);
+    requests
+        .extend(GROUPS.map(|group| vec![agrees(1, BUT_WHICH.cast_signed(), group.cast_signed())]));
     rules.insert(libc::SYS_ioctl, requests);
 }
