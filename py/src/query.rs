@@ -94,7 +94,8 @@ impl PyQueryContext {
                 return Err(argument_error("a question about a host or bind needs a port"));
             }
             let is_blocked = self.inner.caps().is_network_blocked();
-            if let Some(message) = self.inner.refusal().filter(|_| !is_blocked) {
+            let refusal = py.detach(|| self.inner.refusal());
+            if let Some(message) = refusal.filter(|_| !is_blocked) {
                 refused(&said, message.to_owned())?;
                 return Ok(said);
             }
@@ -103,15 +104,17 @@ impl PyQueryContext {
             return Ok(said);
         };
         let address = host.and_then(address);
-        let (answer, suggestion) = if bind {
-            (self.inner.bind(address, port), self.inner.suggest_bind(address, port))
-        } else {
+        // Whether the set is refused may have to be found out.
+        let (answer, suggestion) = py.detach(|| {
+            if bind {
+                return (self.inner.bind(address, port), self.inner.suggest_bind(address, port));
+            }
             let answer = match address {
                 Some(ip) => self.inner.connect(SocketAddr::new(ip, port)),
                 None => self.inner.connect_port(port),
             };
             (answer, self.inner.suggest_connect(address, port))
-        };
+        });
         self.tell(&said, answer, suggestion)?;
         Ok(said)
     }
@@ -123,8 +126,9 @@ impl PyQueryContext {
         #[pyo3(from_py_with = os_path)] path: PathBuf,
     ) -> PyResult<Bound<'py, PyDict>> {
         let said = PyDict::new(py);
-        let answer = py.detach(|| self.inner.unix_socket(&path));
-        self.tell(&said, answer, self.inner.suggest_unix_socket(&path))?;
+        let (answer, suggestion) =
+            py.detach(|| (self.inner.unix_socket(&path), self.inner.suggest_unix_socket(&path)));
+        self.tell(&said, answer, suggestion)?;
         Ok(said)
     }
 
@@ -135,14 +139,16 @@ impl PyQueryContext {
     fn query_process<'py>(&self, py: Python<'py>, action: &str) -> PyResult<Bound<'py, PyDict>> {
         let action = process_action(action)?;
         let said = PyDict::new(py);
-        match py.detach(|| self.inner.process(action)) {
+        let (answer, suggestion) =
+            py.detach(|| (self.inner.process(action), self.inner.suggest_process(action)));
+        match answer {
             ProcessAnswer::Granted(by) => granted(&said, &by)?,
             ProcessAnswer::NotJudged => verdict(&said, true, "not_judged")?,
             ProcessAnswer::NotGranted => verdict(&said, false, "path_not_granted")?,
             ProcessAnswer::Refused(message) => refused(&said, message)?,
             _ => verdict(&said, false, "process_outside")?,
         }
-        suggest(&said, self.inner.suggest_process(action))?;
+        suggest(&said, suggestion)?;
         Ok(said)
     }
 }
