@@ -212,6 +212,85 @@ fn in_a_sandbox_that_hides_what_is_mounted_paths_are_denied_all_the_same() {
 }
 
 #[test]
+fn where_proc_is_missing_paths_are_denied_all_the_same() {
+    isolated("where_proc_is_missing_paths_are_denied_all_the_same", || {
+        let home = home();
+        let at = |name: &str| path(home.path(), name);
+        let mut mount = Command::new("mount");
+        assert!(mount.args(["-t", "tmpfs", "none", "/proc"]).status().unwrap().success());
+        let mut caps = system();
+        caps.allow_path(home.path(), Access::Read).unwrap();
+        caps.deny_path(at("keys")).unwrap();
+        check_overlaps(&[at("keys").into()], &caps).unwrap();
+        let reads = |name: &str| run_probe(PROBE, &["read", &at(name)], &caps);
+        assert_eq!(text(&reads("keys/id").unwrap()), "13");
+        assert_eq!(text(&reads("note").unwrap()), "xok");
+        // If what is mounted could be had and is not, nothing begins, and answers deny no less.
+        fs::create_dir_all("/proc/self/mountinfo").unwrap();
+        assert!(matches!(reads("note"), Err(Error::Resolve { .. })));
+        assert!(caps.path_covered(at("note")) && !caps.path_covered(at("keys/id")));
+        let answer = |name: &str| Query::new(caps.clone()).path(Path::new(&at(name)), Access::Read);
+        assert!(matches!(answer("keys/id"), PathAnswer::Denied(_)));
+        assert!(matches!(answer("note"), PathAnswer::Refused(_)));
+        // Nothing that is denied is mounted anywhere.
+        check_overlaps(&[], &caps).unwrap();
+        run_probe(PROBE, &["list", "/usr"], &system()).unwrap();
+    });
+}
+
+#[test]
+fn what_cannot_be_listed_is_left_out_around_a_denied_path() {
+    let home = home();
+    let at = |name: &str| path(home.path(), name);
+    // Nor can its owner list it, if he is not root.
+    fs::set_permissions(at("config"), Permissions::from_mode(0o311)).unwrap();
+    let as_nobody = |args: &[&str]| run_as(User::Nobody, PROBE, args);
+    if as_nobody(&["list", &at("config")]) == "ok" {
+        // Root who can become nobody else.
+        return;
+    }
+    let [granted, denied] = [format!("read={}", at("")), format!("deny={}", at("config/token"))];
+    for (operation, name, said) in [
+        ("read", "note", "xok\nok"),
+        ("list", "work", OK),
+        ("read", "config/theme", DENIED),
+        ("list", "", DENIED),
+    ] {
+        let path = at(name);
+        let inside = as_nobody(&["inside", &granted, &denied, "then", operation, &path]);
+        assert_eq!(inside, said, "{name}");
+        let answer = as_nobody(&["asked", &granted, &denied, "then", &path]);
+        assert_eq!(answer, format!("{}\nok", said.ends_with(OK)), "{name}");
+    }
+    fs::set_permissions(at("config"), Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn what_is_to_be_denied_and_cannot_be_seen_is_judged_by_its_names() {
+    let home = home();
+    let at = |name: &str| path(home.path(), name);
+    symlink("keys/id", at("link")).unwrap();
+    fs::set_permissions(at("keys"), Permissions::from_mode(0o000)).unwrap();
+    let as_nobody = |args: &[&str]| run_as(User::Nobody, PROBE, args);
+    if as_nobody(&["list", &at("keys")]) == "ok" {
+        // Root who can become nobody else.
+        return;
+    }
+    for (granted, denied, said) in [
+        ("work", "keys/id", "ok"),
+        ("work", "link", "ok"),
+        ("", "keys/deep/id", "overlaps allowed parent"),
+        ("", "link", "overlaps allowed parent"),
+        ("work", "keys/deep/../id", "cannot be found out"),
+    ] {
+        let granted = format!("read={}", at(granted));
+        let overlaps = as_nobody(&["overlaps", &granted, "then", &at(denied)]);
+        assert!(overlaps.contains(said), "{denied}: {overlaps}");
+    }
+    fs::set_permissions(at("keys"), Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
 fn what_is_a_processes_own_is_not_granted_around_a_denied_path() {
     let mut caps = system();
     caps.allow_system().unwrap();
@@ -313,6 +392,30 @@ fn a_set_that_is_refused_allows_nothing() {
     assert_eq!(Query::new(system()).refusal(), None);
 }
 
+#[test]
+fn directories_are_read_by_the_first_question_that_needs_it() {
+    let home = home();
+    let mut caps = system();
+    caps.allow_path(home.path(), Access::Read).unwrap();
+    caps.deny_path(home.path().join("work/src/main")).unwrap();
+    let query = Query::new(caps);
+    assert!(query.is_covered(&home.path().join("note")));
+    assert!(!query.is_covered(&home.path().join("work/src/main")));
+    let answer = |name: &str| query.path(&home.path().join(name), Access::Read);
+    assert!(matches!(answer("work/src/main"), PathAnswer::Denied(_)));
+    assert_eq!(answer(".."), PathAnswer::NotGranted);
+    // As it would be for a sandbox that begins now.
+    crowd(&home.path().join("work/src"));
+    assert!(matches!(answer("note"), PathAnswer::Refused(_)));
+}
+
+/// Makes more files than can be granted one by one.
+fn crowd(directory: &Path) {
+    for number in 0..4100 {
+        File::create(directory.join(number.to_string())).unwrap();
+    }
+}
+
 fn caps_error(caps: &CapabilitySet) -> String {
     run_probe(PROBE, &["list", "/usr"], caps).unwrap_err().to_string()
 }
@@ -338,9 +441,6 @@ fn what_cannot_be_left_out_is_refused_with_the_reason() {
     assert_eq!(fault("keys", Access::Read, "keys"), DenyFault::Covered);
     assert_eq!(fault("keys/id", Access::Read, "keys"), DenyFault::Covered);
 
-    let crowd = home.path().join("work/src");
-    for number in 0..4100 {
-        File::create(crowd.join(number.to_string())).unwrap();
-    }
+    crowd(&home.path().join("work/src"));
     assert!(matches!(fault("work", Access::Read, "work/src/7"), DenyFault::TooMany { .. }));
 }

@@ -7,6 +7,8 @@
 //! later, in the place of a denied path or beside it: their names can be listed, and what is in them
 //! not be opened. To withhold the list for that would hide the names beside everything that is denied
 //! for the case that it comes to be there.
+//!
+//! Where the caller cannot list such a directory, nothing of it is granted, as if it were denied.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -72,7 +74,11 @@ impl Around<'_> {
     /// Adds what is in a directory that has a denied path in it, and tells whether a denied
     /// directory is.
     fn add(&mut self, directory: BorrowedFd<'_>, path: &Path) -> Result<bool, Errno> {
-        let directory = openat(directory, ".", DIRECTORY, Mode::empty())?;
+        let directory = match openat(directory, ".", DIRECTORY, Mode::empty()) {
+            // Left out as a whole, and hidden. Of the granted directory nothing would be left.
+            Err(Errno::ACCESS) if !path.as_os_str().is_empty() => return Ok(true),
+            directory => directory?,
+        };
         let mut hides_directory = false;
         for entry in Dir::read_from(&directory)? {
             let entry = entry?;

@@ -3,7 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::capability::{CapabilitySet, DeniedPath, FileId, FsCapability};
+use crate::capability::{CapabilitySet, FileId, FsCapability};
+use crate::denied::DeniedPath;
 use crate::error::{DenyFault, Error};
 use crate::mounts::Mounts;
 
@@ -36,9 +37,17 @@ impl Exceptions {
         if caps.denied_paths().is_empty() {
             return Ok(Self::default());
         }
-        let mounts = Mounts::read()?;
+        Ok(Self::among(caps, &Mounts::read()?))
+    }
+
+    /// The same by their own names alone.
+    pub(crate) fn by_own_name(caps: &CapabilitySet) -> Self {
+        Self::among(caps, &Mounts::default())
+    }
+
+    fn among(caps: &CapabilitySet, mounts: &Mounts) -> Self {
         let each = caps.denied_paths().iter();
-        Ok(Self { each: each.map(|denied| Exception::of(denied.clone(), &mounts)).collect() })
+        Self { each: each.map(|denied| Exception::of(denied.clone(), mounts)).collect() }
     }
 
     /// All of them.

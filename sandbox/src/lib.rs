@@ -97,12 +97,13 @@
 //!   cannot be listed. One with a denied file, or with what is denied and not there, can be, and so
 //!   can directories that come to be in it, the denied one included: their names are told.
 //! * What is denied is denied by its path, and wherever the same is mounted in the caller's mount
-//!   namespace when the sandbox is made (if the caller may read `/proc/self/mountinfo`, which one
-//!   that is in a sandbox itself may not). Where it is granted by another name besides, a hard link
-//!   beneath a granted directory, an overlay or a mount made later, it can be had by that one.
+//!   namespace when the sandbox is made (if the caller can read `/proc/self/mountinfo`, which one
+//!   that is in a sandbox itself, or has no `/proc`, cannot). Where it is granted by another name
+//!   besides, a hard link beneath a granted directory, an overlay or a mount made later, it can be had
+//!   by that one.
 //! * Flags and other attributes of files that are set by `ioctl` (`chattr`, file system encryption,
-//!   verity, subvolumes) stay as they are, also where files may be written: the kernel asks nobody
-//!   whether a file that is open for reading may be changed so.
+//!   verity, subvolumes) stay as they are, and f2fs begins no atomic write, also where files may be
+//!   written: the kernel asks nobody whether a file that is open for reading may be changed so.
 //! * Before Landlock ABI 6, and without a delegated control group, a program that leaves its process
 //!   group survives the end and the timeout of its [`Command`]. It stays sandboxed.
 //! * Granting all of `/proc` shows the names and arguments of all processes.
@@ -124,6 +125,7 @@ mod cgroup;
 #[cfg(target_os = "linux")]
 mod child;
 mod denial;
+mod denied;
 mod deny;
 mod diagnose;
 mod enforcement;
@@ -194,10 +196,11 @@ mod verify;
 pub use apply::{apply, landlock_abi, support};
 #[cfg(all(unix, feature = "tokio"))]
 pub use asynchronous::Process;
-pub use capability::{Access, CapabilitySet, DeniedPath, FsCapability, Grant};
+pub use capability::{Access, CapabilitySet, FsCapability, Grant};
 #[cfg(target_os = "linux")]
 pub use child::Child;
 pub use denial::{Action, Denial, Target};
+pub use denied::DeniedPath;
 pub use diagnose::{Detail, Diagnostic, Kind, Report};
 pub use enforcement::{Enforcement, Support};
 pub use environ::is_loader_variable;

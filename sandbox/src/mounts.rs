@@ -42,15 +42,18 @@ impl Mounts {
 
 #[cfg(target_os = "linux")]
 impl Mounts {
-    /// Asks the kernel. Who is kept from asking is in a sandbox already, and knows of no mounts.
+    /// Asks the kernel. Who is kept from asking is in a sandbox already, or has no `/proc`, and knows
+    /// of no mounts.
     ///
     /// # Errors
     ///
     /// [`Error::Resolve`] if it does not say.
     pub(crate) fn read() -> Result<Self, Error> {
+        use io::ErrorKind::{NotFound, PermissionDenied};
+
         const TABLE: &str = "/proc/self/mountinfo";
         let table = match std::fs::read(TABLE) {
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Vec::new(),
+            Err(error) if matches!(error.kind(), NotFound | PermissionDenied) => Vec::new(),
             Err(source) => return Err(Error::Resolve { path: TABLE.into(), source }),
             Ok(table) => table,
         };

@@ -4,17 +4,20 @@
 //! objects on the way from it to the root, not by its name. So a link, `..`, or a directory that
 //! was moved since the grant change the answer here exactly where they change it there.
 
+mod place;
+
 use std::fmt::{self, Display, Formatter};
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use crate::capability::{Access, CapabilitySet, DeniedPath, FileId, FsCapability, MOST_LINKS};
+use crate::capability::{Access, CapabilitySet, FileId, FsCapability};
+use crate::denied::DeniedPath;
 use crate::deny::{Exception, Exceptions};
 use crate::network::UnixSocket;
 use crate::quoted::quoted;
 use crate::rules::{By, Rules};
+use place::Place;
 
 /// What a set says of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,20 +115,22 @@ impl Display for Suggestion {
 #[derive(Clone, Debug)]
 pub struct Query {
     caps: CapabilitySet,
-    state: OnceLock<State>,
+    known: OnceLock<Known>,
+    refusal: OnceLock<Option<String>>,
 }
 
 /// What is found out about a set when it is first asked about a path.
 #[derive(Clone, Debug)]
-struct State {
+struct Known {
     exceptions: Exceptions,
-    refusal: Option<String>,
+    /// Why nobody can say where else the denied paths are mounted, if so.
+    fault: Option<String>,
 }
 
 impl Query {
     /// Keeps a set to be asked about.
     pub fn new(caps: CapabilitySet) -> Self {
-        Self { caps, state: OnceLock::new() }
+        Self { caps, known: OnceLock::new(), refusal: OnceLock::new() }
     }
 
     /// The set.
@@ -161,7 +166,8 @@ impl Query {
         if let Some(reason) = self.refusal() {
             return PathAnswer::Refused(reason.to_owned());
         }
-        match self.kept_by(&place) {
+        // Of two it is the one to read: around what is denied nothing is granted to write.
+        match by.first().and_then(|grant| self.kept_by(&place, grant)) {
             Some(denied) => PathAnswer::Denied(denied.clone()),
             None => PathAnswer::Allowed(by),
         }
@@ -171,36 +177,39 @@ impl Query {
     /// out of a grant. Found out as it is when a sandbox is made, by the first question that needs
     /// it: directories may have to be read for it.
     pub fn refusal(&self) -> Option<&str> {
-        self.state().refusal.as_deref()
+        let found = self.refusal.get_or_init(|| {
+            let Known { exceptions, fault } = self.known();
+            let check = |grant| exceptions.check(grant).err().map(|error| error.to_string());
+            fault.clone().or_else(|| self.caps.fs_capabilities().iter().find_map(check))
+        });
+        found.as_deref()
     }
 
-    fn state(&self) -> &State {
-        self.state.get_or_init(|| match Exceptions::of(&self.caps) {
-            Ok(exceptions) => {
-                let fault = |grant| exceptions.check(grant).err();
-                let refusal = self.caps.fs_capabilities().iter().find_map(fault);
-                State { refusal: refusal.map(|error| error.to_string()), exceptions }
-            }
-            Err(error) => {
-                State { refusal: Some(error.to_string()), exceptions: Exceptions::default() }
-            }
+    fn known(&self) -> &Known {
+        self.known.get_or_init(|| match Exceptions::of(&self.caps) {
+            Ok(exceptions) => Known { exceptions, fault: None },
+            // No sandbox begins, and what is denied is denied all the same.
+            Err(error) => Known {
+                exceptions: Exceptions::by_own_name(&self.caps),
+                fault: Some(error.to_string()),
+            },
         })
     }
 
     /// The denied path that a place is at, or beneath.
     fn denied(&self, place: &Place) -> Option<&DeniedPath> {
-        let mut each = self.state().exceptions.each().iter();
+        let mut each = self.known().exceptions.each().iter();
         let found = each.find(|exception| exception.names().any(|name| place.is_beneath(name)));
         found.map(Exception::path)
     }
 
-    /// The denied path that keeps a place from what covers both.
-    fn kept_by(&self, place: &Place) -> Option<&DeniedPath> {
-        let exceptions = &self.state().exceptions;
+    /// The denied path that keeps a place from a grant that covers both.
+    fn kept_by(&self, place: &Place, grant: &FsCapability) -> Option<&DeniedPath> {
+        let exceptions = &self.known().exceptions;
         let beside = place.beside(exceptions);
         let mut each = exceptions.each().iter();
         let found = each.find(|exception| {
-            exception.names().any(|name| place.is_kept_by(name))
+            exception.names().any(|name| place.is_kept_by(name, grant.id()))
                 || beside.is_some_and(|id| exception.leads_to(id))
         });
         found.map(Exception::path)
@@ -358,71 +367,5 @@ impl Access {
     /// Whether all of `other` is part of this.
     pub const fn includes(self, other: Self) -> bool {
         (self.is_read() || !other.is_read()) && (self.is_write() || !other.is_write())
-    }
-}
-
-/// Where a path leads.
-#[derive(Debug)]
-struct Place {
-    /// As much of it as exists, without links.
-    existing: PathBuf,
-    /// Whether something follows that does not exist.
-    is_missing: bool,
-    /// The path without links, what does not exist included.
-    whole: PathBuf,
-    /// What is on the way from there to the root.
-    objects: Vec<FileId>,
-}
-
-impl Place {
-    fn of(path: &Path) -> io::Result<Self> {
-        Self::follow(path, MOST_LINKS)
-    }
-
-    fn follow(path: &Path, links: usize) -> io::Result<Self> {
-        let missing = match path.canonicalize() {
-            Ok(existing) => return Self::existing(existing),
-            Err(error) => error,
-        };
-        // What does not exist can be made if it is the end of a path whose rest leads somewhere.
-        // `..` behind something that does not exist leads nowhere.
-        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-            return Err(missing);
-        };
-        if missing.kind() != io::ErrorKind::NotFound {
-            return Err(missing);
-        }
-        if let Ok(target) = path.read_link() {
-            let links = links.checked_sub(1).ok_or(missing)?;
-            return Self::follow(&parent.join(target), links);
-        }
-        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-        let place = Self::follow(parent, links)?;
-        Ok(Self { is_missing: true, whole: place.whole.join(name), ..place })
-    }
-
-    fn existing(existing: PathBuf) -> io::Result<Self> {
-        let objects = existing.ancestors().map(FileId::of).collect::<io::Result<_>>()?;
-        Ok(Self { whole: existing.clone(), existing, is_missing: false, objects })
-    }
-
-    fn is_beneath(&self, path: &Path) -> bool {
-        self.whole.starts_with(path)
-    }
-
-    /// Whether a denied path keeps this one from what covers both: being below it. A directory with a
-    /// denied path in it is granted by what else is in it: what comes into it later is not, and
-    /// neither is its list if what is denied is a directory.
-    fn is_kept_by(&self, denied: &Path) -> bool {
-        let is_split = denied != self.existing && denied.starts_with(&self.existing);
-        is_split && (self.is_missing || denied.is_dir())
-    }
-
-    /// What leads here from a directory that has a denied path in it, and is none that has one: it is
-    /// granted by itself, but for other names of what is denied.
-    fn beside(&self, exceptions: &Exceptions) -> Option<FileId> {
-        let has_one = |path: &Path| exceptions.names().any(|name| name.starts_with(path));
-        let way = self.existing.ancestors().zip(&self.objects);
-        way.take_while(|(path, _)| !has_one(path)).last().map(|(_, id)| *id)
     }
 }

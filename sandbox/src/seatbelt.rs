@@ -71,7 +71,7 @@ impl CapabilitySet {
     /// Adds a rule in Seatbelt's own language, for macOS: `(allow OPERATION... FILTER...)`, or the
     /// same with `deny`. It is checked everywhere.
     ///
-    /// It comes after the grants and before the exceptions of the set. What it opens besides files is
+    /// It comes after the grants and before the denials of the set. What it opens besides files is
     /// not judged.
     ///
     /// # Errors

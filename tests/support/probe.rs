@@ -100,9 +100,9 @@ fn run(args: &[&str]) -> io::Result<()> {
         ["apply", ..] => apply_and(args),
         ["threads", scenario, path] => threads::run(scenario, path),
         [
-            "inside" | "held" | "held-child" | "unix-connect" | "unix-own" | "unix-again"
-            | "slow-connect" | "quick-connect" | "peer" | "make" | "control" | "change"
-            | "abstract-own" | "abstract-lost",
+            "inside" | "asked" | "overlaps" | "held" | "held-child" | "unix-connect" | "unix-own"
+            | "unix-again" | "slow-connect" | "quick-connect" | "peer" | "make" | "control"
+            | "change" | "abstract-own" | "abstract-lost",
             ..,
         ] => reach::run(args),
         ["own-changes" | "own-sockets" | "others-changes", ..] => own::run(args),

@@ -5,10 +5,11 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd as _, AsRawFd as _, IntoRawFd as _};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr as Name, UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 
-use nono_sandbox::{Access, CapabilitySet, Command, apply};
+use nono_sandbox::policy::check_overlaps;
+use nono_sandbox::{Access, CapabilitySet, Command, PathAnswer, Query, apply};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
 use support::sandboxed::{allow, system, text};
@@ -16,6 +17,11 @@ use support::sandboxed::{allow, system, text};
 pub(super) fn run(args: &[&str]) -> io::Result<()> {
     match *args {
         ["inside", ref rest @ ..] => inside(rest),
+        ["asked", ref rest @ ..] => {
+            asked(rest);
+            Ok(())
+        }
+        ["overlaps", ref rest @ ..] => overlaps(rest),
         ["held", ref rest @ ..] => {
             held(rest, super::run);
             Ok(())
@@ -58,6 +64,23 @@ fn inside(args: &[&str]) -> io::Result<()> {
         Err(error) => println!("{error}"),
     }
     Ok(())
+}
+
+/// `asked WHAT=VALUE... then PATH...`: tells whether these grants would let paths be read.
+fn asked(args: &[&str]) {
+    let (caps, paths) = granted(args);
+    let query = Query::new(caps);
+    for path in paths {
+        let answer = query.path(Path::new(path), Access::Read);
+        println!("{}", matches!(answer, PathAnswer::Allowed(_)));
+    }
+}
+
+/// `overlaps WHAT=VALUE... then PATH...`: tells whether these grants reach paths.
+fn overlaps(args: &[&str]) -> io::Result<()> {
+    let (caps, paths) = granted(args);
+    let denied: Vec<PathBuf> = paths.iter().map(PathBuf::from).collect();
+    check_overlaps(&denied, &caps).map_err(io::Error::other)
 }
 
 /// `held WHAT=VALUE... then PROBE...`: holds this process to these grants and runs a probe in it.

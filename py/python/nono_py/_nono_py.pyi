@@ -184,7 +184,8 @@ class CapabilitySet:
 
         A grant to read that reaches it is split when a sandbox begins, into what else is there.
         What comes later cannot be opened, but where no denied directory was beneath, its names can
-        be listed. The path is denied wherever it is mounted, and a hard link to it is not.
+        be listed. The path is denied wherever it is mounted, as far as `/proc/self/mountinfo` can
+        be read, and a hard link to it is not.
         """
 
     def allow_interpreter(self) -> None:

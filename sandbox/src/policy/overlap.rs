@@ -4,7 +4,8 @@ use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
 
 use super::error::PolicyError;
-use crate::capability::{CapabilitySet, DeniedPath};
+use crate::capability::CapabilitySet;
+use crate::denied::DeniedPath;
 use crate::deny::{Exception, Exceptions};
 use crate::error::Error;
 use crate::mounts::Mounts;
@@ -47,14 +48,17 @@ impl Display for Overlap {
 /// # Errors
 ///
 /// [`PolicyError::Overlaps`], with all of them, and [`PolicyError::Unresolved`] for a path of which
-/// nobody can say where it leads.
+/// nobody can say where it leads. Where the caller may not look, one leads to its own names.
 pub fn check_overlaps(denied: &[PathBuf], caps: &CapabilitySet) -> Result<(), PolicyError> {
+    if denied.is_empty() {
+        return Ok(());
+    }
     let unresolved = |source: Error| PolicyError::Unresolved { source: Box::new(source) };
     let mounts = Mounts::read().map_err(unresolved)?;
     let kept = Exceptions::of(caps).map_err(unresolved)?;
     let mut overlaps = Vec::new();
     for path in denied {
-        let exception = DeniedPath::new(path).map_err(unresolved)?;
+        let exception = DeniedPath::as_far_as_seen(path).map_err(unresolved)?;
         let exception = Exception::of(exception, &mounts);
         let overlap = |granted: &Path, source: Option<&Source>| Overlap {
             denied: path.clone(),
