@@ -317,40 +317,73 @@ fn a_denial_that_the_sandbox_keeps_is_no_overlap() {
     assert!(check_overlaps(&denied, &caps).is_err());
 }
 
-#[test]
-fn what_one_group_blocks_no_other_opens() {
-    let (_dir, home) = home();
+/// Groups that block the network, open some of it, limit it, or more than one of these.
+fn networks() -> Policy {
     let group = |network: Value| json!({ "description": "d", "network": network });
     let text = json!({ "groups": {
         "closed": group(json!({ "block": true })),
         "web": group(json!({ "allow_domain": ["a.example"] })),
+        "behind": group(json!({ "upstream_proxy": "p.example:1" })),
         "local": group(json!({ "localhost_ports": [5432] })),
         "db": group(json!({ "connect_ports": [5432] })),
         "serving": group(json!({ "bind_ports": [5432] })),
         "narrow": group(json!({ "block": true, "connect_ports": [5432], "bind_ports": [8000] })),
-        "torn": group(json!({ "block": true, "max_connections": 1 })),
+        "torn": group(json!({ "block": true, "allow_domain": ["a.example"] })),
+        "few": group(json!({ "max_connections": 1 })),
+        "wary": group(json!({ "deny_domain": ["a.example"], "upstream_bypass": ["b.example"] })),
+        "strict": group(json!({ "block": true, "max_connections": 1 })),
     }});
-    let policy = Policy::parse(&text.to_string()).unwrap();
+    Policy::parse(&text.to_string()).unwrap()
+}
+
+#[test]
+fn what_one_group_blocks_no_other_opens() {
+    let (_dir, home) = home();
+    let policy = networks();
     for (asked, opened) in [
         (&["closed", "db"][..], "closed blocks the network, and db opens connect_ports 5432"),
         (&["db", "closed", "local"], "and db opens connect_ports 5432"),
         (&["closed", "narrow"], "and narrow opens connect_ports 5432"),
         (&["closed", "serving"], "and serving opens bind_ports 5432"),
         (&["narrow", "serving"], "and serving opens bind_ports 5432"),
-        (&["closed", "web"], "and web opens some of it"),
-        (&["torn"], "torn blocks the network, and torn opens some of it"),
     ] {
         let asked = names(asked);
         let mut caps = CapabilitySet::new();
         let error = policy.resolve(&asked, &mut caps, &variables(&home)).unwrap_err();
         assert!(error.to_string().contains(opened), "{error}");
         assert_eq!(caps, CapabilitySet::new());
-        assert_eq!(policy.network_plan(&asked).unwrap_err().to_string(), error.to_string());
+        assert_eq!(policy.check_blocking(&asked).unwrap_err().to_string(), error.to_string());
     }
-    for asked in [["narrow", "db"], ["narrow", "local"], ["closed", "local"], ["web", "db"]] {
-        let asked = names(&asked);
+    for asked in [
+        &["narrow", "db"][..],
+        &["narrow", "local"],
+        &["closed", "local"],
+        &["web", "db", "few"],
+        &["closed", "few", "wary"],
+        &["strict"],
+    ] {
+        let asked = names(asked);
         policy.resolve(&asked, &mut CapabilitySet::new(), &variables(&home)).unwrap();
-        policy.network_plan(&asked).unwrap();
+        policy.check_blocking(&asked).unwrap();
+    }
+}
+
+#[test]
+fn what_a_proxy_would_open_is_planned_and_the_network_stays_blocked() {
+    let (_dir, home) = home();
+    let policy = networks();
+    for (asked, opened) in [
+        (&["closed", "web"][..], "closed blocks the network, and web opens some of it"),
+        (&["closed", "behind"], "and behind opens some of it"),
+        (&["torn"], "torn blocks the network, and torn opens some of it"),
+    ] {
+        let asked = names(asked);
+        let error = policy.check_blocking(&asked).unwrap_err();
+        assert!(error.to_string().contains(opened), "{error}");
+        let mut caps = CapabilitySet::new();
+        policy.resolve(&asked, &mut caps, &variables(&home)).unwrap();
+        assert_eq!(caps.network(), Network::Blocked);
+        assert!(policy.network_plan(&asked).unwrap().is_some());
     }
 }
 

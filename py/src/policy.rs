@@ -59,8 +59,8 @@ impl PyPolicy {
     ///
     /// Paths that do not exist are left out, and are in `skipped_paths`: nothing is made here (see
     /// `make_directories`). A group that blocks the network, or has rules for a proxy, blocks the
-    /// network of `caps`; one that blocks what another opens is a `ValueError`. `variables` (`HOME`,
-    /// `TMPDIR`, `XDG_...`) are taken before the environment's.
+    /// network of `caps`; one that blocks the port which another opens is a `ValueError`. `variables`
+    /// (`HOME`, `TMPDIR`, `XDG_...`) are taken before the environment's.
     #[pyo3(signature = (group_names, caps, *, variables=HashMap::new()))]
     fn resolve_groups(
         &self,
@@ -102,8 +102,8 @@ impl PyPolicy {
     /// Return what a proxy is to allow; `None` if the groups say nothing that a proxy does.
     ///
     /// Of `max_connections` the smallest number counts. Two groups with different upstream proxies,
-    /// or different routes of one name, are a `ValueError` that names both, and so are one that
-    /// blocks the network and one that opens some of it.
+    /// or different routes of one name, are a `ValueError` that names both. What a group opens that
+    /// another blocks is in it all the same: `run` and `explain` refuse such groups.
     fn resolve_proxy_config<'py>(
         &self,
         py: Python<'py>,
@@ -154,6 +154,11 @@ impl PyPolicy {
             Ok((group, name, config))
         };
         plan.routes.into_iter().map(of).collect()
+    }
+
+    /// Refuse groups of which one blocks the network that one opens.
+    fn _check_blocking(&self, names: Vec<String>) -> PyResult<()> {
+        self.inner.check_blocking(&names).map_err(policy_error)
     }
 
     /// The groups among these that deny the network wholly.

@@ -273,7 +273,19 @@ def test_limits() -> None:
 
 def test_every_host_of_the_embedded_policy_is_one() -> None:
     loaded = load_embedded_policy()
-    names = [name for name in loaded.group_names() if name != "offline"]
-    config = loaded.resolve_proxy_config(names)
+    config = loaded.resolve_proxy_config(loaded.group_names())
     assert config is not None
     assert {"pypi.org", "registry.npmjs.org", "github.com"} <= set(config.allowed_hosts)
+
+
+def test_all_groups_are_resolved_together_and_the_network_stays_blocked() -> None:
+    loaded, caps = load_embedded_policy(), CapabilitySet()
+    loaded.resolve_groups(loaded.group_names(), caps)
+    assert caps.is_network_blocked
+    torn = policy(g={"network": {"block": True, "allow_domain": ["a.example"]}})
+    caps = CapabilitySet()
+    torn.resolve_groups(["g"], caps)
+    config = torn.resolve_proxy_config(["g"])
+    assert caps.is_network_blocked
+    assert config is not None
+    assert config.allowed_hosts == ["a.example"]

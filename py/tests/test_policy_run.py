@@ -325,6 +325,8 @@ def ports() -> Policy:
         "wide": group(connect_ports=[5432]),
         "serving": group(bind_ports=[5432]),
         "narrow": group(block=True, connect_ports=[5432], bind_ports=[8000]),
+        "few": group(max_connections=1, deny_domain=["a.example"]),
+        "torn": group(block=True, allow_domain=["a.example"]),
     }
     return load_policy(json.dumps({"groups": groups}))
 
@@ -336,6 +338,7 @@ def test_what_one_group_blocks_no_other_opens(ports: Policy) -> None:
         (["closed", "narrow"], "narrow opens connect_ports 5432"),
         (["closed", "serving"], "serving opens bind_ports 5432"),
         (["narrow", "serving"], "serving opens bind_ports 5432"),
+        (["torn"], "torn opens some of it"),
     ):
         with pytest.raises(ValueError, match=f"group .* blocks the network, and {opened}"):
             run(ports, groups, ["true"])
@@ -350,6 +353,7 @@ def test_what_one_group_blocks_no_other_opens(ports: Policy) -> None:
     [
         ("closed local", "127.0.0.1", 5432, (True, "local", "network.localhost_ports 5432")),
         ("closed local", "192.0.2.1", 5432, (False, "closed", "network.block")),
+        ("closed few", "b.example", 443, (False, "closed", "network.block")),
         ("closed local", "127.0.0.1", 80, (False, "closed", "network.block")),
         ("serving wide", "192.0.2.1", 5432, (True, "wide", "network.connect_ports 5432")),
         ("serving local", "192.0.2.1", 5432, (False, None, None)),

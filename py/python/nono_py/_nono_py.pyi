@@ -2137,8 +2137,8 @@ class Policy:
         """Let `caps` hold what the groups grant and deny: all of it or, on an error, none.
 
         Paths that do not exist are left out, and are in `skipped_paths`: nothing is made here (see
-        `make_directories`). A group that blocks the network, or has rules for a
-        proxy, blocks the network of `caps`; one that blocks what another opens is a `ValueError`.
+        `make_directories`). A group that blocks the network, or has rules for a proxy, blocks the
+        network of `caps`; one that blocks the port which another opens is a `ValueError`.
         `variables` (`HOME`, `TMPDIR`, `XDG_...`) are taken before the environment's.
         """
 
@@ -2157,8 +2157,8 @@ class Policy:
         """Return what a proxy is to allow; `None` if the groups say nothing that a proxy does.
 
         Of `max_connections` the smallest number counts. Two groups with different upstream
-        proxies, or different routes of one name, are a `ValueError` that names both, and so are one
-        that blocks the network and one that opens some of it.
+        proxies, or different routes of one name, are a `ValueError` that names both. What a group
+        opens that another blocks is in it all the same: `run` and `explain` refuse such groups.
         """
 
     def resolve_limits(self, group_names: Sequence[str]) -> dict[str, int]:
@@ -2172,6 +2172,7 @@ class Policy:
 
     def _host_rules(self, names: Sequence[str]) -> list[tuple[str, str, str]]: ...
     def _routes(self, names: Sequence[str]) -> list[tuple[str, str, RouteConfig]]: ...
+    def _check_blocking(self, names: Sequence[str]) -> None: ...
     def _blocking_groups(self, names: Sequence[str]) -> list[str]: ...
     def _port_rules(self, names: Sequence[str]) -> list[tuple[str, str, int]]: ...
     def __eq__(self, other: object, /) -> bool: ...

@@ -145,7 +145,11 @@ class _Prepared:
             policy.make_directories(names, variables=variables)
         resolved = policy.resolve_groups(names, prepared, variables=variables)
         validate_deny_overlaps(resolved.deny_paths, prepared)
+        policy._check_blocking(names)
         config = policy.resolve_proxy_config(names)
+        # Of a network that is blocked nothing is left for a proxy.
+        if policy._blocking_groups(names):
+            config = None
         return cls(names, prepared, resolved, config)
 
 

@@ -26,17 +26,17 @@ pub struct NetworkPlan {
 }
 
 impl Policy {
-    /// What these groups say of the network; `None` if they say nothing that a proxy would do.
+    /// What these groups say of the network; `None` if they say nothing that a proxy would do. Of
+    /// one that blocks it [`check_blocking`](Self::check_blocking) knows.
     ///
     /// # Errors
     ///
-    /// [`PolicyError::UnknownGroup`], [`PolicyError::CredentialsByName`],
-    /// [`PolicyError::Conflict`] if two groups name different proxies, or different routes alike,
-    /// and [`PolicyError::Blocked`] if one blocks the network.
+    /// [`PolicyError::UnknownGroup`], [`PolicyError::CredentialsByName`], and
+    /// [`PolicyError::Conflict`] if two groups name different proxies, or different routes alike.
     pub fn network_plan(&self, names: &[String]) -> Result<Option<NetworkPlan>, PolicyError> {
         let mut plan = NetworkPlan::default();
         let mut wants_proxy = false;
-        check_blocking(&self.select(names)?)?;
+        self.select(names)?;
         // In the order in which they were named, since the order of hosts is what people see.
         for name in names {
             let group = self.group(name)?;
@@ -46,6 +46,17 @@ impl Policy {
             }
         }
         Ok(wants_proxy.then_some(plan))
+    }
+
+    /// Refuses groups of which one blocks the network that one opens, which may be the same: by a
+    /// port, or by what it lets a proxy reach. A group that only limits what a proxy does opens
+    /// nothing, and one that blocks leaves nothing to be done by a proxy.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError::UnknownGroup`] or [`PolicyError::Blocked`].
+    pub fn check_blocking(&self, names: &[String]) -> Result<(), PolicyError> {
+        check_opened(&self.select(names)?, NetworkRules::opens_beside)
     }
 
     /// The groups among these that block the network.
@@ -82,15 +93,19 @@ impl Policy {
     }
 }
 
-/// Refuses groups of which one blocks the network that one opens.
+/// Refuses groups of which one blocks what one opens, which is what a function says of the opening
+/// and the blocking rules.
 ///
 /// # Errors
 ///
 /// [`PolicyError::Blocked`].
-pub(super) fn check_blocking(chosen: &BTreeMap<&str, &Group>) -> Result<(), PolicyError> {
+pub(super) fn check_opened(
+    chosen: &BTreeMap<&str, &Group>,
+    opened: fn(&NetworkRules, &NetworkRules) -> Option<String>,
+) -> Result<(), PolicyError> {
     for (blocking, rules) in chosen.iter().map(|(name, group)| (name, &group.network)) {
         let opened = |(opening, group): (&&str, &&Group)| {
-            let opened = group.network.opens_beside(rules)?;
+            let opened = opened(&group.network, rules)?;
             let (blocking, opening) = ((*blocking).to_owned(), (*opening).to_owned());
             Some(PolicyError::Blocked { blocking, opening, opened })
         };
@@ -102,12 +117,18 @@ pub(super) fn check_blocking(chosen: &BTreeMap<&str, &Group>) -> Result<(), Poli
 }
 
 impl NetworkRules {
-    /// What these open of a network that others block. A group may itself name ports that stay open
-    /// all the same; this machine is no network.
+    /// What these open of a network that others block, by a proxy or past it.
     fn opens_beside(&self, blocking: &Self) -> Option<String> {
-        if self.wants_proxy() {
-            return Some("some of it".to_owned());
-        }
+        let is_open = !self.allow_domain.is_empty()
+            || !self.credentials.is_empty()
+            || !self.custom_credentials.is_empty()
+            || self.upstream_proxy.is_some();
+        is_open.then(|| "some of it".to_owned()).or_else(|| self.opens_port_beside(blocking))
+    }
+
+    /// The port that these open of a network that others block. A group may itself name ports that
+    /// stay open all the same; this machine is no network.
+    pub(super) fn opens_port_beside(&self, blocking: &Self) -> Option<String> {
         let ports = [
             ("connect_ports", &self.connect_ports, &blocking.connect_ports),
             ("bind_ports", &self.bind_ports, &blocking.bind_ports),

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use super::document::NetworkRules;
 use super::error::PolicyError;
 use super::expand::{PathRule, Variables};
-use super::network::check_blocking;
+use super::network::check_opened;
 use super::{Group, Policy};
 use crate::capability::{Access, CapabilitySet, Grant};
 use crate::denied::DeniedPath;
@@ -100,9 +101,10 @@ impl Policy {
     /// Grants and denies what the groups say, and limits the network where they do. On an error
     /// the set is as it was.
     ///
-    /// A group that blocks the network blocks it. One with rules for a proxy blocks all but the
-    /// proxy: if the set has none yet, it is for the caller to say which
-    /// ([`CapabilitySet::proxy_only`]).
+    /// A group that blocks the network blocks it, and no other opens a port of it. One with rules
+    /// for a proxy blocks all but the proxy: if the set has none yet, it is for the caller to say
+    /// which ([`CapabilitySet::proxy_only`]), and whether there is to be one where another group
+    /// blocks ([`check_blocking`](Self::check_blocking)).
     ///
     /// # Errors
     ///
@@ -115,7 +117,7 @@ impl Policy {
         variables: &Variables,
     ) -> Result<Resolved, PolicyError> {
         let chosen = self.select(names)?;
-        check_blocking(&chosen)?;
+        check_opened(&chosen, NetworkRules::opens_port_beside)?;
         let mut changed = caps.clone();
         let (mut resolved, mut denies_removal) = (Resolved::default(), false);
         for (name, group) in &chosen {

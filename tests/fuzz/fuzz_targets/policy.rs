@@ -23,6 +23,7 @@ fn check(data: &[u8]) {
     if policy.resolve(&names, &mut caps, &variables).is_err() {
         assert_eq!(caps, CapabilitySet::new());
     }
+    let _ = policy.check_blocking(&names);
     let _ = policy.network_plan(&names);
     let _ = policy.limits(&names);
 }
