@@ -145,7 +145,9 @@ impl Shared {
             state.shed += 1;
             drop(state);
             self.give_back(1);
-            record.take().iter().for_each(|record| self.let_go(record));
+            if let Some(record) = record.take() {
+                self.let_go(&record);
+            }
             return;
         }
         state.push(record, is_of_stranger);

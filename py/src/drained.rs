@@ -41,21 +41,21 @@ impl Gathered {
                 Ok(())
             })
         };
-        match self {
-            Self::Nothing if whole <= piece.len() => *self = Self::One(bytes(piece)?.unbind()),
-            Self::Nothing => {
-                let file = with_room(py, whole)?;
-                write(&file, &bytes(piece)?)?;
-                *self = Self::Many(file.unbind());
+        let file = match self {
+            Self::Nothing if whole <= piece.len() => {
+                *self = Self::One(bytes(piece)?.unbind());
+                return Ok(());
             }
+            Self::Nothing => with_room(py, whole)?,
             Self::One(first) => {
                 let file = with_room(py, first.as_bytes(py).len() + piece.len())?;
                 write(&file, first.bind(py))?;
-                write(&file, &bytes(piece)?)?;
-                *self = Self::Many(file.unbind());
+                file
             }
-            Self::Many(file) => write(file.bind(py), &bytes(piece)?)?,
-        }
+            Self::Many(file) => file.bind(py).clone(),
+        };
+        write(&file, &bytes(piece)?)?;
+        *self = Self::Many(file.unbind());
         Ok(())
     }
 

@@ -49,6 +49,15 @@ impl Brought {
             ..InterceptConfig::default()
         }
     }
+
+    /// An upstream behind a proxy that has it.
+    async fn setting(&self) -> Setting {
+        Setting::with(intercept(|it| {
+            it.ca_cert = Some(self.cert.clone());
+            it.ca_key = Some(self.key.clone());
+        }))
+        .await
+    }
 }
 
 fn authority(name: &str) -> CertificateParams {
@@ -81,11 +90,7 @@ fn contents(dir: &Path) -> Vec<Vec<u8>> {
 #[tokio::test]
 async fn its_certificate_is_what_clients_trust_and_its_key_goes_nowhere() {
     let brought = Brought::root(|_| {});
-    let setting = Setting::with(intercept(|it| {
-        it.ca_cert = Some(brought.cert.clone());
-        it.ca_key = Some(brought.key.clone());
-    }))
-    .await;
+    let setting = brought.setting().await;
     is_served(&setting).await;
     let own = fs::read_to_string(&brought.cert).unwrap().replace('\r', "");
     let alone = fs::read_to_string(setting.proxy.file("NODE_EXTRA_CA_CERTS")).unwrap();
@@ -121,11 +126,7 @@ fn vouched_for(root: &CertifiedIssuer<'static, KeyPair>, behind: &str) -> Brough
 async fn one_that_another_vouches_for_is_shown_with_its_chain() {
     let root = root(|_| {});
     let brought = vouched_for(&root, &root.pem());
-    let setting = Setting::with(intercept(|it| {
-        it.ca_cert = Some(brought.cert.clone());
-        it.ca_key = Some(brought.key.clone());
-    }))
-    .await;
+    let setting = brought.setting().await;
     is_served(&setting).await;
 }
 
@@ -134,11 +135,7 @@ async fn one_that_ends_soon_is_told_of_and_serves_until_then() {
     let brought = Brought::root(|params| {
         params.not_after = OffsetDateTime::now_utc() + Duration::days(3);
     });
-    let setting = Setting::with(intercept(|it| {
-        it.ca_cert = Some(brought.cert.clone());
-        it.ca_key = Some(brought.key.clone());
-    }))
-    .await;
+    let setting = brought.setting().await;
     is_served(&setting).await;
     let found = setting.proxy.diagnostics();
     let [told] = &found[..] else { panic!("{found:#?}") };
@@ -159,11 +156,7 @@ fn below_one_of(days: i64) -> Brought {
 async fn one_above_it_that_ends_soon_is_told_of() {
     for (days, is_told) in [(3, true), (30, false)] {
         let brought = below_one_of(days);
-        let setting = Setting::with(intercept(|it| {
-            it.ca_cert = Some(brought.cert.clone());
-            it.ca_key = Some(brought.key.clone());
-        }))
-        .await;
+        let setting = brought.setting().await;
         is_served(&setting).await;
         let found = setting.proxy.diagnostics();
         let told = found.iter().any(|it| it.code == "authority_expiring");
