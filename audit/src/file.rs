@@ -5,6 +5,7 @@
 //! whose first line says with which hash the one before it ended.
 
 mod ahead;
+mod group;
 mod names;
 mod opening;
 mod verify;
@@ -14,15 +15,12 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
-use crate::canonical::{ascii, is_printable};
 use crate::chain::Chain;
 use crate::claim::Claim;
-use crate::hash::{Hash, domain};
-use crate::json::put_parts;
-use crate::texts::Quoted;
-use crate::{Record, Sink, regular};
+use crate::{Record, Sink, hash, regular};
 
 use ahead::Ahead;
+use group::{GROUP, Group};
 use names::set_aside;
 use opening::{Before, Previous, create, go_on};
 pub use verify::{Fault, Verified, verify};
@@ -39,10 +37,6 @@ pub struct FileOptions {
     pub keep: usize,
 }
 
-/// So many bytes of events' texts are made before they are done with: what is more than a processor's
-/// nearest caches hold would push out what exchanges have there.
-const TEXTS: usize = 32 << 10;
-
 /// So many bytes of lines are made before they are written. A batch at full speed has fewer: one write
 /// costs less than several.
 const LINES: usize = 1 << 20;
@@ -56,8 +50,8 @@ pub struct FileSink {
     /// Up to here it is whole.
     len: u64,
     ahead: Ahead,
-    /// Room for the texts of events and for lines, used again with each batch.
-    texts: Quoted,
+    /// Room for lines and what they are made of, used again with each batch.
+    group: Group,
     lines: Vec<u8>,
     /// What it became, if it was renamed and the next one could not yet be made.
     aside: Option<Previous>,
@@ -70,6 +64,7 @@ impl FileSink {
     /// # Errors
     /// The file cannot be made.
     pub fn open(options: FileOptions) -> io::Result<Self> {
+        hash::check(tape_sha256::hash_many_prefixed)?;
         // Kept until it is renamed, so that nobody else writes to it meanwhile.
         let found = match regular::open(&options.path) {
             Ok(found) => Some(found),
@@ -93,9 +88,9 @@ impl FileSink {
             Some(Before::Opening(opened)) => go_on(&options.path, opened)?,
             Some(Before::Records(_)) | None => create(&options.path, previous)?,
         };
-        let (texts, lines) = (Quoted::default(), Vec::new());
+        let (group, lines) = (Group::default(), Vec::new());
         let ahead = Ahead::default();
-        Ok(Self { options, file, chain, len, ahead, texts, lines, aside: None })
+        Ok(Self { options, file, chain, len, ahead, group, lines, aside: None })
     }
 
     /// Whether the file is where it was made: not removed, and not renamed by somebody.
@@ -139,20 +134,13 @@ impl FileSink {
             let _ = self.file.set_len(whole);
             (self.len, self.chain) = (whole, chain);
         }
-        self.texts.clear();
         self.lines.clear();
         done
     }
 
     fn put(&mut self, records: &[Record]) -> io::Result<()> {
-        let mut before = None;
-        for record in records {
-            if self.texts.len() > TEXTS {
-                self.texts.clear();
-                before = None;
-            }
-            let before = before.replace(record);
-            put_line(record, before, &mut self.texts, &mut self.chain, &mut self.lines)?;
+        for records in records.chunks(GROUP) {
+            self.group.put_lines(records, &mut self.chain, &mut self.lines)?;
             if self.lines.len() > LINES {
                 self.flush()?;
             }
@@ -190,38 +178,6 @@ impl Sink for FileSink {
         // What the disk does not take here it has refused before.
         let _ = self.file.sync_data();
     }
-}
-
-/// What an event of a record begins with, and the same inside a string.
-const NETWORK: &[u8] = br#"{"type":"network","event":"#;
-const NETWORK_QUOTED: &[u8] = br#""{\"type\":\"network\",\"event\":"#;
-
-/// Appends the line of `record`, whose event goes to `texts`, behind that of the record `before`.
-fn put_line(
-    record: &Record,
-    before: Option<&Record>,
-    texts: &mut Quoted,
-    chain: &mut Chain,
-    lines: &mut Vec<u8>,
-) -> io::Result<()> {
-    let hashed_at = texts.plain.bytes.len();
-    texts.plain.bytes.extend_from_slice(domain::EVENT);
-    let (plain_at, quoted_at) = (texts.plain.bytes.len(), texts.quoted.bytes.len());
-    texts.plain.bytes.extend_from_slice(NETWORK);
-    texts.quoted.bytes.extend_from_slice(NETWORK_QUOTED);
-    put_parts(record, before, texts);
-    texts.plain.bytes.push(b'}');
-    texts.quoted.bytes.extend_from_slice(br#"}""#);
-    let text = texts.plain.bytes.get(plain_at..).unwrap_or_default();
-    if is_printable(text) {
-        let hashed = texts.plain.bytes.get(hashed_at..).unwrap_or_default();
-        let quoted = texts.quoted.bytes.get(quoted_at..).unwrap_or_default();
-        chain.put(Hash::of_all(hashed), text, quoted, lines);
-    } else {
-        let text = str::from_utf8(text).map_err(io::Error::other)?;
-        chain.append(&ascii(text), lines)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -103,11 +103,6 @@ pub(crate) struct Quoted {
 }
 
 impl Quoted {
-    /// How many bytes there are.
-    pub(crate) fn len(&self) -> usize {
-        self.plain.bytes.len() + self.quoted.bytes.len()
-    }
-
     /// Forgets all of them, and keeps their room.
     pub(crate) fn clear(&mut self) {
         self.plain.bytes.clear();
