@@ -107,7 +107,12 @@ impl<'de> Deserialize<'de> for RedactedPath {
 /// the value of every credential-like query parameter is replaced by [`REDACTED`].
 ///
 /// `also` names further query parameters to redact, such as those a route injects into.
-pub fn path_and_query(path_and_query: &str, token: &str, also: &[impl AsRef<str>]) -> RedactedPath {
+pub fn path_and_query(
+    path_and_query: &str,
+    token: impl AsRef<[u8]>,
+    also: &[impl AsRef<str>],
+) -> RedactedPath {
+    let token = token.as_ref();
     let end = memchr(b'?', path_and_query.as_bytes()).unwrap_or(path_and_query.len());
     let (path, query) = path_and_query.split_at(end);
     let mut out = without(path, token);
@@ -134,7 +139,7 @@ pub fn cut(text: &mut String, limit: usize) {
     }
 }
 
-fn redact_pair<'a>(pair: &'a str, token: &str, also: &[impl AsRef<str>]) -> Cow<'a, str> {
+fn redact_pair<'a>(pair: &'a str, token: &[u8], also: &[impl AsRef<str>]) -> Cow<'a, str> {
     match pair.split_once('=') {
         Some((name, _)) if is_credential(&decoded(name), also) => {
             format!("{name}={REDACTED}").into()
@@ -144,11 +149,14 @@ fn redact_pair<'a>(pair: &'a str, token: &str, also: &[impl AsRef<str>]) -> Cow<
 }
 
 /// `text` without `token`, also where servers read it as one.
-pub fn without<'a>(text: &'a str, token: &str) -> Cow<'a, str> {
+pub fn without(text: &str, token: impl AsRef<[u8]>) -> Cow<'_, str> {
+    let token = token.as_ref();
     // Most paths are shorter than a token.
     if token.is_empty() || text.len() < token.len() {
         return text.into();
     }
+    // What is no text is in none.
+    let Ok(token) = str::from_utf8(token) else { return text.into() };
     let has = |text: &str| text.contains(token);
     let plain = if has(text) { text.replace(token, REDACTED).into() } else { Cow::Borrowed(text) };
     if !plain.contains('%') || !has(&decoded(&plain)) {

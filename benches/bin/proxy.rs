@@ -52,7 +52,7 @@ fn main() -> Result<(), Failure> {
         drop(open);
     });
     while end.recv_timeout(Duration::from_millis(every)) == Err(RecvTimeoutError::Timeout) {
-        drop(handle.drain_audit_batches());
+        drop(handle.drain_audit());
     }
     runtime.block_on(handle.shutdown(Duration::ZERO));
     Ok(())

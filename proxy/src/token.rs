@@ -31,13 +31,13 @@ impl Token {
         Ok(Self(text))
     }
 
-    /// The text itself, for the environment of clients and for redaction.
+    /// The text itself, for the environment of clients.
     pub(crate) fn expose(&self) -> &str {
         // It is ASCII.
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 
-    /// The text as bytes, to look for it.
+    /// The text as bytes, to look for it. Takes no time, where `expose` makes sure that it is text.
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
     }

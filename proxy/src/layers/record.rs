@@ -98,14 +98,14 @@ pub(crate) fn open(permit: Permit, mode: Mode, peer: &Peer) -> Arc<Recorder> {
 /// Notes what is asked for.
 fn note(shared: &Shared, recorder: &Recorder, form: Form, request: &Request<Body>) {
     recorder.note(|record| {
-        record.method = Some(method_name(request.method(), shared.token.expose()));
+        record.method = Some(method_name(request.method(), shared.token.as_bytes()));
         record.protocol = Some(protocol(request.version()));
         record.request_id = request_id(shared, request.headers());
         if let Some(path) = request.uri().path_and_query()
             && form != Form::Tunnel
         {
             let seen =
-                redact::path_and_query(path.as_str(), shared.token.expose(), &shared.redacted);
+                redact::path_and_query(path.as_str(), shared.token.as_bytes(), &shared.redacted);
             record.path = Some(seen);
         }
     });
@@ -116,7 +116,7 @@ fn request_id(shared: &Shared, headers: &HeaderMap) -> Option<Box<str>> {
     // A head has few fields: to look through them costs less than the hash of a name.
     let (_, found) = headers.iter().find(|(name, _)| **name == REQUEST_ID)?;
     let text = found.to_str().ok()?;
-    let is_harmless = || redact::without(text, shared.token.expose()) == text;
+    let is_harmless = || redact::without(text, shared.token.as_bytes()) == text;
     (text.len() <= LONGEST_REQUEST_ID && is_harmless()).then(|| text.into())
 }
 
@@ -129,7 +129,7 @@ fn protocol(version: Version) -> Protocol {
 }
 
 /// The method's name without `token`; no allocation for the common ones.
-fn method_name(method: &Method, token: &str) -> Cow<'static, str> {
+fn method_name(method: &Method, token: &[u8]) -> Cow<'static, str> {
     for known in ["GET", "POST", "CONNECT", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"] {
         if method == known {
             return Cow::Borrowed(known);
