@@ -36,7 +36,8 @@ use crate::threads::{Threads, together};
 /// upstreams at granted ports only.
 ///
 /// Descriptors that are open already stay usable, and so do memory maps, established connections
-/// and processes. A kernel allows 16 Landlock layers per thread.
+/// and processes; but a socket that was bound and does not listen yet listens only at a granted
+/// port, where addresses or ports are judged. A kernel allows 16 Landlock layers per thread.
 ///
 /// # Errors
 ///

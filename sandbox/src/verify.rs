@@ -13,7 +13,7 @@ use std::sync::Arc;
 use crate::capability::{Access, CapabilitySet, FsCapability};
 use crate::error::Error;
 use crate::exec::Command;
-use crate::network::Seal;
+use crate::network::{Network, Seal};
 use crate::query::{PathAnswer, Query};
 use crate::sys::{Attempt, Probe};
 use crate::verification::{Check, Verification};
@@ -255,11 +255,15 @@ impl Servers {
         attempts.push(plain("make an io_uring", Attempt::Call(libc::SYS_io_uring_setup, [0; 4])));
         attempts.push(plain("make a MPTCP socket", Attempt::Socket(mptcp)));
         attempts.push(plain("bind to a port", Attempt::Bind));
+        let proxy = match caps.network() {
+            Network::ProxyOnly(SocketAddr::V4(proxy)) => Some(proxy),
+            _ => None,
+        };
+        if let Some(address) = proxy.or_else(|| self.tcp.as_ref().map(|(_, address)| *address)) {
+            attempts.push(plain("serve without binding", Attempt::Listen(address)));
+        }
         if seal == Seal::Ports {
             return attempts;
-        }
-        if seal == Seal::Local {
-            attempts.push(plain("serve without binding", Attempt::Listen));
         }
         attempts.extend(sockets());
         attempts

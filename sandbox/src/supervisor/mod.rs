@@ -29,6 +29,7 @@ mod walk;
 
 use std::ffi::OsStr;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 
@@ -169,8 +170,9 @@ impl<'a> Supervisor<'a> {
         Ok(Answer::Done)
     }
 
-    /// A socket of the internet that was not bound would be bound here, to a port of the kernel's
-    /// choice at every address.
+    /// A socket of the internet listens where it was bound; or else where it was last connected from,
+    /// at every address, whatever came of that, or at a port of the kernel's choice. So it is judged by
+    /// where it would be reached, as a bind is.
     fn listen(&mut self, call: &Notification) -> Result<Answer, Errno> {
         let subject = match Subject::take(&self.calls, call, None) {
             // Whatever the argument has become by then, it is no socket of the internet.
@@ -178,23 +180,37 @@ impl<'a> Supervisor<'a> {
             subject => subject?,
         };
         let socket = subject.socket();
-        let is_unix = net::sockopt::socket_domain(socket)? == net::AddressFamily::UNIX;
-        if !is_unix && !subject::is_bound(socket)? {
-            return Err(Errno::ACCESS);
-        }
         // The kernel takes the low half, as a signed number.
         #[expect(clippy::cast_possible_truncation, reason = "as the kernel does")]
-        let backlog = call.arguments[1] as u32;
+        let backlog = (call.arguments[1] as u32).cast_signed();
+        // One that listens was let to, or has done so from before there was a sandbox.
         let listened = net::sockopt::socket_acceptconn(socket)?;
-        net::listen(socket, backlog.cast_signed())?;
-        if is_unix {
-            // One that has listened in here before is known, and clients may wait in its queue.
-            if !listened {
-                self.sockets.learn(call.thread, socket);
-            }
-            self.names.learn(call.thread, subject::number(call).cast_signed(), socket);
+        if net::sockopt::socket_domain(socket)? != net::AddressFamily::UNIX {
+            return self.listen_at(socket, listened, backlog).map(|()| Answer::Done);
         }
+        net::listen(socket, backlog)?;
+        // One that has listened in here before is known, and clients may wait in its queue.
+        if !listened {
+            self.sockets.learn(call.thread, socket);
+        }
+        self.names.learn(call.thread, subject::number(call).cast_signed(), socket);
         Ok(Answer::Done)
+    }
+
+    fn listen_at(&self, socket: BorrowedFd<'_>, listened: bool, backlog: i32) -> Result<(), Errno> {
+        let binds = |at: Option<SocketAddr>| at.is_some_and(|at| self.rules.binds(at).is_some());
+        let at = subject::local_address(socket)?;
+        if !listened && !binds(at) {
+            return Err(Errno::ACCESS);
+        }
+        net::listen(socket, backlog)?;
+        // Another thread may have disconnected it since it was asked, which changes where it is.
+        let now_at = subject::local_address(socket)?;
+        if now_at != at && !binds(now_at) {
+            net::shutdown(socket, net::Shutdown::Both)?;
+            return Err(Errno::ACCESS);
+        }
+        Ok(())
     }
 }
 

@@ -1,6 +1,7 @@
 //! The socket that a waiting call is about: the very one, or where the kernel does not let it be
 //! had, a new one that takes its place.
 
+use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
@@ -82,10 +83,9 @@ pub(super) fn number(call: &Notification) -> u32 {
     number
 }
 
-/// Whether a socket of the internet has a port.
-pub(super) fn is_bound(socket: BorrowedFd<'_>) -> Result<bool, Errno> {
-    let address = std::net::SocketAddr::try_from(getsockname(socket)?);
-    Ok(address.is_ok_and(|address| address.port() != 0))
+/// The address that a socket of the internet has.
+pub(super) fn local_address(socket: BorrowedFd<'_>) -> Result<Option<SocketAddr>, Errno> {
+    Ok(SocketAddr::try_from(getsockname(socket)?).ok())
 }
 
 /// A thread, if the kernel knows how to hold one (Linux 6.9), or else its process.

@@ -103,11 +103,12 @@ pub(crate) fn reaches_descendants() -> bool {
 impl Entered {
     /// Whether all that the supervisor lets pass is granted by `caps` too.
     fn judges(&self, caps: &CapabilitySet) -> bool {
+        let rules = Rules::new(caps);
+        let has_bind = self.bind.iter().all(|port| rules.binds_anywhere(*port).is_some());
         if self.seal == Seal::Ports {
             // Only `listen` waits for it; all else is Landlock's.
-            return caps.seal() == Seal::Ports;
+            return caps.seal() == Seal::Ports && has_bind;
         }
-        let rules = Rules::new(caps);
         let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let has_proxy = match self.network {
             Network::ProxyOnly(proxy) => rules.connects(proxy).is_some(),
@@ -115,7 +116,7 @@ impl Entered {
         };
         has_proxy
             && self.connect.iter().all(|port| rules.connects_anywhere(*port).is_some())
-            && self.bind.iter().all(|port| rules.binds_anywhere(*port).is_some())
+            && has_bind
             && self
                 .localhost
                 .iter()

@@ -30,8 +30,8 @@ pub(crate) enum Attempt {
     FastOpen(SocketAddrV4),
     /// To bind to a loopback port of the kernel's choice.
     Bind,
-    /// To serve at a port of the kernel's choice, on all addresses, without binding.
-    Listen,
+    /// To serve on all addresses, without binding: where a connection to this address was made from.
+    Listen(SocketAddrV4),
     /// To connect to an abstract unix socket.
     Abstract(Vec<u8>),
     /// To signal a process through a descriptor of it.
@@ -82,8 +82,7 @@ impl Attempt {
                 let any = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
                 on_stream(|fd| addressed(libc::SYS_bind, fd, any))
             }
-            // SAFETY: takes numbers only.
-            Self::Listen => on_stream(|fd| unsafe { call(libc::SYS_listen, [fd, 1]) }.map(drop)),
+            Self::Listen(address) => on_stream(|fd| listen_from(fd, *address)),
             Self::Abstract(name) => connect_abstract(name),
             Self::SignalByDescriptor(process) => signal_by_descriptor(*process),
             Self::Call(number, arguments) => {
@@ -152,6 +151,17 @@ fn fast_open(fd: usize, address: SocketAddrV4) -> Result<(), c_int> {
     let arguments = [fd, byte.as_ptr() as usize, 1, flag, raw.as_ptr() as usize, raw.len()];
     // SAFETY: both pointers are to memory of the lengths given that lives through the call.
     unsafe { call(libc::SYS_sendto, arguments) }.map(drop)
+}
+
+fn listen_from(fd: usize, address: SocketAddrV4) -> Result<(), c_int> {
+    // Whatever comes of it, the socket has a port from then on.
+    let _ = addressed(libc::SYS_connect, fd, address);
+    let nowhere = [0_u8; 16];
+    // SAFETY: the address is of the length given and lives through the call. Its family is none, by
+    // which a socket is disconnected and keeps its port.
+    let _ = unsafe { call(libc::SYS_connect, [fd, nowhere.as_ptr() as usize, nowhere.len()]) };
+    // SAFETY: takes numbers only.
+    unsafe { call(libc::SYS_listen, [fd, 1]) }.map(drop)
 }
 
 fn connect_abstract(name: &[u8]) -> Result<(), c_int> {
