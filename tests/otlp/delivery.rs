@@ -93,7 +93,7 @@ async fn what_is_refused_for_good_is_counted_and_not_sent_again() {
 async fn a_key_that_a_collector_repeats_is_not_in_what_is_said_of_it() {
     let refuses = |said: String| {
         let length = char::from(u8::try_from(said.len()).unwrap());
-        answer(401).map(|_| Full::from(format!("\x12{length}{said}")).boxed())
+        answer(403).map(|_| Full::from(format!("\x12{length}{said}")).boxed())
     };
     let takes_none = |said: String| {
         let partial = ExportLogsPartialSuccess { rejected_log_records: 1, error_message: said };
@@ -285,6 +285,37 @@ async fn a_credential_that_is_replaced_while_the_proxy_ends_is_fetched() {
     // Before the record is sent, which is when others have had time to come.
     assert_eq!(end(&proxy).await, []);
     assert_eq!((collector.sequences(), collector.spans().len()), (vec![0], 1));
+}
+
+#[tokio::test]
+async fn records_wait_for_the_credential_that_a_collector_takes() {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("key");
+    let write = |key| {
+        std::fs::write(&file, key).unwrap();
+        std::fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+    };
+    write("first-key");
+    let react = |seen: &[support::Delivery]| match &*seen.last().unwrap().authorization {
+        "Bearer second-key" => answer(200),
+        // google.rpc.Status with its message alone.
+        _ => answer(401).map(|_| Full::from("\x12\x06no key").boxed()),
+    };
+    let (origin, collector) = (Origin::hello().await, Collector::start(None, react).await);
+    let otlp = OtlpConfig {
+        headers: vec![("Authorization".into(), "Bearer {}".into())],
+        credential_key: Some(format!("file://{}", file.display())),
+        ..collector.config()
+    };
+    let proxy = exporting(origin.addr, otlp).await;
+    ask(&proxy, 1).await;
+    collector.until(|it| it.deliveries().len() == 2).await;
+    let found = proxy.diagnostics();
+    let message = &found.iter().find(|it| it.code == "otlp_unavailable").unwrap().message;
+    assert!(message.contains("refuses its credential (401 Unauthorized: no key)"), "{message}");
+    write("second-key");
+    collector.until(|it| it.sequences() == [0] && it.spans().len() == 1).await;
+    assert_eq!(end(&proxy).await, []);
 }
 
 #[tokio::test]

@@ -76,7 +76,8 @@ impl Client {
         Self { collector, http }
     }
 
-    /// Sends `message`. A credential that the collector refuses is fetched again, once.
+    /// Sends `message`. A credential that the collector refuses is fetched again, once; the next attempt
+    /// is the caller's.
     pub(super) async fn send(&self, signal: Signal, message: &Bytes) -> Asked {
         let limit = self.collector.timeout;
         let until = Instant::now() + limit;
@@ -149,6 +150,12 @@ async fn judge(response: Response<Incoming>, secrets: Option<&Secrets>, until: I
         | StatusCode::SERVICE_UNAVAILABLE
         | StatusCode::GATEWAY_TIMEOUT) => {
             let why = format!("it answered {status}");
+            Err(Unavailable { why, asked: retry_after(&head.headers) })
+        }
+        // That is of the credential, which may be replaced, and not of what was sent.
+        status @ StatusCode::UNAUTHORIZED if secrets.is_some() => {
+            let said = explanation(&body).map(|said| format!(": {said}")).unwrap_or_default();
+            let why = format!("it refuses its credential ({status}{said})");
             Err(Unavailable { why, asked: retry_after(&head.headers) })
         }
         status => Ok(Answer::Refused(status, explanation(&body))),
