@@ -1,12 +1,12 @@
 //! `CapabilitySet` and the paths that it grants.
 
 use std::ffi::{OsStr, OsString};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use nono_sandbox::{CapabilitySet, FsCapability, Grant, State};
 use pyo3::prelude::*;
-use pyo3::types::PyString;
 
 use crate::arguments::os_path;
 use crate::enums::{AccessArgument, access_mode};
@@ -14,7 +14,7 @@ use crate::error::sandbox_error;
 use crate::int;
 use crate::proxy::PyProxyHandle;
 use crate::source::PyCapabilitySource;
-use crate::value::hash_of;
+use crate::value::{hash_of, quoted};
 use crate::verify::PyVerification;
 
 /// What Python knows of its own installation.
@@ -65,6 +65,29 @@ impl PyCapabilitySet {
 impl From<CapabilitySet> for PyCapabilitySet {
     fn from(inner: CapabilitySet) -> Self {
         Self { inner: Mutex::new(inner) }
+    }
+}
+
+/// What a program needs to be led through a proxy.
+#[derive(Debug)]
+pub(crate) struct Way {
+    address: SocketAddr,
+    certificates: Vec<PathBuf>,
+}
+
+impl Way {
+    /// The way to a proxy that was not shut down.
+    pub(crate) fn to(proxy: &PyProxyHandle) -> PyResult<Self> {
+        Ok(Self { address: proxy.open_address()?, certificates: proxy.certificate_files() })
+    }
+
+    /// Lets a set reach the proxy, and nothing else, and read the certificates that are trusted.
+    pub(crate) fn open(&self, set: &mut CapabilitySet) -> Result<(), nono_sandbox::Error> {
+        set.proxy_only(self.address);
+        self.certificates.iter().try_for_each(|file| {
+            let grant = Grant::new(file, true, nono_sandbox::Access::Read);
+            set.grant(Grant { is_executable: false, ..grant })
+        })
     }
 }
 
@@ -153,15 +176,8 @@ impl PyCapabilitySet {
     ///
     /// One that was shut down is a `ProxyError`: somebody else may listen there.
     fn proxy_only(&self, py: Python<'_>, proxy: &Bound<'_, PyProxyHandle>) -> PyResult<()> {
-        let address = proxy.get().open_address()?;
-        self.with(py, |set| {
-            set.proxy_only(address);
-        });
-        for file in proxy.get().certificate_files() {
-            let grant = Grant::new(&file, true, nono_sandbox::Access::Read);
-            self.grant(py, Grant { is_executable: false, ..grant })?;
-        }
-        Ok(())
+        let way = Way::to(proxy.get())?;
+        self.change(py, |set| way.open(set))
     }
 
     /// Grant a TCP port of this machine's loopback addresses, to connect to and to serve at.
@@ -273,6 +289,18 @@ impl PyCapabilitySet {
         self.with(py, |set| set.is_network_blocked())
     }
 
+    /// The limit of the network, but for ports: `allowed`, `blocked`, or which proxy is left.
+    #[getter]
+    fn _network(&self, py: Python<'_>) -> String {
+        self.with(py, |set| set.network().to_string())
+    }
+
+    /// Take back the ports of other machines, and to serve at, that `other` does not grant.
+    fn _keep_ports_of(&self, py: Python<'_>, other: &Bound<'_, Self>) {
+        let other = other.get().snapshot(py);
+        self.with(py, |set| set.keep_ports_of(&other));
+    }
+
     /// Have a child in a sandbox of this set try what the set does not grant.
     ///
     /// Return what the kernel answered. What the child tries does no harm if it is let through.
@@ -363,7 +391,7 @@ impl PyFsCapability {
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        let path = PyString::new(py, &self.inner.resolved().to_string_lossy()).repr()?;
+        let path = quoted(py, &self.inner.resolved().to_string_lossy())?;
         let (access, is_file) = (self.inner.access(), self.inner.is_file());
         Ok(format!("FsCapability(path={path}, access={access}, is_file={is_file})"))
     }

@@ -12,7 +12,7 @@ use pyo3::types::{PyDict, PyTuple};
 
 use crate::arguments::{CommandArgument, EnvArgument, OsArgument};
 use crate::blocking::SIGNAL_INTERVAL;
-use crate::capability::PyCapabilitySet;
+use crate::capability::{PyCapabilitySet, Way};
 use crate::error::{argument_error, sandbox_error, unsound};
 use crate::int;
 use crate::process::{PyChild, PyRun};
@@ -109,7 +109,8 @@ impl PyCommand {
         }
         let mut caps = caps.get().snapshot(py);
         if let Some(proxy) = proxy {
-            caps.proxy_only(proxy.get().open_address()?);
+            let way = Way::to(proxy.get())?;
+            py.detach(|| way.open(&mut caps)).map_err(sandbox_error)?;
             built.envs(proxy.get().variables());
         }
         if verify {
@@ -197,9 +198,10 @@ impl PyCommand {
 /// Run a program that can touch only what `caps` grants, and wait for its end.
 ///
 /// `stdin`, `stdout` and `stderr` are as in `subprocess`. `pty` gives the program a terminal of its
-/// own, of 24 rows and 80 columns or as said. `proxy` leads it through a proxy and denies all other
-/// network access. What it leaves running is killed when it ends, but for `keep_background`. With
-/// `verify`, the sandbox is tried first by `caps.verify()`, and nothing runs if it fails. With
+/// own, of 24 rows and 80 columns or as said. `proxy` leads it through a proxy, as
+/// `caps.proxy_only(proxy)` does: all other network access is denied, and this one is granted also
+/// where `caps` blocks the network; so is reading the proxy's certificates. What it leaves running
+/// is killed when it ends, but for `keep_background`. With `verify`, the sandbox is tried first by `caps.verify()`, and nothing runs if it fails. With
 /// `require_limits`, a limit that the kernel would not hold is an error, and nothing runs; one of
 /// memory that holds for each process alone, as `result.limits` says, is none. `session` keeps a
 /// record of the run in a directory of its own: `session.json`, and a log that `audit.verify_log`

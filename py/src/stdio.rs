@@ -5,7 +5,7 @@ use std::sync::Arc;
 use nono_sandbox::{Stdio, WindowSize};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyMemoryView, PyString};
+use pyo3::types::{PyBool, PyInt, PyMemoryView, PyString};
 
 use crate::error::{argument_error, descriptor_error};
 
@@ -22,21 +22,38 @@ impl FromPyObject<'_, '_> for StreamArgument {
     type Error = PyErr;
 
     fn extract(object: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
-        let number = match object.extract::<i32>() {
-            Ok(number) => number,
-            Err(_) => object.call_method0("fileno")?.extract()?,
-        };
-        match number {
-            PIPE => Ok(Self(Stdio::Pipe)),
-            STDOUT => Ok(Self(Stdio::Stdout)),
-            DEVNULL => Ok(Self(Stdio::Null)),
-            number if number < 0 => {
+        let stream = match object.extract::<i32>() {
+            Ok(PIPE) => Stdio::Pipe,
+            Ok(STDOUT) => Stdio::Stdout,
+            Ok(DEVNULL) => Stdio::Null,
+            Ok(number) if number >= 0 => duplicate(number)?,
+            Err(_) if !object.is_instance_of::<PyInt>() => of_object(&object)?,
+            _ => {
+                let number = &*object;
                 let message = format!("{number} is neither a descriptor nor PIPE, STDOUT, DEVNULL");
-                Err(argument_error(message))
+                return Err(argument_error(message));
             }
-            number => Stdio::duplicate(number).map(Self).map_err(descriptor_error),
+        };
+        Ok(Self(stream))
+    }
+}
+
+/// The stream of an object that has a descriptor. What a closed one says is no constant.
+fn of_object(object: &Bound<'_, PyAny>) -> PyResult<Stdio> {
+    let said = object.call_method0("fileno")?;
+    match said.extract() {
+        Ok(number) if number >= 0 => duplicate(number),
+        _ => {
+            let kind = object.get_type().name()?;
+            let message =
+                format!("this {kind} is closed, or has no descriptor: fileno() is {said}");
+            Err(argument_error(message))
         }
     }
+}
+
+fn duplicate(number: i32) -> PyResult<Stdio> {
+    Stdio::duplicate(number).map_err(descriptor_error)
 }
 
 /// What a program reads: bytes, or text in UTF-8.

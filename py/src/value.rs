@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher as _};
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyType};
+use pyo3::types::{PyDict, PyString, PyType};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -46,6 +46,11 @@ pub(crate) fn to_json(value: &impl Serialize) -> PyResult<String> {
 pub(crate) fn from_json<T: DeserializeOwned>(text: &str) -> PyResult<T> {
     serde_json::from_str(text)
         .map_err(|error| argument_error(format!("this is not what was pickled: {error}")))
+}
+
+/// A text as Python shows it: on one line, whatever is in it.
+pub(crate) fn quoted(py: Python<'_>, text: &str) -> PyResult<String> {
+    Ok(PyString::new(py, text).repr()?.to_string())
 }
 
 /// The hash of a value.

@@ -184,6 +184,8 @@ class TestStreams:
             ({"stdin": subprocess.PIPE}, "use input"),
             ({"stdout": subprocess.STDOUT}, "for stderr only"),
             ({"stdout": -7}, "neither a descriptor nor"),
+            ({"stdin": 2**40}, f"{2**40} is neither a descriptor nor"),
+            ({"stdin": -(2**40)}, "neither a descriptor nor"),
             ({"stdout": subprocess.PIPE, "pty": True}, "none can be given"),
             ({"input": b"", "pty": True}, "input cannot be given together with a terminal"),
         ],
@@ -193,6 +195,13 @@ class TestStreams:
     ) -> None:
         with pytest.raises(ValueError, match=message):
             sandboxed_exec(caps, ["/bin/cat"], **options)  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize("stream", ["stdin", "stdout", "stderr"])
+    def test_of_a_closed_socket_is_no_constant(self, caps: CapabilitySet, stream: str) -> None:
+        closed = socket.socket()
+        closed.close()
+        with pytest.raises(ValueError, match=r"this socket is closed.* fileno\(\) is -1"):
+            sandboxed_exec(caps, ["/bin/cat"], **{stream: closed})  # type: ignore[arg-type]
 
     def test_that_are_closed_are_refused(self, caps: CapabilitySet) -> None:
         with pytest.raises(OSError, match="Bad file descriptor"):

@@ -1,5 +1,6 @@
 """Interception: what it writes, who may read it, and how it is configured."""
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from nono_py import (
     ProxyHandle,
     RouteConfig,
     sandboxed_exec,
+    sandboxed_exec_async,
     start_proxy,
 )
 from origin import Origin
@@ -95,6 +97,21 @@ def test_in_the_sandbox_the_certificates_can_be_read(
     done = sandboxed_exec(curl_caps, command, cwd=place, env=proxy.sandbox_env())
     assert (done.exit_code, done.stdout) == (0, b"hello"), done.stderr
     assert origin.requests[0].values("Authorization") == [f"Bearer {key}"]
+
+
+@needs("curl")
+def test_a_proxy_that_is_given_with_the_command_lets_its_certificates_be_read(
+    proxy: ProxyHandle, origin: Origin, place: Path, key: str, curl_caps: CapabilitySet
+) -> None:
+    # Also where the set is blocked: it is this one way that is opened.
+    curl_caps.block_network()
+    granted = len(curl_caps.fs_capabilities())
+    command = ["curl", "-sS", "--max-time", "20", f"{origin.url}/v1/models"]
+    done = sandboxed_exec(curl_caps, command, cwd=place, proxy=proxy)
+    assert (done.exit_code, done.stdout) == (0, b"hello"), done.stderr
+    done = asyncio.run(sandboxed_exec_async(curl_caps, command, cwd=place, proxy=proxy))
+    assert (done.exit_code, done.stdout) == (0, b"hello"), done.stderr
+    assert len(curl_caps.fs_capabilities()) == granted
 
 
 def test_the_files_go_with_the_proxy_and_hold_no_key(proxy: ProxyHandle, directory: Path) -> None:

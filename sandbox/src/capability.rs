@@ -437,6 +437,12 @@ impl CapabilitySet {
         Ok(())
     }
 
+    /// Takes back the ports to connect to on any host, and to serve at, that `other` does not grant.
+    pub fn keep_ports_of(&mut self, other: &Self) {
+        self.ports.connect.retain(|port| other.ports.connect.contains(port));
+        self.ports.bind.retain(|port| other.ports.bind.contains(port));
+    }
+
     /// Grants a TCP port of this machine's loopback addresses, to connect to and to serve at.
     /// Where the network is not limited, it says nothing.
     ///

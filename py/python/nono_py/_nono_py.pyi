@@ -274,6 +274,9 @@ class CapabilitySet:
     def is_network_blocked(self) -> bool:
         """Whether the network is closed, but for a proxy or granted ports."""
 
+    @property
+    def _network(self) -> str: ...
+    def _keep_ports_of(self, other: CapabilitySet) -> None: ...
     def verify(self) -> Verification:
         """Have a child in a sandbox of this set try what the set does not grant.
 
@@ -576,9 +579,9 @@ class SnapshotManager:
     bound. What is changed through a shared mapping that was there before may not be seen.
 
     What makes or restores takes a `progress`, which is called now and then with what is being
-    done, how many entries are done, and of how many, if that is known. What it raises ends the
-    call; a restore that had begun is completed by calling it again. It cannot use the session
-    itself.
+    done, how many entries are done, and of how many, if that is known: from threads of the call,
+    one at a time. What it raises ends the call; a restore that had begun is completed by calling it
+    again. It cannot use the session itself.
 
     Raises `SnapshotError`; its `diagnostic_code` is `rollback_budget_exceeded`, `no_snapshot`,
     `session_not_found`, `object_damaged`, `manifest_damaged`, `restore_incomplete` or
@@ -731,6 +734,9 @@ class SupportInfo:
     def details(self) -> str:
         """What is available, or why nothing is."""
 
+    @staticmethod
+    def _of(is_supported: bool, platform: str, details: str) -> SupportInfo: ...
+    def __reduce__(self) -> tuple[object, tuple[bool, str, str]]: ...
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
@@ -770,6 +776,9 @@ class DetectedAbi:
     def feature_names(self) -> list[str]:
         """All that it judges, in words."""
 
+    @staticmethod
+    def _of(number: int) -> DetectedAbi: ...
+    def __reduce__(self) -> tuple[object, tuple[int]]: ...
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
@@ -813,6 +822,7 @@ class Enforcement:
     def _of(json: str) -> Enforcement: ...
     def __reduce__(self) -> tuple[object, tuple[str]]: ...
     def __eq__(self, other: object, /) -> bool: ...
+    __hash__: None  # type: ignore[assignment]
 
 @final
 class Check:
@@ -831,6 +841,7 @@ class Check:
         """The error that it was refused with; `None` if it was let through."""
 
     def __eq__(self, other: object, /) -> bool: ...
+    __hash__: None  # type: ignore[assignment]
 
 @final
 class Verification:
@@ -857,6 +868,7 @@ class Verification:
 
     def __bool__(self) -> bool: ...
     def __eq__(self, other: object, /) -> bool: ...
+    __hash__: None  # type: ignore[assignment]
 
 def apply(caps: CapabilitySet) -> Enforcement:
     """Confine this process, all its threads and all their later children.
@@ -1104,8 +1116,10 @@ def sandboxed_exec(
     """Run a program that can touch only what `caps` grants, and wait for its end.
 
     `stdin`, `stdout` and `stderr` are as in `subprocess`. `pty` gives the program a terminal of its
-    own, of 24 rows and 80 columns or as said. `proxy` leads it through a proxy and denies all other
-    network access. What it leaves running is killed when it ends, but for `keep_background`.
+    own, of 24 rows and 80 columns or as said. `proxy` leads it through a proxy, as
+    `caps.proxy_only(proxy)` does: all other network access is denied, and this one is granted also
+    where `caps` blocks the network; so is reading the proxy's certificates. What it leaves running
+    is killed when it ends, but for `keep_background`.
     With `verify`, the sandbox is tried first by `caps.verify()`, and nothing runs if it fails. With
     `require_limits`, a limit that the kernel would not hold is an error, and nothing runs; one of
     memory that holds for each process alone, as `result.limits` says, is none.
