@@ -12,7 +12,7 @@ use crate::arguments::{os_paths, texts};
 use crate::error::argument_error;
 use crate::int;
 use crate::snapshot::PyContentHash;
-use crate::value::{Remade, hash_of, remake};
+use crate::value::{Remade, hash_of, quoted, remake};
 
 /// What ran, when, on what, and how it went. The JSON is that of the `nono` tools.
 #[pyclass(name = "SessionMetadata", module = "nono_py", frozen, weakref)]
@@ -220,9 +220,9 @@ impl PySessionMetadata {
         remake(slf, (json, slf.get().tracked_paths(slf.py())?))
     }
 
-    fn __repr__(&self) -> String {
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         let (id, snapshots) = self.with(|inner| (inner.session_id.clone(), inner.snapshot_count));
-        format!("SessionMetadata(id='{id}', snapshots={snapshots})")
+        Ok(format!("SessionMetadata(id={}, snapshots={snapshots})", quoted(py, &id)?))
     }
 }
 

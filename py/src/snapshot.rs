@@ -19,7 +19,7 @@ use crate::blocking::SIGNAL_INTERVAL;
 use crate::error::{argument_error, snapshot_error};
 use crate::int;
 use crate::session::PySessionMetadata;
-use crate::value::{Reduced, Remade, reduce, remake};
+use crate::value::{Reduced, Remade, quoted, reduce, remake};
 
 /// The SHA-256 of a content, or a root over several.
 #[pyclass(name = "ContentHash", module = "nono_py", frozen, weakref, eq)]
@@ -234,9 +234,9 @@ impl PyChange {
         remake(slf, (path.into_os_string(), change_type.as_str(), size_delta, old, new))
     }
 
-    fn __repr__(&self) -> String {
-        let path = self.0.path.to_string_lossy();
-        format!("Change(path='{path}', type={})", self.change_type())
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        let path = quoted(py, &self.0.path.to_string_lossy())?;
+        Ok(format!("Change(path={path}, type={})", self.change_type()))
     }
 }
 
@@ -306,8 +306,9 @@ impl PyExclusionConfig {
 /// bound. What is changed through a shared mapping that was there before may not be seen.
 ///
 /// What makes or restores takes a `progress`, which is called now and then with what is being done,
-/// how many entries are done, and of how many, if that is known. What it raises ends the call; a
-/// restore that had begun is completed by calling it again. It cannot use the session itself.
+/// how many entries are done, and of how many, if that is known: from threads of the call, one at a
+/// time. What it raises ends the call; a restore that had begun is completed by calling it again.
+/// It cannot use the session itself.
 ///
 /// Raises `SnapshotError`; its `diagnostic_code` is `rollback_budget_exceeded`, `no_snapshot`,
 /// `session_not_found`, `object_damaged`, `manifest_damaged`, `restore_incomplete` or
@@ -327,8 +328,13 @@ impl PySnapshotManager {
     #[new]
     #[pyo3(signature = (session_dir, tracked_paths, exclusion=None, max_entries=300_000,
         max_bytes=2_147_483_648))]
-    #[expect(clippy::needless_pass_by_value, reason = "extracted from a Python argument")]
+    #[expect(
+        clippy::needless_pass_by_value,
+        clippy::too_many_arguments,
+        reason = "extracted from Python arguments"
+    )]
     fn new(
+        py: Python<'_>,
         session_dir: OsArgument,
         #[pyo3(from_py_with = os_paths)] tracked_paths: Vec<PathBuf>,
         exclusion: Option<&Bound<'_, PyExclusionConfig>>,
@@ -338,7 +344,7 @@ impl PySnapshotManager {
         let exclusion = exclusion.map(|given| given.get().0.clone()).unwrap_or_default();
         let limits = Limits { max_entries, max_bytes };
         let directory = PathBuf::from(session_dir.0);
-        SnapshotManager::new(&directory, &tracked_paths, exclusion, limits)
+        py.detach(|| SnapshotManager::new(&directory, &tracked_paths, exclusion, limits))
             .map(Self)
             .map_err(snapshot_error)
     }
@@ -448,8 +454,11 @@ impl PySnapshotManager {
     ) {
     }
 
-    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        Ok(format!("SnapshotManager(snapshots={})", self.snapshot_count(py)?))
+    fn __repr__(&self, py: Python<'_>) -> String {
+        // Whatever is wrong with the session: this is seen where errors are looked into.
+        let count = py.detach(|| self.0.snapshot_count());
+        let count = count.map_or_else(|_| "unknown".to_owned(), |count| count.to_string());
+        format!("SnapshotManager(snapshots={count})")
     }
 }
 
@@ -474,8 +483,11 @@ fn run<T: Send>(
         is_over.store(true, Ordering::Relaxed);
         raised.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
     };
+    let turn = Mutex::new(());
     let callback = |at: Progress| {
-        if let Some(progress) = &progress {
+        // Several threads tell how far they are: what is called need not know that.
+        let _one_at_a_time = turn.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(progress) = progress.as_ref().filter(|_| !is_over.load(Ordering::Relaxed)) {
             let said = (at.phase.as_str(), at.done, at.total);
             Python::attach(|py| progress.call1(py, said).map(drop)).unwrap_or_else(fail);
         }

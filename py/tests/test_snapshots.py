@@ -10,9 +10,11 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 import weakref
 from pathlib import Path
+from typing import Any
 
 import nono_py
 import pytest
@@ -161,6 +163,83 @@ def test_a_temporary_session_is_left_only_where_it_is_needed(
     ):
         lose()
     assert len(list(temporary.iterdir())) == 1
+
+
+def test_a_restore_that_is_interrupted_says_where_it_can_be_completed(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupted:
+        def __init__(self, *given: Any) -> None:
+            self._manager = SnapshotManager(*given)
+
+        def create_baseline(self) -> nono_py.SnapshotManifest:
+            return self._manager.create_baseline()
+
+        def restore_to(self, number: int) -> None:
+            raise KeyboardInterrupt
+
+    def spoil() -> None:
+        (tree / "a.txt").write_text("changed")
+        raise KeyError
+
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    monkeypatch.setattr("nono_py._snapshot.SnapshotManager", Interrupted)
+    with pytest.raises(KeyboardInterrupt) as caught, nono_py.rollback_on_error([tree]):
+        spoil()
+    [session] = temporary.iterdir()
+    said = [*caught.value.args, *getattr(caught.value, "__notes__", [])]
+    assert [text for text in said if f"the snapshot is in {str(session)!r}" in text]
+    SnapshotManager(session, [tree]).restore_to(0)
+    assert (tree / "a.txt").read_text() == "hello"
+
+
+def test_a_progress_is_called_by_one_thread_at_a_time(tmp_path: Path) -> None:
+    for number in range(16):
+        directory = tmp_path / f"tree/{number}"
+        directory.mkdir(parents=True)
+        for name in range(512):
+            (directory / str(name)).touch()
+    alone, calls = threading.Lock(), []
+
+    def progress(*said: object) -> None:
+        assert alone.acquire(blocking=False)
+        # Time for another thread to come by, if one may.
+        threading.Event().wait(0.02)
+        calls.append(said)
+        alone.release()
+
+    SnapshotManager(tmp_path / "session", [tmp_path / "tree"]).create_baseline(progress=progress)
+    assert len(calls) > 8
+
+
+def test_a_progress_that_has_raised_is_not_called_again(tmp_path: Path) -> None:
+    (tmp_path / "tree").mkdir()
+    for name in range(4096):
+        (tmp_path / "tree" / str(name)).touch()
+    calls = []
+
+    def progress(*said: object) -> None:
+        calls.append(said)
+        raise KeyError
+
+    manager = SnapshotManager(tmp_path / "session", [tmp_path / "tree"])
+    with pytest.raises(KeyError):
+        manager.create_baseline(progress=progress)
+    assert len(calls) == 1
+
+
+def test_names_are_shown_on_one_line(tree: Path, tmp_path: Path) -> None:
+    manager = SnapshotManager(tmp_path / "session", [tree])
+    manager.create_baseline()
+    (tree / "a'\nb\x1b[2J").touch()
+    _, [change] = manager.create_incremental()
+    assert repr(change) == f"Change(path={str(change.path)!r}, type=created)"
+    session = SessionMetadata("i\n'd", ["x"], [tree])
+    assert repr(session) == 'SessionMetadata(id="i\\n\'d", snapshots=0)'
+    shutil.rmtree(tmp_path / "session")
+    assert repr(manager).startswith("SnapshotManager(snapshots=")
 
 
 def test_a_session_is_kept_and_read(tree: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Rolling back what a block of code did to some paths."""
 
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,8 +26,9 @@ def rollback_on_error(
     """Restore `paths` to what they are now if the block raises.
 
     The exception goes on. If the restore fails too, a `SnapshotError` is raised from it, and the
-    session, from which it can be tried again, stays where the error says. The session is kept
-    in `session_dir`, or in a temporary directory that goes with the block.
+    session, from which it can be tried again, stays where the error says, or a note of what
+    interrupted the restore, as KeyboardInterrupt does. The session is kept in `session_dir`, or in
+    a temporary directory that goes with the block.
     """
     directory: StrPath = (
         tempfile.mkdtemp(prefix="nono-rollback-") if session_dir is None else session_dir
@@ -42,9 +44,16 @@ def rollback_on_error(
             is_needed = True
             try:
                 manager.restore_to(number)
-            except Exception as failure:
+            except BaseException as failure:
                 message = f"not all is restored: {failure}; the snapshot is in {directory!r}"
-                raise SnapshotError(message) from error
+                if isinstance(failure, Exception):
+                    raise SnapshotError(message) from error
+                # An interruption stays one, and says where to go on.
+                if sys.version_info >= (3, 11):
+                    failure.add_note(message)
+                else:
+                    failure.args = (*failure.args, message)
+                raise
             is_needed = False
             raise
     finally:
