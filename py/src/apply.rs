@@ -155,6 +155,15 @@ impl PyDetectedAbi {
         all.into_iter().filter(|(abi, _)| *abi <= self.number).map(|(_, name)| name).collect()
     }
 
+    #[staticmethod]
+    fn _of(number: u32) -> Self {
+        Self { number }
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Remade<'py, (u32,)>> {
+        remake(slf, (slf.get().number,))
+    }
+
     fn __repr__(&self) -> String {
         format!("DetectedAbi(version='V{}')", self.number)
     }
@@ -174,6 +183,16 @@ pub(crate) struct PySupportInfo {
 
 #[pymethods]
 impl PySupportInfo {
+    #[staticmethod]
+    fn _of(is_supported: bool, platform: String, details: String) -> Self {
+        Self { is_supported, platform, details }
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Remade<'py, (bool, String, String)>> {
+        let Self { is_supported, platform, details } = slf.get().clone();
+        remake(slf, (is_supported, platform, details))
+    }
+
     fn __repr__(&self) -> String {
         format!("SupportInfo(supported={}, platform='{}')", self.is_supported, self.platform)
     }

@@ -1,5 +1,6 @@
 """`apply` in processes as they are: with threads, event loops, proxies, test runners, notebooks."""
 
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -291,6 +292,8 @@ def test_the_abi_is_told() -> None:
     assert flags == [number >= needed for needed in (2, 3, 4, 5, 6)]
     assert abi.feature_names[0] == "Basic filesystem access control"
     assert f"ABI {number}" in support_info().details
+    for kept in (abi, support_info()):
+        assert pickle.loads(pickle.dumps(kept)) == kept
 
 
 def test_under_pytest(place: Path, secret: Path) -> None:

@@ -1,12 +1,13 @@
 """Paths, in each form that Python has for them, wherever one is taken."""
 
 import os
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
 import nono_py
 import pytest
-from nono_py import AccessMode, CapabilitySet, ProxyConfig, QueryContext, audit
+from nono_py import AccessMode, CapabilitySet, ProxyConfig, QueryContext, SandboxState, audit
 
 #: A path for Python.
 _AnyPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
@@ -56,6 +57,16 @@ def test_a_path_is_a_path_for_the_sandbox(form: Callable[[str], _AnyPath], odd: 
     caps = CapabilitySet()
     caps.allow_system()
     assert nono_py.sandboxed_exec(caps, command, cwd=form("/usr")).stdout == b"ran\n"
+
+
+def test_a_set_that_text_has_no_place_for_says_which_path_it_is(odd: Path) -> None:
+    for grant in ("allow_path", "deny_path", "allow_unix_socket"):
+        caps = CapabilitySet()
+        mode = [AccessMode.READ] if grant == "allow_path" else []
+        getattr(caps, grant)(odd, *mode)
+        for attempt in (pickle.dumps, lambda given: SandboxState.from_caps(given).to_json()):
+            with pytest.raises(ValueError, match=r"odd-\\udcff\" is no UTF-8"):
+                attempt(caps)
 
 
 @pytest.mark.parametrize("form", FORMS)

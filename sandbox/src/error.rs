@@ -8,6 +8,8 @@ use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 
+use crate::quoted::quoted;
+
 /// An error of a library underneath, kept for its text.
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
@@ -91,6 +93,12 @@ pub enum Error {
     StateFormat {
         /// Where, and what is wrong there.
         source: serde_json::Error,
+    },
+    /// A path of a set has no place in the text of a state.
+    #[error("{} is no UTF-8: the JSON of a state cannot have it", quoted(path))]
+    StatePathText {
+        /// The path, as it was given or without links.
+        path: PathBuf,
     },
     /// A path in a state does not lead to where the state says.
     #[error(
@@ -264,6 +272,7 @@ impl Error {
                 | Self::PlatformRule { .. }
                 | Self::Deny { .. }
                 | Self::StateFormat { .. }
+                | Self::StatePathText { .. }
                 | Self::StatePath { .. }
         )
     }

@@ -145,9 +145,19 @@ impl State {
     ///
     /// # Errors
     ///
-    /// [`Error::StateFormat`] if a path is no UTF-8, which JSON has no form for.
+    /// [`Error::StatePathText`] if a path is no UTF-8, which JSON has no form for.
     pub fn to_json(&self) -> Result<String, Error> {
+        if let Some(path) = self.paths().find(|path| path.to_str().is_none()) {
+            return Err(Error::StatePathText { path: path.to_owned() });
+        }
         serde_json::to_string_pretty(self).map_err(|source| Error::StateFormat { source })
+    }
+
+    fn paths(&self) -> impl Iterator<Item = &Path> {
+        let granted = self.fs.iter().map(|grant| [&grant.original, &grant.resolved]);
+        let sockets = self.unix_sockets.iter().map(|socket| [&socket.original, &socket.resolved]);
+        let denied = self.denied_paths.iter().map(|path| [&path.original, &path.resolved]);
+        granted.chain(sockets).chain(denied).flatten().map(PathBuf::as_path)
     }
 
     /// Reads a text.
