@@ -211,10 +211,12 @@ impl PyPolicy {
         arguments.set_item("allowed_hosts", hosts(plan.allowed_hosts))?;
         arguments.set_item("denied_hosts", hosts(plan.denied_hosts))?;
         arguments.set_item("routes", routes.collect::<PyResult<Vec<_>>>()?)?;
-        if let Some((_, address)) = plan.upstream_proxy {
+        if let Some((group, address)) = plan.upstream_proxy {
             let external = py.get_type::<PyExternalProxyConfig>();
-            let external = external.call1((address, hosts(plan.upstream_bypass)))?;
-            arguments.set_item("external_proxy", external)?;
+            let made = external.call1((address, hosts(plan.upstream_bypass)));
+            let place = || format!("upstream_proxy of group `{group}`");
+            arguments
+                .set_item("external_proxy", made.map_err(|error| placed(py, error, place))?)?;
         }
         if let Some(most) = plan.max_connections {
             arguments.set_item("max_connections", most)?;
@@ -265,13 +267,15 @@ fn route<'py>(
             class.call_method("preset", (preset,), Some(&arguments))
         }
     };
-    made.map_err(|error| {
-        if !error.is_instance_of::<PyValueError>(py) {
-            return error;
-        }
-        let place = format!("route `{name}` of group `{group}`");
-        policy_fault(format!("Configuration parse error: {place}: {}", error.value(py)))
-    })
+    made.map_err(|error| placed(py, error, || format!("route `{name}` of group `{group}`")))
+}
+
+/// What is wrong with a value of a policy, with where that stands in it.
+fn placed(py: Python<'_>, error: PyErr, place: impl FnOnce() -> String) -> PyErr {
+    if !error.is_instance_of::<PyValueError>(py) {
+        return error;
+    }
+    policy_fault(format!("Configuration parse error: {}: {}", place(), error.value(py)))
 }
 
 fn proxy_mode(mode: InjectMode) -> nono_proxy::InjectMode {

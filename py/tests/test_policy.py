@@ -254,7 +254,7 @@ def test_two_proxies_behind_the_proxy_conflict() -> None:
         loaded.resolve_proxy_config(["a", "b"])
     assert loaded.resolve_proxy_config(["a", "a"]) is not None
     unusable = policy(g={"network": {"upstream_proxy": "no port"}})
-    with pytest.raises(ValueError, match="no port"):
+    with pytest.raises(ValueError, match=r"upstream_proxy of group `g`: .*no port"):
         unusable.resolve_proxy_config(["g"])
 
 
