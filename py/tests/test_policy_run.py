@@ -1,5 +1,6 @@
 """Commands under groups of a policy, and why something is allowed or denied."""
 
+import copy
 import http.client
 import json
 import os
@@ -18,6 +19,7 @@ from nono_py import (
     CapabilitySet,
     Policy,
     PolicyError,
+    ProxyConfig,
     ProxyHandle,
     explain,
     load_policy,
@@ -192,8 +194,8 @@ def test_directories_that_are_to_be_written_are_made_for_a_run(tmp_path: Path) -
     loaded = load_policy(json.dumps({"groups": groups}))
     assert loaded.resolve_groups(["g"], CapabilitySet()).skipped_paths[:1] == [f"{tmp_path}/b/"]
     said = explain(loaded, ["g"], path=tmp_path / "a/cache/note")
-    rule = f"allow.readwrite {tmp_path}/a/cache/, which is not there"
-    assert (said.allowed, said.group, said.rule) == (False, "g", rule)
+    rule = f"allow.readwrite {tmp_path}/a/cache/, which run makes"
+    assert (said.allowed, said.group, said.rule) == (True, "g", rule)
     assert sorted(item.name for item in tmp_path.iterdir()) == ["file", "link"]
     script = f"echo x > {tmp_path}/a/cache/note"
     done = run(loaded, ["g", "system"], ["sh", "-c", script])
@@ -224,6 +226,52 @@ def test_what_cannot_be_enforced_does_not_run(served: Policy, tmp_path: Path) ->
     assert str(home.denied_paths) == before
     with pytest.raises(TypeError, match="one string"):
         run(served, "system", ["true"])
+
+
+def test_a_network_that_the_caller_blocks_stays_blocked(
+    served: Policy, plain_origin: Origin, key: str
+) -> None:
+    script = (
+        "import os, socket; print(sorted(n for n in os.environ if 'PROXY' in n.upper()))\n"
+        "for port in map(int, os.environ['PORTS'].split()):\n"
+        "    try: socket.create_connection(('127.0.0.1', port), 5); print('reached')\n"
+        "    except PermissionError: print('refused')"
+    )
+    groups = json.loads(served.to_json())["groups"]
+    groups["wide"] = {"description": "d", "network": {"connect_ports": [plain_origin.port]}}
+    loaded = load_policy(json.dumps({"groups": groups}))
+    caps = CapabilitySet()
+    caps.allow_interpreter()
+    caps.block_network()
+    before = copy.copy(caps)
+    command = [sys.executable, "-c", script]
+    with start_proxy(ProxyConfig()) as other:
+        ports = {"PORTS": f"{plain_origin.port} {other.port}"}
+        done = run(loaded, ["web", "wide"], command, caps=caps, env=ports)
+    assert done.stdout.decode().split("\n")[:3] == ["[]", "refused", "refused"], done.stderr
+    assert done.events == []
+    assert caps == before
+
+
+def test_a_blocked_network_on_the_command_line_is_one(tmp_path: Path) -> None:
+    groups = ["-g", "system_read_linux", "-g", "system_write_linux", "-g", "registry_python"]
+    done = cli("run", *groups, "--block-net", "--", "sh", "-c", "env")
+    assert done.returncode == 0, done.stderr
+    assert "PROXY" not in done.stdout
+    assert "PROXY" in cli("run", *groups, "--", "sh", "-c", "env").stdout
+
+
+def test_a_proxy_of_the_callers_is_not_exchanged_for_another(served: Policy) -> None:
+    with start_proxy(ProxyConfig()) as proxy:
+        caps = CapabilitySet()
+        caps.proxy_only(proxy)
+        with pytest.raises(ValueError, match="the groups have rules for another proxy"):
+            run(served, ["system", "web"], ["true"], caps=caps)
+        with pytest.raises(ValueError, match="the groups have rules for another proxy"):
+            explain(served, ["web"], host="a.example.com", caps=caps)
+        assert run(served, ["system"], ["true"], caps=caps).exit_code == 0
+        with pytest.raises(TypeError, match="run starts the proxy of its groups itself"):
+            run(served, ["system"], ["true"], proxy=proxy)
 
 
 @pytest.mark.parametrize(

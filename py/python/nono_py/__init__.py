@@ -84,8 +84,9 @@ if TYPE_CHECKING:
     from nono_py import audit, limited
     from nono_py._aio import Process, sandboxed_exec_async, sandboxed_spawn
     from nono_py._audit import AuditLogger
+    from nono_py._explain import Explanation, explain
     from nono_py._learn import Learned, learn
-    from nono_py._policy import Explanation, RunResult, explain, run
+    from nono_py._policy import RunResult, run
     from nono_py._snapshot import rollback_on_error
 
 __all__ = [
@@ -172,11 +173,11 @@ __all__ = [
 #: What needs modules whose import takes longer than all of this package's, and where it is.
 _LATE = {
     "AuditLogger": "nono_py._audit",
-    "Explanation": "nono_py._policy",
+    "Explanation": "nono_py._explain",
     "Learned": "nono_py._learn",
     "Process": "nono_py._aio",
     "RunResult": "nono_py._policy",
-    "explain": "nono_py._policy",
+    "explain": "nono_py._explain",
     "learn": "nono_py._learn",
     "run": "nono_py._policy",
     "rollback_on_error": "nono_py._snapshot",

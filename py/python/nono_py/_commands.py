@@ -20,7 +20,8 @@ from nono_py import (
     policy_schema_json,
     sandboxed_exec,
 )
-from nono_py._policy import explain, load, run
+from nono_py._explain import explain
+from nono_py._policy import load, run
 from nono_py.limited import FLAGS, check_processes, parse_memory
 
 NAMES = frozenset({"explain", "learn", "policy", "run"})

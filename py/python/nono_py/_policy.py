@@ -1,29 +1,25 @@
-"""What is done with a policy: a command is run under groups of it, and their meaning explained.
+"""What is done with a policy: a command is run under groups of it.
 
-Both prepare the same set and the same proxy, so that what is explained is what is enforced.
+What `explain` explains is prepared here too, so that it is what is enforced.
 """
 
 import contextlib
 import copy
 import os
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nono_py import _temporary
-from nono_py._enums import AccessMode
-from nono_py._errors import PolicyError
+from nono_py._errors import ConfigurationError, PolicyError
 from nono_py._nono_py import (
     CapabilitySet,
     ExecResult,
     Policy,
     ProxyConfig,
     ProxyHandle,
-    QueryContext,
     ResolvedPolicy,
-    _Judge,
     load_embedded_policy,
     load_policy,
     sandboxed_exec,
@@ -92,37 +88,13 @@ class RunResult:
 
 
 @dataclass(frozen=True)
-class Explanation:
-    """Why something is allowed or denied. Its text says it in a sentence."""
-
-    question: str
-    allowed: bool
-    #: A stable word: a reason of `QueryContext`, or the code that the proxy refuses with.
-    reason: str
-    #: The group that decides, if one does; and its rule: field and text.
-    group: str | None = None
-    rule: str | None = None
-    #: The grant that would allow it, as a call.
-    suggestion: str | None = None
-
-    def __str__(self) -> str:
-        said = f"{self.question}: {'allowed' if self.allowed else 'denied'} ({self.reason})"
-        if self.group is not None:
-            said += f" by group {self.group}"
-        if self.rule is not None:
-            said += f", rule {self.rule}"
-        if self.suggestion is not None:
-            said += f"; {self.suggestion} would allow it"
-        return said
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    """All that groups come to."""
+class Prepared:
+    """All that groups come to, beside what the caller's set grants and limits."""
 
     names: list[str]
     caps: CapabilitySet
     resolved: ResolvedPolicy
+    #: What the proxy is that runs beside a command; None where none does.
     config: ProxyConfig | None
 
     @classmethod
@@ -134,12 +106,13 @@ class _Prepared:
         temporary: str | None = None,
         *,
         makes_directories: bool = False,
-    ) -> "_Prepared":
+    ) -> "Prepared":
         if isinstance(groups, str):
             raise TypeError("groups must be a sequence of names, not one string")
         names = list(dict.fromkeys([*policy.required_groups(), *groups]))
         # A copy: the caller's set is to be the same afterwards.
-        prepared = CapabilitySet() if caps is None else copy.copy(caps)
+        given = CapabilitySet() if caps is None else caps
+        prepared = copy.copy(given)
         variables = {} if temporary is None else {"TMPDIR": temporary}
         if makes_directories:
             policy.make_directories(names, variables=variables)
@@ -147,9 +120,18 @@ class _Prepared:
         validate_deny_overlaps(resolved.deny_paths, prepared)
         policy._check_blocking(names)
         config = policy.resolve_proxy_config(names)
+        network = given._network
+        if network == "blocked":
+            # Whoever blocked the network means whatever the groups would open of it.
+            prepared._keep_ports_of(given)
         # Of a network that is blocked nothing is left for a proxy.
-        if policy._blocking_groups(names):
+        if network == "blocked" or policy._blocking_groups(names):
             config = None
+        elif config is not None and network != "allowed":
+            raise ConfigurationError(
+                f"the network of caps is {network}, and the groups have rules for another proxy: "
+                "give caps without one, or groups without such rules"
+            )
         return cls(names, prepared, resolved, config)
 
 
@@ -188,21 +170,25 @@ def run(
     `policy` is a `Policy`, the path of a file, or None for the embedded policy. Its required groups
     hold whatever is chosen; `caps` grants more. Directories that they let it write are made if
     they are missing (where the policy writes them with a `/` at the end). If the groups have rules
-    for a proxy, one runs as long as the command, which reaches nothing else. The command gets a
-    temporary directory of its own and, of the environment, `PATH`, `HOME` and the like; `env` adds
-    to that. `options` are those of `sandboxed_exec`, and win over the policy's limits; `session` is
-    one of them, which keeps a record of the run. None is kept by default.
+    for a proxy, one runs as long as the command, which reaches nothing else. If `caps` blocks the
+    network, it stays blocked whatever the groups open of it, but for `localhost_ports`: no proxy
+    runs. The command gets a temporary directory of its own and, of the environment, `PATH`, `HOME`
+    and the like; `env` adds to that. `options` are those of `sandboxed_exec` but for `proxy`, and
+    win over the policy's limits; `session` is one of them, which keeps a record of the run. None is
+    kept by default.
 
     Raise ValueError or RuntimeError before anything runs if the policy cannot be enforced. Whatever
     is raised, as KeyboardInterrupt may be while it runs, has `events` and `notes` as a result has.
     """
+    if "proxy" in options:
+        raise TypeError("run starts the proxy of its groups itself, and takes none as an argument")
     loaded = load(policy)
     events: list[NetworkAuditEvent] = []
     notes: list[str] = []
     try:
         with contextlib.ExitStack() as stack:
             temporary = stack.enter_context(_temporary.directory(notes))
-            prepared = _Prepared.of(loaded, groups, caps, temporary, makes_directories=True)
+            prepared = Prepared.of(loaded, groups, caps, temporary, makes_directories=True)
             proxy = None
             if prepared.config is not None:
                 proxy = stack.enter_context(start_proxy(prepared.config))
@@ -224,128 +210,7 @@ def _drain(proxy: ProxyHandle, events: "list[NetworkAuditEvent]") -> None:
     events += proxy.drain_audit_events()
 
 
-def explain(
-    policy: "Policy | _Path | None",
-    groups: Sequence[str],
-    *,
-    path: "_Path | None" = None,
-    mode: AccessMode = AccessMode.READ,
-    host: str | None = None,
-    port: int = 443,
-    endpoint: tuple[str, str] | None = None,
-    caps: CapabilitySet | None = None,
-) -> Explanation:
-    """Say whether a file, a host or an endpoint is allowed under groups, and by which rule.
-
-    Give one of `path` (with `mode`), `host` (with `port`) and `endpoint`: a method and a path of
-    the proxy, like `("GET", "/openai/v1/models")`. The answer comes from what `run` enforces.
-    """
-    if [path, host, endpoint].count(None) != 2:
-        raise TypeError("explain takes one of path, host and endpoint")
-    if host is not None and not (host and 0 < port < 2**16):
-        raise ValueError(f"explain takes a host and a port from 1 to 65535, not {host}:{port}")
-    loaded = load(policy)
-    # As `run` has one: the shared directory for temporary files is not granted.
-    with tempfile.TemporaryDirectory(prefix="nono-") as temporary:
-        prepared = _Prepared.of(loaded, groups, caps, temporary)
-        if path is not None:
-            return _explain_path(prepared, path, mode)
-        if host is not None:
-            return _explain_host(loaded, prepared, host, port)
-        return _explain_endpoint(loaded, prepared, *(endpoint or ("", "")))
-
-
-def _explain_path(prepared: _Prepared, path: "_Path", mode: AccessMode) -> Explanation:
-    query = QueryContext(prepared.caps)
-    said: dict[str, Any] = dict(query.query_path(path, mode))
-    decisive = said.get("granted_path", said.get("denied_path"))
-    denies = "denied_path" in said
-    found = [
-        (group, f"{field} {written}")
-        for group, field, written, resolved in prepared.resolved._rules
-        if resolved == decisive and field.startswith("deny") == denies
-    ]
-    group, rule = found[0] if found else (None, None)
-    if rule is None and decisive is not None:
-        rule = decisive
-    if said["reason"] == "path_not_granted":
-        group, rule = _missing(prepared.resolved, path)
-    return Explanation(
-        question=f"{mode} {os.fsdecode(path)}",
-        allowed=said["status"] == "allowed",
-        reason=said["reason"],
-        group=group,
-        rule=rule,
-        suggestion=query.suggest_path(path, mode),
-    )
-
-
-def _missing(resolved: ResolvedPolicy, path: "_Path") -> tuple[str | None, str | None]:
-    """Return the group and rule that would grant a path if what the rule names were there."""
-    skipped = set(resolved.skipped_paths)
-    for group, kind, written, named in resolved._rules:
-        if named in skipped and Path(os.fsdecode(path)).is_relative_to(named):
-            return group, f"{kind} {written}, which is not there"
-    return None, None
-
-
-def _explain_host(policy: Policy, prepared: _Prepared, host: str, port: int) -> Explanation:
-    question = f"{host}:{port}"
-    judge = _Judge(prepared.config or ProxyConfig(allow_all_hosts=True))
-    # Also without a proxy it has to be a host.
-    refusal, rule, route = judge.host(host, port)
-    if prepared.config is None:
-        said: dict[str, Any] = dict(QueryContext(prepared.caps).query_network(host, port))
-        group, place = _port_or_block(policy, prepared.names, port, said["reason"])
-        return Explanation(question, said["status"] == "allowed", said["reason"], group, place)
-    if route is not None:
-        group, place = _route(policy, prepared, route)
-        return Explanation(question, False, refusal or "", group, place)
-    field = "network.deny_domain" if refusal == "host_denied" else "network.allow_domain"
-    groups = (
-        group
-        for group, known, written in policy._host_rules(prepared.names)
-        if (known, written) == (field, rule)
-    )
-    text = None if rule is None else f"{field} {rule}"
-    return Explanation(
-        question, refusal is None, refusal or "host_allowed", next(groups, None), text
-    )
-
-
-def _port_or_block(
-    policy: Policy, names: list[str], port: int, reason: str
-) -> tuple[str | None, str | None]:
-    """Return the group and rule by which a port is open, or the network is not."""
-    if reason == "port_granted":
-        for group, kind, known in policy._port_rules(names):
-            if known == port and kind != "bind_ports":
-                return group, f"network.{kind} {port}"
-    if reason == "network_blocked":
-        for group in policy._blocking_groups(names):
-            return group, "network.block"
-    return None, None
-
-
-def _explain_endpoint(policy: Policy, prepared: _Prepared, method: str, path: str) -> Explanation:
-    question = f"{method} {path}"
-    if prepared.config is None:
-        return Explanation(question, False, "unknown_route")
-    refusal, rule, route = _Judge(prepared.config).endpoint(method, path)
-    group, place = (None, None) if route is None else _route(policy, prepared, route)
-    if rule is not None:
-        place = f"{place}.endpoint_rules {rule}"
-    return Explanation(question, refusal is None, refusal or "endpoint_allowed", group, place)
-
-
-def _route(policy: Policy, prepared: _Prepared, prefix: str) -> tuple[str | None, str | None]:
-    for group, name, route in policy._routes(prepared.names):
-        if route.prefix.strip("/") == prefix:
-            return group, f"network.custom_credentials.{name}"
-    return None, None
-
-
 # Where they are found by users, and by `pickle`.
-for _class in (RunResult, Explanation):
+for _class in (RunResult,):
     _class.__module__ = "nono_py"
 del _class
