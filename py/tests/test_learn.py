@@ -19,6 +19,7 @@ from nono_py import (
     AccessMode,
     CapabilitySet,
     Learned,
+    Policy,
     PolicyError,
     QueryContext,
     RunResult,
@@ -384,6 +385,90 @@ def test_what_is_learned_beside_a_group_that_opens_a_port_goes_with_it(place: Pa
     policy = load_policy(json.dumps({"groups": {"opens": opens}}))
     learned = learn(["true"], ["opens"], policy=policy, cwd=place)
     assert group(learned)["network"] == {"block": True, "connect_ports": [5432]}
+    assert again(learned, ["true"]).exit_code == 0
+
+
+def policy_of(**groups: dict[str, Any]) -> Policy:
+    described = {name: {"description": "d", **group} for name, group in groups.items()}
+    return load_policy(json.dumps({"groups": described}))
+
+
+def test_what_a_given_group_denies_is_listed_and_not_granted(place: Path) -> None:
+    (place / "secret").mkdir()
+    (place / "secret/k").write_text("key")
+    policy = policy_of(g={"deny": {"access": [f"{place}/secret"]}})
+    learned = learn(["cat", f"{place}/secret/k"], ["g"], policy=policy, cwd=place)
+    assert learned.secrets == [f"read {place}/secret/k"]
+    assert b"key" not in again(learned, ["cat", f"{place}/secret/k"]).stdout
+    learned = learn(["touch", f"{place}/new"], ["g"], policy=policy, cwd=place)
+    assert [note for note in learned.notes if note.startswith(f"wrote in {place}: too much")]
+    assert again(learned, ["true"]).exit_code == 0
+
+
+def test_a_group_is_not_chosen_for_what_it_denies_besides(place: Path) -> None:
+    for name in ("tool", "secret"):
+        (place / name).mkdir()
+        (place / name / "k").write_text(name)
+    allow = {"read": [f"{place}/tool"]}
+    policy = policy_of(
+        tool={"allow": allow, "deny": {"access": [f"{place}/secret"]}},
+        system_read_linux={
+            "allow": {"read": ["/usr", "/bin", "/lib", "/lib64"]},
+            "deny": {"access": [f"{place}/secret"]},
+        },
+    )
+    command = ["sh", "-c", "cat tool/k secret/k > new && cat new"]
+    learned = learn(command, policy=policy, cwd=place)
+    assert not {"tool", "system_read_linux"} & set(learned.groups)
+    assert explain(load_policy(learned.policy), learned.groups, path=place / "secret/k").allowed
+    done = again(learned, command, cwd=place)
+    assert (done.exit_code, done.stdout) == (0, b"toolsecret"), done.stderr
+    # One whose denials hold anyway is as good as any.
+    held = policy_of(tool={"allow": allow}, g={"deny": {"access": [f"{place}/secret"]}})
+    assert "tool" in learn(["cat", "tool/k"], ["g"], policy=held, cwd=place).groups
+
+
+def test_groups_that_grant_what_they_deny_are_told_of_before_the_command_runs(place: Path) -> None:
+    policy = policy_of(
+        g={"allow": {"readwrite": [str(place)]}, "deny": {"access": [f"{place}/secret"]}}
+    )
+    with pytest.raises(RuntimeError, match="deny-overlap"):
+        learn(["touch", "made"], ["g"], policy=policy, cwd=place)
+    assert not (place / "made").exists()
+
+
+def test_a_group_that_is_chosen_for_its_files_opens_no_network_and_limits_nothing(
+    place: Path,
+) -> None:
+    (place / "a").write_text("a")
+    network = {"allow_domain": ["tool.example"], "connect_ports": [5432]}
+    policy = policy_of(
+        tool={
+            "allow": {"read": [str(place)]},
+            "network": network,
+            "limits": {"max_open_files": 1},
+        },
+        web={"network": {"allow_domain": ["a.example"]}},
+        offline={"network": {"block": True}},
+    )
+    command = ["cat", f"{place}/a"]
+    for given in ([], ["offline"]):
+        learned = learn(command, given, policy=policy, cwd=place)
+        assert "tool" in learned.groups
+        assert group(learned)["network"] == {"block": True}
+        assert again(learned, command).stdout == b"a"
+    learned = learn(command, ["web"], policy=policy, cwd=place)
+    loaded = load_policy(learned.policy)
+    assert "tool" in learned.groups
+    assert explain(loaded, learned.groups, host="a.example").allowed
+    for host, port in (("tool.example", 443), ("192.0.2.1", 5432)):
+        assert not explain(loaded, learned.groups, host=host, port=port).allowed
+
+
+def test_what_a_required_group_opens_goes_with_what_is_learned(place: Path) -> None:
+    policy = policy_of(base={"required": True, "network": {"allow_domain": ["a.example"]}})
+    learned = learn(["true"], policy=policy, cwd=place)
+    assert "block" not in group(learned)["network"]
     assert again(learned, ["true"]).exit_code == 0
 
 

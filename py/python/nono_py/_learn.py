@@ -42,7 +42,8 @@ class Learned:
     """What a command has done, as a policy that lets it do that again, and no more."""
 
     result: ExecResult
-    #: The document, complete in itself: the chosen groups, the required ones, and `learned`.
+    #: The document, complete in itself: the chosen groups, the required ones, and `learned`. Groups
+    #: that were chosen for what it did with files are in it with what they say of files alone.
     policy: str
     #: The groups of it to be chosen.
     groups: list[str]
@@ -69,7 +70,8 @@ def learn(
     to routes, by a proxy that lets everything public through. Groups of the embedded policy, or of
     `policy`, are chosen where they cover what it did; `groups` are chosen in any case, and their
     routes are there. The rest becomes a group of its own: single files, and directories where many
-    were used. Keys, and what else the required groups deny, are not granted but listed.
+    were used. Keys, and what else those or the required groups deny, are not granted
+    but listed.
 
     `env`, `cwd` and `options` are as for `run`. Raise SandboxError where this machine, or a sandbox
     around this process, does not let calls be observed.
@@ -80,10 +82,11 @@ def learn(
     merged = load_policy(json.dumps(document))
     chosen = list(dict.fromkeys(groups))
     merged.resolve_groups(chosen, CapabilitySet())
+    holding = list(dict.fromkeys([*merged.required_groups(), *chosen]))
     left: list[str] = []
     with contextlib.ExitStack() as stack:
         temporary = stack.enter_context(_temporary.directory(left))
-        proxy = stack.enter_context(start_proxy(_recording(merged, chosen)))
+        proxy = stack.enter_context(start_proxy(_recording(merged, holding)))
         caps = CapabilitySet()
         caps.allow_path("/", AccessMode.READ_WRITE)
         kept = {name: os.environ[name] for name in KEPT if name in os.environ}
@@ -91,16 +94,19 @@ def learn(
         given = {"cwd": cwd, "env": variables, **options}
         findings = Findings()
         # Before the command runs: what is wrong with a policy is not to lose what was seen.
-        files = Files(merged, chosen, findings, temporary, Path(os.fsdecode(cwd or ".")).resolve())
-        network = Network(merged, chosen, findings)
+        beside = {name: _files_alone(group) for name, group in document["groups"].items()}
+        without = load_policy(json.dumps({"groups": beside}))
+        files = Files(without, chosen, findings, temporary, Path(os.fsdecode(cwd or ".")).resolve())
+        network = Network(merged, holding, findings)
         call = _Command._called("learn", (caps, command), given)
         result, acts = _observe(call)
         proxy.shutdown()
         events = proxy.drain_audit_events()
         files.study(acts)
-        network.study(acts, events, proxy, files.chosen)
+        network.study(acts, events, proxy)
     names = list(dict.fromkeys([*chosen, *files.chosen]))
-    named = {name: dict(document["groups"][name]) for name in [*merged.required_groups(), *names]}
+    named = {name: dict(document["groups"][name]) for name in holding}
+    named |= {name: beside[name] for name in names if name not in named}
     text = json.dumps({"groups": _groups(named, files, network)}, indent=2) + "\n"
     load_policy(text)
     return Learned(
@@ -114,6 +120,11 @@ def _document(policy: "Policy | _Path | None") -> dict[str, Any]:
     if policy is not None:
         document["groups"] |= json.loads(load(policy).to_json())["groups"]
     return {"groups": document["groups"]}
+
+
+def _files_alone(group: dict[str, Any]) -> dict[str, Any]:
+    """Return what a group says of files: all that one is chosen for here."""
+    return {field: said for field, said in group.items() if field not in ("network", "limits")}
 
 
 def _recording(policy: Policy, groups: list[str]) -> ProxyConfig:

@@ -20,7 +20,7 @@ from nono_py._learn_needs import (
     short,
     within,
 )
-from nono_py._nono_py import CapabilitySet, Policy
+from nono_py._nono_py import CapabilitySet, Policy, ResolvedPolicy, validate_deny_overlaps
 
 #: Of how many siblings one grant of their directory is made.
 MANY = 3
@@ -60,10 +60,8 @@ class Files:
         self._variables = {"TMPDIR": temporary}
         self._required = policy.required_groups()
         self._places = Places()
-        everything = CapabilitySet()
-        everything.allow_path("/", AccessMode.READ)
-        resolved = policy.resolve_groups(self._required, everything, variables=self._variables)
-        self._denied = [str(path) for path in resolved.deny_paths]
+        held = self._resolved([*self._required, *groups])
+        self._denied = [str(path) for path in held.deny_paths]
         self._shared = shared()
         own = (home_directory(), cwd, PurePath(temporary))
         #: The directories that are the user's own.
@@ -93,11 +91,11 @@ class Files:
         self._keep_out(self._grant(needs))
 
     def _is_denied(self, path: str) -> bool:
-        """Whether a path is denied by a required group."""
+        """Whether a path is denied by a group that holds."""
         return any(within(path, denied) for denied in self._denied)
 
     def _is_secret(self, path: str) -> bool:
-        """Whether a path is denied by a required group, or a key by its name, content or mode."""
+        """Whether a path is denied by a group that holds, or a key by its name, content or mode."""
         name = path.rpartition("/")[2]
         if self._is_denied(path) or any(fnmatchcase(name, pattern) for pattern in SECRET_NAMES):
             return True
@@ -125,32 +123,58 @@ class Files:
         self._policy.resolve_groups(names, caps, variables=self._variables)
         return Covers(caps, self._places)
 
+    def _resolved(self, names: Sequence[str]) -> ResolvedPolicy:
+        """Return what groups deny; raise RuntimeError if they grant it too."""
+        caps = CapabilitySet()
+        resolved = self._policy.resolve_groups(names, caps, variables=self._variables)
+        validate_deny_overlaps(resolved.deny_paths, caps)
+        return resolved
+
+    def _may_choose(self, name: str) -> bool:
+        """Whether a group goes with what holds anyway, and denies nothing besides.
+
+        What is learned would have to be kept out of that too, the groups that are chosen later
+        included.
+        """
+        try:
+            resolved = self._resolved([*self._required, *self._given, name])
+        except RuntimeError:
+            return False
+        return all(self._is_denied(path) for path in resolved.deny_paths)
+
     def _choose_groups(self, needs: Needs) -> Needs:
         """Choose groups that cover as much as there are groups for; return what is left."""
         needs = needs.without(self._covers(self._given))
         for name in _BASE:
-            covers = self._covers([name])
-            left = needs.without(covers)
-            if left != needs:
-                self.chosen.append(name)
-            needs = left
+            needs = self._choose(name, needs)
         passed = {*self._given, *self._required, *_BASE, *_LAST}
         others = [name for name in self._policy.group_names() if name not in passed]
         sets = {name: covers for name in others if len(covers := self._covers([name]))}
         self._choose_narrowest(needs, sets)
         needs = needs.without(self._covers(self.chosen))
         for name in _LAST:
-            left = needs.without(self._covers([name]))
-            if left != needs:
-                self.chosen.append(name)
+            before, needs = needs, self._choose(name, needs)
+            if needs != before:
                 self._findings.note(f"{name} was chosen: {self._policy.group_description(name)}")
-            needs = left
         return needs
+
+    def _choose(self, name: str, needs: Needs) -> Needs:
+        """Choose a group if it covers anything; return what is left."""
+        left = needs.without(self._covers([name]))
+        if left == needs or not self._may_choose(name):
+            return needs
+        self.chosen.append(name)
+        return left
 
     def _choose_narrowest(self, needs: Needs, sets: dict[str, Covers]) -> None:
         """Choose for each use the group whose grant is the narrowest, and of those the busiest."""
         uses = {
             pair: [name for name, covers in sets.items() if covers(*pair)] for pair in needs.pairs()
+        }
+        used = {name for names in uses.values() for name in names}
+        passed = {name for name in used if not self._may_choose(name)}
+        uses = {
+            pair: [name for name in names if name not in passed] for pair, names in uses.items()
         }
         busy = Counter(name for names in uses.values() for name in names)
         wanted: Counter[str] = Counter()

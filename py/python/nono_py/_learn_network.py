@@ -20,9 +20,10 @@ _REDACTED, _CUT = "[redacted]", "…"
 class Network:
     """What is made of what was done with the network."""
 
-    def __init__(self, policy: Policy, groups: list[str], findings: Findings) -> None:
+    def __init__(self, policy: Policy, holding: list[str], findings: Findings) -> None:
         self._policy = policy
-        self._given = groups
+        #: The groups that hold beside the learned one: the required and the given ones.
+        self._holding = holding
         self._findings = findings
         #: The field `network` of a group.
         self.rules: dict[str, Any] = {}
@@ -32,12 +33,8 @@ class Network:
         acts: "Iterable[tuple[str, str | None, tuple[str, int] | None]]",
         events: "Sequence[NetworkAuditEvent]",
         proxy: ProxyHandle,
-        chosen: Sequence[str],
     ) -> None:
-        """Make rules of the hosts and ports that were used; without any, the network is closed.
-
-        Chosen besides the given groups are these.
-        """
+        """Make rules of the hosts and ports that were used; without any, the network is closed."""
         self._proxied(events)
         acts = list(acts)
         made = {path for name, path, _ in acts if name == "make"}
@@ -46,11 +43,11 @@ class Network:
                 self._direct(name, *address, proxy=proxy)
             elif name == "unix_socket" and path is not None and path not in made:
                 self._findings.secrets.add(f"connected to the unix socket {short(path)}")
-        given = self._policy.resolve_proxy_config(self._given) is not None
-        if not given and not {"allow_domain", "custom_credentials"} & self.rules.keys():
+        has_proxy = self._policy.resolve_proxy_config(self._holding) is not None
+        if not has_proxy and not {"allow_domain", "custom_credentials"} & self.rules.keys():
             self.rules["block"] = True
             # Where one group blocks, another may open only what it opens too.
-            for _, kind, port in self._policy._port_rules([*self._given, *chosen]):
+            for _, kind, port in self._policy._port_rules(self._holding):
                 if kind != LOCAL:
                     self._add_port(kind, port)
 
@@ -74,7 +71,7 @@ class Network:
         if hosts:
             self.rules["allow_domain"] = sorted(hosts)
         routes = json.loads(self._policy.to_json())["groups"]
-        for group, name, route in self._policy._routes(self._given):
+        for group, name, route in self._policy._routes(self._holding):
             if seen := requests.get(route.prefix.strip("/")):
                 written = routes[group]["network"]["custom_credentials"][name]
                 rules = [{"method": method, "path": path} for method, path in sorted(seen)]
