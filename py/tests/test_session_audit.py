@@ -858,6 +858,43 @@ def test_models_tell_their_fields_and_which_were_given() -> None:
     assert full.model_fields_set is not full.model_copy().model_fields_set
 
 
+def test_what_is_changed_in_a_dump_does_not_change_the_model() -> None:
+    request = {
+        "request_id": "r",
+        "path": "/p",
+        "access": "Read",
+        "child_pid": 1,
+        "session_id": "s",
+    }
+    entry = {"timestamp": "t", "request": request, "backend": "b", "duration_ms": 1}
+    decision = {"Denied": {"reason": "no"}}
+    model = audit.AuditEntryPayload.model_validate({**entry, "decision": decision})
+    model.model_dump()["decision"]["Denied"]["reason"] = "changed"
+    assert model.decision == decision
+
+
+def test_a_key_may_be_called_self() -> None:
+    given = {"type": "session_ended", "ended": "t", "exit_code": 0}
+    with pytest.raises(ValueError, match="unknown field `self`"):
+        audit.SessionEndedEvent.model_validate({**given, "self": 1})
+
+
+def test_a_class_of_somebodys_own_is_of_the_form_it_is_derived_from() -> None:
+    class Mine(audit.SessionEndedEvent):
+        """With a method."""
+
+        def failed(self) -> bool:
+            return self.exit_code != 0
+
+    given = {"type": "session_ended", "ended": "t", "exit_code": 1}
+    mine = Mine.model_validate(given)
+    assert mine.failed()
+    for again in (mine.model_copy(), Mine.model_validate_json(mine.model_dump_json())):
+        assert (type(again), again.to_wire()) == (Mine, given)
+    with pytest.raises(TypeError, match="SessionEndedEvent has no field 'more'"):
+        type("Wider", (audit.SessionEndedEvent,), {"__annotations__": {"more": int}})
+
+
 def test_a_wrong_field_is_named() -> None:
     good: dict[str, Any] = {"type": "session_ended", "ended": "t", "exit_code": 0}
     for change, said in (

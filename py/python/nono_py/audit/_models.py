@@ -5,6 +5,7 @@ and turned into dictionaries and JSON and back. What is wrong is a `ValueError` 
 field.
 """
 
+import copy
 import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeAlias, TypeVar
@@ -46,13 +47,21 @@ class _Model:
 
     #: The fields by their names, in the order in which they are written down, and shown.
     model_fields: ClassVar[dict[str, Field]] = {}
+    #: What the format calls it: a class of somebody's own is of the form that it is derived from.
+    _form: ClassVar[str] = ""
 
     def __init_subclass__(cls) -> None:
-        given = cls.__annotations__.items()
-        cls.model_fields = {name: Field(kind, getattr(cls, name, ...)) for name, kind in given}
+        given = cls.__annotations__
+        if _Model in cls.__bases__:
+            cls._form = cls.__name__
+            cls.model_fields = {
+                name: Field(kind, getattr(cls, name, ...)) for name, kind in given.items()
+            }
+        elif more := [name for name in given if name not in cls.model_fields]:
+            raise TypeError(f"{cls.__name__}: {cls._form} has no field {more[0]!r}, as its format")
 
-    def __init__(self, **data: Any) -> None:
-        name = type(self).__name__
+    def __init__(self, /, **data: Any) -> None:
+        name = self._form
         members = []
         for key, value in data.items():
             try:
@@ -101,7 +110,7 @@ class _Model:
         """Make one of JSON."""
         given = value if isinstance(value, str) else value.decode("utf-8")
         model: Self = cls.__new__(cls)
-        model._fill(json.loads(_audit_model(cls.__name__, given)), json.loads(given))
+        model._fill(json.loads(_audit_model(cls._form, given)), json.loads(given))
         return model
 
     def model_dump(
@@ -121,7 +130,8 @@ class _Model:
         def dumped(value: object) -> object:
             if isinstance(value, _Model):
                 return value.model_dump(exclude_unset=exclude_unset, exclude_none=exclude_none)
-            return list(value) if isinstance(value, list) else value
+            # Of JSON: what is changed in the dictionary must not change the model.
+            return copy.deepcopy(value) if isinstance(value, list | dict) else value
 
         return {
             name: dumped(value)
@@ -156,7 +166,7 @@ class _Model:
 
     def to_wire(self) -> dict[str, Any]:
         """Return it as the format has it: without what may be left out."""
-        wire: dict[str, Any] = json.loads(_audit_model(type(self).__name__, text(dict(self))))
+        wire: dict[str, Any] = json.loads(_audit_model(self._form, text(dict(self))))
         return wire
 
     def __setattr__(self, name: str, value: object) -> None:
