@@ -351,6 +351,12 @@ def test_sizes_are_powers_of_1024(text: str, size: int) -> None:
     assert limited.parse_memory(text) == size
 
 
+@pytest.mark.parametrize("text", ["5\u212a", "5Mi\u0130B", "\u0665", "5\u017f"])
+def test_a_letter_that_only_looks_like_one_of_a_size_is_none(text: str) -> None:
+    with pytest.raises(ValueError, match="is no size"):
+        limited.parse_memory(text)
+
+
 def test_commands_that_cannot_be_meant_are_errors() -> None:
     caps = CapabilitySet()
     with pytest.raises(ValueError, match="at least the program"):

@@ -1,6 +1,7 @@
 """Where a sandboxed program could keep or find the real key: it is in none of these places."""
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -63,6 +64,22 @@ def test_the_search_would_have_found_it(traces: Traces, proxy: ProxyHandle) -> N
     token = proxy.env_vars()["NONO_PROXY_TOKEN"].encode()
     assert any(token in region for region in traces.memory)
     assert any(token in content for content in traces.files)
+
+
+def test_what_is_beyond_where_a_file_can_be_read_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read = Path.read_text
+
+    def with_the_kernels(path: Path) -> str:
+        return "ffffffffff600000-ffffffffff601000 r-xp 0\n" + read(path)
+
+    monkeypatch.setattr(Path, "read_text", with_the_kernels)
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, env={"HERE": "found"}) as process:
+        regions = list(memory_of(process.pid))
+        assert process.stdin is not None
+        process.stdin.close()
+    assert any(b"HERE=found" in region for region in regions[1:])
 
 
 def test_nothing_prints_it(proxy: ProxyHandle, key: str) -> None:

@@ -207,7 +207,7 @@ def parse_memory(memory: int | str) -> int:
     if isinstance(memory, str):
         if not memory.strip():
             raise ValueError("memory limit string cannot be empty")
-        size = re.fullmatch(r"([0-9]+) ?(?:([KMGT])(?:iB)?)?", memory.strip(), re.IGNORECASE)
+        size = re.fullmatch(r"([0-9]+) ?(?:([KMGT])(?:iB)?)?", memory.strip(), re.I | re.A)
         if size is None:
             raise ValueError(f"memory limit {memory!r} is no size: write bytes, or 512M or 2GiB")
         value = int(size[1]) * _UNITS[(size[2] or "").upper()]

@@ -74,6 +74,7 @@ def memory_of(pid: int) -> Iterator[bytes]:
     spans = re.findall(r"^(\w+)-(\w+) r", (process / "maps").read_text(), re.MULTILINE)
     with (process / "mem").open("rb", buffering=0) as memory:
         for start, end in spans:
-            memory.seek(int(start, 16))
+            # One that the kernel maps is beyond where a file can be read.
             with suppress(OSError, ValueError, OverflowError):
+                memory.seek(int(start, 16))
                 yield memory.read(int(end, 16) - int(start, 16))
