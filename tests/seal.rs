@@ -341,3 +341,62 @@ fn a_surrounding_sandbox_judges_alone_and_says_so() {
     assert_eq!(nested(&["proxy=127.0.0.1:10", "less="]), "ok\nok\nok");
     assert_eq!(nested(&["block="]), "ok\nok\nok");
 }
+
+/// A supervisor shares the sandboxed process's sockets, whose flags and time-outs are anybody's to
+/// change.
+#[test]
+fn a_supervisor_waits_for_nobody_whatever_becomes_of_a_sockets_flags() {
+    for case in CASES {
+        let dir = open_directory();
+        let root = dir.path().to_str().unwrap();
+        let grants = ["block=", &*format!("write={root}")];
+        let name = format!("nono-flag-{}-{case:?}", std::process::id());
+        assert_eq!(inside(case, &grants, &["flag-taken", &name, root]), OK, "{case:?}");
+        assert_eq!(inside(case, &grants, &["time-out-taken", root]), OK, "{case:?}");
+    }
+}
+
+#[test]
+fn no_client_is_turned_away_because_many_wait() {
+    for case in CASES {
+        let dir = open_directory();
+        let root = dir.path().to_str().unwrap();
+        let grants = ["block=", &*format!("write={root}")];
+        assert_eq!(inside(case, &grants, &["many-connect", root]), OK, "{case:?}");
+    }
+}
+
+#[test]
+fn changes_of_what_is_not_open_or_has_no_name_go_as_without_a_supervisor() {
+    for case in CASES {
+        let dir = open_directory();
+        let root = dir.path().to_str().unwrap();
+        let grants = ["block=", &*format!("write={root}")];
+        assert_eq!(inside(case, &grants, &["own-errors", root]), OK, "{case:?}");
+    }
+}
+
+#[test]
+fn a_child_takes_no_descriptors_of_its_parents() {
+    isolated("a_child_takes_no_descriptors_of_its_parents", || {
+        let dir = open_directory();
+        let ((their_in, mut tell), (mut told, their_out)) = (pipe().unwrap(), pipe().unwrap());
+        let open = || fs::read_dir("/proc/self/fd").unwrap().count();
+        let before = open();
+        let mut caps = system();
+        caps.block_network();
+        allow(&mut caps, PROBE, Access::Read);
+        allow(&mut caps, dir.path(), Access::ReadWrite);
+        let mut command = Command::new(PROBE);
+        command.args(["many-servers", dir.path().to_str().unwrap(), "600"]);
+        command.stdin(OwnedFd::from(their_in)).stdout(OwnedFd::from(their_out));
+        let run = thread::spawn(move || command.run(&caps).unwrap());
+        let mut line = [0; 5];
+        told.read_exact(&mut line).unwrap();
+        assert_eq!(&line, b"made\n");
+        let during = open();
+        tell.write_all(b"\n").unwrap();
+        assert_eq!(run.join().unwrap().exit_code, 0);
+        assert!(during < before + 50, "{before} before, {during} while it ran");
+    });
+}

@@ -5,6 +5,7 @@
 #![expect(clippy::print_stdout, reason = "printing is what it is for")]
 
 mod own;
+mod pressed;
 mod reach;
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -106,6 +107,9 @@ fn run(args: &[&str]) -> io::Result<()> {
             ..,
         ] => reach::run(args),
         ["own-changes" | "own-sockets" | "others-changes", ..] => own::run(args),
+        ["flag-taken" | "time-out-taken" | "many-connect" | "many-servers" | "own-errors", ..] => {
+            pressed::run(args)
+        }
         [
             "nested" | "leaks" | "closed-stdio" | "blocked-signals" | "ignored-children" | "orphan"
             | "orphan-tree",

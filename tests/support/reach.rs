@@ -209,7 +209,7 @@ fn lost_name(name: &str) -> io::Result<()> {
 }
 
 /// Serves at a path and connects to itself.
-fn own_server(path: &str) -> io::Result<()> {
+pub(super) fn own_server(path: &str) -> io::Result<()> {
     let listener = UnixListener::bind(path)?;
     let server = thread::spawn(move || -> io::Result<u8> {
         let mut byte = [0];

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::thread;
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::{Errno, retry_on_intr};
+use rustix::io::{Errno, fcntl_dupfd_cloexec, retry_on_intr};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
@@ -17,13 +17,13 @@ use rustix::net::{
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::observer::Observer;
-use super::{Parts, Supervisor};
+use super::{Granted, Parts, Supervisor};
 use crate::capability::CapabilitySet;
 use crate::denial::Denials;
 use crate::observe::Observed;
 use crate::privilege::supervising;
 use crate::stdio::beyond_stdio;
-use crate::sys::{Ids, become_user, keep_capabilities};
+use crate::sys::{Ids, become_user, keep_capabilities, own_table};
 
 /// The way of the descriptor at which a child's calls wait: from the shim, which sends it when the
 /// first call does, to the parent.
@@ -107,7 +107,7 @@ impl Ready {
             if service.is_lasting { (None, Some(stopper)) } else { (Some(stopper), None) };
         let Service { caps, denied, observed, ids, .. } = service;
         let capabilities = supervising(&caps);
-        thread::Builder::new().name("nono-supervisor".to_owned()).spawn(move || {
+        named().spawn(move || {
             let Some(listener) = receive(parent.as_fd(), Some(stop.as_fd())) else { return };
             if let Some(observed) = observed {
                 // It acts for nobody.
@@ -120,11 +120,36 @@ impl Ready {
             // What cannot be given up is not needed to be safe.
             let _ = keep_capabilities(capabilities);
             let parts = Parts::new(&caps, &denied);
-            let mut supervisor = Supervisor::new(listener, parts.granted(), Some(&denials));
-            supervisor.serve(Some(stop.as_fd()));
+            thread::scope(|scope| {
+                let serve = || supervise(listener.as_fd(), parts.granted(), &denials, stop.as_fd());
+                // Without it, calls fail.
+                let _ = named().spawn_scoped(scope, serve);
+            });
             drop(lasting);
         })?;
         Ok(Supervision { _stopper: kept, _line: line })
+    }
+}
+
+fn named() -> thread::Builder {
+    thread::Builder::new().name("nono-supervisor".to_owned())
+}
+
+/// Serves on a thread with descriptors of its own. What a sandbox has it hold open, a file for each
+/// socket, takes no place among those of the parent; and what was opened there is dropped there.
+fn supervise(
+    listener: BorrowedFd<'_>,
+    granted: Granted<'_>,
+    denials: &Denials,
+    stop: BorrowedFd<'_>,
+) {
+    let objects = [granted.sockets, granted.writable].into_iter().flatten();
+    let mut kept = vec![listener, stop];
+    kept.extend(objects.map(|object| object.handle));
+    // What is held has its bounds where that cannot be.
+    let _ = own_table(&kept);
+    if let Ok(listener) = fcntl_dupfd_cloexec(listener, 0) {
+        Supervisor::new(listener, granted, Some(denials)).serve(Some(stop));
     }
 }
 

@@ -5,8 +5,8 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags, chmod, chownat, fstat,
-    open, removexattr, setxattr, utimensat,
+    AtFlags, FileType, FsWord, Gid, MemfdFlags, Mode, Timespec, Timestamps, Uid, XattrFlags, chmod,
+    chownat, fstat, fstatfs, memfd_create, open, removexattr, setxattr, utimensat,
 };
 use rustix::io::Errno;
 
@@ -22,6 +22,10 @@ const NAME: usize = 256;
 const VALUE: usize = 64 << 10;
 /// What flags may say of how a path is followed.
 const FOLLOWING: u64 = (libc::AT_SYMLINK_NOFOLLOW | libc::AT_EMPTY_PATH) as u64;
+
+/// The kernel's numbers for the file systems of pipes and sockets (`linux/magic.h`).
+const PIPES: FsWord = 0x5049_5045;
+const SOCKETS: FsWord = 0x534F_434B;
 
 /// What is to be changed.
 enum Change {
@@ -58,10 +62,23 @@ pub(super) fn change(
     if !calls.holds(call) {
         return Err(Errno::INTR);
     }
-    if !is_writable(&file, writable) {
+    if !is_nameless(&file) && !is_writable(&file, writable) {
         return Err(Errno::ACCESS);
     }
     apply(calls, call, &file, change).map(|()| Answer::Done)
+}
+
+/// Whether an open file is in no file system that has names: a pipe, a socket, or memory. Only who
+/// has it open can change it, and that is the process.
+fn is_nameless(file: &OwnedFd) -> bool {
+    let is_pipe = fstatfs(file).is_ok_and(|system| [PIPES, SOCKETS].contains(&system.f_type));
+    let device = |file: &OwnedFd| fstat(file).map(|status| status.st_dev);
+    // All memory of that kind is in one file system, which is the kernel's own.
+    let is_memory = || {
+        let memory = memfd_create(c"", MemfdFlags::CLOEXEC);
+        memory.and_then(|memory| device(&memory)).is_ok_and(|own| device(file) == Ok(own))
+    };
+    is_pipe || is_memory()
 }
 
 /// Whether an open file is granted, or beneath a directory that is, where it is now. A device is
@@ -119,8 +136,7 @@ fn file(call: &Notification, named: &Named) -> Result<OwnedFd, Errno> {
     match *named {
         Named::Descriptor => {
             // The kernel takes the low half.
-            let number = first & u64::from(u32::MAX);
-            open(&*Name::of_descriptor(thread, number), HANDLE, Mode::empty())
+            descriptor(thread, first & u64::from(u32::MAX))
         }
         Named::Path(to_end) => {
             let path = string(thread, first, &mut memory)?;
@@ -132,19 +148,30 @@ fn file(call: &Notification, named: &Named) -> Result<OwnedFd, Errno> {
             }
             let has = |flag: libc::c_int| flags & u64::from(flag.unsigned_abs()) != 0;
             let path = string(thread, second, &mut memory)?;
+            let is_itself = path.is_empty() && has(libc::AT_EMPTY_PATH);
+            let is_beside = !path.is_empty() && !path.to_bytes().starts_with(b"/");
             // The kernel takes the low half, as a signed number.
             #[expect(clippy::cast_possible_truncation, reason = "as the kernel does")]
             let base = (first as u32).cast_signed();
-            let base = match base {
-                libc::AT_FDCWD => Name::of(thread, "cwd"),
-                number => Name::of_descriptor(thread, number),
+            let held;
+            let start = if base != libc::AT_FDCWD && (is_itself || is_beside) {
+                held = descriptor(thread, base)?;
+                Name::of_own(&held)
+            } else {
+                Name::of(thread, "cwd")
             };
-            if path.is_empty() && has(libc::AT_EMPTY_PATH) {
-                return open(&*base, HANDLE, Mode::empty());
+            if is_itself {
+                return open(&*start, HANDLE, Mode::empty());
             }
-            follow(thread, &base, path, !has(libc::AT_SYMLINK_NOFOLLOW))
+            follow(thread, &start, path, !has(libc::AT_SYMLINK_NOFOLLOW))
         }
     }
+}
+
+/// Takes hold of what a thread has open.
+fn descriptor(thread: i32, number: impl std::fmt::Display) -> Result<OwnedFd, Errno> {
+    let opened = open(&*Name::of_descriptor(thread, number), HANDLE, Mode::empty());
+    opened.map_err(|error| if error == Errno::NOENT { Errno::BADF } else { error })
 }
 
 fn apply(calls: &Calls, call: &Notification, file: &OwnedFd, change: Change) -> Result<(), Errno> {

@@ -49,7 +49,7 @@ pub(crate) use process::Apart;
 use subject::Subject;
 pub(crate) use surrounding::{can_supervise, judge, left, limit, reaches_descendants, surround};
 use unix::UnixSockets;
-use wait::{Connecting, Progress, Target, Waiting};
+use wait::{Connecting, Target, Waiting};
 
 /// Ports below this one are the system's.
 const FIRST_UNPRIVILEGED: u16 = 1024;
@@ -85,6 +85,9 @@ impl<'a> Supervisor<'a> {
     /// end.
     fn serve(&mut self, stop: Option<BorrowedFd<'_>>) {
         while let Some(is_called) = self.waiting.wait_for_call(&self.names, &self.calls, stop) {
+            while let Some(call) = self.waiting.next_with_room() {
+                self.handle(&call);
+            }
             // One that has been given up meanwhile is no error.
             if is_called && let Ok(call) = receive(self.calls.listener()) {
                 self.handle(&call);
@@ -95,14 +98,8 @@ impl<'a> Supervisor<'a> {
     fn handle(&mut self, call: &Notification) {
         let done = match call.number {
             libc::SYS_connect => match self.connect(call) {
-                Ok(Progress::Waits(connecting)) => {
-                    if self.waiting.add(*call, connecting) {
-                        return;
-                    }
-                    Err(Errno::AGAIN)
-                }
-                Ok(Progress::Ended(result)) => result.map(|()| Answer::Done),
-                Err(error) => Err(error),
+                Some(result) => result.map(|()| Answer::Done),
+                None => return,
             },
             libc::SYS_bind => self.bind(call),
             libc::SYS_listen => self.listen(call),
@@ -116,7 +113,17 @@ impl<'a> Supervisor<'a> {
         self.calls.reply(call, done);
     }
 
-    fn connect(&self, call: &Notification) -> Result<Progress, Errno> {
+    /// Connects, or begins to: then there is nothing to be said yet.
+    fn connect(&mut self, call: &Notification) -> Option<Result<(), Errno>> {
+        match self.connecting(call) {
+            Ok(Some(connecting)) => self.waiting.begin(connecting, &self.calls, call),
+            Ok(None) => Some(Ok(())),
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    /// The connection that a call is to make, if it may; none if it is none, and has been done.
+    fn connecting(&self, call: &Notification) -> Result<Option<Connecting>, Errno> {
         let address = self.calls.address(call)?;
         if matches!(address, Address::Path(_) | Address::Abstract(_)) && !is_like_us(call.thread) {
             // Whoever listens is told our identity, and our rights to the file count.
@@ -137,12 +144,12 @@ impl<'a> Supervisor<'a> {
             }
             Address::Unspecified => {
                 let subject = Subject::take(&self.calls, call, None)?;
-                return Ok(Progress::Ended(net::connect_unspec(subject.socket())));
+                return net::connect_unspec(subject.socket()).map(|()| None);
             }
             Address::Internet(_) | Address::Other => return Err(Errno::ACCESS),
         };
         let subject = Subject::take(&self.calls, call, Some(family))?;
-        Connecting::new(subject, target)?.begin(&self.calls, call)
+        Connecting::new(subject, target).map(Some)
     }
 
     fn bind(&self, call: &Notification) -> Result<Answer, Errno> {

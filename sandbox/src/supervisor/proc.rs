@@ -44,9 +44,10 @@ impl Name {
         Self::new(format_args!("/proc/{thread}/fdinfo/{number}"))
     }
 
-    /// A name that leads to an open file of ours, wherever its path leads by now.
+    /// A name that leads to an open file of the calling thread's, wherever its path leads by now.
+    /// The thread may have descriptors of its own.
     pub(super) fn of_own(file: &OwnedFd) -> Self {
-        Self::new(format_args!("/proc/self/fd/{}", file.as_raw_fd()))
+        Self::new(format_args!("/proc/thread-self/fd/{}", file.as_raw_fd()))
     }
 }
 

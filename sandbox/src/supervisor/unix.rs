@@ -10,17 +10,18 @@ use rustix::fs::{FileType, Stat, fstat};
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_timeout};
 use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect,
-    getpeername, getsockname, socket_with,
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, getsockname, socket_with,
 };
 
-use super::address::{SocketName, c_path};
+use super::address::{Address, LARGEST, SocketName, c_path, parse};
 use super::granted::Object;
 use super::proc::{Name, Place, is_same};
 use super::walk::follow;
+use crate::sys::turn_away;
 
-/// How many sockets of its own a sandbox can connect to.
-const MOST_OWN: usize = 1024;
+/// How many sockets of its own a sandbox can connect to. With all else that is held open here, they
+/// fit in the 1024 that a process may commonly have open.
+const MOST_OWN: usize = 512;
 /// How long to wait for a connection that has been made already.
 const AT_ONCE: Duration = Duration::from_millis(1);
 
@@ -98,10 +99,14 @@ fn file_of(thread: i32, listening: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
 
     let patience = socket_timeout(listening, Timeout::Recv)?;
     set_socket_timeout(listening, Timeout::Recv, Some(AT_ONCE))?;
-    let arrived = accept_with(listening, SocketFlags::CLOEXEC);
+    let mut peer = [0; LARGEST];
+    // Others may have taken the time-out away, and the connection.
+    let arrived = turn_away(listening, &mut peer).unwrap_or(Err(libc::EAGAIN));
     set_socket_timeout(listening, Timeout::Recv, patience)?;
-    match getpeername(arrived?)? {
-        Some(peer) if peer == name => Ok(file),
+    let length = arrived.map_err(Errno::from_raw_os_error)?;
+    let own = SocketAddrUnix::try_from(name)?;
+    match (peer.get(..length).and_then(parse), own.abstract_name()) {
+        (Some(Address::Abstract(peer)), Some(own)) if *peer == *own => Ok(file),
         _ => Err(Errno::ACCESS),
     }
 }

@@ -1,5 +1,7 @@
 //! Connections that may take their time. None of them may hold up the others, so a blocking socket
 //! is made a non-blocking one for the length of each attempt, and looked after between the calls.
+//! The sandboxed process can make it a blocking one again: an attempt that waits after all is
+//! broken off, and made once more.
 
 use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -10,17 +12,19 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, socket_timeout};
-use rustix::net::{SocketAddrUnix, connect, getsockname};
+use rustix::net::{SocketAddrAny, SocketAddrUnix, getpeername, getsockname};
 
 use super::Calls;
 use super::names::Names;
 use super::proc::Name;
 use super::subject::Subject;
-use crate::sys::{Answer, Notification, monotonic};
+use crate::sys::{Answer, Deputy, Notification, monotonic};
 
-/// How many connections of one sandbox may be waited for at a time, besides those that come about
-/// at once.
+/// How many connections of one sandbox may be looked after at a time, besides those that come
+/// about at once.
 const MOST: usize = 64;
+/// How many more calls may wait for their turn. Those that come later stay unreceived.
+const MOST_LATER: usize = 256;
 /// The shortest and the longest time between two looks at a connection.
 const LOOK: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(100)];
 
@@ -34,13 +38,6 @@ pub(super) enum Target {
     Named(OwnedFd),
 }
 
-/// How far a connection has come.
-#[derive(Debug)]
-pub(super) enum Progress {
-    Ended(Result<(), Errno>),
-    Waits(Connecting),
-}
-
 /// A connection on its way.
 #[derive(Debug)]
 pub(super) struct Connecting {
@@ -52,6 +49,8 @@ pub(super) struct Connecting {
     since: Duration,
     /// When to look again.
     due: Duration,
+    /// Whether an attempt has been broken off, and nobody knows what came of it.
+    is_unclear: bool,
 }
 
 impl Connecting {
@@ -59,27 +58,13 @@ impl Connecting {
         let flags = fcntl_getfl(subject.socket())?;
         let patience = socket_timeout(subject.socket(), Timeout::Send)?;
         let since = now();
-        Ok(Self { subject, target, flags, patience, since, due: since })
-    }
-
-    /// Attempts the connection for the first time.
-    pub(super) fn begin(mut self, calls: &Calls, call: &Notification) -> Result<Progress, Errno> {
-        if self.flags.contains(OFlags::NONBLOCK) {
-            let result = self.connect();
-            if matches!(result, Ok(()) | Err(Errno::INPROGRESS)) {
-                self.subject.settle(calls, call)?;
-            }
-            return Ok(Progress::Ended(result));
-        }
-        match self.attempt()? {
-            None => Ok(Progress::Waits(self)),
-            Some(result) => Ok(Progress::Ended(self.settled(result, calls, call))),
-        }
+        Ok(Self { subject, target, flags, patience, since, due: since, is_unclear: false })
     }
 
     /// Attempts it once more; gives what came of it, or nothing if it still takes time.
     fn go_on(
         &mut self,
+        deputy: &mut Deputy,
         names: &Names,
         calls: &Calls,
         call: &Notification,
@@ -90,38 +75,64 @@ impl Connecting {
             // Nobody but us has it any more.
             return Some(Err(Errno::CONNREFUSED));
         }
-        let result = self.attempt().transpose()?.flatten();
-        Some(self.settled(result, calls, call))
+        self.advance(deputy, calls, call)
     }
 
-    fn settled(
-        &self,
-        result: Result<(), Errno>,
+    /// Attempts it, and if it has come about, or goes on without us, lets the process have it.
+    fn advance(
+        &mut self,
+        deputy: &mut Deputy,
         calls: &Calls,
         call: &Notification,
-    ) -> Result<(), Errno> {
-        result.and_then(|()| self.subject.settle(calls, call))
+    ) -> Option<Result<(), Errno>> {
+        let result = self.attempt(deputy).transpose()?.flatten();
+        let goes_on = !self.is_patient() && result == Err(Errno::INPROGRESS);
+        if (result.is_ok() || goes_on)
+            && let Err(error) = self.subject.settle(calls, call)
+        {
+            return Some(Err(error));
+        }
+        Some(result)
     }
 
-    /// One attempt of a blocking socket; nothing if there is time for others.
-    fn attempt(&mut self) -> Result<Option<Result<(), Errno>>, Errno> {
-        fcntl_setfl(self.subject.socket(), self.flags | OFlags::NONBLOCK)?;
-        let mut result = self.connect();
-        if result == Err(Errno::INPROGRESS) {
-            // On the same machine, the other side has answered by now.
-            result = self.connect();
-        }
-        fcntl_setfl(self.subject.socket(), self.flags)?;
-        let waited = now().saturating_sub(self.since);
-        let is_on_its_way = match result {
-            Err(Errno::ALREADY) => {
-                result = Err(Errno::INPROGRESS);
-                true
+    /// Whether the call is to return when the connection has come about, and not before.
+    fn is_patient(&self) -> bool {
+        !self.flags.contains(OFlags::NONBLOCK)
+    }
+
+    /// One attempt; nothing if there is time for others.
+    fn attempt(&mut self, deputy: &mut Deputy) -> Result<Option<Result<(), Errno>>, Errno> {
+        let made = if self.is_patient() {
+            fcntl_setfl(self.subject.socket(), self.flags | OFlags::NONBLOCK)?;
+            let mut made = self.connect(deputy);
+            if made == Some(Err(Errno::INPROGRESS)) {
+                // On the same machine, the other side has answered by now.
+                made = self.connect(deputy);
             }
-            result => matches!(result, Err(Errno::INPROGRESS | Errno::AGAIN | Errno::INTR)),
+            fcntl_setfl(self.subject.socket(), self.flags)?;
+            made
+        } else {
+            self.connect(deputy)
         };
+        let result = match made {
+            None => {
+                self.is_unclear = true;
+                Err(Errno::INTR)
+            }
+            Some(Err(_)) if self.is_unclear && getpeername(self.subject.socket()).is_ok() => Ok(()),
+            Some(Err(Errno::ALREADY)) if self.is_unclear || self.is_patient() => {
+                Err(Errno::INPROGRESS)
+            }
+            Some(result) => result,
+        };
+        let takes_time = match result {
+            Err(Errno::INTR) => true,
+            Err(Errno::INPROGRESS | Errno::AGAIN) => self.is_patient(),
+            _ => false,
+        };
+        let waited = now().saturating_sub(self.since);
         let left = self.patience.map(|patience| patience.saturating_sub(waited));
-        if !is_on_its_way || left == Some(Duration::ZERO) {
+        if !takes_time || left == Some(Duration::ZERO) {
             return Ok(Some(result));
         }
         let [least, most] = LOOK;
@@ -136,13 +147,20 @@ impl Connecting {
         matches!(self.target, Target::Internet(_))
     }
 
-    fn connect(&self) -> Result<(), Errno> {
-        let socket = self.subject.socket();
-        match &self.target {
-            Target::Internet(address) => connect(socket, address),
-            Target::Unix(file) => connect(socket, &SocketAddrUnix::new(&*Name::of_own(file))?),
-            Target::Named(listener) => connect(socket, &getsockname(listener)?),
-        }
+    /// Connects; none if that had to be broken off.
+    fn connect(&self, deputy: &mut Deputy) -> Option<Result<(), Errno>> {
+        let to: Result<SocketAddrAny, Errno> = match &self.target {
+            Target::Internet(address) => Ok((*address).into()),
+            // The deputy has our descriptors.
+            Target::Unix(file) => SocketAddrUnix::new(&*Name::of_own(file)).map(Into::into),
+            Target::Named(listener) => getsockname(listener),
+        };
+        let to = match to {
+            Ok(to) => to,
+            Err(error) => return Some(Err(error)),
+        };
+        let made = deputy.connect(self.subject.socket(), &to)?;
+        Some(made.map_err(Errno::from_raw_os_error))
     }
 }
 
@@ -153,12 +171,32 @@ fn now() -> Duration {
 
 /// The connections that are waited for.
 #[derive(Debug, Default)]
-pub(super) struct Waiting(ArrayVec<(Notification, Connecting), MOST>);
+pub(super) struct Waiting {
+    connections: ArrayVec<(Notification, Connecting), MOST>,
+    /// Calls for which there was no room among them, the first of them first.
+    later: ArrayVec<Notification, MOST_LATER>,
+    deputy: Deputy,
+}
 
 impl Waiting {
-    /// Waits for this one too; false if there are too many.
-    pub(super) fn add(&mut self, call: Notification, connecting: Connecting) -> bool {
-        self.0.try_push((call, connecting)).is_ok()
+    /// Begins with a connection; gives what came of it, or nothing if it takes time.
+    pub(super) fn begin(
+        &mut self,
+        mut connecting: Connecting,
+        calls: &Calls,
+        call: &Notification,
+    ) -> Option<Result<(), Errno>> {
+        let result = connecting.advance(&mut self.deputy, calls, call);
+        if result.is_none() && self.connections.try_push((*call, connecting)).is_err() {
+            // None is received when there is no room for it.
+            let _ = self.later.try_push(*call);
+        }
+        result
+    }
+
+    /// The next call that there is room for by now, to be begun with anew.
+    pub(super) fn next_with_room(&mut self) -> Option<Notification> {
+        if self.connections.is_full() { None } else { self.later.pop_at(0) }
     }
 
     /// Waits for a call, with an eye on the connections; true if one is there, nothing if the
@@ -170,10 +208,14 @@ impl Waiting {
         stop: Option<BorrowedFd<'_>>,
     ) -> Option<bool> {
         let mut fds = ArrayVec::<PollFd<'_>, { MOST + 2 }>::new();
-        // Where there is nothing to stop for, the listener is asked twice.
-        let ends = [calls.listener(), stop.unwrap_or_else(|| calls.listener())];
-        fds.extend(ends.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
-        fds.extend(self.0.iter().map(|(_, connecting)| {
+        // Of its end the listener tells unasked.
+        let asked = if self.later.is_full() { PollFlags::empty() } else { PollFlags::IN };
+        fds.push(PollFd::from_borrowed_fd(calls.listener(), asked));
+        fds.push(match stop {
+            Some(stop) => PollFd::from_borrowed_fd(stop, PollFlags::IN),
+            None => PollFd::from_borrowed_fd(calls.listener(), PollFlags::empty()),
+        });
+        fds.extend(self.connections.iter().map(|(_, connecting)| {
             if connecting.tells_its_end() {
                 PollFd::from_borrowed_fd(connecting.subject.socket(), PollFlags::OUT)
             } else {
@@ -181,7 +223,7 @@ impl Waiting {
                 PollFd::from_borrowed_fd(calls.listener(), PollFlags::empty())
             }
         }));
-        let due = self.0.iter().map(|(_, connecting)| connecting.due).min();
+        let due = self.connections.iter().map(|(_, connecting)| connecting.due).min();
         let patience = due.map(|due| due.saturating_sub(now()));
         let patience = patience.and_then(|patience| Timespec::try_from(patience).ok());
         match poll(&mut fds, patience.as_ref()) {
@@ -206,8 +248,9 @@ impl Waiting {
     /// Goes on with those that are ready or due.
     fn look(&mut self, ready: &[bool], names: &Names, calls: &Calls) {
         let now = now();
+        let Self { connections, later, deputy } = self;
         let mut ready = ready.iter();
-        self.0.retain(|(call, connecting)| {
+        connections.retain(|(call, connecting)| {
             let is_ready = ready.next().is_some_and(|is_ready| *is_ready);
             if !is_ready && connecting.due > now {
                 return true;
@@ -216,7 +259,7 @@ impl Waiting {
                 // Nobody waits any more.
                 return false;
             }
-            match connecting.go_on(names, calls, call) {
+            match connecting.go_on(deputy, names, calls, call) {
                 None => true,
                 Some(result) => {
                     calls.reply(call, result.map(|()| Answer::Done));
@@ -224,6 +267,9 @@ impl Waiting {
                 }
             }
         });
+        if later.is_full() {
+            later.retain(|call| calls.holds(call));
+        }
     }
 }
 
@@ -244,10 +290,10 @@ mod tests {
         let due = now() + LOOK[1];
         connecting.due = due;
         let mut waiting = Waiting::default();
-        assert!(waiting.add(call, connecting));
+        waiting.connections.push((call, connecting));
         assert_eq!(waiting.wait_for_call(&Names::default(), &calls, None), Some(false));
         assert!(now() >= due);
         // It was looked at then, and the call is none of this listener's.
-        assert!(waiting.0.is_empty());
+        assert!(waiting.connections.is_empty());
     }
 }

@@ -5,6 +5,7 @@
 
 mod apart;
 mod child;
+mod deputy;
 mod notify;
 mod probe;
 mod process;
@@ -16,6 +17,7 @@ mod scope;
 mod shim;
 mod signal;
 mod stack;
+mod table;
 mod tree;
 
 use std::ffi::c_int;
@@ -25,6 +27,7 @@ use std::io;
 pub(crate) use apart::loaded;
 pub(crate) use apart::{Copied, Pages};
 pub(crate) use child::{Descriptors, Ids, OwnRule, Plan, ResourceLimit, Watch};
+pub(crate) use deputy::{Deputy, turn_away};
 pub(crate) use notify::{
     Answer, Notification, Reach, answer, can_listen, is_waiting, listen, read_memory, receive,
     replace,
@@ -40,6 +43,7 @@ pub(crate) use raw::can_begin_in_group;
 pub(crate) use reactor::watch;
 pub(crate) use round::{MOST, Restriction, Round, Turn};
 pub(crate) use shim::Cause;
+pub(crate) use table::own_table;
 pub(crate) use tree::{Begun, Ended, Failure, Report, Tree};
 
 /// The calling thread's `errno`, as the library's functions leave it. Neither allocates nor locks.

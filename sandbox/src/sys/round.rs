@@ -342,7 +342,7 @@ fn ring() {
     futex_wake(&BELL);
 }
 
-fn futex_wait(word: &AtomicU32, expected: u32, most: Option<Duration>) {
+pub(super) fn futex_wait(word: &AtomicU32, expected: u32, most: Option<Duration>) {
     let timeout = most.map(|most| libc::timespec {
         tv_sec: c_long::try_from(most.as_secs()).unwrap_or(c_long::MAX),
         tv_nsec: most.subsec_nanos().into(),
@@ -355,7 +355,7 @@ fn futex_wait(word: &AtomicU32, expected: u32, most: Option<Duration>) {
     let _ = unsafe { call(libc::SYS_futex, arguments) };
 }
 
-fn futex_wake(word: &AtomicU32) {
+pub(super) fn futex_wake(word: &AtomicU32) {
     let operation = (libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG).unsigned_abs() as usize;
     let all = c_int::MAX.unsigned_abs() as usize;
     // SAFETY: `word` lives through the call.
