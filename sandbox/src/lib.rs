@@ -78,7 +78,11 @@
 //!   is denied within a granted directory of sockets.
 //! * With it limited, an abstract unix socket of the same sandbox can be connected to as long as
 //!   the process that began to listen at it keeps it open under the same number; and whoever is
-//!   connected to sees the parent's process number, not the child's.
+//!   connected to sees the number of a process of the supervisor's, not the child's. Of its own
+//!   sockets a sandbox can connect to 512 that have a path and 256 that have a name.
+//! * With it limited, 64 connections of a sandbox are looked after at a time, besides those that
+//!   come about at once; 256 more wait for their turn, and where there are even more, all that the
+//!   supervisor judges waits. None fails for that.
 //! * Where a container forbids `pidfd_getfd`, a limited process cannot connect to unix sockets of
 //!   its own, nor listen if it has TCP, and sockets lose the options set before they are connected.
 //! * `stat`, `readlink` and `chdir` work on files that are not granted. `chmod`, `chown`, `utimes`

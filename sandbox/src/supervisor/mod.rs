@@ -6,7 +6,12 @@
 //! Everything read from the sandboxed process is hostile. A call that cannot be judged fails, and
 //! when the supervisor ends, every call that waits or comes later fails.
 //!
-//! The supervisor of a [`Command`](crate::Command) is a thread of its parent, that of
+//! What the sandboxed process shares with it, the sandboxed process can change at any time: no call
+//! on such a socket may be one that waits if its flags are not what they were set to. Those that
+//! could be are made by a process that can be ended (`sys/deputy.rs`).
+//!
+//! The supervisor of a [`Command`](crate::Command) is a thread of its parent, with descriptors of
+//! its own; that of
 //! [`apply`](crate::apply()) a process: a copy of the calling one, made while its other threads
 //! went on. Any of these may have held any lock, the allocator's as well as others', and in the
 //! copy nobody gives it back. So from [`Supervisor::serve`] on nothing is allocated, no lock is
