@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "test helpers fail their test")]
 #![expect(clippy::print_stderr, reason = "says what is left out")]
 
+#[path = "snapshots/burdens.rs"]
+mod burdens;
 #[path = "snapshots/damage.rs"]
 mod damage;
 #[path = "snapshots/exclusion.rs"]

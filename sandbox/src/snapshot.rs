@@ -13,8 +13,10 @@
 //! symbolic links, hard links among what is tracked, empty directories; and it removes what was
 //! made since. Before the first change every object that is needed is read and compared with its
 //! hash: if one is missing or damaged, nothing is changed. Each file is written beside its place
-//! and moved there in one step, but for files with a hard link outside of what is tracked, which
-//! are written in place. Whatever stands in the way of an entry came since, and goes, ignored or
+//! and moved there in one step, but for files that had a hard link outside of what is tracked, and
+//! still have: those are written in place, if device and inode are those of the snapshot. A name of
+//! another file, which a program may have put there since, is replaced, and that file stays as it
+//! is. Whatever stands in the way of an entry came since, and goes, ignored or
 //! not. What cannot be restored is named when all else is. A restore that was interrupted is
 //! completed by the next call.
 //!
@@ -41,16 +43,21 @@
 //! good, and further snapshots build on them: keep it where what is sandboxed cannot write. A root
 //! that is kept elsewhere, as a signed record of the session does, shows what is changed after.
 //!
+//! Nothing waits until it is on the disk. What a power cut has taken from a session shows in these
+//! sums, and in the objects, before a restore changes anything.
+//!
 //! # What is left alone
 //!
 //! What the [`ExclusionConfig`] or a `.gitignore` named **at the time of the snapshot**: ignoring
 //! a file later does not keep it from being removed, and no longer ignoring one does not remove
 //! it. A `.gitignore` counts though it leaves out itself. What a manager tracks that the one did
 //! not which made the snapshot; a path that led elsewhere then is an error before anything is
-//! changed. Sockets, pipes and devices are never made, nor removed if they were there. Neither is
+//! changed. Sockets, pipes and devices are never made, nor removed if they were there and nothing
+//! else has come into their place. Neither is
 //! removed what could not be looked at when the snapshot was made ([`SkipReason`]). What came since
 //! goes whether it can be read or not, and however deep it is; beneath a path that is longer than the
-//! kernel takes it goes whole.
+//! kernel takes it goes whole. Files and links named `.nono-restore-`, a process and a number are what
+//! an interrupted restore has left: they are in no snapshot, and the next restore removes them.
 //!
 //! No symbolic link is followed beneath a tracked directory, nor on the way to it
 //! (`openat2` with `RESOLVE_NO_SYMLINKS`): what is outside is neither read nor changed.
@@ -79,6 +86,8 @@ mod attributes;
 mod collected;
 #[cfg(target_os = "linux")]
 mod diff;
+#[cfg(target_os = "linux")]
+mod directory;
 #[cfg(target_os = "linux")]
 mod doors;
 #[cfg(target_os = "linux")]

@@ -166,6 +166,48 @@ fn what_an_interrupted_restore_left_goes_with_the_next() {
     let session = changed();
     fs::write(session.path(".nono-restore-1-0"), "half").unwrap();
     assert!(session.incremental().iter().all(|(name, _)| !name.starts_with('.')));
-    session.restore();
+    let gone = (".nono-restore-1-0".to_owned(), "deleted");
+    assert!(session.restore().contains(&gone));
     assert!(!session.path(".nono-restore-1-0").exists());
+}
+
+#[test]
+fn what_a_program_names_as_a_restore_names_its_files_is_tracked_as_all_else() {
+    let session = changed();
+    fs::write(session.path(".nono-restore-notes"), "kept").unwrap();
+    session.incremental();
+    for name in [".nono-restore-1-0", ".nono-restore-x"] {
+        fs::create_dir_all(session.path(name).join("deep")).unwrap();
+        fs::write(session.path(name).join("deep/since"), "").unwrap();
+    }
+    let all = [".nono-restore-1-0/deep/since", ".nono-restore-x/deep/since"];
+    assert_eq!(session.incremental(), all.map(|name| (name.to_owned(), "created")));
+    let changes = session.manager.restore_to(1, &keep_going).unwrap();
+    assert_eq!(session.named(&changes), all.map(|name| (name.to_owned(), "deleted")));
+    assert!([".nono-restore-1-0", ".nono-restore-x"].iter().all(|n| !session.path(n).exists()));
+    assert_eq!(fs::read_to_string(session.path(".nono-restore-notes")).unwrap(), "kept");
+}
+
+#[test]
+fn an_object_that_was_damaged_is_mended_by_the_next_snapshot_that_reads_its_file() {
+    let session = changed();
+    let path = object(&session, "second");
+    // As long as it was, as after a power cut.
+    fs::write(&path, [0; 6]).unwrap();
+    fs::write(session.path("b"), "second").unwrap();
+    session.incremental();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "second");
+    session.manager.restore_to(1, &keep_going).unwrap();
+}
+
+#[test]
+fn changes_that_came_to_no_snapshot_are_not_those_of_the_next() {
+    let session = changed();
+    let in_the_way = session.session("snapshots/001.json.new");
+    fs::create_dir(&in_the_way).unwrap();
+    session.manager.create_incremental(&keep_going).unwrap_err();
+    fs::remove_dir(&in_the_way).unwrap();
+    session.restore();
+    assert_eq!(session.incremental(), []);
+    assert!(!session.session("changes/001.json").exists());
 }

@@ -132,7 +132,7 @@ fn what_cannot_be_restored_is_named_when_all_else_is() {
 }
 
 /// What a restore to the first snapshot could not do, when `spoil` is done once all was checked.
-fn failures(manager: &SnapshotManager, spoil: impl Fn() + Sync) -> Vec<Failure> {
+pub(crate) fn failures(manager: &SnapshotManager, spoil: impl Fn() + Sync) -> Vec<Failure> {
     let spoil = |progress: Progress| {
         if progress.phase == Phase::Check {
             spoil();
@@ -146,7 +146,7 @@ fn failures(manager: &SnapshotManager, spoil: impl Fn() + Sync) -> Vec<Failure> 
     failed.unwrap()
 }
 
-fn named(failed: &[Failure]) -> Vec<(&'static str, &Path)> {
+pub(crate) fn named(failed: &[Failure]) -> Vec<(&'static str, &Path)> {
     failed.iter().map(|one| (one.step, &*one.path)).collect()
 }
 

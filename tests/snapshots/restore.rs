@@ -10,6 +10,8 @@ use nono_sandbox::snapshot::{
     ExclusionConfig, Limits, Phase, SkipReason, SnapshotError, SnapshotManager,
 };
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+
 use crate::tree::describe;
 use crate::{Session, keep_going};
 
@@ -42,6 +44,37 @@ fn a_name_outside_keeps_the_file_it_is_a_name_of() {
     session.restore();
     assert_eq!(fs::read_to_string(&outside).unwrap(), "before");
     assert_eq!(fs::metadata(&outside).unwrap().nlink(), 2);
+}
+
+/// As a program that is kept from a file may do to have it written by whoever restores.
+#[test]
+fn a_name_that_was_put_there_since_keeps_the_file_outside_as_it_is() {
+    let session = Session::new(|root| {
+        for name in ["content", "mode", "linked", "plain"] {
+            fs::write(root.join(name), "before").unwrap();
+        }
+    });
+    let outside = |name: &str| session.directory.path().join(name);
+    fs::hard_link(session.path("linked"), outside("first")).unwrap();
+    session.baseline();
+    let before = describe(&session.path(""));
+    for (name, content) in [("content", "theirs"), ("mode", "before"), ("linked", "theirs")] {
+        fs::write(outside(name), content).unwrap();
+        fs::set_permissions(outside(name), Permissions::from_mode(0o600)).unwrap();
+        fs::remove_file(session.path(name)).unwrap();
+        fs::hard_link(outside(name), session.path(name)).unwrap();
+    }
+    fs::write(session.path("plain"), "after").unwrap();
+    fs::hard_link(session.path("plain"), outside("plain")).unwrap();
+    session.restore();
+    assert_eq!(describe(&session.path("")), before);
+    for (name, content) in [("content", "theirs"), ("mode", "before"), ("linked", "theirs")] {
+        assert_eq!(fs::read_to_string(outside(name)).unwrap(), content, "{name}");
+        assert_eq!(fs::metadata(outside(name)).unwrap().mode() & 0o777, 0o600, "{name}");
+    }
+    assert_eq!(fs::read_to_string(outside("first")).unwrap(), "before");
+    assert_eq!(fs::read_to_string(outside("plain")).unwrap(), "after");
+    assert_eq!(session.restore(), []);
 }
 
 #[test]
@@ -126,6 +159,27 @@ fn sockets_stay_if_they_were_there_and_go_if_not() {
     assert_eq!(session.restore(), [("new".to_owned(), "deleted")]);
     assert!(session.path("old").exists());
     assert!(!session.path("new").exists());
+}
+
+#[test]
+fn what_is_none_any_more_where_a_pipe_was_is_told_and_goes() {
+    let session = Session::new(|root| {
+        for name in ["directory", "file", "pipe"] {
+            mknodat(CWD, root.join(name), FileType::Fifo, Mode::RUSR, 0).unwrap();
+        }
+    });
+    session.baseline();
+    for name in ["directory", "file"] {
+        fs::remove_file(session.path(name)).unwrap();
+    }
+    fs::create_dir(session.path("directory")).unwrap();
+    fs::write(session.path("directory/since"), "").unwrap();
+    fs::write(session.path("file"), "").unwrap();
+    let gone = ["directory/since", "file"].map(|name| (name.to_owned(), "deleted"));
+    assert_eq!(session.restore(), gone);
+    let names = fs::read_dir(session.path("")).unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(names.collect::<Vec<_>>(), ["pipe"]);
+    assert_eq!(session.restore(), []);
 }
 
 #[test]

@@ -97,3 +97,22 @@ fn a_path_beneath_a_link_that_is_not_there_yet_is_the_same_when_it_is() {
     places.manager(&["link/deep/later"]).restore_to(0, &keep_going).unwrap();
     assert!(!places.at("a/deep/later").exists());
 }
+
+#[test]
+fn a_link_out_of_one_tracked_path_is_not_another() {
+    let places = Places::new();
+    symlink(places.at("b"), places.at("a/link")).unwrap();
+    for tracked in [["a", "a/link"], ["a/link", "a"]] {
+        let tracked = tracked.map(|name| places.at(name));
+        let (exclusion, limits) = (ExclusionConfig::default(), Limits::default());
+        let made = SnapshotManager::new(&places.at("session"), &tracked, exclusion, limits);
+        let error = made.unwrap_err();
+        let SnapshotError::Root { path, .. } = &error else { panic!("{error}") };
+        assert_eq!(*path, places.at("a/link"));
+    }
+    // What it leads to is.
+    places.manager(&["a", "b", "a/../b", "a/link"]).create_baseline(&keep_going).unwrap();
+    fs::write(places.at("b/file"), "changed").unwrap();
+    places.manager(&["a", "b"]).restore_to(0, &keep_going).unwrap();
+    assert_eq!(read(&places.at("b")), "b");
+}

@@ -1,6 +1,7 @@
 //! Calls of one session wait for each other, as long as their callbacks want to.
 
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -11,7 +12,7 @@ use crate::{Session, keep_going};
 
 /// What another process holds while it works in the session.
 fn held(session: &Session) -> File {
-    let file = File::open(session.session("")).unwrap();
+    let file = File::open(session.session("lock")).unwrap();
     flock(&file, FlockOperation::LockExclusive).unwrap();
     file
 }
@@ -43,6 +44,18 @@ fn whoever_waits_is_asked_whether_to_go_on() {
     };
     session.manager.create_incremental(&release).unwrap();
     assert_eq!(asked.into_inner(), 2);
+}
+
+#[test]
+fn who_can_only_look_at_a_session_keeps_nobody_from_working_in_it() {
+    let session = Session::new(|root| fs::write(root.join("file"), "").unwrap());
+    session.baseline();
+    let looked_at = File::open(session.session("")).unwrap();
+    flock(&looked_at, FlockOperation::LockExclusive).unwrap();
+    let give_up = |progress: Progress| progress.phase != Phase::Wait;
+    session.manager.create_incremental(&give_up).unwrap();
+    let mode = fs::metadata(session.session("lock")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
 }
 
 #[test]

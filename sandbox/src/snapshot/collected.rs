@@ -43,9 +43,25 @@ impl Collected {
 
     /// Notes what ended at `path` because `directory` did not let its owner in.
     pub(super) fn close<T>(&mut self, outcome: &Result<T, Stop>, path: &Path, directory: &Key) {
-        if let Err(Stop::Skip(SkipReason::Unreadable)) = outcome {
+        if let Err(Stop::Shut) = outcome {
             self.closed.push(Closed { path: path.to_owned(), directory: directory.clone() });
         }
+    }
+
+    /// Notes why what is at `path` is not looked at any further, unless nothing else is either.
+    pub(super) fn skip(
+        &mut self,
+        outcome: Result<(), Stop>,
+        path: &Path,
+    ) -> Result<(), SnapshotError> {
+        let reason = match outcome {
+            Ok(()) => return Ok(()),
+            Err(Stop::Skip(reason)) => reason,
+            Err(Stop::Shut) => SkipReason::Unreadable,
+            Err(Stop::Fail(error)) => return Err(error),
+        };
+        self.skipped.push(Skipped { path: path.to_owned(), reason });
+        Ok(())
     }
 }
 
@@ -59,6 +75,9 @@ pub(super) struct Closed {
 /// Why an entry is not looked at any further.
 pub(super) enum Stop {
     Skip(SkipReason),
+    /// It may not be read.
+    Shut,
+    /// Nothing is.
     Fail(SnapshotError),
 }
 
@@ -68,15 +87,33 @@ impl From<SnapshotError> for Stop {
     }
 }
 
-/// What an error of the kernel means for an entry that was there a moment ago.
+/// What an error of the kernel means for an entry that was there a moment ago. What is wrong with
+/// that alone is no reason to look at no other.
 pub(super) fn cannot(step: &'static str, path: &Path) -> impl FnOnce(Errno) -> Stop {
     move |error| match error {
-        Errno::NOENT => Stop::Skip(SkipReason::Vanished),
-        Errno::ACCESS | Errno::PERM => Stop::Skip(SkipReason::Unreadable),
-        Errno::NAMETOOLONG => Stop::Skip(SkipReason::TooDeep),
+        // Those are not the entry's.
+        Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOSYS => {
+            Stop::Fail(SnapshotError::io(step, path)(error))
+        }
+        error => usual(error).unwrap_or(Stop::Skip(SkipReason::Unreadable)),
+    }
+}
+
+/// What it means for a directory in a restore: whatever has come into one is to be found, or the
+/// restore would not be one.
+pub(super) fn cannot_enter(step: &'static str, path: &Path) -> impl FnOnce(Errno) -> Stop {
+    move |error| usual(error).unwrap_or_else(|| Stop::Fail(SnapshotError::io(step, path)(error)))
+}
+
+/// What a program may bring about with any entry.
+fn usual(error: Errno) -> Option<Stop> {
+    match error {
+        Errno::NOENT => Some(Stop::Skip(SkipReason::Vanished)),
+        Errno::ACCESS | Errno::PERM => Some(Stop::Shut),
+        Errno::NAMETOOLONG => Some(Stop::Skip(SkipReason::TooDeep)),
         // It was something else when its directory was read.
-        Errno::LOOP | Errno::NOTDIR | Errno::NXIO => Stop::Skip(SkipReason::ChangedWhileRead),
-        error => Stop::Fail(SnapshotError::io(step, path)(error)),
+        Errno::LOOP | Errno::NOTDIR | Errno::NXIO => Some(Stop::Skip(SkipReason::ChangedWhileRead)),
+        _ => None,
     }
 }
 

@@ -1,35 +1,45 @@
 //! Directories that do not let their owner in: made to for a restore, and shut again.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{Mode, OFlags};
 
 use super::key::Key;
+use super::plan::is_within;
 use super::roots::{Root, find};
 
 /// The directories of some roots that let their owner in for now. Those that nobody has given a
 /// mode meanwhile get back what they had when this goes.
 pub(super) struct Doors<'a> {
     roots: &'a [Root],
+    /// What is left alone.
+    kept: HashSet<&'a Path>,
     opened: Mutex<BTreeMap<Key, Mode>>,
 }
 
 impl<'a> Doors<'a> {
-    pub(super) fn new(roots: &'a [Root]) -> Self {
-        Self { roots, opened: Mutex::default() }
+    pub(super) fn new(roots: &'a [Root], kept: HashSet<&'a Path>) -> Self {
+        Self { roots, kept, opened: Mutex::default() }
     }
 
-    /// Lets the owner into a directory. Says whether it is the first time.
-    pub(super) fn open(&self, directory: &Key) -> rustix::io::Result<bool> {
-        let Some((root, relative)) = find(self.roots, directory) else { return Ok(false) };
+    /// Lets the owner into a directory.
+    pub(super) fn open(&self, directory: &Key) -> rustix::io::Result<()> {
+        let Some((root, relative)) = find(self.roots, directory) else { return Ok(()) };
         let mut opened = self.lock();
         let place = root.place(relative)?;
         let before = place.add_mode(Mode::RWXU, OFlags::DIRECTORY)?;
-        let Entry::Vacant(entry) = opened.entry(directory.clone()) else { return Ok(false) };
-        entry.insert(before);
-        Ok(true)
+        if let Entry::Vacant(entry) = opened.entry(directory.clone()) {
+            entry.insert(before);
+        }
+        Ok(())
+    }
+
+    /// Whether what is at `path` is left alone, so that nothing is opened for it.
+    pub(super) fn keep(&self, path: &Path) -> bool {
+        is_within(&self.kept, path)
     }
 
     /// Those that were let into, in order.

@@ -17,7 +17,7 @@ use super::error::SnapshotError;
 use super::key::Key;
 use super::roots::open_beneath;
 use super::shared::Shared;
-use super::store::{Content, digest_in};
+use super::store::{Content, Unread, digest_in};
 use super::tree::{Attributes, Entry, Kind, Node};
 use super::values::{SkipReason, Skipped};
 use super::visit::{Named, Visit};
@@ -105,7 +105,7 @@ impl Visit<'_> {
     }
 
     /// Reads a file of `size` bytes, if there is room for as many, or to where there is none.
-    fn read(&self, file: &mut File, size: u64, path: &Path) -> Result<Content, SnapshotError> {
+    fn read(&self, file: &mut File, size: u64, path: &Path) -> Result<Content, Stop> {
         thread_local! {
             static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
         }
@@ -125,10 +125,13 @@ impl Visit<'_> {
         self.bytes.fetch_add(size, Ordering::Relaxed);
         let content = BUFFER.with_borrow_mut(|buffer| match self.walk.contents {
             Contents::Keep(store) => store.keep(file, buffer, &ask),
-            Contents::Hash => digest_in(file, buffer, &ask),
+            Contents::Hash => digest_in(file, buffer, &ask).map_err(Unread::or_own),
         });
         self.bytes.fetch_sub(size, Ordering::Relaxed);
-        content.map_err(SnapshotError::io("read", path))
+        content.map_err(|error| match Unread::reason(&error) {
+            Some(error) => cannot("read", path)(error),
+            None => Stop::Fail(SnapshotError::io("read", path)(error)),
+        })
     }
 
     /// Whether nothing can have changed in what was `known`, which then is kept.

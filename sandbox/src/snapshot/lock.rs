@@ -1,12 +1,12 @@
 //! One call of a session at a time, of all managers and processes.
 
 use std::cell::RefCell;
-use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 use rustix::io::Errno;
 
 use super::error::SnapshotError;
@@ -22,11 +22,11 @@ thread_local! {
 
 /// Waits until nobody else works in the session at `directory`, as long as the callback wants to.
 /// It is held until what is returned is closed.
-pub(super) fn lock(directory: &Path, callback: Callback<'_>) -> Result<File, SnapshotError> {
+pub(super) fn lock(directory: &Path, callback: Callback<'_>) -> Result<OwnedFd, SnapshotError> {
     if is_calling(directory) {
         return Err(SnapshotError::Nested);
     }
-    let file = File::open(directory).map_err(SnapshotError::io("lock", directory))?;
+    let file = file(directory).map_err(SnapshotError::io("lock", directory))?;
     let meter = Meter::new(callback, Phase::Wait, None);
     loop {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -38,6 +38,17 @@ pub(super) fn lock(directory: &Path, callback: Callback<'_>) -> Result<File, Sna
         }
         // Nothing tells when a lock is free but waiting for it, which cannot be ended.
         thread::park_timeout(PAUSE);
+    }
+}
+
+/// What is locked: a file that only the session's owner can open. The directory itself would do for
+/// whoever can read it, and so for keeping everybody else waiting.
+fn file(directory: &Path) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    match open(directory.join("lock"), flags | OFlags::CREATE, Mode::RUSR | Mode::WUSR) {
+        // Where nobody can write, nobody else's work is in the way.
+        Err(Errno::ROFS) => open(directory, flags, Mode::empty()),
+        file => file,
     }
 }
 

@@ -186,6 +186,7 @@ impl SnapshotManager {
             ignore_files: IgnoreFiles::Found,
             contents: Contents::Hash,
             previous: previous.map(|manifest| &manifest.tree),
+            doors: None,
             own: (own.dev(), own.ino()),
             max_entries: self.limits.max_entries,
             max_bytes: self.limits.max_bytes,

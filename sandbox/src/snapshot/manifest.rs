@@ -13,7 +13,7 @@ use super::roots::Root;
 use super::rules::Rules;
 use super::shared::Shared;
 use super::tree::{Kind, Node, Tree};
-use super::values::{Change, FileState, Skipped};
+use super::values::{Change, FileState, SkipReason, Skipped};
 use super::walk::Found;
 
 /// How many hashes are worth giving to another thread.
@@ -85,15 +85,21 @@ impl SnapshotManifest {
             && other.tree.pairs(&self.tree).next().is_none()
     }
 
-    /// What stood there when it was made, and is not in it.
-    pub(super) fn kept(&self) -> HashSet<&Path> {
+    /// What stood there when it was made and is not in it, whatever it was.
+    pub(super) fn unread(&self) -> HashSet<&Path> {
         let is_told = |path: &Path| {
             let entry = self.tree.get(&Key::new(path));
             entry.is_some_and(|entry| !entry.is_directory())
         };
-        let kept = self.skipped.iter().filter_map(Skipped::stays);
+        let unread = self.skipped.iter().filter_map(Skipped::stays);
         // What changed while it was read is in it as it was read last.
-        kept.filter(|path| !is_told(path)).collect()
+        unread.filter(|path| !is_told(path)).collect()
+    }
+
+    /// The sockets, pipes and devices that stood there when it was made.
+    pub(super) fn special(&self) -> impl Iterator<Item = &Path> {
+        let special = self.skipped.iter().filter(|one| one.reason == SkipReason::Special);
+        special.map(|skipped| &*skipped.path)
     }
 
     /// The files by path, in the order of their components.

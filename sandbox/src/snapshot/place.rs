@@ -1,13 +1,15 @@
 //! Changing one entry of what is tracked, in a directory that is held open.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{
     AtFlags, CWD, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid, chmodat, chownat,
-    fstat, ftruncate, ioctl_ficlone, linkat, mkdirat, openat, renameat, symlinkat, unlinkat,
+    fstat, ftruncate, ioctl_ficlone, linkat, mkdirat, open, openat, renameat, symlinkat, unlinkat,
     utimensat,
 };
 use rustix::io::Errno;
@@ -19,8 +21,8 @@ use super::store::{Ask, Store};
 use super::tree::{Entry, Kind};
 use crate::removal::{remove_tree, reopened};
 
-/// How the files begin that a restore is writing.
-pub(super) const TEMPORARY: &str = ".nono-restore-";
+/// How the names begin of what a restore is writing.
+const TEMPORARY: &str = ".nono-restore-";
 
 /// How much is copied at once.
 const PART: u64 = 8 << 20;
@@ -29,8 +31,22 @@ static COUNTER: AtomicU64 = AtomicU64::new(0);
 
 /// A name that nothing in the directory has.
 fn temporary() -> OsString {
-    let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-    format!("{TEMPORARY}{}-{number}", std::process::id()).into()
+    named(std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed)).into()
+}
+
+fn named(process: u32, number: u64) -> String {
+    format!("{TEMPORARY}{process}-{number}")
+}
+
+/// Whether `name` is one of those, and not just begins as they do: what has one is no program's.
+pub(super) fn is_temporary(name: &OsStr) -> bool {
+    let Some(rest) = name.as_bytes().strip_prefix(TEMPORARY.as_bytes()) else { return false };
+    let numbers = || {
+        let (process, number) = str::from_utf8(rest).ok()?.split_once('-')?;
+        Some((process.parse().ok()?, number.parse().ok()?))
+    };
+    // There are other ways to write a number.
+    numbers().is_some_and(|(process, number)| name == named(process, number).as_str())
 }
 
 impl Place {
@@ -55,6 +71,8 @@ impl Place {
     }
 
     /// Writes into the file that is here, so that names of it which are not tracked stay its own.
+    /// That is for the very file that the snapshot saw: another one, which may be anybody's, is
+    /// replaced.
     pub(super) fn overwrite(
         &self,
         store: &Store,
@@ -64,24 +82,35 @@ impl Place {
     ) -> io::Result<()> {
         // First of all, so that without it the file keeps what it has.
         let object = store.open(hash)?;
-        let mut file = self.open_to_write()?;
+        let Some(mut file) = self.open_to_write(entry)? else {
+            return self.write(store, hash, entry, ask);
+        };
         ftruncate(&file, 0)?;
         copy(store, &object, &mut file, ask)?;
-        Ok(self.dress(entry)?)
+        Ok(dress(&file, entry)?)
     }
 
-    /// Opens the file that is here. It is not waited for a reader, if it has become a pipe since.
-    fn open_to_write(&self) -> rustix::io::Result<File> {
-        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let open = || open_beneath(&self.parent, &self.name, flags);
-        let handle = match open() {
-            Err(Errno::ACCESS) => {
-                self.add_mode(Mode::WUSR, OFlags::empty())?;
-                open()
-            }
-            handle => handle,
+    /// Opens the file that is here, if it is the one that `entry` is of.
+    fn open_to_write(&self, entry: &Entry) -> rustix::io::Result<Option<File>> {
+        let handle = match open_beneath(&self.parent, &self.name, OFlags::PATH) {
+            Err(Errno::NOENT) => return Ok(None),
+            handle => handle?,
         };
-        handle.map(File::from)
+        let stat = fstat(&handle)?;
+        if !entry.is_of_file(&stat) {
+            return Ok(None);
+        }
+        let path = reopened(&handle);
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let opened = match open(&path, flags, Mode::empty()) {
+            Err(Errno::ACCESS) => {
+                let mode = Mode::from_raw_mode(stat.st_mode & 0o7777) | Mode::WUSR;
+                chmodat(CWD, &path, mode, AtFlags::empty())?;
+                open(&path, flags, Mode::empty())
+            }
+            opened => opened,
+        };
+        opened.map(|file| Some(file.into()))
     }
 
     /// Makes what is here another name of the file at `leader`, in one step.
@@ -168,28 +197,7 @@ impl Place {
 
     /// Gives what is here the owner, attributes, mode and time of `entry`, as far as it tells.
     pub(super) fn dress(&self, entry: &Entry) -> rustix::io::Result<()> {
-        let handle = open_beneath(&self.parent, &self.name, OFlags::PATH)?;
-        let stat = fstat(&handle)?;
-        if let Some((user, group)) = entry.owner
-            && (user, group) != (stat.st_uid, stat.st_gid)
-        {
-            let (user, group) = (Some(Uid::from_raw(user)), Some(Gid::from_raw(group)));
-            chownat(&self.parent, &self.name, user, group, AtFlags::SYMLINK_NOFOLLOW)?;
-        }
-        if !matches!(entry.kind, Kind::Symlink { .. }) {
-            if entry.owner.is_some() {
-                attributes::write(&handle, &entry.attributes)?;
-            }
-            // Changing the owner takes set-id bits away, so the mode comes after.
-            let mode = Mode::from_raw_mode(entry.permissions());
-            chmodat(CWD, reopened(&handle), mode, AtFlags::empty())?;
-        }
-        let nanos = entry.mtime.nanos.unwrap_or_default();
-        let times = Timestamps {
-            last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
-            last_modification: Timespec { tv_sec: entry.mtime.seconds, tv_nsec: nanos.into() },
-        };
-        utimensat(&self.parent, &self.name, &times, AtFlags::SYMLINK_NOFOLLOW)
+        dress(&open_beneath(&self.parent, &self.name, OFlags::PATH)?, entry)
     }
 
     /// Allows more of what is here, and returns what was allowed.
@@ -220,6 +228,32 @@ impl Place {
         // The next restore removes what cannot be removed now.
         let _removed_later = unlinkat(&self.parent, name, AtFlags::empty());
     }
+}
+
+/// Gives what `handle` holds the owner, attributes, mode and time of `entry`, as far as it tells;
+/// whatever has its name by then stays as it is.
+fn dress(handle: &impl AsFd, entry: &Entry) -> rustix::io::Result<()> {
+    let stat = fstat(handle)?;
+    if let Some((user, group)) = entry.owner
+        && (user, group) != (stat.st_uid, stat.st_gid)
+    {
+        let (user, group) = (Some(Uid::from_raw(user)), Some(Gid::from_raw(group)));
+        chownat(handle, c"", user, group, AtFlags::EMPTY_PATH)?;
+    }
+    if !matches!(entry.kind, Kind::Symlink { .. }) {
+        if entry.owner.is_some() {
+            attributes::write(handle, &entry.attributes)?;
+        }
+        // Changing the owner takes set-id bits away, so the mode comes after.
+        let mode = Mode::from_raw_mode(entry.permissions());
+        chmodat(CWD, reopened(handle), mode, AtFlags::empty())?;
+    }
+    let nanos = entry.mtime.nanos.unwrap_or_default();
+    let times = Timestamps {
+        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+        last_modification: Timespec { tv_sec: entry.mtime.seconds, tv_nsec: nanos.into() },
+    };
+    utimensat(handle, c"", &times, AtFlags::EMPTY_PATH)
 }
 
 /// Fills a new file: with the object's own blocks where the file system can share them.

@@ -1,8 +1,9 @@
 //! What is different from a snapshot, and what has to be done about it.
 
-use std::collections::{HashMap, HashSet};
+mod files;
+
+use std::collections::HashSet;
 use std::ffi::OsString;
-use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use super::diff::{are_same_permissions, changes, is_same_content};
@@ -36,7 +37,8 @@ pub(super) struct Write<'a> {
     /// All its other tracked names.
     pub(super) others: Vec<&'a Key>,
     pub(super) content: Content,
-    /// Whether it has names that are not tracked, which have to stay its own.
+    /// Whether it is the file that the snapshot saw, with names that were not tracked and have to
+    /// stay its own.
     pub(super) is_in_place: bool,
 }
 
@@ -58,18 +60,27 @@ pub(super) struct Comparison<'a> {
     pub(super) found: &'a Found,
     /// What may differ: what is there now is the old, and the snapshot the new.
     pub(super) pairs: Vec<Pair<'a>>,
+    /// What stood there when the snapshot was made, is not in it, and may still be the same.
+    kept: HashSet<&'a Path>,
 }
 
 impl<'a> Comparison<'a> {
     pub(super) fn new(target: &'a SnapshotManifest, found: &'a Found) -> Self {
-        Self { target, found, pairs: found.tree.pairs(&target.tree).collect() }
+        let mut kept = target.unread();
+        kept.extend(target.special().filter(|path| !found.shows_other(path)));
+        Self { target, found, pairs: found.tree.pairs(&target.tree).collect(), kept }
     }
 
     /// What a restore changes, for whoever asks.
     pub(super) fn changes(&self) -> Vec<Change> {
-        let mut all = changes(self.pairs.iter().copied(), self.target.is_complete);
-        all.extend(self.strangers().map(|skipped| Change {
-            path: skipped.path.clone(),
+        let stays = |pair: &Pair<'_>| {
+            pair.new.is_none() && pair.old.is_some_and(|node| self.is_kept(node.key.as_path()))
+        };
+        let pairs = self.pairs.iter().copied().filter(|pair| !stays(pair));
+        let mut all = changes(pairs, self.target.is_complete);
+        let strangers = self.strangers().map(|skipped| &*skipped.path);
+        all.extend(strangers.chain(self.leftovers().map(Key::as_path)).map(|path| Change {
+            path: path.to_owned(),
             change_type: ChangeType::Deleted,
             size_delta: None,
             old_hash: None,
@@ -126,16 +137,14 @@ impl<'a> Comparison<'a> {
             Some(wanted) => wanted.entry.is_directory() != node.entry.is_directory(),
             None => self.target.is_complete || !node.entry.is_directory(),
         };
-        let kept = self.target.kept();
         let entries = self.pairs.iter().filter_map(|pair| Some((pair.old?, pair.new)));
         let entries = entries.filter(|(node, wanted)| is_in_the_way(node, *wanted));
         let entries = entries.map(|(node, _)| node.key.clone());
         let strangers = self.strangers().map(|skipped| Key::new(&skipped.path));
-        let leftovers = self.found.leftovers.iter().cloned();
         let mut all: Vec<Key> = entries
-            .filter(|key| !is_within(&kept, key.as_path()))
+            .filter(|key| !self.is_kept(key.as_path()))
             .chain(strangers)
-            .chain(leftovers)
+            .chain(self.leftovers().cloned())
             .collect();
         all.sort_unstable_by(|a, b| b.cmp(a));
         all
@@ -144,7 +153,6 @@ impl<'a> Comparison<'a> {
     /// What was not there, and was not looked into: sockets, pipes and devices, files that may not
     /// be read, and directories whose paths are too long.
     fn strangers(&self) -> impl Iterator<Item = &'a Skipped> {
-        let kept = self.target.kept();
         let passed: HashSet<&PathBuf> = self.found.passed.iter().collect();
         // What is wanted in its place makes room for itself.
         let is_wanted = |path: &Path| self.target.tree.get(&Key::new(path)).is_some();
@@ -156,77 +164,17 @@ impl<'a> Comparison<'a> {
             SkipReason::Missing | SkipReason::Vanished | SkipReason::ChangedWhileRead => false,
         };
         let skipped = self.found.skipped.iter().filter(is_stranger);
-        skipped.filter(move |skipped| !is_within(&kept, &skipped.path))
+        skipped.filter(|skipped| !self.is_kept(&skipped.path))
     }
 
-    /// Files one by one, and those with several names together.
-    fn plan_files(&self, plan: &mut Plan<'a>) {
-        let names = self.names();
-        let mut groups = HashSet::new();
-        for node in self.pairs.iter().filter_map(|pair| pair.new) {
-            match node.entry.kind {
-                Kind::File { group: None, .. } => self.plan_file(&[&node.key], &names, plan),
-                Kind::File { group: Some(group), .. } => _ = groups.insert(group),
-                _ => {}
-            }
-        }
-        if groups.is_empty() {
-            return;
-        }
-        let mut members: HashMap<u32, Vec<&'a Key>> = HashMap::new();
-        for node in self.target.tree.nodes() {
-            if let Kind::File { group: Some(group), .. } = node.entry.kind
-                && groups.contains(&group)
-            {
-                members.entry(group).or_default().push(&node.key);
-            }
-        }
-        let mut members: Vec<_> = members.into_values().collect();
-        members.sort_unstable();
-        for keys in &members {
-            self.plan_file(keys, &names, plan);
-        }
+    /// What an interrupted restore was writing.
+    fn leftovers(&self) -> impl Iterator<Item = &'a Key> {
+        self.found.leftovers.iter().filter(|key| !self.is_kept(key.as_path()))
     }
 
-    /// How many tracked names each file has that may have several.
-    fn names(&self) -> Names {
-        let mut names = Names::new();
-        for Node { entry, .. } in self.found.tree.nodes().iter().map(Deref::deref) {
-            let identity = entry.identity.filter(|identity| identity.links > 1);
-            if let (Kind::File { .. } | Kind::Unread, Some(identity)) = (&entry.kind, identity) {
-                *names.entry(identity.place()).or_default() += 1;
-            }
-        }
-        names
-    }
-
-    /// `keys` are all the tracked names of one file.
-    fn plan_file(&self, keys: &[&'a Key], names: &Names, plan: &mut Plan<'a>) {
-        let Some((&first, others)) = keys.split_first() else { return };
-        let Some(entry) = self.target.tree.get(first) else { return };
-        let Kind::File { hash, size, .. } = entry.kind else { return };
-        let there: Vec<_> = keys.iter().filter_map(|key| self.found.tree.get(key)).collect();
-        let place = |entry: &Entry| Some(entry.identity?.place());
-        let places: HashSet<_> = there.iter().map(|entry| place(entry)).collect();
-        let shared = there.first().map_or(0, |entry| match entry.kind {
-            Kind::File { .. } | Kind::Unread => {
-                place(entry).and_then(|at| names.get(&at)).map_or(1, |n| *n)
-            }
-            Kind::Directory | Kind::Symlink { .. } => 0,
-        });
-        let is_one_file = there.len() == keys.len()
-            && places.len() == 1
-            && (!self.target.is_complete || shared == keys.len());
-        let has_content = there.iter().all(|there| is_same_content(there, entry));
-        let links = there.first().and_then(|entry| entry.identity).map_or(1, |i| i.links);
-        if is_one_file && has_content {
-            let is_same = there.first().is_some_and(|there| is_same_dress(there, entry));
-            plan.dress.extend((!is_same).then_some(first));
-            return;
-        }
-        let is_in_place = is_one_file && links > keys.len() as u64;
-        let (others, content) = (others.to_vec(), Content { hash, size });
-        plan.write.push(Write { key: first, others, content, is_in_place });
+    /// Whether something is left alone, since it is not known what stood there.
+    fn is_kept(&self, path: &Path) -> bool {
+        is_within(&self.kept, path)
     }
 }
 
@@ -234,9 +182,6 @@ impl<'a> Comparison<'a> {
 pub(super) fn is_within(paths: &HashSet<&Path>, path: &Path) -> bool {
     !paths.is_empty() && path.ancestors().any(|path| paths.contains(path))
 }
-
-/// How many tracked names a file has; one, if it is not here.
-type Names = HashMap<(u64, u64), usize>;
 
 /// Whether mode, owner, attributes and time are the same.
 fn is_same_dress(there: &Entry, wanted: &Entry) -> bool {

@@ -214,7 +214,7 @@ impl Steps<'_> {
         let outcome = match (change(), &parent) {
             (Err(error), Some(parent)) if error.kind() == io::ErrorKind::PermissionDenied => {
                 let opened = self.restore.doors.open(parent);
-                opened.map_err(io::Error::from).and_then(|_| change())
+                opened.map_err(io::Error::from).and_then(|()| change())
             }
             (outcome, _) => outcome,
         };

@@ -114,7 +114,20 @@ pub(super) fn roots(given: &[PathBuf]) -> Result<Vec<Root>, SnapshotError> {
             .any(|(other, outer)| outer.covers(root) && (other < index || !root.covers(outer)))
     };
     let kept = all.iter().enumerate().filter(|(index, root)| is_first(*index, root));
-    Ok(kept.map(|(_, root)| root.clone()).collect())
+    let kept: Vec<_> = kept.map(|(_, root)| root.clone()).collect();
+    // What is beneath it would have the names of what is beneath the other.
+    let is_within =
+        |root: &Root, outer: &Root| root != outer && outer.relative(&root.key).is_some();
+    let leads_out = |root: &&Root| kept.iter().any(|outer| is_within(root, outer));
+    match kept.iter().find(leads_out) {
+        Some(root) => {
+            let path = root.key.as_path().to_owned();
+            let reason =
+                "it leads out of another tracked path; track what it leads to, by its name";
+            Err(SnapshotError::Root { path, reason })
+        }
+        None => Ok(kept),
+    }
 }
 
 /// The root that `key` is beneath, and the path from there.

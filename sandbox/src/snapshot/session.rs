@@ -177,11 +177,17 @@ impl Session {
     }
 
     fn write_changes(&self, number: u32, changes: &[Change]) -> Result<(), SnapshotError> {
+        let path = self.file("changes", number);
         if changes.is_empty() {
-            return Ok(());
+            // One that came to nothing may have left some.
+            return match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    Err(SnapshotError::io("remove", &path)(error))
+                }
+                _ => Ok(()),
+            };
         }
         let records: Vec<_> = changes.iter().map(ChangeRecord::new).collect();
-        let path = self.file("changes", number);
         write_whole(&path, 0o600, |file| {
             serde_json::to_writer_pretty(file, &records).map_err(Into::into)
         })

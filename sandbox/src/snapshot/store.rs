@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustix::fs::{OFlags, ioctl_ficlone};
+use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
 use super::error::SnapshotError;
@@ -37,6 +38,25 @@ pub(super) type Ask<'a> = &'a dyn Fn(u64) -> io::Result<()>;
 pub(super) struct Content {
     pub(super) hash: ContentHash,
     pub(super) size: u64,
+}
+
+/// What reading a file failed with that is tracked: that is no fault of the session.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub(super) struct Unread(#[from] Errno);
+
+impl Unread {
+    /// An error of the kernel's, as one of reading what is tracked.
+    pub(super) fn or_own(error: io::Error) -> io::Error {
+        match Errno::from_io_error(&error) {
+            Some(errno) => io::Error::other(Self(errno)),
+            None => error,
+        }
+    }
+
+    pub(super) fn reason(error: &io::Error) -> Option<Errno> {
+        Some(error.get_ref()?.downcast_ref::<Self>()?.0)
+    }
 }
 
 impl Store {
@@ -72,7 +92,7 @@ impl Store {
         ask: Ask<'_>,
     ) -> io::Result<Content> {
         buffer.resize(CHUNK, 0);
-        let length = fill(file, buffer)?;
+        let length = fill(file, buffer).map_err(Unread::or_own)?;
         let start = buffer.get(..length).unwrap_or_default();
         if length < CHUNK {
             return self.keep_text(start);
@@ -88,7 +108,7 @@ impl Store {
     }
 
     fn keep_small(&self, content: Content, bytes: &[u8]) -> io::Result<()> {
-        if self.has(content) {
+        if self.has(content, bytes) {
             return Ok(());
         }
         let mut temporary = self.create()?;
@@ -116,7 +136,7 @@ impl Store {
             temporary.file.write_all(part)?;
             size += length as u64;
             ask(length as u64)?;
-            length = fill(file, buffer)?;
+            length = fill(file, buffer).map_err(Unread::or_own)?;
         }
         let content = Content { hash: ContentHash::finish(hasher), size };
         self.place(temporary, content).map(|()| content)
@@ -132,9 +152,13 @@ impl Store {
         is_cloned
     }
 
-    fn has(&self, content: Content) -> bool {
-        fs::symlink_metadata(self.path(&content.hash))
-            .is_ok_and(|found| found.is_file() && found.len() == content.size)
+    /// Whether a content is kept already. One that is damaged, as by a power cut, is not.
+    fn has(&self, content: Content, bytes: &[u8]) -> bool {
+        let Ok(file) = self.open(&content.hash) else { return false };
+        let is_as_long = file.metadata().is_ok_and(|found| found.len() == content.size);
+        let mut kept = Vec::with_capacity(bytes.len() + 1);
+        let most = content.size + 1;
+        is_as_long && file.take(most).read_to_end(&mut kept).is_ok() && kept == bytes
     }
 
     fn create(&self) -> io::Result<Temporary> {

@@ -1,6 +1,5 @@
 //! What is there now beside a snapshot, and making it that again.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rustix::io::Errno;
@@ -8,10 +7,9 @@ use rustix::io::Errno;
 use super::doors::Doors;
 use super::error::SnapshotError;
 use super::exclusion::Exclusion;
-use super::key::Key;
 use super::manager::SnapshotManager;
 use super::manifest::SnapshotManifest;
-use super::plan::{Comparison, is_within};
+use super::plan::Comparison;
 use super::progress::Callback;
 use super::restore::Restore;
 use super::roots::Root;
@@ -40,7 +38,7 @@ impl SnapshotManager {
     ) -> Result<Vec<Change>, SnapshotError> {
         self.session.alone(progress, |progress| {
             let target = self.target(number)?;
-            let found = self.look(&target, progress)?;
+            let found = self.look(&target, None, progress)?;
             Ok(Comparison::new(&target.manifest, &found).changes())
         })
     }
@@ -61,7 +59,7 @@ impl SnapshotManager {
     ) -> Result<Vec<Change>, SnapshotError> {
         self.session.alone(progress, |callback| {
             let target = self.target(number)?;
-            let doors = &Doors::new(&target.roots);
+            let doors = &Doors::new(&target.roots, target.manifest.unread());
             let found = self.look_everywhere(&target, doors, callback)?;
             let comparison = &Comparison::new(&target.manifest, &found);
             let (roots, store) = (&target.roots, &self.store);
@@ -80,12 +78,18 @@ impl SnapshotManager {
     }
 
     /// What is there now, by the rules of a snapshot.
-    fn look(&self, target: &Target, progress: Callback<'_>) -> Result<Found, SnapshotError> {
+    fn look(
+        &self,
+        target: &Target,
+        doors: Option<&Doors<'_>>,
+        progress: Callback<'_>,
+    ) -> Result<Found, SnapshotError> {
         let Target { manifest, roots } = target;
         let kept = manifest.exclusion.clone().map(Exclusion::new).transpose()?;
         let exclusion = kept.as_ref().unwrap_or(&self.exclusion);
         let walk = Walk {
             ignore_files: IgnoreFiles::Kept(manifest, &self.store),
+            doors,
             // More may be there now than a snapshot may hold.
             max_entries: 0,
             max_bytes: 0,
@@ -101,21 +105,13 @@ impl SnapshotManager {
         doors: &Doors<'_>,
         progress: Callback<'_>,
     ) -> Result<Found, SnapshotError> {
-        let kept = target.manifest.kept();
-        loop {
-            let found = self.look(target, progress)?;
-            let shut = found.closed.iter().filter(|closed| !is_within(&kept, &closed.path));
-            let shut: BTreeSet<&Key> = shut.map(|closed| &closed.directory).collect();
-            if shut.is_empty() {
-                return Ok(found);
+        let found = self.look(target, Some(doors), progress)?;
+        match found.closed.iter().find(|closed| !doors.keep(&closed.path)) {
+            // Something else than its mode shuts it.
+            Some(closed) => {
+                Err(SnapshotError::io("open", closed.directory.as_path())(Errno::ACCESS))
             }
-            for directory in shut {
-                let failed = |error| SnapshotError::io("open", directory.as_path())(error);
-                if !doors.open(directory).map_err(failed)? {
-                    // Something else than its mode shuts it.
-                    return Err(failed(Errno::ACCESS));
-                }
-            }
+            None => Ok(found),
         }
     }
 }

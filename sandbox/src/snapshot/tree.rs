@@ -7,7 +7,7 @@ use std::iter;
 use std::ops::Deref;
 
 use rayon::prelude::*;
-use rustix::fs::Stat;
+use rustix::fs::{FileType, Stat};
 
 use super::hash::ContentHash;
 use super::key::Key;
@@ -233,6 +233,12 @@ impl Entry {
                     && (identity.device, identity.inode, identity.changed)
                         == (stat.st_dev, stat.st_ino, changed)
             })
+    }
+
+    /// Whether `stat` shows the very file that the entry is of, whatever is in it by now.
+    pub(super) fn is_of_file(&self, stat: &Stat) -> bool {
+        FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+            && self.identity.is_some_and(|own| own.place() == (stat.st_dev, stat.st_ino))
     }
 
     /// The permission bits, with set-id and sticky.

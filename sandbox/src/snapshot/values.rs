@@ -120,10 +120,11 @@ pub enum SkipReason {
 }
 
 impl Skipped {
-    /// The path, if something stood there that is not in the snapshot.
+    /// The path, if something stood there of which nothing more is known.
     pub(super) fn stays(&self) -> Option<&Path> {
-        let was_there = !matches!(self.reason, SkipReason::Missing | SkipReason::Vanished);
-        was_there.then_some(&self.path)
+        let is_known =
+            matches!(self.reason, SkipReason::Missing | SkipReason::Vanished | SkipReason::Special);
+        (!is_known).then_some(&self.path)
     }
 }
 

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::iter;
 use std::ops::Deref;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::collected::{Closed, Collected};
+use super::doors::Doors;
 use super::error::SnapshotError;
 use super::exclusion::Exclusion;
 use super::key::Key;
@@ -17,7 +18,7 @@ use super::rules::IgnoreFiles;
 use super::shared::Shared;
 use super::store::Store;
 use super::tree::{Entry, Kind, Node, Tree};
-use super::values::Skipped;
+use super::values::{SkipReason, Skipped};
 use super::visit::Visit;
 
 /// What becomes of contents.
@@ -35,6 +36,8 @@ pub(super) struct Walk<'a> {
     pub(super) contents: Contents<'a>,
     /// What was there when it was last looked at.
     pub(super) previous: Option<&'a Tree>,
+    /// Lets the owner into directories that do not.
+    pub(super) doors: Option<&'a Doors<'a>>,
     /// Device and inode of the session's own directory.
     pub(super) own: (u64, u64),
     pub(super) max_entries: u64,
@@ -51,10 +54,23 @@ pub(super) struct Found {
     pub(super) passed: Vec<PathBuf>,
     /// Those of them that are directories, or in one, that shut out their owner.
     pub(super) closed: Vec<Closed>,
-    /// Files that an interrupted restore has left.
+    /// What an interrupted restore has left.
     pub(super) leftovers: Vec<Key>,
     /// The texts of the `.gitignore` files that held.
     pub(super) rules: Vec<(Key, Vec<u8>)>,
+}
+
+impl Found {
+    /// Whether something else than a socket, pipe or device is at `path`.
+    pub(super) fn shows_other(&self, path: &Path) -> bool {
+        let skipped = self.skipped.binary_search_by(|skipped| (*skipped.path).cmp(path)).ok();
+        let reason = skipped.and_then(|index| self.skipped.get(index)).map(|one| one.reason);
+        match reason {
+            Some(SkipReason::Special) => false,
+            Some(SkipReason::Unreadable | SkipReason::TooDeep) => true,
+            _ => self.tree.get(&Key::new(path)).is_some(),
+        }
+    }
 }
 
 impl Walk<'_> {

@@ -24,12 +24,35 @@ fn what_somebody_else_has_taken_away_or_made_is_no_fault() {
 }
 
 #[test]
-fn a_pipe_in_the_place_of_a_file_is_not_waited_for() {
+fn what_is_in_the_place_of_a_file_is_neither_waited_for_nor_written_to() {
     let directory = tempfile::tempdir().unwrap();
-    let place = place(directory.path());
+    let (place, path) = (place(directory.path()), directory.path().join("made"));
+    fs::write(&path, "").unwrap();
+    let (kind, none) = (Kind::Unread, crate::snapshot::tree::Attributes::new());
+    let entry = Entry::from_stat(&place.stat().unwrap(), kind, none, 0);
+    assert!(place.open_to_write(&entry).unwrap().is_some());
+    // The first keeps its number.
+    fs::rename(&path, directory.path().join("moved")).unwrap();
+    assert!(place.open_to_write(&entry).unwrap().is_none());
+    fs::write(&path, "").unwrap();
+    assert!(place.open_to_write(&entry).unwrap().is_none());
+    fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink("moved", &path).unwrap();
+    assert!(place.open_to_write(&entry).unwrap().is_none());
+    fs::remove_file(&path).unwrap();
     let kind = rustix::fs::FileType::Fifo;
     rustix::fs::mknodat(&place.parent, &place.name, kind, Mode::RWXU, 0).unwrap();
-    assert_eq!(place.open_to_write().err(), Some(Errno::NXIO));
+    assert!(place.open_to_write(&entry).unwrap().is_none());
+}
+
+#[test]
+fn only_names_as_this_makes_them_are_its_own() {
+    assert!(is_temporary(&temporary()));
+    for name in ["", "x", "1", "1-", "-1", "01-1", "1-+1", "1-1-1", "1-1x", "-1-1", "4294967296-1"]
+    {
+        assert!(!is_temporary(format!("{TEMPORARY}{name}").as_ref()), "{name}");
+    }
+    assert!(!is_temporary("x.nono-restore-1-1".as_ref()));
 }
 
 /// As the files are written whose directory is in no snapshot itself, and was replaced by a file.
