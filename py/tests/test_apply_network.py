@@ -376,10 +376,10 @@ secret = "-".join(["a", "secret", "that", "is", "made", "here"])
                 memory.seek(begin)
                 assert b"-".join([b"a", b"secret", b"that"]) not in memory.read(end - begin)
         open_files = [str(fd.readlink()) for fd in Path(f"/proc/{judge}/fd").iterdir()]
-        # What can be written, its line, and the place where calls wait.
+        # What can be written, its line, the place where calls wait, and the process that connects.
         others = [name for name in open_files if not name.startswith("/dev/")]
         assert [name.partition(":")[0] for name in sorted(others)] == sorted(
-            [str(everybodys), "anon_inode", "socket"]
+            [str(everybodys), "anon_inode", "anon_inode", "socket"]
         ), open_files
     process.communicate(timeout=60)
 
