@@ -7,15 +7,16 @@ use std::fs::File;
 use std::future::pending;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use http::Response;
 use http_body_util::{BodyExt as _, Full};
 use nono_credentials::{root_certificates, system_roots};
-use nono_proxy::{InterceptConfig, Limits, ProxyConfig, ProxyHandle, RouteConfig};
+use nono_proxy::{InterceptConfig, Limits, OAuth2Config, ProxyConfig, ProxyHandle, RouteConfig};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use support::{Authority, Origin, TestProxy, Wire, apart, isolated_async, route};
 use tokio::time::timeout;
@@ -266,6 +267,38 @@ fn roots_that_cannot_be_read_are_told_of_and_no_others_trusted() {
         let [found] = &*proxy.diagnostics() else { panic!("{:?}", proxy.diagnostics()) };
         assert_eq!((found.code, &*found.route_prefix), ("roots_unreadable", "tls"));
         assert!(found.message.contains("/nowhere/roots.pem"), "{}", found.message);
+    });
+}
+
+/// Whoever changes it may wait for the proxy meanwhile.
+#[test]
+fn no_thread_of_the_proxys_own_waits_for_the_environment() {
+    static READERS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    apart("no_thread_of_the_proxys_own_waits_for_the_environment", &[], async {
+        nono_credentials::hold_environment_by(|read| {
+            let name = std::thread::current().name().unwrap_or_default().to_owned();
+            READERS.lock().unwrap().push(name);
+            read();
+            true
+        });
+        let dir = tempfile::tempdir().unwrap();
+        let secret = dir.path().join("secret");
+        std::fs::write(&secret, "s").unwrap();
+        std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let origin = Origin::hello().await;
+        let oauth2 = OAuth2Config {
+            token_url: "https://127.0.0.1:9/token".into(),
+            client_id: "c".into(),
+            client_secret: Some(format!("file://{}", secret.display())),
+            ..OAuth2Config::default()
+        };
+        let upstream = route("/api", origin.addr);
+        let routes = vec![RouteConfig { credential_key: None, oauth2: Some(oauth2), ..upstream }];
+        let proxy = TestProxy::start(ProxyConfig { routes, ..ProxyConfig::default() }).await;
+        let [found] = &*proxy.diagnostics() else { panic!("{:?}", proxy.diagnostics()) };
+        assert!(found.message.contains("cannot be reached"), "{}", found.message);
+        let readers = READERS.lock().unwrap();
+        assert!(!readers.is_empty() && readers.iter().all(|name| name == "nono-credential"));
     });
 }
 

@@ -134,10 +134,10 @@ impl Inquiry {
     /// keyring that hangs would hang it too. A thread past its limit is left behind; what it
     /// fetches then is dropped, and so overwritten. Until it ends there is no other: neither
     /// threads nor prompts pile up.
-    async fn off_thread(
+    async fn off_thread<T: Send + 'static>(
         &self,
-        read: impl FnOnce() -> Result<Fetched, Fault> + Send + 'static,
-    ) -> Result<Fetched, Fault> {
+        read: impl FnOnce() -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Fault> {
         if self.is_waiting.swap(true, Ordering::AcqRel) {
             let reason = "it has not answered since it was asked before; it may wait for its user";
             return Err(Fault::Unavailable(reason.into()));

@@ -242,7 +242,7 @@ impl Use {
     async fn send(&self, refresh: Option<&Secret>, inquiry: &Inquiry) -> Result<Granted, Refusal> {
         let asked = Instant::now();
         let request = self.request(refresh, inquiry).await?;
-        let answer = self.grant.issuer.send(request).await?;
+        let answer = self.grant.issuer.send(request, inquiry).await?;
         let document = json::Document::parse(&answer.body);
         let root = document.as_ref().map_or(&Value::Null, json::Document::root);
         let text = |name: &str| text(root, name);

@@ -107,7 +107,7 @@ impl VaultField {
         }
         let request = request.body(Full::<Bytes>::default());
         let request = request.map_err(|_| Fault::Unavailable("its URL is not one".into()))?;
-        let answer = self.server.send(request).await?;
+        let answer = self.server.send(request, inquiry).await?;
         match answer.status {
             StatusCode::OK => self.field_of(&answer.body),
             StatusCode::NOT_FOUND => Err(Fault::Missing(format!(

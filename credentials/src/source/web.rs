@@ -16,7 +16,7 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use url::{Host, Url};
 
-use super::{Fault, innermost};
+use super::{Fault, Inquiry, innermost};
 use crate::{ParseError, SecretBuf, read_certificates, system_roots};
 
 /// More than any answer that holds a key.
@@ -65,14 +65,18 @@ impl Server {
     }
 
     /// Sends `request` and reads its answer. Redirections are not followed, and no proxy is used.
-    pub(super) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Answer, Fault> {
+    pub(super) async fn send(
+        &self,
+        request: Request<Full<Bytes>>,
+        inquiry: &Inquiry,
+    ) -> Result<Answer, Fault> {
         let unavailable = |what: &str, error: &dyn std::error::Error| {
             Fault::Unavailable(format!("{what}: {}", innermost(error)))
         };
         let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new())
             // One request, one connection.
             .pool_max_idle_per_host(0)
-            .build(self.connector()?);
+            .build(self.connector(inquiry).await?);
         let response = client.request(request).await;
         let response = response.map_err(|error| unavailable("it cannot be reached", &error))?;
         let status = response.status();
@@ -89,12 +93,19 @@ impl Server {
         Ok(Answer { status, body })
     }
 
-    fn connector(&self) -> Result<HttpsConnector<HttpConnector>, Fault> {
+    async fn connector(&self, inquiry: &Inquiry) -> Result<HttpsConnector<HttpConnector>, Fault> {
         let failed = |error| Fault::Unavailable(format!("TLS cannot be set up: {error}"));
+        let roots = if self.url.scheme() == "https" {
+            // The first to read them waits for whoever changes the environment.
+            let server = self.clone();
+            inquiry.off_thread(move || server.roots().map_err(failed)).await?
+        } else {
+            RootCertStore::empty()
+        };
         let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(failed)?
-            .with_root_certificates(self.roots().map_err(failed)?)
+            .with_root_certificates(roots)
             .with_no_client_auth();
         let builder = HttpsConnectorBuilder::new().with_tls_config(config);
         Ok(builder.https_or_http().enable_http1().build())
