@@ -1,5 +1,6 @@
 //! Those who read the log, each at their own pace.
 
+mod all;
 mod lines;
 mod wait;
 
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use crate::log::{Shared, State};
 use crate::segment::Place;
 use crate::{Reader, Record};
+pub use all::Peeked;
 pub use wait::{Waited, Waiter};
 
 /// Sees every record once, in order, from the oldest that the log held when it was made. What it
@@ -134,13 +136,6 @@ impl Consumer {
             Some(end)
         });
         batches
-    }
-
-    /// Has not taken what it was given.
-    fn leave(&self) {
-        if let Some(cursor) = self.shared.lock().cursors.get_mut(self.key) {
-            cursor.is_reading = false;
-        }
     }
 
     /// Goes on with what `next` takes, of which it returns the sequence number behind it, up to the

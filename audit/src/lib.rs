@@ -66,7 +66,7 @@ mod trace;
 mod words;
 mod writer;
 
-pub use consumer::{Batch, Consumer, Waited, Waiter};
+pub use consumer::{Batch, Consumer, Peeked, Waited, Waiter};
 pub use digest::{session_digest, whole_session};
 pub use error::VerifyError;
 pub use event::{

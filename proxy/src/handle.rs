@@ -158,9 +158,25 @@ impl ProxyHandle {
         self.consumer().drain()
     }
 
-    /// Takes the audit records out as they lie in the log, without a copy.
-    pub fn drain_audit_batches(&self) -> Vec<Batch> {
-        self.consumer().drain_batches()
+    /// Takes the audit records out as `take` makes something of them as they lie in the log, without
+    /// a copy. It is asked again when a call beside this one has taken them first.
+    ///
+    /// # Errors
+    /// What `take` returns. Then no record counts as taken.
+    pub fn drain_audit_by<T, E>(
+        &self,
+        mut take: impl FnMut(&[Batch]) -> Result<T, E>,
+    ) -> Result<T, E> {
+        loop {
+            let peeked = self.consumer().peek_all();
+            let reading = Reading(self);
+            // Without the lock: a program may call this from there again.
+            let taken = take(&peeked)?;
+            if self.consumer().commit_all(&peeked) {
+                return Ok(taken);
+            }
+            drop(reading);
+        }
     }
 
     /// Hands the audit records to `take` as JSON Lines, in pieces, with how many bytes all are likely
@@ -247,6 +263,18 @@ impl ProxyHandle {
         }
     }
 
+    /// Stops at once: cuts what runs. Blocks until every thread has ended, and as a shutdown does for
+    /// what a collector has not taken. Dropping the handle does it, and after this only that little.
+    pub fn cut(&self) {
+        self.shared.audit.close();
+        self.shared.cut.cancel();
+        self.shared.drain.begin();
+        self.join();
+        if let Some(export) = &self.export {
+            export.join();
+        }
+    }
+
     /// Waits for the end of all threads, and then ends the log: what they drop in ending, streams of
     /// HTTP/2 that nobody polls any more, still writes its records.
     fn join(&self) {
@@ -265,19 +293,22 @@ impl ProxyHandle {
 
 impl Drop for ProxyHandle {
     fn drop(&mut self) {
-        self.shared.audit.close();
-        self.shared.cut.cancel();
-        self.shared.drain.begin();
-        self.join();
-        if let Some(export) = &self.export {
-            export.join();
-        }
+        self.cut();
     }
 }
 
 impl fmt::Debug for ProxyHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProxyHandle").field("addr", &self.shared.addr).finish_non_exhaustive()
+    }
+}
+
+/// Records that were peeked at: at the end of this they are taken, or left.
+struct Reading<'a>(&'a ProxyHandle);
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        self.0.consumer().leave();
     }
 }
 

@@ -1,7 +1,6 @@
 //! Waiting for a future from Python: without the interpreter's lock, and open to Ctrl-C.
 
 use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
@@ -20,14 +19,15 @@ pub(crate) const SIGNAL_INTERVAL: Duration = Duration::from_millis(100);
 /// that run already; this one takes no descriptor of the system's, of which none may be left.
 ///
 /// # Errors
-/// What a signal handler raised (`KeyboardInterrupt`, for one); the future is dropped then.
+/// What a signal handler raised (`KeyboardInterrupt`, for one); the future is dropped then, without
+/// the interpreter's lock, too: it may wait for threads that wait for that.
 pub(crate) fn wait<F>(py: Python<'_>, future: F) -> PyResult<F::Output>
 where
     F: Future + Send,
     F::Output: Send,
 {
-    let mut future = pin!(future);
-    until_done(py, || {
+    let mut future = Box::pin(future);
+    let done = until_done(py, || {
         let waker = Waker::from(Arc::new(Unpark(thread::current())));
         let (mut context, begun) = (Context::from_waker(&waker), Instant::now());
         loop {
@@ -40,7 +40,9 @@ where
             }
             thread::park_timeout(left);
         }
-    })
+    });
+    py.detach(|| drop(future));
+    done
 }
 
 /// As [`wait`], for a `future` that needs a runtime to do its work on this thread.
@@ -56,8 +58,11 @@ where
         .enable_all()
         .build()
         .map_err(|error| PyRuntimeError::new_err(format!("cannot start a runtime: {error}")))?;
-    let mut future = pin!(future);
-    until_done(py, || runtime.block_on(async { timeout(SIGNAL_INTERVAL, &mut future).await.ok() }))
+    let mut future = Box::pin(future);
+    let step = || runtime.block_on(async { timeout(SIGNAL_INTERVAL, &mut future).await.ok() });
+    let done = until_done(py, step);
+    py.detach(|| drop((future, runtime)));
+    done
 }
 
 /// Takes steps without the interpreter's lock until one has a result.

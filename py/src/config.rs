@@ -1,13 +1,13 @@
 //! `ProxyConfig`: a plain value, judged when made.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use nono_audit::{FileOptions, Overflow};
 use nono_proxy::{Compression, InterceptConfig, Limits, ProxyConfig};
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyDict};
 
 use crate::arguments::{PairsArgument, optional_os_path, optional_texts, texts, time_limit};
 use crate::error::{argument_error, config_error};
@@ -15,7 +15,7 @@ use crate::external::PyExternalProxyConfig;
 use crate::int;
 use crate::otlp::{self, OtlpOptions};
 use crate::route::PyRouteConfig;
-use crate::value::{Reduced, hash_of, reduce};
+use crate::value::{Reduced, hash_of, reduce, to_dict};
 
 /// What the constructor takes.
 const FIELDS: [&str; 42] = [
@@ -420,8 +420,8 @@ impl PyProxyConfig {
 
     /// The headers that the collector is sent, with `{}` in the credential's place.
     #[getter]
-    fn otlp_headers(&self) -> HashMap<String, String> {
-        self.inner.otlp.iter().flat_map(|otlp| otlp.headers.iter().cloned()).collect()
+    fn otlp_headers<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        to_dict(py, self.inner.otlp.iter().flat_map(|otlp| &otlp.headers))
     }
 
     /// A PEM file of certificate authorities to trust for it, besides the system's.
@@ -438,8 +438,8 @@ impl PyProxyConfig {
 
     /// What else is said of the service, by the names of the semantic conventions.
     #[getter]
-    fn otlp_resource_attributes(&self) -> HashMap<String, String> {
-        self.inner.otlp.iter().flat_map(|otlp| otlp.resource_attributes.iter().cloned()).collect()
+    fn otlp_resource_attributes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        to_dict(py, self.inner.otlp.iter().flat_map(|otlp| &otlp.resource_attributes))
     }
 
     /// How long the collector may take to answer; 10 by default.
@@ -527,6 +527,10 @@ impl PyProxyConfig {
 
     fn __hash__(&self) -> u64 {
         hash_of(&(&self.inner.allowed_hosts, self.inner.bind))
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.routes.iter().try_for_each(|route| visit.call(route))
     }
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Reduced<'py>> {

@@ -48,6 +48,14 @@ impl Inner {
             self.batch = self.consumer.take()?.into_shared();
             self.at = 0;
         }
+        self.take_held()
+    }
+
+    /// The next event, if it has been read already.
+    fn take_held(&mut self) -> Option<PyAuditEvent> {
+        if self.at >= self.batch.len() {
+            return None;
+        }
         let event = PyAuditEvent::new(&self.batch, self.at);
         self.at += 1;
         Some(event)
@@ -148,11 +156,11 @@ impl PyAuditEvents {
     }
 
     fn __next__(&self, py: Python<'_>) -> PyResult<PyAuditEvent> {
-        // Most events are there already, and need no wait.
+        // Most events are there already, and need no wait. What is on disk is read further down.
         if let Ok(mut inner) = self.inner.get()?.try_lock()
             && let Some(inner) = &mut *inner
             && !inner.is_awaited
-            && let Some(event) = inner.take()
+            && let Some(event) = inner.take_held()
         {
             return Ok(event);
         }
@@ -164,8 +172,12 @@ impl PyAuditEvents {
         }
     }
 
-    fn __aiter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, PyAny>> {
-        slf.py().import("nono_py._aio")?.call_method1("events", (slf,))
+    fn __aiter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __anext__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, PyAny>> {
+        slf.py().import("nono_py._aio")?.call_method1("next_event", (slf,))
     }
 
     /// The next event if it is there. If not, what `_watch` returns becomes readable when one is, or

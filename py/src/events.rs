@@ -32,11 +32,11 @@ impl PyAuditEvent {
 }
 
 /// All records of `batches`, as objects.
-pub(crate) fn objects(py: Python<'_>, batches: Vec<Batch>) -> PyResult<Bound<'_, PyList>> {
+pub(crate) fn objects<'py>(py: Python<'py>, batches: &[Batch]) -> PyResult<Bound<'py, PyList>> {
     let len = batches.iter().map(|batch| batch.len()).sum();
     let events = batches
-        .into_iter()
-        .map(Batch::into_shared)
+        .iter()
+        .map(|batch| batch.clone().into_shared())
         .flat_map(|batch| (0..batch.len()).map(move |at| PyAuditEvent::new(&batch, at)));
     PyList::new(py, Exactly { items: events, len })
 }

@@ -29,6 +29,7 @@ mod observe;
 mod otlp;
 mod policy;
 mod process;
+mod provided;
 mod proxy;
 mod query;
 mod recording;

@@ -45,16 +45,28 @@ pub(crate) fn config(
     let defaults = OtlpConfig::default();
     Ok(Some(OtlpConfig {
         endpoint,
-        headers: options.headers,
+        headers: last_of_each(options.headers),
         credential_key: options.credential_key,
         tls_ca: options.tls_ca,
         service_name: options.service_name.unwrap_or(defaults.service_name),
-        resource_attributes: options.resource_attributes,
+        resource_attributes: last_of_each(options.resource_attributes),
         compression: options.compression.map_or(Ok(defaults.compression), |it| compression(&it))?,
         queue: queue(options.queue_dir, options.queue_bytes)?,
         timeout: limit("otlp_timeout_secs", options.timeout_secs, defaults.timeout)?,
         flush: limit("otlp_flush_secs", options.flush_secs, defaults.flush)?,
     }))
+}
+
+/// Pairs as a dictionary has them, which is what a program is given again: of one name the last.
+fn last_of_each(pairs: Vec<(String, String)>) -> Vec<(String, String)> {
+    let mut kept = Vec::<(String, String)>::new();
+    for (name, value) in pairs {
+        match kept.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, before)) => *before = value,
+            None => kept.push((name, value)),
+        }
+    }
+    kept
 }
 
 fn compression(text: &str) -> PyResult<Compression> {

@@ -7,9 +7,10 @@ use std::ops::Deref;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use nono_audit::{Consumer, Record};
+use nono_audit::{Batch, Consumer, Record};
 use nono_proxy::{Diagnostic, ProxyHandle};
 use pyo3::exceptions::PyRuntimeError;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
@@ -22,6 +23,10 @@ use crate::drained::Gathered;
 use crate::error::{argument_error, ended_error, start_error};
 use crate::events;
 use crate::local::{Foreign, Local};
+use crate::value::to_dict;
+
+/// What makes a list of records.
+type Build = for<'a> fn(Python<'a>, &[Batch]) -> PyResult<Bound<'a, PyList>>;
 
 /// Seconds that the end of a `with` block waits: the default of `shutdown`.
 const DEFAULT_SHUTDOWN: f64 = 5.0;
@@ -40,6 +45,18 @@ const TOKEN_VARIABLE: &str = "NONO_PROXY_TOKEN";
 #[derive(Debug)]
 pub(crate) struct PyProxyHandle {
     inner: Local<ProxyHandle>,
+    /// It has the callables that the proxy asks.
+    config: Py<PyProxyConfig>,
+}
+
+impl Drop for PyProxyHandle {
+    /// Without the interpreter's lock: what a thread does before its end may need it, and a collector
+    /// may keep one for seconds.
+    fn drop(&mut self) {
+        // In a forked child there is nothing to stop.
+        let Ok(inner) = self.inner.get() else { return };
+        let _ = Python::try_attach(|py| py.detach(|| inner.cut()));
+    }
 }
 
 impl PyProxyHandle {
@@ -72,6 +89,29 @@ impl PyProxyHandle {
     /// What runs now, as far as it is known.
     pub(crate) fn running(&self) -> Result<Vec<Record>, Foreign> {
         Ok(self.inner.get()?.active())
+    }
+
+    /// Takes the records of which `build` makes a list; those of which it does not stay.
+    fn drain<'py>(&self, py: Python<'py>, build: Build) -> PyResult<Bound<'py, PyList>> {
+        let inner = self.inner.get()?;
+        let list = py.detach(|| -> PyResult<Py<PyList>> {
+            let list = inner.drain_audit_by(|batches| {
+                Python::attach(|py| build(py, batches).map(Bound::unbind))
+            })?;
+            // A gap may have been waiting for the place that this makes; or it waits for the next
+            // time.
+            let with_more = inner.drain_audit_by(|batches| match batches {
+                [] => Err(None),
+                more => Python::attach(|py| {
+                    let more = build(py, more)?.into_sequence();
+                    let both = list.bind(py).as_sequence().concat(&more)?;
+                    Ok(both.cast_into::<PyList>().map_err(PyErr::from)?.unbind())
+                })
+                .map_err(Some::<PyErr>),
+            });
+            Ok(with_more.unwrap_or(list))
+        })?;
+        Ok(list.into_bound(py))
     }
 
     /// Refuses a block that could not end the proxy with it.
@@ -116,14 +156,14 @@ impl PyProxyHandle {
 
     /// Return variables that lead a program's traffic through the proxy.
     fn env_vars<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        to_dict(py, self.inner.constant().env_vars())
+        to_dict(py, &self.inner.constant().env_vars())
     }
 
     /// Return variables that lead SDKs to the routes.
     ///
     /// A base URL for each, and what stands for its key.
     fn credential_env_vars<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        to_dict(py, self.inner.constant().credential_env_vars())
+        to_dict(py, &self.inner.constant().credential_env_vars())
     }
 
     /// Return the whole environment for a sandboxed program, sorted by name.
@@ -151,9 +191,7 @@ impl PyProxyHandle {
     /// If the log was full meanwhile, and `audit_file` or a collector has its records, the first is
     /// of the phase `gap`: it counts what is no longer held, and says where it is.
     fn drain_audit_events<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let inner = self.inner.get()?;
-        let batches = py.detach(|| inner.drain_audit_batches());
-        audit::events(py, batches.iter().flat_map(Deref::deref))
+        self.drain(py, |py, batches| audit::events(py, batches.iter().flat_map(Deref::deref)))
     }
 
     /// Fetch all credentials again, and return what failed, as `diagnostics()` does.
@@ -166,8 +204,7 @@ impl PyProxyHandle {
 
     /// Take the records gathered since the last call, as objects.
     fn drain_audit_objects<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let inner = self.inner.get()?;
-        events::objects(py, py.detach(|| inner.drain_audit_batches()))
+        self.drain(py, events::objects)
     }
 
     /// Take the records gathered since the last call, as JSON Lines.
@@ -245,6 +282,10 @@ impl PyProxyHandle {
         slf.py().import("nono_py._aio")?.call_method1("leave", (slf,))
     }
 
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.config)
+    }
+
     fn __repr__(&self) -> String {
         format!("ProxyHandle(port={})", self.address().port())
     }
@@ -256,14 +297,14 @@ pub(crate) fn start_proxy(
     py: Python<'_>,
     config: &Bound<'_, PyProxyConfig>,
 ) -> PyResult<PyProxyHandle> {
-    let config = config.get().to_config();
-    let inner = blocking::wait(py, ProxyHandle::start(config))?.map_err(start_error)?;
+    let starting = ProxyHandle::start(config.get().to_config());
+    let inner = blocking::wait(py, starting)?.map_err(start_error)?;
     inner.warn_by(warn);
-    Ok(PyProxyHandle { inner: Local::new(inner) })
+    Ok(PyProxyHandle { inner: Local::new(inner), config: config.clone().unbind() })
 }
 
-/// Hands what is to be warned of to Python's `logging`, from a thread of its own: whoever ends the
-/// proxy may hold the interpreter's lock, and waits for the thread that calls this.
+/// Hands what is to be warned of to Python's `logging`, from a thread of its own: the one that calls
+/// this must not wait for the interpreter's lock, nor for a handler.
 fn warn(found: Diagnostic) {
     let log = move || {
         Python::try_attach(|py| -> PyResult<()> {
@@ -275,14 +316,6 @@ fn warn(found: Diagnostic) {
     };
     // `diagnostics()` says it too, if there is no thread, no interpreter or no working handler.
     let _ = std::thread::Builder::new().name("nono-warning".into()).spawn(log);
-}
-
-fn to_dict(py: Python<'_>, pairs: Vec<(String, String)>) -> PyResult<Bound<'_, PyDict>> {
-    let dict = PyDict::new(py);
-    for (name, value) in pairs {
-        dict.set_item(name, value)?;
-    }
-    Ok(dict)
 }
 
 /// The result is a list of `str`, so that what is no text cannot be in it.

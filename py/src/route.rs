@@ -6,13 +6,15 @@ use std::path::PathBuf;
 
 use nono_proxy::RouteConfig;
 use pyo3::exceptions::PyTypeError;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyType};
 
 use crate::arguments::{CommandArgument, PairsArgument, optional_os_path, texts, time_limit};
-use crate::credential::{CredentialArgument, PyOAuth2Config, PyVaultConfig};
+use crate::credential::{PyOAuth2Config, PyVaultConfig};
 use crate::enums::{InjectArgument, inject_mode};
 use crate::error::{argument_error, config_error, path_error};
+use crate::provided::{CredentialArgument, PyAsked};
 use crate::value::{Reduced, hash_of, reduce};
 
 /// What the constructor takes, but for `credential`: a value or function stays in its process.
@@ -51,9 +53,17 @@ const FIELDS: [&str; 23] = [
 /// `timedelta` or seconds from now). The function is called on a thread of its own, and again
 /// before the value expires.
 #[pyclass(name = "RouteConfig", module = "nono_py", frozen, weakref, eq)]
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct PyRouteConfig {
     inner: RouteConfig,
+    /// The callable that gives its credential, if one does; `inner` does not hold it.
+    asked: Option<Py<PyAsked>>,
+}
+
+impl PartialEq for PyRouteConfig {
+    fn eq(&self, other: &Self) -> bool {
+        self.inner == other.inner
+    }
 }
 
 impl PyRouteConfig {
@@ -104,11 +114,12 @@ impl PyRouteConfig {
         scrub_bodies: bool,
     ) -> PyResult<Self> {
         let ttl = credential_ttl_secs.map(|ttl| time_limit("credential_ttl_secs", ttl));
+        let (credential, asked) = credential.map(|given| (given.provided, given.asked)).unzip();
         let inner = RouteConfig {
             prefix,
             upstream,
             credential_key,
-            credential: credential.map(|given| given.0),
+            credential,
             credential_command: credential_command.map(words).transpose()?.unwrap_or_default(),
             credential_ttl: ttl.transpose()?,
             oauth2: oauth2.map(|oauth2| oauth2.get().0.clone()),
@@ -132,7 +143,7 @@ impl PyRouteConfig {
         };
         check_files(&inner)?;
         inner.check().map_err(config_error)?;
-        Ok(Self { inner })
+        Ok(Self { inner, asked: asked.flatten() })
     }
 
     /// Return the route to a well-known API, with what its SDKs call their variables.
@@ -330,6 +341,10 @@ impl PyRouteConfig {
 
     fn __hash__(&self) -> u64 {
         hash_of(&(&self.inner.prefix, &self.inner.upstream))
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.asked)
     }
 
     fn __copy__(slf: Py<Self>) -> Py<Self> {

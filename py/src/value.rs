@@ -36,6 +36,18 @@ pub(crate) fn reduce<'py, T>(value: &Bound<'py, T>, fields: &[&str]) -> PyResult
     Ok((py.import(RESTORE)?.getattr("value")?, (value.get_type(), given)))
 }
 
+/// Pairs as a dictionary, in their order.
+pub(crate) fn to_dict<'py, 'a>(
+    py: Python<'py>,
+    pairs: impl IntoIterator<Item = &'a (String, String)>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    for (name, value) in pairs {
+        dict.set_item(name, value)?;
+    }
+    Ok(dict)
+}
+
 /// The text of a value, for [`from_json`].
 pub(crate) fn to_json(value: &impl Serialize) -> PyResult<String> {
     serde_json::to_string(value)

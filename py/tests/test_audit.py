@@ -99,6 +99,20 @@ def test_events_are_awaited(proxy: ProxyHandle) -> None:
     assert asyncio.run(both()) == [list(range(COUNT))] * 2
 
 
+def test_a_wait_that_was_cancelled_is_not_the_end(proxy: ProxyHandle) -> None:
+    async def main() -> int:
+        iterator = aiter(proxy.audit_events())
+        waiting = asyncio.ensure_future(anext(iterator))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        await asyncio.to_thread(refuse, proxy, 1)
+        return (await asyncio.wait_for(anext(iterator), 20)).sequence
+
+    assert asyncio.run(main()) == 0
+
+
 def test_who_awaits_an_event_is_told_of_the_end_of_its_consumer(proxy: ProxyHandle) -> None:
     async def main() -> list[int]:
         events = proxy.audit_events()
@@ -285,6 +299,43 @@ def test_lines_for_which_there_is_no_memory_are_there_the_next_time() -> None:
     command = [sys.executable, "-c", HUNGRY]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert (done.stdout.splitlines(), done.stderr) == (["none left", "True"], "")
+
+
+#: Drains while one piece of memory after the other is not to be had.
+FORGETFUL = """
+import http.client, sys
+import _testcapi
+from nono_py import ProxyConfig, start_proxy
+
+with start_proxy(ProxyConfig()) as proxy:
+    token = proxy.env_vars()["NONO_PROXY_TOKEN"]
+    client = http.client.HTTPConnection(proxy.address, timeout=60)
+    drain = getattr(proxy, sys.argv[1])
+    sequences, failed = [], 0
+    for at in range(1, 60):
+        for _ in range(5):
+            client.request("GET", "/none", headers={"Authorization": f"Bearer {token}"})
+            client.getresponse().read()
+        taken = []
+        _testcapi.set_nomemory(at, at + 1)
+        try:
+            taken = drain()
+        except BaseException:
+            failed += 1
+        finally:
+            _testcapi.remove_mem_hooks()
+        for event in taken + drain():
+            sequences.append(event["sequence"] if type(event) is dict else event.sequence)
+    print(failed > 0, sequences == list(range(5 * 59)))
+"""
+
+
+@pytest.mark.parametrize("method", ["drain_audit_events", "drain_audit_objects"])
+def test_records_for_which_there_is_no_memory_are_there_the_next_time(method: str) -> None:
+    pytest.importorskip("_testcapi", reason="a part of Python's own tests")
+    command = [sys.executable, "-c", FORGETFUL, method]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.stdout == "True True\n", done.stderr
 
 
 def test_logging_has_every_record(proxy: ProxyHandle, caplog: pytest.LogCaptureFixture) -> None:

@@ -3,6 +3,7 @@
 import http.client
 import importlib.util
 import os
+import pickle
 import socket
 import subprocess
 import sys
@@ -379,3 +380,15 @@ def test_a_collector_of_others_passes_on_what_it_is_sent(tmp_path: Path) -> None
     assert (child.trace_id.hex(), child.parent_span_id.hex()) == (TRACE, PARENT)
     assert attributes(child)["url.path"] == "/none/0"
     assert {resource["service.name"] for resource in taken.resources} == {"nono"}
+
+
+def test_options_by_name_are_pickled_in_their_order() -> None:
+    names = [f"x-{letter}" for letter in "nopabcxyzq"]
+    config = ProxyConfig(
+        otlp_endpoint="http://127.0.0.1:4318",
+        otlp_headers=[("x-n", "first"), *((name, "{}") for name in names)],
+        otlp_credential_key="env://K",
+        otlp_resource_attributes=dict.fromkeys(names, "a"),
+    )
+    assert list(config.otlp_headers) == list(config.otlp_resource_attributes) == names
+    assert pickle.loads(pickle.dumps(config)) == config

@@ -13,7 +13,7 @@ import selectors
 import signal
 import struct
 import termios
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from io import FileIO
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -84,16 +84,16 @@ async def _until_readable(fd: int, patience: float | None = None) -> None:
         watch.end()
 
 
-async def events(source: AuditEvents) -> AsyncIterator[AuditEvent]:
-    """Yield the events as they come, until the proxy has ended or the source is closed."""
+async def next_event(source: AuditEvents) -> AuditEvent:
+    """Wait for the next event; there is none when the proxy has ended or the source is closed."""
     while True:
         try:
             event = source._poll()
         except StopIteration:
-            return
+            raise StopAsyncIteration from None
         if event is not None:
-            yield event
-        elif (fd := source._watch()) is not None:
+            return event
+        if (fd := source._watch()) is not None:
             try:
                 await _until_readable(fd)
             finally:
