@@ -50,6 +50,12 @@ def test_what_is_amiss_is_said(name: str, said: str) -> None:
     assert "sk-split" not in done.stderr
 
 
+@pytest.mark.parametrize("action", ["check", "set"])
+def test_a_name_that_is_no_text_is_called_that(action: str) -> None:
+    done = run(action, "caf\udce9")
+    assert (done.returncode, done.stderr) == (1, "error: the name is not valid UTF-8\n")
+
+
 def test_a_key_in_the_place_of_a_name_is_refused_and_not_shown() -> None:
     done = run("check", "sk-proj-0123456789")
     assert done.returncode == 1
@@ -233,3 +239,31 @@ def test_who_ends_a_command_ends_all_of_it(
     assert process.communicate(timeout=30) == ("", "")
     assert process.returncode == 128 + number
     assert list(tmp_path.iterdir()) == []
+
+
+#: A command that is ended, and again while it leaves.
+LEAVING = """
+import signal, sys
+from nono_py import __main__
+
+def run(_):
+    try:
+        signal.raise_signal(int(sys.argv[2]))
+        print("it goes on")
+    finally:
+        for number in signal.SIGHUP, signal.SIGTERM, signal.SIGINT:
+            signal.raise_signal(number)
+        print("left")
+
+__main__._run = run
+__main__._parse = lambda: None
+sys.exit(__main__.main())
+"""
+
+
+@pytest.mark.usefixtures("hangup_is_heeded")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_who_ends_a_command_twice_does_not_keep_it_from_clearing_up(number: signal.Signals) -> None:
+    command = [sys.executable, "-c", LEAVING, "it", str(int(number))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr, done.returncode) == ("left\n", "", 128 + number)

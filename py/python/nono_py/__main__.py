@@ -7,12 +7,15 @@ from types import FrameType
 
 from nono_py import __version__, _audit, _commands, _credential, support_info
 
+#: What ends a command.
+_ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+
 
 def main() -> int:
     """Run the command that was asked for and return its exit code, as shells have it."""
-    for number in (signal.SIGHUP, signal.SIGTERM):
+    for number in _ENDING:
         # Who has it ignored, as `nohup` does, goes on.
-        if signal.getsignal(number) is signal.SIG_DFL:
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, _end)
     try:
         return _run(_parse())
@@ -22,8 +25,11 @@ def main() -> int:
 
 def _end(number: int, _frame: FrameType | None) -> None:
     """Leave every block on the way out: programs are ended, and directories removed."""
-    # Once is enough, and twice would leave them half removed.
-    signal.signal(number, signal.SIG_IGN)
+    # One is enough, and another, of whatever kind, would leave them half removed.
+    for each in _ENDING:
+        signal.signal(each, signal.SIG_IGN)
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
     sys.exit(128 + number)
 
 

@@ -8,13 +8,14 @@ import logging
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from nono_py._errors import VerificationError
-from nono_py._nono_py import ProxyHandle, _verify_audit
+from nono_py._nono_py import AuditEvent, ProxyHandle, _verify_audit
 from nono_py.audit._log import follow, verify_log
 from nono_py.audit._names import AUDIT_EVENTS_FILENAME
 from nono_py.audit._text import LineError, line_object, open_regular
@@ -26,6 +27,9 @@ class AuditLogger:
     Refusals and failures are logged as warnings, all else as `level`. The record itself is the
     attribute `audit` of the log record. It ends with the proxy, or with its `with` block, which
     waits for all that is there.
+
+    A filter or handler that raises loses its record only: where `logging.raiseExceptions` is set,
+    the exception is printed, as `logging` does with those of handlers.
     """
 
     __module__ = "nono_py"
@@ -39,12 +43,20 @@ class AuditLogger:
         self._logger = logging.getLogger(logger) if isinstance(logger, str) else logger
         self._level = level
         self._events = proxy.audit_events()
+        self._logged = 0
         self._thread = threading.Thread(target=self._run, name="nono-audit-logger", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Log what is there, and end."""
-        while self._thread.is_alive() and self._events.lag:
+        last = None
+        while self._thread.is_alive() and (lag := self._events.lag):
+            if last is None:
+                # What comes meanwhile is not waited for, or there might be no end of it. One may be
+                # in the thread's hands.
+                last = self._logged + lag + 1
+            if self._logged >= last:
+                break
             time.sleep(0.005)
         self._events.close()
         self._thread.join()
@@ -56,17 +68,34 @@ class AuditLogger:
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        traceback: TracebackType | None,
+        trace: TracebackType | None,
         /,
     ) -> None:
         self.close()
 
     def _run(self) -> None:
-        for event in self._events:
-            failed = event.decision == "deny" or event.outcome in ("upstream_abort", "timeout")
-            level = logging.WARNING if failed else self._level
-            if self._logger.isEnabledFor(level):
-                self._logger.log(level, "%s", _sentence(event.to_dict()), extra={"audit": event})
+        # Or the log would hold for it what it no longer takes.
+        with self._events:
+            for event in self._events:
+                try:
+                    self._log(event)
+                except Exception:
+                    _report()
+                self._logged += 1
+
+    def _log(self, event: AuditEvent) -> None:
+        failed = event.decision == "deny" or event.outcome in ("upstream_abort", "timeout")
+        level = logging.WARNING if failed else self._level
+        if self._logger.isEnabledFor(level):
+            self._logger.log(level, "%s", _sentence(event.to_dict()), extra={"audit": event})
+
+
+def _report() -> None:
+    """Print the exception that is being handled, where `logging` would one of a handler's."""
+    if logging.raiseExceptions and sys.stderr is not None:
+        with contextlib.suppress(OSError, ValueError):
+            print("--- Logging error ---", file=sys.stderr)
+            traceback.print_exc()
 
 
 def _sentence(event: Mapping[str, Any]) -> str:
@@ -192,8 +221,8 @@ def _stats(path: Path) -> int:
                 for name, counter in counters.items():
                     counter[str(event.get(name))] += 1
                 # The log of a session has neither.
-                durations.append(float(event.get("duration_ms", 0.0)))
-                more = (int(event.get("bytes_in", 0)), int(event.get("bytes_out", 0)))
+                durations.append(_number(event, "duration_ms"))
+                more = (int(_number(event, name)) for name in ("bytes_in", "bytes_out"))
                 sizes = [size + part for size, part in zip(sizes, more, strict=True)]
     durations.sort()
     print(f"{len(durations)} exchanges, {sizes[0]} bytes in, {sizes[1]} bytes out")
@@ -204,6 +233,14 @@ def _stats(path: Path) -> int:
         found = ", ".join(f"{word} {n}" for word, n in counter.most_common(10))
         print(_printable(f"{name}: {found}"))
     return 0
+
+
+def _number(event: Mapping[str, Any], name: str) -> int | float:
+    """Return a number of an event, of those that a proxy writes; 0 if there is none."""
+    number: int | float = event.get(name, 0)
+    if not 0 <= number < 2**64:
+        raise ValueError(f"{name} is no number that a record has")
+    return number
 
 
 def _is_exchange(event: Mapping[str, Any]) -> bool:

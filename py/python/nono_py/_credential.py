@@ -29,6 +29,8 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def main(arguments: argparse.Namespace) -> int:
     """Run the action that was asked for and return its exit code."""
     try:
+        if arguments.action != "list":
+            _check_text(arguments.name)
         if arguments.action == "set":
             _store_credential(arguments.name, _read())
             print(f"stored {arguments.name}")
@@ -44,6 +46,14 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _check_text(name: str) -> None:
+    """Refuse what no name is; what Python says of it is of no use to who typed it."""
+    try:
+        name.encode()
+    except UnicodeError:
+        raise ValueError("the name is not valid UTF-8") from None
+
+
 def _read() -> bytes:
     """Return a key without the line ending; whether it can be one, is for who stores it to say."""
     if sys.stdin is None:
@@ -57,3 +67,7 @@ def _read() -> bytes:
         return getpass.getpass("key: ").encode()
     except EOFError:
         raise ValueError("no key was given") from None
+    except UnicodeError:
+        # Without what was wrong: it is a part of the key.
+        message = "the key is not valid UTF-8 as it was typed: give it on standard input"
+        raise ValueError(message) from None
