@@ -156,7 +156,8 @@ pub(crate) fn proxy_variables(shared: &Shared) -> Variables {
     let Shared { settings, token, interception, .. } = shared;
     let addr = reachable(shared.addr);
     let url = format!("http://nono:{}@{addr}", token.expose());
-    let direct = no_proxy(settings, addr.ip());
+    let hosts = direct_hosts(settings, addr.ip());
+    let direct = no_proxy(&hosts, addr);
     let mut out = Variables::new();
     let mut set = |name: &str, value: &str| out.push((name.into(), value.into()));
     // Clients differ in which case they read; plain http honours only the lower one in some.
@@ -169,7 +170,7 @@ pub(crate) fn proxy_variables(shared: &Shared) -> Variables {
     }
     set("NONO_PROXY_TOKEN", token.expose());
     set("NODE_USE_ENV_PROXY", "1");
-    let mut java = java_options(addr, &direct);
+    let mut java = java_options(addr, &hosts);
     if let Some(interception) = interception {
         java = format!("{java} {}", interception.java_options());
     }
@@ -209,29 +210,40 @@ fn reachable(addr: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, addr.port())
 }
 
-/// What clients reach without the proxy: this machine, so that the base URLs are asked for
-/// directly; nothing when loopback hosts are to be reached through the proxy. Names and literal
-/// addresses without spaces, the one form that all clients read alike.
-fn no_proxy(settings: &Settings, own: IpAddr) -> String {
+/// The hosts that clients reach without the proxy: this machine, so that the base URLs are asked
+/// for directly; none when loopback hosts are to be reached through the proxy.
+fn direct_hosts(settings: &Settings, own: IpAddr) -> Vec<String> {
     if settings.serves_loopback() {
-        return String::new();
+        return Vec::new();
     }
     let mut hosts = vec!["localhost".to_owned(), "127.0.0.1".into(), "::1".into()];
     let own = own.to_string();
     if !hosts.contains(&own) {
         hosts.push(own);
     }
-    hosts.join(",")
+    hosts
+}
+
+/// What clients read these hosts from: names and literal addresses without spaces, the one form that
+/// all read alike. Without such hosts, the proxy itself: Node would have it open a tunnel to itself.
+/// Node, Go, Ruby, urllib and httpx know an address with a port, and of that only; all others take it
+/// for a host that is never asked for, and send what is for the proxy as if to send on, which is
+/// understood. Of IPv6 httpx cannot read one, and would ask for nothing at all.
+fn no_proxy(hosts: &[String], proxy: SocketAddr) -> String {
+    match (hosts, proxy) {
+        ([], SocketAddr::V4(proxy)) => proxy.to_string(),
+        _ => hosts.join(","),
+    }
 }
 
 /// The properties that Java reads instead of variables. Without the token: every JVM prints them
 /// on its standard error; an `Authenticator` takes it from `NONO_PROXY_TOKEN`.
-fn java_options(addr: SocketAddr, direct: &str) -> String {
+fn java_options(addr: SocketAddr, direct: &[String]) -> String {
     let (host, port) = (addr.ip(), addr.port());
-    let bracketed = |host: &str| {
-        if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
+    let bracketed = |host: &String| {
+        if host.contains(':') { format!("[{host}]") } else { host.clone() }
     };
-    let direct = direct.split(',').map(bracketed).collect::<Vec<_>>().join("|");
+    let direct = direct.iter().map(bracketed).collect::<Vec<_>>().join("|");
     let mut options = String::new();
     for scheme in ["http", "https"] {
         let _ = write!(options, "-D{scheme}.proxyHost={host} -D{scheme}.proxyPort={port} ");
@@ -244,7 +256,7 @@ fn java_options(addr: SocketAddr, direct: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{check_variable, java_options};
+    use super::{check_variable, java_options, no_proxy};
 
     #[test]
     fn no_key_stands_where_clients_look_for_whom_to_trust() {
@@ -270,11 +282,19 @@ mod tests {
 
     #[test]
     fn java_is_told_of_addresses_as_it_writes_them() {
-        let options = java_options("[::1]:80".parse().unwrap(), "localhost,::1");
+        let hosts = ["localhost".to_owned(), "::1".into()];
+        let options = java_options("[::1]:80".parse().unwrap(), &hosts);
         assert!(options.starts_with("-Dhttp.proxyHost=::1 -Dhttp.proxyPort=80 "), "{options}");
         assert!(options.contains("-Dhttp.nonProxyHosts=localhost|[::1] "), "{options}");
-        let options = java_options("127.0.0.1:80".parse().unwrap(), "");
+        let options = java_options("127.0.0.1:80".parse().unwrap(), &[]);
         assert!(options.contains("-Dhttps.proxyHost=127.0.0.1 "), "{options}");
         assert!(options.contains("-Dhttp.nonProxyHosts= "), "{options}");
+    }
+    #[test]
+    fn the_proxy_itself_is_reached_directly_where_all_else_is_reached_through_it() {
+        assert_eq!(no_proxy(&[], "127.0.0.1:80".parse().unwrap()), "127.0.0.1:80");
+        assert_eq!(no_proxy(&[], "[::1]:80".parse().unwrap()), "");
+        let hosts = ["localhost".to_owned(), "::1".into()];
+        assert_eq!(no_proxy(&hosts, "127.0.0.1:80".parse().unwrap()), "localhost,::1");
     }
 }
