@@ -2,6 +2,8 @@
 //! changes.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
 use futures_util::stream;
 use http::Response;
@@ -268,9 +270,33 @@ async fn an_https_upstream_is_trusted_by_its_authority_alone() {
     }
     assert_eq!(origin.seen()[0].target, "/v1/x");
     let reply = proxy.get("/untrusted/x").await;
-    assert_eq!((reply.status, reply.code()), (502, "upstream_unreachable".into()));
-    assert!(reply.text().contains("certificate"), "{}", reply.text());
+    assert_eq!((reply.status, reply.code()), (502, "tls_certificate_error".into()));
+    assert!(reply.head.contains("proxy-status: nono; error=tls_certificate_error"));
+    assert!(reply.text().contains("give the file of its authority's"), "{}", reply.text());
     assert_eq!(origin.seen().len(), 2);
+}
+
+#[tokio::test]
+async fn why_tls_cannot_be_spoken_is_said_in_words() {
+    let authority = Authority::new();
+    let own = Origin::start(Some(authority.own_identity()), |_| unreachable!()).await;
+    let plain = Origin::hello().await;
+    let to = |prefix: &str, addr: SocketAddr| RouteConfig {
+        upstream: format!("https://localhost:{}", addr.port()),
+        tls_ca: Some(authority.pem_file()),
+        ..route(prefix, addr)
+    };
+    let proxy = proxy(vec![to("/own", own.addr), to("/plain", plain.addr)]).await;
+    for (path, code, message, hint) in [
+        ("/own/x", "tls_certificate_error", "an authority's (CA:TRUE)", "CA:FALSE"),
+        ("/plain/x", "tls_protocol_error", "what it answers is not TLS", "give it an http URL"),
+    ] {
+        let reply = proxy.get(path).await;
+        assert_eq!((reply.status, reply.code()), (502, code.into()));
+        let said = reply.json();
+        assert!(said["message"].as_str().unwrap().contains(message), "{said}");
+        assert!(said["hint"].as_str().unwrap().contains(hint), "{said}");
+    }
 }
 
 #[tokio::test]

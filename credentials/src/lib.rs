@@ -38,6 +38,7 @@ mod schedule;
 mod secret;
 mod source;
 mod store;
+mod tls_fault;
 mod watch;
 
 pub use certificates::{
@@ -58,5 +59,6 @@ pub use source::keyring::{names, store};
 pub use source::oauth2::{Grant, OAuth2Config};
 pub use source::provided::{Provide, Provided};
 pub use source::vault::{VaultConfig, VaultField};
-pub use source::{Fault, Fetched};
+pub use source::{Fault, Fetched, innermost};
 pub use store::Store;
+pub use tls_fault::TlsFault;

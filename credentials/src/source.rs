@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::{Locator, Secret};
+use crate::{Locator, Secret, TlsFault};
 
 /// A secret as its source gave it.
 pub struct Fetched {
@@ -171,10 +171,10 @@ impl Drop for Waiting {
 }
 
 /// The last of what caused an error: the one that says something.
-fn innermost(error: &dyn std::error::Error) -> String {
+pub fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     let mut cause = error;
     while let Some(next) = cause.source() {
         cause = next;
     }
-    cause.to_string()
+    TlsFault::of(cause).map_or_else(|| cause.to_string(), |fault| fault.reason.into_owned())
 }

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use nono_credentials::TlsFault;
 use smol_str::SmolStr;
 
 use crate::address::OutOfReach;
@@ -115,6 +116,8 @@ pub(crate) enum Upstream {
     Unresolved,
     /// It cannot be connected to.
     Unreachable(String),
+    /// TLS cannot be spoken to it.
+    Insecure(TlsFault),
     /// The proxy on the way there opened no tunnel.
     Outer(String),
     /// It did not accept a connection in time.

@@ -56,6 +56,15 @@ impl Authority {
             key: PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
         }
     }
+
+    /// Its own certificate, as a server's.
+    pub fn own_identity(&self) -> Identity {
+        Identity {
+            protocols: Vec::new(),
+            chain: vec![self.issuer.der().clone()],
+            key: PrivateKeyDer::try_from(self.issuer.key().serialize_der()).unwrap(),
+        }
+    }
 }
 
 impl Identity {

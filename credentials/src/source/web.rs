@@ -70,7 +70,7 @@ impl Server {
         request: Request<Full<Bytes>>,
         inquiry: &Inquiry,
     ) -> Result<Answer, Fault> {
-        let unavailable = |what: &str, error: &dyn std::error::Error| {
+        let unavailable = |what: &str, error: &(dyn std::error::Error + 'static)| {
             Fault::Unavailable(format!("{what}: {}", innermost(error)))
         };
         let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new())

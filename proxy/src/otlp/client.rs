@@ -13,7 +13,7 @@ use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use nono_audit::otlp::{Rejected, Signal, explanation};
-use nono_credentials::{Doubt, Loaded, Rendered};
+use nono_credentials::{Doubt, Loaded, Rendered, innermost};
 use tokio::time::{Instant, timeout_at};
 
 use super::Collector;
@@ -173,15 +173,6 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
         until.duration_since(SystemTime::now()).unwrap_or_default()
     };
     Some(asked.min(LONGEST_ASKED))
-}
-
-/// The last of what caused an error: the one that says something.
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    cause.to_string()
 }
 
 #[cfg(test)]

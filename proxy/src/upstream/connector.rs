@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use http::Uri;
 use hyper_util::client::legacy::connect::HttpConnector;
+use nono_credentials::TlsFault;
 use tokio::net::TcpSocket;
 use tokio::sync::Notify;
 use tokio::task::yield_now;
@@ -145,6 +146,9 @@ impl Connector {
             Error::Upstream(Failure::Unreachable(reason)) => {
                 Failure::Outer(format!("it cannot be reached: {reason}")).into()
             }
+            Error::Upstream(Failure::Insecure(fault)) => {
+                Failure::Outer(format!("TLS cannot be spoken to it: {}", fault.reason)).into()
+            }
             Error::Upstream(Failure::Unresolved) => {
                 Failure::Outer("its name does not resolve".into()).into()
             }
@@ -226,6 +230,9 @@ fn explain(error: &(dyn StdError + 'static)) -> Error {
         }
         if let Some(error) = current.downcast_ref::<OuterError>() {
             return Failure::Outer(error.to_string()).into();
+        }
+        if let Some(fault) = TlsFault::of(current) {
+            return Failure::Insecure(fault).into();
         }
         if let Some(io) = current.downcast_ref::<io::Error>()
             && io.kind() == io::ErrorKind::TimedOut

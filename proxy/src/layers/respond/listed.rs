@@ -3,12 +3,15 @@
 
 use std::time::Duration;
 
-use nono_credentials::{Error as CredentialError, Locator};
+use nono_credentials::{Error as CredentialError, Locator, TlsFault};
 
 use super::table::{Asked, Row, credential, refused, upstream};
 use crate::address::OutOfReach;
 use crate::error::{Malformed, Refusal, Upstream};
 use crate::http1::Wrong;
+
+/// What stands for what is not known here.
+const REASON: &str = "REASON";
 
 /// One way in which a request can end without a response of the upstream's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +38,6 @@ impl From<Row> for Listed {
 
 /// Every code once, or as often as what is said of it differs.
 pub fn refusals() -> Vec<Listed> {
-    const REASON: &str = "REASON";
     let asked = Asked::example();
     let refusals = [
         Refusal::NoProxyToken,
@@ -63,6 +65,8 @@ pub fn refusals() -> Vec<Listed> {
     let failures = [
         Upstream::Unresolved,
         Upstream::Unreachable(REASON.into()),
+        Upstream::Insecure(insecure(true)),
+        Upstream::Insecure(insecure(false)),
         Upstream::Outer(REASON.into()),
         Upstream::ConnectTimeout,
         Upstream::OuterTimeout,
@@ -88,14 +92,18 @@ pub fn refusals() -> Vec<Listed> {
     rows.chain(failures.iter().map(|failure| upstream(failure, &asked))).map(Into::into).collect()
 }
 
+fn insecure(is_of_certificate: bool) -> TlsFault {
+    TlsFault { reason: REASON.into(), hint: None, is_of_certificate }
+}
+
 /// An example of each kind.
 fn credentials() -> Vec<CredentialError> {
     let Ok(locator) = Locator::parse("env://KEY") else { return Vec::new() };
     vec![
         CredentialError::NotFound { locator: locator.clone(), hint: "set KEY".into() },
-        CredentialError::Unavailable { locator: locator.clone(), reason: "REASON".into() },
+        CredentialError::Unavailable { locator: locator.clone(), reason: REASON.into() },
         CredentialError::TimedOut { locator: locator.clone(), limit: Duration::from_secs(30) },
-        CredentialError::Unusable { locator: locator.clone(), reason: "REASON" },
+        CredentialError::Unusable { locator: locator.clone(), reason: REASON },
         CredentialError::Expired { locator },
     ]
 }

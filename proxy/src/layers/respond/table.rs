@@ -18,6 +18,10 @@ const LONGEST_RULE: usize = 256;
 const LOG_FULL: (&str, &str) =
     ("the audit log is full, and nothing goes unrecorded", "drain the audit events of the proxy");
 
+/// The codes where TLS cannot be spoken, as RFC 9209 has them.
+const CERTIFICATE: &str = "tls_certificate_error";
+const TLS: &str = "tls_protocol_error";
+
 /// One row: what the client and the record are told.
 pub(super) struct Row {
     pub(super) status: StatusCode,
@@ -144,6 +148,8 @@ impl Row {
             ("upstream_busy", _) => "connection_limit_reached",
             ("response_timeout", _) => "http_response_timeout",
             ("own_listener", _) => "proxy_loop_detected",
+            (CERTIFICATE, _) => CERTIFICATE,
+            (TLS, _) => TLS,
             ("address_refused", _) => "destination_ip_prohibited",
             (_, Category::OverLimit) => "connection_limit_reached",
             (_, Category::UpstreamConnectFailed | Category::ExternalProxyRejected) => {
@@ -273,6 +279,8 @@ pub(super) fn upstream(failure: &Upstream, Asked { host, port, .. }: &Asked) -> 
             format!("{host} does not resolve")),
         Upstream::Unreachable(reason) => (S::BAD_GATEWAY, "upstream_unreachable", Category::UpstreamConnectFailed, Outcome::Refused,
             format!("cannot connect to {host}:{port}: {reason}")),
+        Upstream::Insecure(fault) => (S::BAD_GATEWAY, if fault.is_of_certificate { CERTIFICATE } else { TLS }, Category::UpstreamConnectFailed, Outcome::Refused,
+            format!("TLS cannot be spoken to {host}:{port}: {}", fault.reason)),
         Upstream::Outer(reason) => (S::BAD_GATEWAY, "external_proxy_rejected", Category::ExternalProxyRejected, Outcome::Refused,
             format!("the external proxy opened no tunnel to {host}:{port}: {reason}")),
         Upstream::ConnectTimeout => (S::GATEWAY_TIMEOUT, "connect_timeout", Category::UpstreamConnectFailed, Outcome::Timeout,
@@ -288,5 +296,9 @@ pub(super) fn upstream(failure: &Upstream, Asked { host, port, .. }: &Asked) -> 
         Upstream::BadResponse(reason) => (S::BAD_GATEWAY, "upstream_failed", Category::UpstreamFailed, Outcome::UpstreamAbort,
             format!("{host}:{port} did not answer properly: {reason}")),
     };
-    Row { status, code, category, message, hint: None, outcome }
+    let hint = match failure {
+        Upstream::Insecure(fault) => fault.hint.map(str::to_owned),
+        _ => None,
+    };
+    Row { status, code, category, message, hint, outcome }
 }
