@@ -120,6 +120,35 @@ async fn an_upstream_that_dies_in_the_middle_is_visible_to_the_client_and_record
 }
 
 #[tokio::test]
+async fn why_a_response_was_cut_is_recorded() {
+    for (answer, reason) in [
+        (
+            "Content-Length: 100\r\n\r\nabc",
+            "the upstream closed the connection before the end of the response's body",
+        ),
+        (
+            "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+            "the upstream closed the connection before the end of the response's body",
+        ),
+        (
+            "Transfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n",
+            "the response's body is not framed as HTTP says: the size of a chunk is not a number",
+        ),
+    ] {
+        let wire = Wire::bind().await;
+        let proxy = TestProxy::with_route(wire.addr).await;
+        let (mut client, mut upstream) =
+            wire.request(&proxy, proxy.begin("GET /api/x") + "\r\n").await;
+        upstream.send(format!("HTTP/1.1 200 OK\r\n{answer}")).await;
+        drop(upstream);
+        client.rest().await;
+        let record = proxy.records(1).await.remove(0);
+        assert_eq!(record.outcome, Outcome::UpstreamAbort);
+        assert_eq!(record.reason.as_deref(), Some(reason));
+    }
+}
+
+#[tokio::test]
 async fn over_the_limit_is_answered_503_and_recorded() {
     let wire = Wire::bind().await;
     let config = ProxyConfig {

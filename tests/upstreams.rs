@@ -180,5 +180,8 @@ async fn an_upstream_that_stops_in_the_middle_is_cut_and_seen_to_be() {
     upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf\n").await;
     client.head().await;
     assert_eq!(client.rest().await, b"half\n");
-    assert_eq!(proxy.only_record().outcome, Outcome::Timeout);
+    let record = proxy.only_record();
+    assert_eq!(record.outcome, Outcome::Timeout);
+    let reason = "nothing of the response's body came for too long";
+    assert_eq!(record.reason.as_deref(), Some(reason));
 }

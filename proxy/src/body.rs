@@ -1,5 +1,7 @@
 //! The one body type, of requests and responses, in both directions.
 
+mod error;
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -19,7 +21,9 @@ use crate::layers::limit::Place;
 use crate::scrub::Scrubber;
 use crate::server::gate::Fault;
 use crate::server::http1::{Handover, Intake};
-use crate::upstream::{self, Cut, Payload};
+use crate::upstream::{self, Payload};
+
+pub(crate) use error::BodyError;
 
 /// A body on its way. An enum and not a boxed trait object, so that a frame costs no virtual
 /// call and a body no allocation.
@@ -97,6 +101,12 @@ impl ResponseTap {
         }
     }
 
+    fn blame(&self, error: &BodyError) {
+        if let Some(recorder) = &self.0 {
+            recorder.note(|record| record.reason = Some(error.reason()));
+        }
+    }
+
     fn finish(&mut self, outcome: Outcome) {
         if let Some(recorder) = self.0.take() {
             recorder.finish(outcome);
@@ -108,40 +118,6 @@ impl Drop for ResponseTap {
     fn drop(&mut self) {
         if let Some(recorder) = &self.0 {
             recorder.abandon();
-        }
-    }
-}
-
-/// Why a body ended before its end.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum BodyError {
-    /// The connection failed, over HTTP/2.
-    #[error(transparent)]
-    Library(#[from] hyper::Error),
-    /// Whoever sent it ended its stream without an error, over HTTP/2, and not the body.
-    #[error("its stream was reset before its end")]
-    Reset,
-    /// The upstream's failed.
-    #[error(transparent)]
-    Upstream(#[from] Cut),
-    /// The client left, or what it sent is no body; its gate knows which.
-    #[error("the client did not send it whole")]
-    Client,
-    /// Nothing came for too long.
-    #[error("nothing came for too long")]
-    Idle,
-}
-
-impl BodyError {
-    /// What the record says of a response that ends with it.
-    fn outcome(&self) -> Outcome {
-        match self {
-            Self::Idle => Outcome::Timeout,
-            Self::Upstream(Cut::Request(error)) if matches!(**error, Self::Idle) => {
-                Outcome::Timeout
-            }
-            Self::Client | Self::Upstream(Cut::Request(_)) => Outcome::ClientAbort,
-            Self::Library(_) | Self::Reset | Self::Upstream(_) => Outcome::UpstreamAbort,
         }
     }
 }
@@ -298,6 +274,13 @@ impl Body {
         }
     }
 
+    fn fail(&mut self, error: &BodyError) {
+        if let Tap::Response(tap) = &self.tap {
+            tap.blame(error);
+        }
+        self.settle(error.outcome());
+    }
+
     fn settle(&mut self, outcome: Outcome) {
         match &mut self.tap {
             Tap::Response(tap) => tap.finish(outcome),
@@ -343,7 +326,7 @@ impl http_body::Body for Body {
                 }
                 this.settle_if_done();
             }
-            Poll::Ready(Some(Err(error))) => this.settle(error.outcome()),
+            Poll::Ready(Some(Err(error))) => this.fail(error),
             Poll::Ready(None) => this.settle(this.outcome),
             Poll::Pending => {}
         }

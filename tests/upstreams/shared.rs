@@ -70,7 +70,10 @@ async fn a_response_that_is_reset_without_an_error_is_not_whole() {
     let (_server, proxy) = scripted(Limits::default(), &[], |_| Act::Break).await;
     let mut client = begun(&proxy).await;
     assert_eq!(client.rest().await, b"", "no last chunk, and the connection's end");
-    assert_eq!(proxy.only_record().outcome, Outcome::UpstreamAbort);
+    let record = proxy.only_record();
+    assert_eq!(record.outcome, Outcome::UpstreamAbort);
+    let reason = "the upstream reset its stream before the end of the response's body";
+    assert_eq!(record.reason.as_deref(), Some(reason));
 }
 
 /// As Node's servers do it.

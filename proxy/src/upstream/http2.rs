@@ -270,11 +270,16 @@ fn explain(error: &hyper::Error) -> Failure {
     if error.is_timeout() {
         return Failure::ResponseTimeout;
     }
+    Failure::BadResponse(reason(error))
+}
+
+/// An error and its causes in words, without what the upstream adds.
+pub(crate) fn reason(error: &hyper::Error) -> String {
     let mut reason = error.to_string();
     for cause in causes(error) {
         reason = format!("{reason}: {}", words(cause));
     }
-    Failure::BadResponse(reason)
+    reason
 }
 
 /// A cause in words, but for those that an upstream adds when it ends the connection (RFC 9113

@@ -37,7 +37,7 @@ pub(crate) use destination::{Destination, End};
 pub(crate) use http1::whole;
 pub(crate) use http1::{Cut, Payload};
 use http1::{Lost, Reply};
-pub(crate) use http2::Stream;
+pub(crate) use http2::{Stream, reason as http2_reason};
 pub(crate) use line::Line;
 pub(crate) use outer::Outer;
 use outer::OuterError;
