@@ -77,6 +77,24 @@ fn a_mistake_is_named_with_its_place_and_what_comes_nearest() {
 }
 
 #[test]
+fn a_list_is_no_object_whose_fields_it_has_in_order() {
+    for (text, place) in [
+        (r#"[{}]"#, "an object"),
+        (r#"{"groups": {"g": ["d", null, false, {"read": ["/etc"]}]}}"#, "`groups.g`"),
+        (r#"{"groups": {"g": {"description": "d", "allow": [["/etc"]]}}}"#, "`groups.g.allow`"),
+        (
+            r#"{"groups": {"g": {"description": "d", "network": {"custom_credentials": {"r":
+               {"prefix": "/r", "upstream": "https://a", "endpoint_rules": [["GET", "/"]]}}}}}}"#,
+            "an object",
+        ),
+        (r#"{"groups": {}, "audit": [1]}"#, "`audit`"),
+    ] {
+        let said = refusal(text);
+        assert!(said.contains("expected an object") && said.contains(place), "{said}");
+    }
+}
+
+#[test]
 fn what_cannot_be_meant_is_refused() {
     let group = |body: &str| format!(r#"{{"groups": {{"g": {{"description": "d", {body}}}}}}}"#);
     for text in [

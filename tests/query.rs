@@ -359,6 +359,7 @@ fn a_forged_text_is_refused() {
         ("\"fs\"", "\"more\": 1, \"fs\""),
         ("\"is_file\"", "\"mode\": 1, \"is_file\""),
         ("\"read\"", "\"all\""),
+        ("\"fs\": [", "\"fs\": [[\"/\", \"/\", \"read\", false], "),
         ("\"net_blocked\": false", "\"net_blocked\": false, \"proxy\": \"127.0.0.1:1\""),
         ("\"net_blocked\": false", "\"net_blocked\": false, \"net_blocked\": true"),
         ("\"is_file\"", "\"source\": \"root\", \"is_file\""),

@@ -140,6 +140,7 @@ mod grants;
 mod limits;
 mod mounts;
 mod network;
+mod object;
 mod observe;
 pub mod policy;
 mod processes;

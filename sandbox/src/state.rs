@@ -11,11 +11,15 @@ use serde::{Deserialize, Serialize};
 use crate::capability::{Access, CapabilitySet, FsCapability, Grant};
 use crate::error::Error;
 use crate::network::Network;
+use crate::object::{read_as_objects, write_as_derived};
 use crate::source::Source;
+
+read_as_objects!(State, Granted, Socket, PathPair);
+write_as_derived!(State, Granted, Socket, PathPair);
 
 /// All that a [`CapabilitySet`] grants, without the open objects.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub struct State {
     fs: Vec<Granted>,
     net_blocked: bool,
@@ -39,7 +43,7 @@ pub struct State {
 
 /// One granted path.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 struct Granted {
     original: PathBuf,
     resolved: PathBuf,
@@ -63,7 +67,7 @@ enum AccessName {
 
 /// One granted unix socket, or directory of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 struct Socket {
     original: PathBuf,
     resolved: PathBuf,
@@ -87,7 +91,7 @@ enum Mode {
 
 /// A path as it was given, and where it led.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 struct PathPair {
     original: PathBuf,
     resolved: PathBuf,

@@ -9,10 +9,26 @@ use serde::de::IgnoredAny;
 use super::error::PolicyError;
 use super::expand::PathRule;
 use super::value::{Amount, Port, unique};
+use crate::object::read_as_objects;
+
+read_as_objects!(
+    Document,
+    Meta,
+    Audit,
+    Group,
+    Allow,
+    Deny,
+    NetworkRules,
+    RouteFields,
+    OAuth2,
+    Vault,
+    Endpoint,
+    Limits,
+);
 
 /// The whole.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub(super) struct Document {
     #[serde(deserialize_with = "unique")]
     pub(super) groups: BTreeMap<String, Group>,
@@ -43,7 +59,7 @@ impl Document {
 
 /// Which document this is.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(remote = "Self", default, deny_unknown_fields)]
 struct Meta {
     #[serde(rename = "version")]
     _version: Option<serde_json::Number>,
@@ -53,7 +69,7 @@ struct Meta {
 
 /// What is kept of what the proxy does.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(remote = "Self", default, deny_unknown_fields)]
 pub struct Audit {
     records: Option<Amount>,
     file: Option<PathRule>,
@@ -73,7 +89,7 @@ impl Audit {
 
 /// Grants, denials, network rules and limits that are chosen together.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub struct Group {
     description: String,
     #[serde(default)]
@@ -140,7 +156,7 @@ impl Platform {
 
 /// Granted paths. One that does not exist is left out.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(remote = "Self", default, deny_unknown_fields)]
 pub(super) struct Allow {
     pub(super) read: Vec<PathRule>,
     pub(super) write: Vec<PathRule>,
@@ -150,7 +166,7 @@ pub(super) struct Allow {
 
 /// Denied paths, whether they exist or not.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(remote = "Self", default, deny_unknown_fields)]
 pub(super) struct Deny {
     pub(super) access: Vec<PathRule>,
     /// Of macOS: what is granted to write cannot be removed either.
@@ -161,7 +177,7 @@ pub(super) struct Deny {
 
 /// What may be reached.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(remote = "Self", default, deny_unknown_fields)]
 pub(super) struct NetworkRules {
     pub(super) block: bool,
     #[serde(alias = "allow_proxy", alias = "proxy_allow")]
@@ -183,7 +199,7 @@ pub(super) struct NetworkRules {
 /// A path prefix of the proxy, the upstream it leads to, and the credential put on the way. What
 /// is not given is as the proxy has it, or the preset.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(remote = "Self", default, deny_unknown_fields)]
 #[expect(missing_docs, reason = "the names of the proxy's own configuration")]
 pub struct RouteFields {
     pub preset: Option<String>,
@@ -215,7 +231,7 @@ pub struct RouteFields {
 
 /// An OAuth 2.0 token endpoint, and references to the right to get tokens from it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 #[expect(missing_docs, reason = "the names of the proxy's own configuration")]
 pub struct OAuth2 {
     pub token_url: String,
@@ -231,7 +247,7 @@ pub struct OAuth2 {
 
 /// The server of a `vault://` reference.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 #[expect(missing_docs, reason = "the names of the proxy's own configuration")]
 pub struct Vault {
     pub address: String,
@@ -265,7 +281,7 @@ impl TryFrom<RouteFields> for Route {
 
 /// Requests that a route lets through.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub struct Endpoint {
     /// The method; `*` is any.
     pub method: String,
@@ -286,7 +302,7 @@ pub enum InjectMode {
 
 /// Limits of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(remote = "Self", default, deny_unknown_fields)]
 pub struct Limits {
     timeout_secs: Option<Amount>,
     max_processes: Option<Amount>,
