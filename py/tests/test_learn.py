@@ -511,6 +511,35 @@ def test_the_command_line_prints_a_policy_and_how_to_use_it(work: Path) -> None:
     assert (use.returncode, use.stdout) == (0, "0"), use.stderr
 
 
+def test_where_the_policy_goes_is_opened_before_the_command_runs(work: Path) -> None:
+    learn_it = [sys.executable, "-m", "nono_py", "learn", "-o"]
+    command = [*learn_it, str(work / "none" / "p.json"), "--", "touch", "ran"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=work, timeout=60)
+    assert (done.returncode, done.stdout) == (125, "")
+    assert "p.json" in done.stderr
+    assert not (work / "ran").exists()
+    # A file that is there keeps what it holds where nothing is learned; none is left empty.
+    (work / "old.json").write_text("old")
+    for name in ("old.json", "new.json"):
+        command = [*learn_it, name, "--", "no-such-program"]
+        assert subprocess.run(command, capture_output=True, cwd=work, timeout=60).returncode == 125
+    assert (work / "old.json").read_text() == "old"
+    assert not (work / "new.json").exists()
+    command = [*learn_it, "old.json", "--", "true"]
+    assert subprocess.run(command, capture_output=True, cwd=work, timeout=60).returncode == 0
+    assert load_policy((work / "old.json").read_text()).group_description("learned")
+
+
+def test_a_policy_that_its_file_does_not_take_is_printed(work: Path) -> None:
+    learn_it = [sys.executable, "-m", "nono_py", "learn", "-o", "/dev/full"]
+    done = subprocess.run(
+        [*learn_it, "--", "true"], capture_output=True, text=True, cwd=work, timeout=60
+    )
+    assert done.returncode == 125
+    assert "No space left" in done.stderr
+    assert load_policy(done.stdout).group_description("learned")
+
+
 def test_what_cannot_be_learned_is_an_error(place: Path) -> None:
     with pytest.raises(TypeError, match="one string"):
         learn(["true"], "web")

@@ -2,12 +2,15 @@
 
 import argparse
 import contextlib
+import os
 import shlex
+import stat
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from nono_py import (
     AccessMode,
@@ -28,9 +31,10 @@ NAMES = frozenset({"explain", "learn", "policy", "run"})
 #: What a command line says of a mode, and what it means.
 _MODES = {str(mode): mode for mode in AccessMode}
 #: What helps where the command itself is not granted.
+_DIRECTORIES = "grant the directories that it needs by `--read`"
 _PROGRAMS = (
     "choose a group that has the command (`-g system_read_linux` has the system's own, and "
-    "`nono-py policy groups` lists all), or grant the directories that it needs by `--read`"
+    f"`nono-py policy groups` lists all), or {_DIRECTORIES}"
 )
 
 
@@ -99,7 +103,8 @@ def main(arguments: argparse.Namespace) -> int:
     except (OSError, RuntimeError, TypeError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         if getattr(error, "diagnostic_code", None) == "program_not_granted":
-            print(f"note: {_PROGRAMS}", file=sys.stderr)
+            is_bare = getattr(arguments, "bare", False)
+            print(f"note: {_DIRECTORIES if is_bare else _PROGRAMS}", file=sys.stderr)
         return 125
 
 
@@ -112,32 +117,64 @@ def _learn(arguments: argparse.Namespace) -> int:
     from nono_py._learn import learn
 
     say = partial(print, file=sys.stderr)
-    say("learning: THIS IS NO SANDBOX, the command can do all that you can")
-    done = learn(
-        arguments.words,
-        arguments.group,
-        policy=arguments.policy,
-        stdin=sys.stdin,
-        # The policy alone is the output.
-        stdout=sys.stderr,
-        stderr=sys.stderr,
-        **_options(arguments),
-    )
+    with _destination(arguments.output) as output:
+        say("learning: THIS IS NO SANDBOX, the command can do all that you can")
+        done = learn(
+            arguments.words,
+            arguments.group,
+            policy=arguments.policy,
+            stdin=sys.stdin,
+            # The policy alone is the output.
+            stdout=sys.stderr,
+            stderr=sys.stderr,
+            **_options(arguments),
+        )
+        _hand_out(done.policy, output)
     for secret in done.secrets:
         say(f"secret or another program's, so that nothing is granted for it: {secret}")
     for note in done.notes:
         say(f"note: {note}")
     if done.result.exit_code:
         say(f"the command ended with {done.result.exit_code}: there may be more to learn")
-    if arguments.output is None:
-        print(done.policy, end="")
-    else:
-        arguments.output.write_text(done.policy, encoding="utf-8")
     file = "FILE" if arguments.output is None else shlex.quote(str(arguments.output))
     groups = " ".join(f"-g {name}" for name in done.groups)
     words = shlex.join(arguments.words)
     say(f"read it, then: nono-py run --policy {file} {groups} -- {words}")
     return _exit_code(done.result.exit_code)
+
+
+@contextlib.contextmanager
+def _destination(path: Path | None) -> Iterator[TextIO | None]:
+    """Open the file for a policy before what it is learned from runs, which may run once only.
+
+    What is in it stays until the policy is there; one that is made here is not left empty.
+    """
+    if path is None:
+        yield None
+        return
+    is_new = not path.exists()
+    with path.open("a", encoding="utf-8") as file:
+        try:
+            yield file
+        except BaseException:
+            if is_new:
+                path.unlink(missing_ok=True)
+            raise
+
+
+def _hand_out(policy: str, file: TextIO | None) -> None:
+    """Write a policy to its file, or print it: also if the file does not take it."""
+    if file is None:
+        print(policy, end="")
+        return
+    try:
+        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            file.truncate(0)
+        file.write(policy)
+        file.flush()
+    except OSError:
+        print(policy, end="")
+        raise
 
 
 def _exit_code(code: int) -> int:
