@@ -54,7 +54,9 @@ impl HostPattern {
             );
         }
         if text == "*" {
-            return Err("it would allow every host; set `allow_all_hosts=True` if that is meant");
+            return Err(
+                "it would allow every host, which `ProxyConfig(allow_all_hosts=True)` alone does",
+            );
         }
         let (host, port) = split_port(text)?;
         let host = match host.strip_prefix("*.") {
@@ -111,6 +113,12 @@ fn parse_plain(text: &str) -> Option<Host<String>> {
         Host::Domain(name) => name.chars().all(is_plain),
         Host::Ipv4(_) | Host::Ipv6(_) => true,
     })
+}
+
+/// Says what is wrong with a rule about hosts, in words that say what to write instead; nothing, if
+/// a configuration takes it.
+pub fn fault_of_rule(rule: &str) -> Option<&'static str> {
+    HostPattern::parse(rule).err()
 }
 
 /// A set of rules. The cost of a lookup grows with the labels of the host asked for, not with

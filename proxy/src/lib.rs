@@ -133,6 +133,7 @@ pub mod bench;
 #[doc(hidden)]
 pub mod fuzz;
 
+pub use allowlist::fault_of_rule;
 pub use config::{
     ConfigError, ExternalProxyConfig, InjectMode, InterceptConfig, Limits, ProxyConfig, RouteConfig,
 };

@@ -198,6 +198,7 @@ impl PyPolicy {
 impl PyPolicy {
     fn parse(py: Python<'_>, text: &str) -> PyResult<Self> {
         let inner = py.detach(|| policy::Policy::parse(text)).map_err(policy_error)?;
+        check_host_rules(&inner)?;
         Ok(Self { inner, text: text.to_owned() })
     }
 
@@ -230,6 +231,16 @@ impl PyPolicy {
         }
         py.get_type::<PyProxyConfig>().call((), Some(&arguments))
     }
+}
+
+/// Refuses rules about hosts that no proxy would take: which those are, the parser does not know.
+fn check_host_rules(policy: &policy::Policy) -> PyResult<()> {
+    let fault = policy.host_rules().find_map(|(group, field, rule)| {
+        let reason = nono_proxy::fault_of_rule(rule)?;
+        let place = format!("groups.{group}.{field}");
+        Some(format!("Configuration parse error: {place}: `{}`: {reason}", rule.escape_debug()))
+    });
+    fault.map_or(Ok(()), |text| Err(policy_fault(text)))
 }
 
 /// A route of a policy, as the proxy takes it. What is wrong with it is said with its name.

@@ -70,6 +70,22 @@ def test_what_is_wrong_is_said(text: str, parts: list[str]) -> None:
     assert [part for part in parts if part not in str(caught.value)] == []
 
 
+@pytest.mark.parametrize(
+    ("field", "rule", "reason"),
+    [
+        ("allow_domain", "*", "it would allow every host"),
+        ("allow_domain", "http://a", "it is a URL"),
+        ("deny_domain", "a b", "it holds a character that no host has"),
+        ("upstream_bypass", "", "it is empty"),
+    ],
+)
+def test_a_rule_about_hosts_that_cannot_be_is_refused_with_its_place(
+    field: str, rule: str, reason: str
+) -> None:
+    with pytest.raises(ValueError, match=rf"groups\.web\.network\.{field}: .*{reason}"):
+        policy(other={}, web={"network": {field: ["a.example", rule]}})
+
+
 def test_a_denial_to_remove_can_be_overridden() -> None:
     caps = CapabilitySet()
     policy(g={"deny": {"unlink": True}}).resolve_groups(["g"], caps)
