@@ -328,7 +328,11 @@ pub(crate) fn credential_error(code: &'static str, text: String) -> PyErr {
 /// An error and what caused it: Python has one line for both.
 pub(crate) fn with_sources(error: &dyn Error) -> String {
     let causes = iter::successors(error.source(), |&cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+    causes.fold(error.to_string(), |text, cause| {
+        let cause = cause.to_string();
+        // Some libraries' errors have their cause in their own text.
+        if text.ends_with(&cause) { text } else { format!("{text}: {cause}") }
+    })
 }
 
 /// A log, ledger or signature that is not what it should be, or a file that cannot be read.

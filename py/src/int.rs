@@ -1,15 +1,17 @@
 //! Whole numbers as arguments (`from_py_with`). One that does not fit is an `OverflowError`, which
-//! says of which argument, and what would fit.
+//! says of which argument, and what would fit; a truth value is a `TypeError`.
 
 use std::fmt::Display;
 
-use pyo3::exceptions::PyOverflowError;
+use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
+use pyo3::types::PyBool;
 
 /// Makes a function for each argument, by its name.
 macro_rules! numbers {
     ($($name:ident: $kind:ty),* $(,)?) => {$(
         pub(crate) fn $name(object: &Bound<'_, PyAny>) -> PyResult<$kind> {
+            check_no_bool(object, stringify!($name))?;
             object.extract().map_err(|error| {
                 said(object.py(), error, stringify!($name), &<$kind>::MIN, &<$kind>::MAX)
             })
@@ -21,6 +23,7 @@ macro_rules! numbers {
 macro_rules! optional_numbers {
     ($($name:ident: $kind:ty),* $(,)?) => {$(
         pub(crate) fn $name(object: &Bound<'_, PyAny>) -> PyResult<Option<$kind>> {
+            check_no_bool(object, stringify!($name))?;
             object.extract().map_err(|error| {
                 said(object.py(), error, stringify!($name), &<$kind>::MIN, &<$kind>::MAX)
             })
@@ -59,6 +62,20 @@ optional_numbers! {
     workers: usize,
 }
 
+/// Refuses a truth value, which is a number too in Python, and a slip.
+fn check_no_bool(object: &Bound<'_, PyAny>, name: &str) -> PyResult<()> {
+    if object.is_instance_of::<PyBool>() {
+        let message = format!("{} must be a number, not bool", argument(name));
+        return Err(PyTypeError::new_err(message));
+    }
+    Ok(())
+}
+
+/// The name of an argument that a function here may have another for.
+fn argument(name: &str) -> &str {
+    name.trim_start_matches("optional_")
+}
+
 /// The error of a number that does not fit, in words; any other as it is.
 fn said(
     py: Python<'_>,
@@ -70,6 +87,6 @@ fn said(
     if !error.is_instance_of::<PyOverflowError>(py) {
         return error;
     }
-    let name = name.trim_start_matches("optional_");
+    let name = argument(name);
     PyOverflowError::new_err(format!("{name} must be a number from {least} to {most}"))
 }

@@ -197,6 +197,7 @@ fn out_of_reach(directory: &Path, caps: &CapabilitySet) -> PyResult<()> {
 /// Why a path cannot be followed, to what is there or could be made.
 fn leads_nowhere(path: &Path) -> PyErr {
     match fs::canonicalize(path) {
+        _ if path.as_os_str().is_empty() => argument_error("session must not be empty"),
         Err(error) if error.kind() != io::ErrorKind::NotFound => path_error(&error, path),
         _ => argument_error(format!(
             "session: {} leads nowhere: there is a `..` behind what does not exist",

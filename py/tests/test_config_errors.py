@@ -255,6 +255,25 @@ def test_a_number_that_does_not_fit_is_said_to_be_which_and_what_would() -> None
         ProxyConfig(bind_port="80")  # type: ignore[arg-type]
 
 
+def test_a_truth_value_is_no_id_port_or_size() -> None:
+    caps = CapabilitySet()
+    for ask in (
+        lambda: ProxyConfig(bind_port=True),
+        lambda: caps.allow_tcp_connect_port(True),
+        lambda: QueryContext(caps).query_network("a.example", True),
+        lambda: sandboxed_exec(caps, ["true"], uid=True),
+        lambda: sandboxed_exec(caps, ["true"], max_memory_bytes=True),
+    ):
+        with pytest.raises(TypeError, match=r"^[a-z_]+ must be a number, not bool$"):
+            ask()
+
+
+def test_an_option_that_is_missing_is_named() -> None:
+    for mode, option in ((InjectMode.URL_PATH, "path_pattern"), (InjectMode.QUERY_PARAM, "query_param_name")):
+        with pytest.raises(ConfigurationError, match=f"^inject_mode .*: it needs `{option}`$"):
+            route(credential_key="env://KEY", inject_mode=mode)
+
+
 @pytest.mark.parametrize("host", ["", "two words", "http://a.example", "a.example/path"])
 def test_a_host_is_a_host(host: str) -> None:
     with pytest.raises(ValueError, match="allowed_hosts"):

@@ -138,6 +138,11 @@ def test_a_program_that_could_change_its_record_does_not_run(
         sandboxed_exec(caps, shell("true"), session=link / "new")
 
 
+def test_a_record_has_a_place(caps: CapabilitySet) -> None:
+    with pytest.raises(ValueError, match=r"^session must not be empty$"):
+        sandboxed_exec(caps, shell("true"), session="")
+
+
 @pytest.mark.parametrize("inner", ["s", "."])
 def test_a_record_that_leads_nowhere_yet_is_refused(
     caps: CapabilitySet, place: Path, tmp_path: Path, inner: str

@@ -181,8 +181,8 @@ fn required<'a>(
     value: Option<&'a String>,
     config: &RouteConfig,
 ) -> Result<&'a String, ConfigError> {
-    let reason = || format!("inject_mode {} needs it", config.inject_mode.as_str());
-    value.ok_or_else(|| ConfigError::new(field, "None", reason()))
+    let mode = config.inject_mode.as_str();
+    value.ok_or_else(|| ConfigError::new("inject_mode", mode, format!("it needs `{field}`")))
 }
 
 fn parse_header(field: &str, text: &str) -> Result<HeaderName, ConfigError> {
