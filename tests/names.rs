@@ -180,7 +180,7 @@ async fn what_leads_to_this_machine_by_its_name_is_not_reached_past_the_proxy() 
         let config = ProxyConfig { allowed_hosts: allowed, routes, ..ProxyConfig::default() };
         let proxy = TestProxy::start(config).await;
         let variables = proxy.env_vars();
-        let itself = proxy.handle.addr().to_string();
+        let itself = proxy.addr().to_string();
         assert!(variables.contains(&("NO_PROXY".into(), itself)), "{variables:?}");
     }
 }

