@@ -79,7 +79,7 @@ fn a_mistake_is_named_with_its_place_and_what_comes_nearest() {
 #[test]
 fn a_list_is_no_object_whose_fields_it_has_in_order() {
     for (text, place) in [
-        (r#"[{}]"#, "an object"),
+        ("[{}]", "an object"),
         (r#"{"groups": {"g": ["d", null, false, {"read": ["/etc"]}]}}"#, "`groups.g`"),
         (r#"{"groups": {"g": {"description": "d", "allow": [["/etc"]]}}}"#, "`groups.g.allow`"),
         (

@@ -198,23 +198,20 @@ impl PyPolicy {
 impl PyPolicy {
     fn parse(py: Python<'_>, text: &str) -> PyResult<Self> {
         let inner = py.detach(|| policy::Policy::parse(text)).map_err(policy_error)?;
-        check_host_rules(&inner)?;
         Ok(Self { inner, text: text.to_owned() })
     }
 
     fn proxy_config<'py>(&self, py: Python<'py>, plan: NetworkPlan) -> PyResult<Bound<'py, PyAny>> {
-        let hosts = |rules: Vec<(String, String)>| -> Vec<String> {
-            rules.into_iter().map(|(_, host)| host).collect()
-        };
         let routes = plan.routes.iter();
         let routes = routes.map(|(group, name, rule)| route(py, group, name, rule));
         let arguments = PyDict::new(py);
-        arguments.set_item("allowed_hosts", hosts(plan.allowed_hosts))?;
-        arguments.set_item("denied_hosts", hosts(plan.denied_hosts))?;
+        arguments.set_item("allowed_hosts", hosts("allow_domain", plan.allowed_hosts)?)?;
+        arguments.set_item("denied_hosts", hosts("deny_domain", plan.denied_hosts)?)?;
         arguments.set_item("routes", routes.collect::<PyResult<Vec<_>>>()?)?;
         if let Some((group, address)) = plan.upstream_proxy {
             let external = py.get_type::<PyExternalProxyConfig>();
-            let made = external.call1((address, hosts(plan.upstream_bypass)));
+            let bypass = hosts("upstream_bypass", plan.upstream_bypass)?;
+            let made = external.call1((address, bypass));
             let place = || format!("upstream_proxy of group `{group}`");
             arguments
                 .set_item("external_proxy", made.map_err(|error| placed(py, error, place))?)?;
@@ -233,14 +230,16 @@ impl PyPolicy {
     }
 }
 
-/// Refuses rules about hosts that no proxy would take: which those are, the parser does not know.
-fn check_host_rules(policy: &policy::Policy) -> PyResult<()> {
-    let fault = policy.host_rules().find_map(|(group, field, rule)| {
-        let reason = nono_proxy::fault_of_rule(rule)?;
-        let place = format!("groups.{group}.{field}");
-        Some(format!("Configuration parse error: {place}: `{}`: {reason}", rule.escape_debug()))
+/// The hosts of rules in `field`, each with its group; one that no proxy takes is said with both.
+fn hosts(field: &str, rules: Vec<(String, String)>) -> PyResult<Vec<String>> {
+    let judged = rules.into_iter().map(|(group, rule)| match nono_proxy::fault_of_rule(&rule) {
+        None => Ok(rule),
+        Some(reason) => {
+            let place = format!("network.{field} `{}` of group `{group}`", rule.escape_debug());
+            Err(policy_fault(format!("Configuration parse error: {place}: {reason}")))
+        }
     });
-    fault.map_or(Ok(()), |text| Err(policy_fault(text)))
+    judged.collect()
 }
 
 /// A route of a policy, as the proxy takes it. What is wrong with it is said with its name.

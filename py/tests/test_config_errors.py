@@ -264,12 +264,15 @@ def test_a_truth_value_is_no_id_port_or_size() -> None:
         lambda: sandboxed_exec(caps, ["true"], uid=True),
         lambda: sandboxed_exec(caps, ["true"], max_memory_bytes=True),
     ):
-        with pytest.raises(TypeError, match=r"^[a-z_]+ must be a number, not bool$"):
+        with pytest.raises(TypeError, match=r"^[a-z_]+ must be a number, not bool"):
             ask()
 
 
 def test_an_option_that_is_missing_is_named() -> None:
-    for mode, option in ((InjectMode.URL_PATH, "path_pattern"), (InjectMode.QUERY_PARAM, "query_param_name")):
+    for mode, option in (
+        (InjectMode.URL_PATH, "path_pattern"),
+        (InjectMode.QUERY_PARAM, "query_param_name"),
+    ):
         with pytest.raises(ConfigurationError, match=f"^inject_mode .*: it needs `{option}`$"):
             route(credential_key="env://KEY", inject_mode=mode)
 

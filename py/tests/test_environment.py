@@ -169,7 +169,7 @@ def test_a_route_is_asked_directly_also_where_this_machine_is_a_target(
     """
     routes = [RouteConfig("/api", f"http://127.0.0.1:{plain_origin.port}")]
     with start_proxy(ProxyConfig(routes=routes)) as proxy:
-        variables = {"PATH": os.environ["PATH"], **proxy.sandbox_env()}
+        variables = {"PATH": os.environ["PATH"], **dict(proxy.sandbox_env())}
         assert variables["NO_PROXY"] == f"127.0.0.1:{proxy.port}"
         command = [newest_node() or "", "-e", asks]
         done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60)

@@ -82,8 +82,10 @@ def test_what_is_wrong_is_said(text: str, parts: list[str]) -> None:
 def test_a_rule_about_hosts_that_cannot_be_is_refused_with_its_place(
     field: str, rule: str, reason: str
 ) -> None:
-    with pytest.raises(ValueError, match=rf"groups\.web\.network\.{field}: .*{reason}"):
-        policy(other={}, web={"network": {field: ["a.example", rule]}})
+    network = {field: ["a.example", rule], "upstream_proxy": "http://outer.example:3128"}
+    loaded = policy(other={"network": {"allow_domain": ["b.example"]}}, web={"network": network})
+    with pytest.raises(ValueError, match=rf"network\.{field} `.*` of group `web`: {reason}"):
+        loaded.resolve_proxy_config(["other", "web"])
 
 
 def test_a_denial_to_remove_can_be_overridden() -> None:

@@ -70,21 +70,6 @@ impl Policy {
         Ok(blocking.map(|(name, _)| (*name).to_owned()).collect())
     }
 
-    /// All rules about hosts of all groups: group, field and rule.
-    pub fn host_rules(&self) -> impl Iterator<Item = (&str, &'static str, &str)> {
-        self.document.groups.iter().flat_map(|(name, group)| {
-            let NetworkRules { allow_domain, deny_domain, upstream_bypass, .. } = &group.network;
-            let lists = [
-                ("network.allow_domain", allow_domain),
-                ("network.deny_domain", deny_domain),
-                ("network.upstream_bypass", upstream_bypass),
-            ];
-            lists.into_iter().flat_map(move |(field, rules)| {
-                rules.iter().map(move |rule| (&**name, field, &**rule))
-            })
-        })
-    }
-
     /// The TCP ports that these groups open past a proxy: group, field and port; to be connected
     /// to on every host, then on this one, then to be served at.
     ///
