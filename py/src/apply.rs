@@ -202,7 +202,8 @@ impl PySupportInfo {
 ///
 /// There is no way back. If a thread cannot be confined, none is, and the call raises. Where the
 /// network is limited, a process of its own judges addresses from now on; `os.wait()` does not find
-/// it. A proxy in this process is confined too: it reaches upstreams at granted ports only.
+/// it. A proxy in this process is confined too: it reaches upstreams at granted ports only. A socket
+/// that was bound before and does not listen yet listens only at a granted port.
 #[pyfunction]
 pub(crate) fn apply(py: Python<'_>, caps: &Bound<'_, PyCapabilitySet>) -> PyResult<PyEnforcement> {
     enforce(py, caps.get().snapshot(py))
