@@ -465,6 +465,21 @@ def test_a_group_that_is_chosen_for_its_files_opens_no_network_and_limits_nothin
         assert not explain(loaded, learned.groups, host=host, port=port).allowed
 
 
+def test_what_a_given_group_blocks_is_not_opened(place: Path) -> None:
+    policy = policy_of(
+        offline={"network": {"block": True}}, narrow={"network": {"block": True, "bind_ports": [1]}}
+    )
+    source = "import socket; s = socket.socket(); s.bind(('0.0.0.0', 18432))"
+    command = [sys.executable, "-c", source]
+    learned = learn(command, ["offline"], policy=policy, cwd=place)
+    assert learned.result.exit_code == 0, learned.result.stderr
+    assert group(learned)["network"] == {"block": True}
+    assert "offline blocks the network: no bind_ports for 18432" in learned.notes
+    assert again(learned, ["true"]).exit_code == 0
+    learned = learn(command, ["narrow"], policy=policy, cwd=place)
+    assert group(learned)["network"] == {"block": True, "bind_ports": [1]}
+
+
 def test_what_a_required_group_opens_goes_with_what_is_learned(place: Path) -> None:
     policy = policy_of(base={"required": True, "network": {"allow_domain": ["a.example"]}})
     learned = learn(["true"], policy=policy, cwd=place)

@@ -43,6 +43,7 @@ class Network:
                 self._direct(name, *address, proxy=proxy)
             elif name == "unix_socket" and path is not None and path not in made:
                 self._findings.secrets.add(f"connected to the unix socket {short(path)}")
+        self._leave_blocked()
         has_proxy = self._policy.resolve_proxy_config(self._holding) is not None
         if not has_proxy and not {"allow_domain", "custom_credentials"} & self.rules.keys():
             self.rules["block"] = True
@@ -50,6 +51,14 @@ class Network:
             for _, kind, port in self._policy._port_rules(self._holding):
                 if kind != LOCAL:
                     self._add_port(kind, port)
+
+    def _leave_blocked(self) -> None:
+        """Leave out what a group blocks that holds: no other group may open it."""
+        for blocking in self._policy._blocking_groups(self._holding)[:1]:
+            for field in ("allow_domain", "custom_credentials", "connect_ports", "bind_ports"):
+                if used := self.rules.pop(field, None):
+                    names = ", ".join(map(str, used))
+                    self._findings.note(f"{blocking} blocks the network: no {field} for {names}")
 
     def _proxied(self, events: "Sequence[NetworkAuditEvent]") -> None:
         hosts: set[str] = set()
