@@ -167,6 +167,26 @@ def test_another_directory_of_the_same_name_is_refused(
     assert (tmp_path / "other" / "work" / "file").read_text() == "other"
 
 
+def test_a_file_that_somebody_holds_a_lease_on_keeps_nothing_else_from_being_kept() -> None:
+    program = """
+        import fcntl, signal
+
+        # The kernel asks for the lease back.
+        signal.signal(signal.SIGIO, signal.SIG_IGN)
+        manager = SnapshotManager(home / "session", [tree])
+        manager.create_baseline()
+        for name in ("file", "sub/file"):
+            (tree / name).write_text("after")
+        leased = open(tree / "file", "r+")
+        fcntl.fcntl(leased, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        manifest, _ = manager.create_incremental()
+        print([(os.path.basename(path), reason) for path, reason in manifest.skipped])
+        manager.restore_to(0)
+        print((tree / "file").read_text(), (tree / "sub/file").read_text())
+    """
+    assert run(program) == ["[('file', 'unreadable')]", "before before"]
+
+
 def test_the_reading_of_a_file_without_end_can_be_ended(tmp_path: Path) -> None:
     with (tmp_path / "endless").open("wb") as file:
         file.truncate(1 << 40)
