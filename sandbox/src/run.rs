@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, ioctl_fionread, read};
+use rustix::termios::isatty;
 
 use crate::child::Child;
 use crate::error::Error;
@@ -18,6 +19,9 @@ use crate::exec::Output;
 const LEAST: usize = 4 << 10;
 /// Bytes that are dropped at a time.
 const DROPPED: usize = 16 << 10;
+/// Bytes that are read at most of what a terminal holds at its end: far more than the kernel keeps
+/// for one.
+const MOST_OF_TERMINAL: usize = 1 << 20;
 /// The longest single wait; what comes later is waited for in turns.
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_hours(24);
 
@@ -43,7 +47,13 @@ impl Run {
     /// streams end; each stays open as long as this lives.
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let of_child = [self.child.ended_fd(), self.child.called_fd()];
-        of_child.into_iter().flatten().chain(self.streams.iter().filter_map(Stream::fd))
+        let streams = self.streams.iter().filter_map(Stream::fd);
+        of_child.into_iter().flatten().chain(streams).chain(self.cancel_fd())
+    }
+
+    /// Becomes readable when the caller ends the run from elsewhere, which it does once.
+    fn cancel_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.cancel.as_ref().filter(|_| !self.is_cancelled).map(|fd| fd.as_fd())
     }
 
     /// How much longer the end may be waited for, for ever if none: a while more than the program
@@ -58,7 +68,6 @@ impl Run {
     pub fn cancel(&mut self) {
         if !self.is_cancelled {
             self.is_cancelled = true;
-            self.cancel = None;
             self.child.kill();
         }
     }
@@ -68,7 +77,8 @@ impl Run {
     ///
     /// # Errors
     ///
-    /// [`Error::Spawn`] if the program could not begin, [`Error::Cancelled`] or [`Error::Watch`].
+    /// [`Error::Spawn`] if the program could not begin, [`Error::Cancelled`], [`Error::Watch`] or
+    /// [`Error::LeftRunning`].
     pub fn advance(&mut self, wait: Option<Duration>) -> Result<Option<Output>, Error> {
         let patience = self.patience();
         let wait = [wait, patience].into_iter().flatten().min();
@@ -98,8 +108,8 @@ impl Run {
     fn wait_ready(&self, wait: Option<Duration>) -> Result<Ready, Error> {
         let timeout = wait.and_then(|wait| Timespec::try_from(wait).ok());
         let [stdout, stderr] = self.streams.each_ref().map(Stream::fd);
-        let cancel = self.cancel.as_ref().map(|fd| fd.as_fd());
-        let watched = [self.child.ended_fd(), self.child.called_fd(), cancel, stdout, stderr];
+        let (ended, called) = (self.child.ended_fd(), self.child.called_fd());
+        let watched = [ended, called, self.cancel_fd(), stdout, stderr];
         let mut fds: Vec<_> = watched
             .iter()
             .flatten()
@@ -187,11 +197,15 @@ impl Stream {
         Ok(length)
     }
 
-    /// Reads what is in the pipe at this moment and no more: another holder could go on writing
-    /// for ever.
+    /// Reads what is there at this moment and no more: another holder could go on writing for
+    /// ever. A terminal tells of a part of that only, and is read until it has nothing.
     fn take_available(&mut self) -> io::Result<()> {
         let Some(fd) = self.fd() else { return Ok(()) };
-        let mut left = usize::try_from(ioctl_fionread(fd)?).unwrap_or(usize::MAX);
+        let mut left = if isatty(fd) {
+            MOST_OF_TERMINAL
+        } else {
+            usize::try_from(ioctl_fionread(fd)?).unwrap_or(usize::MAX)
+        };
         while left > 0 {
             match self.take()? {
                 0 => return Ok(()),
@@ -211,6 +225,7 @@ mod tests {
     use std::io::Write as _;
 
     use super::*;
+    use crate::stdio::{Stdio, WindowSize, connect};
 
     /// What is kept of `written` bytes where there is room for `room`, and whether that is told.
     fn kept(written: usize, room: u64) -> (usize, bool) {
@@ -222,6 +237,25 @@ mod tests {
         while stream.take().unwrap() > 0 {}
         assert!(stream.is_ended);
         (stream.bytes.len(), stream.is_truncated)
+    }
+
+    #[test]
+    fn all_that_a_terminal_holds_is_taken() {
+        let streams = [&Stdio::Null, &Stdio::Null, &Stdio::Null];
+        let mut ends = connect(streams, None, Some(WindowSize::default())).unwrap();
+        let [_, terminal, _] = ends.child().unwrap().map(|fd| fd.try_clone_to_owned().unwrap());
+        ends.close_childs();
+        // More than its line discipline has room for, and so more than it says that there is.
+        rustix::io::ioctl_fionbio(&terminal, true).unwrap();
+        let mut written = 0;
+        while let Ok(length) = rustix::io::write(&terminal, &[b'x'; 1000]) {
+            written += length;
+        }
+        assert!(written > 8 << 10, "{written}");
+        drop(terminal);
+        let mut stream = Stream::new(ends.stdout, 1 << 20);
+        stream.take_available().unwrap();
+        assert_eq!((stream.bytes.len(), stream.is_truncated), (written, false));
     }
 
     #[test]
