@@ -52,6 +52,21 @@ async fn dropped_it_ends_with_all_that_it_started() {
 }
 
 #[tokio::test]
+async fn it_can_be_cancelled_from_elsewhere() {
+    let (receiver, sender) = std::io::pipe().unwrap();
+    let (caps, mut command) = (system(), shell("sleep 100000"));
+    let mut run = std::pin::pin!(command.cancel_on(receiver).run_async(&caps));
+    // It waits.
+    tokio::select! {
+        biased;
+        _ = &mut run => panic!("it sleeps"),
+        () = std::future::ready(()) => {}
+    }
+    drop(sender);
+    assert!(matches!(run.await, Err(Error::Cancelled)));
+}
+
+#[tokio::test]
 async fn a_process_is_talked_to() {
     let mut command = shell("while read line; do echo got $line; done; exit 5");
     command.stdin(Stdio::Pipe);

@@ -6,6 +6,8 @@ use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
 use tokio::time::timeout;
@@ -128,9 +130,18 @@ fn watch(fd: BorrowedFd<'_>) -> Result<Watched, Error> {
     Ok(Watched { number, fd: sys::watch(duplicate).map_err(watch_error)? })
 }
 
+/// Waits until there is something to be read, also if it has been there all along: the reactor tells
+/// of what comes, and not of what was left when less than all was read.
 async fn readable(watched: &Watched) -> Result<(), Error> {
-    watched.fd.readable().await.map_err(watch_error)?.clear_ready();
-    Ok(())
+    loop {
+        let mut ready = watched.fd.readable().await.map_err(watch_error)?;
+        let mut now = [PollFd::new(watched.fd.get_ref(), PollFlags::IN)];
+        match poll(&mut now, Some(&Timespec::default())) {
+            Ok(0) => ready.clear_ready(),
+            Ok(_) | Err(Errno::INTR) => return Ok(()),
+            Err(error) => return Err(watch_error(error.into())),
+        }
+    }
 }
 
 /// Waits for what is to be ready, for no longer than the end may be waited for.
@@ -151,4 +162,29 @@ async fn any_readable(fds: &[Watched]) -> Result<(), Error> {
 
 fn watch_error(source: io::Error) -> Error {
     Error::Watch { syscall: "epoll_ctl", source }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::ready;
+    use std::io::{Write as _, pipe};
+    use std::os::fd::AsFd as _;
+    use std::pin::pin;
+
+    use futures_util::future::{Either, select};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_left_is_still_readable() {
+        let (reader, mut writer) = pipe().unwrap();
+        let watched = watch(reader.as_fd()).unwrap();
+        writer.write_all(b"two").unwrap();
+        for _ in 0..3 {
+            readable(&watched).await.unwrap();
+            assert_eq!(rustix::io::read(&reader, &mut [0; 1]).unwrap(), 1);
+        }
+        let waits = pin!(readable(&watched));
+        assert!(matches!(select(waits, ready(())).await, Either::Right(_)));
+    }
 }
