@@ -43,11 +43,16 @@ fn interpreter(program: &Path) -> Option<PathBuf> {
     let read = program.read(&mut head).ok()?;
     let head = head.get(..read)?;
     if let Some(line) = head.strip_prefix(SCRIPT) {
-        let line = line.split(|byte| *byte == b'\n').next()?.trim_ascii_start();
-        let path = line.split(u8::is_ascii_whitespace).next()?;
-        return Some(OsString::from_vec(path.to_vec()).into());
+        return Some(OsString::from_vec(named(line)?.to_vec()).into());
     }
     loader(head)
+}
+
+/// The interpreter that a script's first line names, as the kernel reads it: blanks and tabs set
+/// words apart and nothing else does, and a NUL ends all.
+fn named(line: &[u8]) -> Option<&[u8]> {
+    let line = line.split(|byte| matches!(byte, b'\n' | b'\0')).next()?;
+    line.split(|byte| matches!(byte, b' ' | b'\t')).find(|word| !word.is_empty())
 }
 
 /// The loader that an ELF program of 64 bits asks for (`PT_INTERP`, `elf(5)`): in what is read of
@@ -87,6 +92,19 @@ mod tests {
         let found = programs(&script);
         assert_eq!(found[..2], [script, shell]);
         assert!(found[2].to_str().unwrap().contains("ld-"), "{found:?}");
+    }
+
+    #[test]
+    fn an_interpreter_is_found_as_the_kernel_finds_it() {
+        for (line, name) in [
+            (&b" \t/bin/sh\t-e\nrest"[..], &b"/bin/sh"[..]),
+            (b"/bin/a\x0bb\x0cc\r\n", b"/bin/a\x0bb\x0cc\r"),
+            (b"/bin/sh\0 x", b"/bin/sh"),
+            (b"\x0b/bin/sh", b"\x0b/bin/sh"),
+        ] {
+            assert_eq!(named(line), Some(name), "{line:?}");
+        }
+        assert_eq!(named(b" \n/bin/sh"), None);
     }
 
     #[test]

@@ -10,10 +10,12 @@ const PAGE: usize = if cfg!(target_arch = "x86_64") { 4 << 10 } else { 64 << 10 
 /// The memory of this process but for `needed`, and what the kernel put there. None if the table
 /// cannot be read.
 pub(crate) fn ranges_beside(needed: &[Range<usize>]) -> Vec<Range<usize>> {
-    beside(&fs::read_to_string("/proc/self/maps").unwrap_or_default(), needed)
+    beside(&fs::read("/proc/self/maps").unwrap_or_default(), needed)
 }
 
-fn beside(table: &str, needed: &[Range<usize>]) -> Vec<Range<usize>> {
+fn beside(table: &[u8], needed: &[Range<usize>]) -> Vec<Range<usize>> {
+    // A file may have any name; what matters in a line is text.
+    let table = String::from_utf8_lossy(table);
     let mappings = table.lines().filter_map(parse);
     mappings.flat_map(|mapping| without(mapping, needed)).collect()
 }
@@ -22,7 +24,9 @@ fn beside(table: &str, needed: &[Range<usize>]) -> Vec<Range<usize>> {
 fn parse(line: &str) -> Option<Range<usize>> {
     let (start, end) = line.split(' ').next()?.split_once('-')?;
     let address = |text| usize::from_str_radix(text, 16).ok();
-    if line.contains("[v") || line.contains("[uprobes]") {
+    // The path of a file begins with a slash.
+    let name = line.split_ascii_whitespace().nth(5).unwrap_or_default();
+    if name.starts_with("[v") || name == "[uprobes]" {
         return None;
     }
     Some(address(start)?..address(end)?)
@@ -47,19 +51,20 @@ mod tests {
 
     #[test]
     fn what_is_needed_stays_to_the_page() {
-        let table = "\
+        let table = b"\
 100000-200000 r-xp 00000000 08:01 7   /usr/bin/python3
 400000-500000 rw-p 00000000 00:00 0   [heap]
 500000-900000 rw-p 00000000 00:00 0
 a00000-b00000 rw-s 00000000 00:01 11  /dev/shm/x (deleted)
 b00000-c00000 r-xp 00000000 00:00 0   [vdso]
+c00000-d00000 rw-s 00000000 00:01 12  /dev/shm/\xff [vdso]
 not a line
 ";
         let found = beside(table, &[0x100_000..0x1ff_001, 0x620_000..0x620_001]);
         let after = 0x620_000 + PAGE;
-        let expected =
-            [0x400_000..0x500_000, 0x500_000..0x620_000, after..0x900_000, 0xa00_000..0xb00_000];
-        assert_eq!(found, expected);
+        let shared = [0xa00_000..0xb00_000, 0xc00_000..0xd00_000];
+        let own = [0x400_000..0x500_000, 0x500_000..0x620_000, after..0x900_000];
+        assert_eq!(found, [&own[..], &shared[..]].concat());
     }
 
     #[test]
