@@ -1,7 +1,12 @@
 //! Which file a command executes: its place, and the SHA-256 of what is in it.
 //!
 //! The file is read before it is executed, and looked at again when it has been. Only if it is the
-//! same file then, and nothing in it has changed, is it known what was executed.
+//! same file then, and shows no change, is it told what was executed.
+//!
+//! That is as good as the file system's account of changes. Who may write the file and has it mapped
+//! can store to a page that is marked as changed already, and the kernel notes nothing. And a script is
+//! opened again by its interpreter, which may be later than both looks. To know for certain, execute
+//! what only the caller may write.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _};
@@ -29,7 +34,7 @@ pub(crate) struct Candidate {
     sha256: ContentHash,
 }
 
-/// What tells one state of a file from every other: nobody can set `ctime`.
+/// What tells one state of a file from others: nobody can set `ctime`.
 #[derive(Debug, PartialEq, Eq)]
 struct Stamp {
     device: u64,
@@ -51,7 +56,7 @@ impl Candidate {
         Some(Self { name, file, seen: Stamp::of(&before), sha256 })
     }
 
-    /// What was executed, if that is certain. Called when the program has begun.
+    /// What was executed, if it shows no change. Called when the program has begun.
     pub(crate) fn confirm(&self) -> Option<Executable> {
         let path = fs::canonicalize(&self.name).ok()?;
         let is_same = |now: io::Result<Metadata>| now.is_ok_and(|now| Stamp::of(&now) == self.seen);

@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use rustix::fs::{Mode, getxattr, mkdir};
 use rustix::io::Errno;
@@ -44,6 +45,11 @@ pub(super) fn delegation() -> Option<Delegation> {
     if let Some(found) = FOUND.get() {
         return found.clone();
     }
+    let _turn = Turn::take();
+    // Whoever had the turn before may have found it.
+    if let Some(found) = FOUND.get() {
+        return found.clone();
+    }
     let place = find();
     let divided = place.as_ref().map(|place| divide(&place.path, place.is_own));
     // Others that are in the caller's group now may have ended by the next time.
@@ -59,6 +65,37 @@ pub(super) fn delegation() -> Option<Delegation> {
     found
 }
 
+/// The turn of the one thread that looks for the caller's group: it may move the caller, and who
+/// looks meanwhile would find neither the one place nor the other.
+///
+/// No lock of the library's: in a copy of the process that `fork` makes meanwhile nobody would open
+/// it. There the turn is of another process, and can be taken.
+struct Turn;
+
+/// The process whose turn it is; zero for nobody's.
+static TURN: AtomicI32 = AtomicI32::new(0);
+
+impl Turn {
+    fn take() -> Self {
+        let own = getpid().as_raw_nonzero().get();
+        let mut whose = 0;
+        while let Err(other) =
+            TURN.compare_exchange(whose, own, Ordering::Acquire, Ordering::Relaxed)
+        {
+            // It is some milliseconds, and once in a process.
+            std::thread::yield_now();
+            whose = if other == own { 0 } else { other };
+        }
+        Self
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        TURN.store(0, Ordering::Release);
+    }
+}
+
 /// A group that the caller may manage.
 struct Site {
     path: PathBuf,
@@ -70,14 +107,15 @@ fn find() -> Option<Site> {
     if !sys::can_begin_in_group() {
         return None;
     }
-    let own = read_to_string("/proc/self/cgroup").ok()?;
-    let mounts = read_to_string("/proc/self/mountinfo").ok()?;
-    let Place { path, is_top } = locate(&own, &mounts)?;
+    // Others may have given groups and mounts any name; the caller's own is text.
+    let lines = |path| std::fs::read(path).map(|text| String::from_utf8_lossy(&text).into_owned());
+    let (own, mounts) = (lines("/proc/self/cgroup").ok()?, lines("/proc/self/mountinfo").ok()?);
+    let Place { path, is_top, is_aside } = locate(&own, &mounts)?;
     if is_top || is_marked(&path) || is_users(&path) {
-        return Some(Site { path, is_own: true });
+        return Some(Site { path, is_own: !is_aside });
     }
     // A service may be put into a leaf of what is delegated to it (`DelegateSubgroup=`).
-    let above = path.parent().filter(|above| is_marked(above))?;
+    let above = path.parent().filter(|above| !is_aside && is_marked(above))?;
     Some(Site { path: above.to_owned(), is_own: false })
 }
 
@@ -171,6 +209,9 @@ struct Place {
     path: PathBuf,
     /// Whether nothing that the process could see is above.
     is_top: bool,
+    /// Whether the process is in the leaf to which a caller has stepped aside: itself, or whoever
+    /// started it. The path is then of the group that was divided.
+    is_aside: bool,
 }
 
 /// Finds the directory of a process's group, by its `/proc/self/cgroup` and the mounts that it
@@ -181,9 +222,11 @@ fn locate(own: &str, mounts: &str) -> Option<Place> {
         // One outside of what is mounted begins with `/..`, or elsewhere.
         let rest = own.strip_prefix(&root).ok()?;
         let is_inside = !rest.components().any(|part| part.as_os_str() == "..");
+        let is_aside = rest.ends_with(CALLER);
+        let rest = rest.parent().filter(|_| is_aside).unwrap_or(rest);
         let is_top = rest.as_os_str().is_empty();
         let path = if is_top { point } else { point.join(rest) };
-        is_inside.then_some(Place { path, is_top })
+        is_inside.then_some(Place { path, is_top, is_aside })
     })
 }
 
@@ -221,7 +264,7 @@ mod tests {
         31 20 0:27 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n";
 
     fn place(own: &str, mounts: &str) -> Option<(String, bool)> {
-        let Place { path, is_top } = locate(own, mounts)?;
+        let Place { path, is_top, .. } = locate(own, mounts)?;
         Some((path.to_str()?.to_owned(), is_top))
     }
 
@@ -245,6 +288,39 @@ mod tests {
             assert_eq!(place(outside, mounts), None, "{outside}");
         }
         assert_eq!(place("0::/../other\n", MOUNTS), None);
+    }
+
+    #[test]
+    fn who_has_stepped_aside_is_of_the_group_that_was_divided() {
+        for (own, path, is_top) in [
+            ("0::/nono-caller\n", "/sys/fs/cgroup", true),
+            ("0::/a.service/nono-caller\n", "/sys/fs/cgroup/a.service", false),
+        ] {
+            let path = PathBuf::from(path);
+            assert_eq!(locate(own, MOUNTS), Some(Place { path, is_top, is_aside: true }));
+        }
+        let path = PathBuf::from("/sys/fs/cgroup/nono-caller/x");
+        let other = Place { path, is_top: false, is_aside: false };
+        assert_eq!(locate("0::/nono-caller/x\n", MOUNTS), Some(other));
+    }
+
+    #[test]
+    fn a_turn_is_one_threads_and_not_that_of_a_copied_process() {
+        // As if the process had been copied while somebody had it.
+        TURN.store(-1, Ordering::Relaxed);
+        let inside = AtomicI32::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..100 {
+                        let _turn = Turn::take();
+                        assert_eq!(inside.fetch_add(1, Ordering::Relaxed), 0);
+                        std::thread::yield_now();
+                        inside.fetch_sub(1, Ordering::Relaxed);
+                    }
+                });
+            }
+        });
     }
 
     #[test]
