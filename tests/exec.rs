@@ -291,6 +291,17 @@ fn limits_end_a_process_that_breaks_them() {
     let limits = Limits { max_cpu_seconds: Some(1), ..Limits::default() };
     let output = run(shell("while :; do :; done").limits(limits).timeout(LONG));
     assert_eq!((output.exit_code, output.timed_out), (-libc::SIGKILL, false));
+    let report = nono_sandbox::Report::new(&output, &system());
+    assert!(report.violations.iter().any(|known| known.code == "cpu_limit"), "{report:?}");
+}
+
+#[test]
+fn the_number_of_nobody_is_no_user_to_run_as() {
+    // The kernel would take it to mean that root stays root.
+    for (uid, gid) in [(u32::MAX, u32::MAX), (u32::MAX, 1), (1, u32::MAX)] {
+        let error = shell("id").ids(uid, gid).run(&system()).unwrap_err();
+        assert!(matches!(error, Error::NobodysId) && error.is_bad_argument(), "{error}");
+    }
 }
 
 #[test]

@@ -323,6 +323,10 @@ fn change_ids(command: &mut Command, uid: Option<u32>, gid: Option<u32>) -> PyRe
         if id == Some(0) {
             return Err(argument_error(format!("{option} must be non-zero, got 0")));
         }
+        // To the kernel it means that nothing is to change.
+        if id == Some(u32::MAX) {
+            return Err(argument_error(format!("{option} must be below {0}, got {0}", u32::MAX)));
+        }
     }
     match (uid, gid) {
         (None, None) => {}

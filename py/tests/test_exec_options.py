@@ -308,6 +308,10 @@ class TestUser:
         for option in ({"uid": 0}, {"gid": 0}):
             with pytest.raises(ValueError, match="must be non-zero"):
                 sandboxed_exec(caps, ["/bin/true"], **option)  # type: ignore[arg-type]
+        # The kernel would take it to mean that root stays root.
+        for option in ({"uid": 2**32 - 1}, {"uid": UID, "gid": 2**32 - 1}):
+            with pytest.raises(ValueError, match="must be below 4294967295, got 4294967295"):
+                sandboxed_exec(caps, ["/bin/true"], **option)  # type: ignore[arg-type]
         with pytest.raises(ValueError, match="gid needs uid"):
             sandboxed_exec(caps, ["/bin/true"], gid=5)
 

@@ -10,6 +10,7 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{AtFlags, Mode, OFlags, mkdir, openat, unlinkat};
@@ -23,7 +24,8 @@ use delegation::{Delegation, PREFIX, delegation};
 /// `PID_MAX_LIMIT` of the kernel: more is no limit, and refused.
 const MOST_PROCESSES: u64 = 4 << 20;
 
-/// A group that has been made for one program. Dropped, it is removed, if it is empty by then.
+/// A group that has been made for one program. Dropped, it is removed; if something goes on in it,
+/// that is tried again by [`remove_left`].
 #[derive(Debug)]
 pub(crate) struct Group {
     place: Place,
@@ -110,6 +112,11 @@ impl Group {
         self.kill.as_ref().map(OwnedFd::as_raw_fd)
     }
 
+    /// Kills all that is in it, and tells whether there was a way to.
+    pub(crate) fn kill_all(&self) -> bool {
+        self.kill.as_ref().is_some_and(|kill| rustix::io::write(kill, b"1").is_ok())
+    }
+
     /// Where it is, for whoever survives the caller to remove it.
     pub(crate) fn path(&self) -> &CString {
         &self.place.path
@@ -168,11 +175,33 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if self.owner == own_number() {
-            // Fails where something goes on running in it, as it may be asked to.
-            let _ = unlinkat(rustix::fs::CWD, &self.path, AtFlags::REMOVEDIR);
+        // Something may go on running in it, as it was asked to, or end at this moment.
+        if self.owner == own_number()
+            && is_in_use(&self.path)
+            && let Ok(mut left) = LEFT.try_lock()
+        {
+            left.push((std::mem::take(&mut self.path), self.owner));
         }
     }
+}
+
+/// Groups that could not be removed, and who has made them.
+static LEFT: Mutex<Vec<(CString, i32)>> = Mutex::new(Vec::new());
+
+/// Removes the groups of earlier programs in which nothing goes on any more.
+pub(crate) fn remove_left() {
+    // Somebody else is at it, or was when this process was copied from another by `fork`.
+    let Ok(mut left) = LEFT.try_lock() else { return };
+    if !left.is_empty() {
+        let own = own_number();
+        left.retain(|(path, owner)| *owner == own && is_in_use(path));
+    }
+}
+
+/// Removes a group, and tells whether it cannot be because there is something in it.
+fn is_in_use(path: &CStr) -> bool {
+    let removed = unlinkat(rustix::fs::CWD, path, AtFlags::REMOVEDIR);
+    matches!(removed, Err(Errno::BUSY | Errno::NOTEMPTY))
 }
 
 fn own_number() -> i32 {
@@ -198,6 +227,9 @@ fn is_oom_killed(events: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+
     use super::*;
 
     #[test]
@@ -227,6 +259,23 @@ mod tests {
         }
         let place = Place::make(above.path()).unwrap();
         assert!(place.path.to_string_lossy().ends_with("-100"));
+    }
+
+    #[test]
+    fn what_could_not_be_removed_is_removed_later() {
+        let above = tempfile::tempdir().unwrap();
+        let place = Place::make(above.path()).unwrap();
+        let path = Path::new(OsStr::from_bytes(place.path.to_bytes())).to_owned();
+        std::fs::create_dir(path.join("busy")).unwrap();
+        drop(place);
+        remove_left();
+        assert!(path.exists());
+        std::fs::remove_dir(path.join("busy")).unwrap();
+        // Somebody else may be at it.
+        while path.exists() {
+            remove_left();
+            std::thread::yield_now();
+        }
     }
 
     #[test]

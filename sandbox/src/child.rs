@@ -66,6 +66,7 @@ pub(crate) struct Facts {
     pub directory: Option<PathBuf>,
     pub enforcement: Enforcement,
     pub limits: Vec<(&'static str, Mechanism)>,
+    pub cpu_limit: Option<Duration>,
     pub dropped_variables: Vec<OsString>,
     pub keeps_background: bool,
 }
@@ -130,7 +131,8 @@ impl Child {
     ///
     /// # Errors
     ///
-    /// [`Error::Spawn`] if it could not begin, and [`Error::Watch`] if its end is overdue.
+    /// [`Error::Spawn`] if it could not begin, and [`Error::Watch`] or [`Error::LeftRunning`] if its
+    /// end is overdue.
     pub fn try_begun(&mut self) -> Result<bool, Error> {
         if self.number.is_some() {
             return Ok(true);
@@ -151,7 +153,7 @@ impl Child {
     ///
     /// # Errors
     ///
-    /// [`Error::Spawn`] if it could not begin, and [`Error::Watch`].
+    /// [`Error::Spawn`] if it could not begin, [`Error::Watch`] and [`Error::LeftRunning`].
     pub fn wait_begun(&mut self) -> Result<(), Error> {
         while !self.try_begun()? {
             let Some(fd) = self.tree.started() else { return Ok(()) };
@@ -164,8 +166,9 @@ impl Child {
     ///
     /// # Errors
     ///
-    /// [`Error::Spawn`] if it could not begin, and [`Error::Watch`] if it is not known any more
-    /// what became of it, as when its end is overdue or this is called again.
+    /// [`Error::Spawn`] if it could not begin, and [`Error::Watch`] or [`Error::LeftRunning`] if it is
+    /// not known any more what became of it: its supervisor was killed, its end is overdue, or this is
+    /// called again.
     pub fn wait(&mut self) -> Result<Output, Error> {
         if let Some(fd) = self.tree.ended() {
             let mut patience = self.patience();
@@ -182,6 +185,9 @@ impl Child {
             Err(Ended::Lost(errno)) => {
                 let source = io::Error::from_raw_os_error(errno);
                 Err(Error::Watch { syscall: "waitid", source })
+            }
+            Err(Ended::Loose) => {
+                Err(Error::LeftRunning { source: io::Error::from_raw_os_error(libc::ESRCH) })
             }
         }
     }
@@ -260,8 +266,13 @@ impl Child {
 
     /// Gives up waiting, and kills what can be killed.
     pub(crate) fn abandon(&self) -> Error {
-        self.tree.abandon();
-        Error::Watch { syscall: "waitid", source: io::ErrorKind::TimedOut.into() }
+        let is_ended = self.tree.abandon();
+        let source = io::ErrorKind::TimedOut.into();
+        if is_ended {
+            Error::Watch { syscall: "waitid", source }
+        } else {
+            Error::LeftRunning { source }
+        }
     }
 
     fn output(&mut self, report: &Report) -> Output {
@@ -285,6 +296,7 @@ impl Child {
             cpu_time: report.cpu_time,
             max_rss: report.usage.peak.or(report.max_rss),
             oom_killed: report.usage.is_oom_killed,
+            cpu_limited: is_cpu_limited(report, facts.cpu_limit),
             number: self.number(),
             executable: self.executable.clone(),
             denials: self.denials.take(),
@@ -294,6 +306,14 @@ impl Child {
             dropped_variables: facts.dropped_variables,
         }
     }
+}
+
+/// Whether a program's end looks like that of its processor time: the kernel kills it then, and does
+/// not say why. It counts time by its ticks, and tells of it by the clock.
+fn is_cpu_limited(report: &Report, limit: Option<Duration>) -> bool {
+    let is_killed = ExitStatus::from_raw(report.status).signal() == Some(libc::SIGKILL);
+    let is_used = limit.is_some_and(|limit| report.cpu_time >= limit / 4 * 3);
+    report.cause == Cause::Exit && is_killed && is_used && !report.usage.is_oom_killed
 }
 
 /// Waits for a descriptor to become readable, and tells whether it is: false if the time was up or a
@@ -310,17 +330,22 @@ fn is_readable(fd: BorrowedFd<'_>, within: Option<Duration>) -> Result<bool, Err
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::io::Read as _;
+
     use rustix::io::retry_on_intr;
     use rustix::process::{Signal, pidfd_send_signal};
 
     use super::*;
     use crate::capability::{Access, CapabilitySet};
     use crate::exec::Command;
+    use crate::privilege::KILL;
     use crate::run::Run;
     use crate::stdio::Stdio;
+    use crate::sys::keep_capabilities;
 
     /// A program that has begun, with a pipe for its output.
-    fn spawn(words: [&str; 2]) -> Child {
+    fn spawn(words: &[&str]) -> Child {
         let mut caps = CapabilitySet::new();
         caps.allow_path("/", Access::Read).unwrap();
         let mut command = Command::new("/usr/bin/env");
@@ -331,7 +356,10 @@ mod tests {
     }
 
     fn is_overdue(error: &Error) -> bool {
-        matches!(error, Error::Watch { source, .. } if source.kind() == io::ErrorKind::TimedOut)
+        let (Error::Watch { source, .. } | Error::LeftRunning { source }) = error else {
+            return false;
+        };
+        source.kind() == io::ErrorKind::TimedOut
     }
 
     /// Looks after a child whose end is overdue, without waiting.
@@ -342,7 +370,7 @@ mod tests {
 
     #[test]
     fn signal_zero_is_none() {
-        let mut child = spawn(["sleep", "100"]);
+        let mut child = spawn(&["sleep", "100"]);
         child.signal(0);
         child.signal(libc::SIGTERM.unsigned_abs().try_into().unwrap());
         assert_eq!(child.wait().unwrap().signal, Some(libc::SIGTERM));
@@ -350,23 +378,72 @@ mod tests {
 
     #[test]
     fn an_end_is_found_however_late() {
-        let child = spawn(["echo", "hi"]);
+        let child = spawn(&["echo", "hi"]);
         let mut ended = [PollFd::from_borrowed_fd(child.ended_fd().unwrap(), PollFlags::IN)];
         retry_on_intr(|| poll(&mut ended, None)).unwrap();
         let output = advance_late(child).unwrap().unwrap();
         assert_eq!((output.exit_code, output.stdout), (0, b"hi\n".to_vec()));
     }
 
+    /// A program that has started another, which holds the output for longer than any test may take.
+    fn spawn_forking() -> (Child, File) {
+        let child = spawn(&["sh", "-c", "sleep 100000 & echo up; wait"]);
+        let mut output = File::from(child.stdout.as_ref().unwrap().try_clone().unwrap());
+        assert!(is_readable(output.as_fd(), None).unwrap());
+        assert_eq!(output.read(&mut [0; 3]).unwrap(), 3);
+        (child, output)
+    }
+
     #[test]
     fn an_end_that_is_overdue_is_given_up() {
-        let child = spawn(["sleep", "100"]);
+        let (child, mut output) = spawn_forking();
         pidfd_send_signal(child.ended_fd().unwrap(), Signal::STOP).unwrap();
         assert!(is_overdue(&advance_late(child).unwrap_err()));
+        // Nobody of the tree is left to write.
+        is_readable(output.as_fd(), None).unwrap();
+        assert_eq!(output.read(&mut [0; 3]).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_shim_that_was_killed_is_told_of() {
+        let (mut child, _output) = spawn_forking();
+        pidfd_send_signal(child.ended_fd().unwrap(), Signal::KILL).unwrap();
+        // Where signals are scoped a program without limits has no control group.
+        match (crate::landlock::Landlock::detect().unwrap().scopes_signals(), child.wait()) {
+            (true, Err(Error::LeftRunning { .. }))
+            | (false, Err(Error::LeftRunning { .. } | Error::Watch { .. })) => {}
+            (_, ended) => panic!("{ended:?}"),
+        }
+    }
+
+    #[test]
+    fn whom_no_signal_reaches_is_not_begun_or_ended_by_a_group() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let run = |uid| {
+            keep_capabilities(!KILL).unwrap();
+            let mut caps = CapabilitySet::new();
+            caps.allow_path("/", Access::Read).unwrap();
+            let mut command = Command::new("/usr/bin/env");
+            command.args(["sleep", "100000"]).timeout(Duration::from_millis(100));
+            command.env("PATH", "/usr/bin:/bin").ids(uid, 65534).run(&caps)
+        };
+        match std::thread::spawn(move || run(65534)).join().unwrap() {
+            Err(Error::OutOfReach { uid: 65534 }) => {}
+            ended => {
+                let output = ended.unwrap();
+                assert!(output.timed_out && !output.left_running);
+            }
+        }
+        // The caller's own are.
+        let output = std::thread::spawn(move || run(0)).join().unwrap().unwrap();
+        assert!(output.timed_out && !output.left_running);
     }
 
     #[test]
     fn who_waits_for_a_stopped_shim_is_told_that_the_end_is_overdue() {
-        let mut child = spawn(["sleep", "100"]);
+        let mut child = spawn(&["sleep", "100"]);
         pidfd_send_signal(child.ended_fd().unwrap(), Signal::STOP).unwrap();
         child.kill();
         child.overdue = Some(Instant::now());
@@ -375,7 +452,7 @@ mod tests {
 
     #[test]
     fn who_waits_for_the_beginning_is_told_that_the_end_is_overdue() {
-        let mut child = spawn(["sleep", "100"]);
+        let mut child = spawn(&["sleep", "100"]);
         // As before it has said so.
         child.number = None;
         child.overdue = Some(Instant::now());

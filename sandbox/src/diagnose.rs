@@ -149,15 +149,14 @@ fn violations(output: &Output) -> Vec<Diagnostic> {
         (output.truncated, "output_limit", "there was more output than is kept"),
         (is(SIGXFSZ), "file_size_limit", "a file would have become larger than is allowed"),
         (output.oom_killed, "memory_limit", "more memory was used than is allowed"),
-        (is(SIGXCPU), "cpu_limit", "more processor time would have been used than is allowed"),
+        (output.cpu_limited, "cpu_limit", "it was killed when its processor time was used up"),
         (output.left_running, "left_running", "a process could not be ended by the kernel"),
     ];
     let broken = known.into_iter().filter(|(is_so, ..)| *is_so);
     broken.map(|(_, code, message)| diagnostic(code, "warning", message.to_owned())).collect()
 }
 
-// As on every Linux that this crate knows.
-const SIGXCPU: i32 = 24;
+/// As on every Linux that this crate knows.
 const SIGXFSZ: i32 = 25;
 
 /// What the program says of itself.

@@ -205,6 +205,19 @@ pub enum Error {
     /// Input is given to a program with a terminal.
     #[error("input cannot be given together with a terminal: write to the terminal instead")]
     InputToTerminal,
+    /// A user or group of no number is to run a program: to the kernel it means that nothing is to
+    /// change.
+    #[error("{number} is the number of no user or group", number = u32::MAX)]
+    NobodysId,
+    /// A program is to run as a user whose processes the caller cannot end.
+    #[error(
+        "a program of user {uid} could not be ended from here: give the caller `CAP_KILL`, or a \
+         control group of its own (`Delegate=yes`)"
+    )]
+    OutOfReach {
+        /// The user that was asked for.
+        uid: u32,
+    },
     /// A command is to be observed whose network is limited.
     #[error("a command can be observed or its network limited, not both")]
     ObservedNetwork,
@@ -234,6 +247,16 @@ pub enum Error {
     /// The run was cancelled by the caller; the child has been killed.
     #[error("the sandboxed process was cancelled")]
     Cancelled,
+    /// What ends the program's tree was killed, or did not answer and had to be. The program is
+    /// killed with it, and nothing here can end what it had started.
+    #[error(
+        "the supervisor of the sandboxed process was killed: processes that the program had \
+         started may go on, in their sandbox"
+    )]
+    LeftRunning {
+        /// That it is not there any more (`ESRCH`), or was not in time.
+        source: io::Error,
+    },
     /// The running child could not be watched; it has been killed.
     #[error("failed to watch the sandboxed process: {syscall}")]
     Watch {
@@ -264,6 +287,7 @@ impl Error {
                 | Self::VariableName { .. }
                 | Self::LoaderVariable { .. }
                 | Self::InputToTerminal
+                | Self::NobodysId
                 | Self::ObservedNetwork
                 | Self::ExpectedDirectory { .. }
                 | Self::ExpectedFile { .. }

@@ -201,8 +201,15 @@ impl Command {
         self
     }
 
-    /// Lets the program run as another user and group, without further groups. Needs root. The
-    /// grants are the parent's to give: their paths need not be within the user's reach.
+    /// Lets the program run as another user and group, without further groups. Needs root, and of
+    /// its capabilities the one to signal processes of others (`CAP_KILL`), unless the caller has
+    /// a control group to end them by. The grants are the parent's to give: their paths need not be
+    /// within the user's reach.
+    ///
+    /// The calling process is not "dumpable" from then on: it leaves no core, and nobody but root
+    /// can trace it or read its `/proc`. The kernel takes that from memory in which a process
+    /// changes its user, and the program's begins in the caller's. `prctl(PR_SET_DUMPABLE, 1)` gives it back; but
+    /// while another program begins as that user it could then look into the caller.
     pub fn ids(&mut self, uid: u32, gid: u32) -> &mut Self {
         self.ids = Some((uid, gid));
         self
@@ -318,13 +325,18 @@ pub struct Output {
     /// Whether all was killed because it used more memory than [`Limits::max_memory_bytes`]. Known
     /// where a control group limits that; without one a program is refused memory instead.
     pub oom_killed: bool,
+    /// Whether the program was killed when about as much processor time as
+    /// [`Limits::max_cpu_seconds`] had been used: the kernel does not say why it kills.
+    pub cpu_limited: bool,
     /// Whether a process that was killed had not ended yet when the run was over. Only one that
     /// the kernel itself cannot end, or one that [`Command::keep_background`] let go on.
     pub left_running: bool,
     /// The program's process number while it ran; 0 if it was not told.
     pub number: i32,
-    /// Which file was executed, if [`Command::identify`] asked for it and it is certain: it could be
-    /// read, and was the same before and after.
+    /// Which file was executed, if [`Command::identify`] asked for it: it could be read, and was the
+    /// same before and after, as far as the file system tells. A script is read again by its
+    /// interpreter, and whoever has the file mapped to write may change it unseen: it is for certain
+    /// only if nobody but the caller may write it.
     pub executable: Option<Executable>,
     /// What a supervisor has refused it, in the order of the first time.
     pub denials: Vec<Denial>,

@@ -49,7 +49,7 @@
 //!   parent's reaches a [`Command`]; it cannot keep the call from returning at its timeout, nor
 //!   make the parent store more output than it was given room for.
 //! * **Time**: whatever a [`Command`] has started ends with it, at its timeout, and with the
-//!   caller, by whatever death: nothing can hide from that, and nobody else is hit by it.
+//!   caller: nothing can hide from that, and nobody else is hit by it.
 //!
 //! [`apply()`] holds every thread of the process, or refuses and holds none.
 //!
@@ -110,6 +110,11 @@
 //!   written: the kernel asks nobody whether a file that is open for reading may be changed so.
 //! * Before Landlock ABI 6, and without a delegated control group, a program that leaves its process
 //!   group survives the end and the timeout of its [`Command`]. It stays sandboxed.
+//! * Where the kernel kills the caller for want of memory, it kills what ends the tree of a
+//!   [`Command`] with it, as their memory is the same. The program ends too; what it has started goes
+//!   on, sandboxed. Where only that supervisor is killed (nothing in a sandbox can, from Landlock ABI
+//!   6 on), the caller ends all by the program's control group or, where it has none, returns
+//!   [`Error::LeftRunning`].
 //! * Granting all of `/proc` shows the names and arguments of all processes.
 //! * Where no control group is delegated to the caller, memory is limited for each process and not
 //!   for all together, and processes only through a limit that counts all of the user's.

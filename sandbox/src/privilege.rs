@@ -56,5 +56,6 @@ const CHOWN: u64 = 1;
 const DAC_OVERRIDE: u64 = 1 << 1;
 const FOWNER: u64 = 1 << 3;
 const FSETID: u64 = 1 << 4;
+pub(crate) const KILL: u64 = 1 << 5;
 const NET_BIND_SERVICE: u64 = 1 << 10;
 pub(crate) const SYS_PTRACE: u64 = 1 << 19;

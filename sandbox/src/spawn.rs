@@ -6,9 +6,10 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
+use rustix::process::{geteuid, getuid};
 
 use crate::apply::report;
 use crate::capability::{Access, CapabilitySet};
@@ -21,11 +22,11 @@ use crate::exec::{Command, search_path};
 use crate::executable::Candidate;
 use crate::filter::{self, Asks};
 use crate::landlock::{ChildRuleset, Landlock};
-use crate::limits::{Mechanism, enforced, resource_limits};
+use crate::limits::{Limits, Mechanism, enforced, resource_limits};
 use crate::lookup::{self, Program};
 use crate::network::Judge;
 use crate::own_proc::OwnPath;
-use crate::privilege::kept;
+use crate::privilege::{KILL, kept};
 use crate::stdio::{beyond_stdio, connect};
 use crate::supervisor::{self, Handover, Service};
 use crate::sys;
@@ -42,6 +43,7 @@ pub(crate) fn start(
     if command.input.is_some() && command.terminal.is_some() {
         return Err(Error::InputToTerminal);
     }
+    let ids = ids(command)?;
     let environment = command.environment()?;
     let image = Image::new(command, &environment.variables)?;
     let with_terminal = command.terminal.map(|_| terminal_of_its_own(caps)).transpose()?;
@@ -62,8 +64,8 @@ pub(crate) fn start(
     let streams = command.stdio.each_ref();
     let mut ends = connect(streams, command.input.as_deref(), command.terminal).map_err(pipes)?;
 
-    let ids = command.ids.map(|(uid, gid)| sys::Ids { uid, gid });
-    let group = Group::for_program(&command.limits, landlock.scopes_signals());
+    let can_scope = landlock.scopes_signals() && is_in_reach(ids);
+    let group = group(&command.limits, ids, can_scope)?;
     let deadline = command.timeout.and_then(|timeout| start.checked_add(timeout));
     let candidate = image.candidate(command, deadline);
     let facts = Facts {
@@ -73,6 +75,7 @@ pub(crate) fn start(
         directory: command.cwd.clone(),
         enforcement: report(landlock, caps, judge),
         limits: held(command, ids, group.as_ref())?,
+        cpu_limit: command.limits.max_cpu_seconds.map(Duration::from_secs),
         dropped_variables: environment.dropped,
         keeps_background: command.keeps_background,
     };
@@ -91,10 +94,8 @@ pub(crate) fn start(
         group,
         ids,
         watch: sys::Watch {
-            can_scope: landlock.scopes_signals(),
-            deadline: deadline.and_then(from_now),
-            keeps_background: command.keeps_background,
             announces: is_handed_over || !own.is_empty() || candidate.is_some(),
+            ..watch(command, can_scope, deadline)
         },
     };
     let fds = sys::Descriptors {
@@ -120,6 +121,31 @@ pub(crate) fn start(
         child.hold(hold(&own, child.number()));
     }
     Ok(child)
+}
+
+/// Whom the command runs as, if not as the caller.
+fn ids(command: &Command) -> Result<Option<sys::Ids>, Error> {
+    match command.ids {
+        Some((u32::MAX, _) | (_, u32::MAX)) => Err(Error::NobodysId),
+        ids => Ok(ids.map(|(uid, gid)| sys::Ids { uid, gid })),
+    }
+}
+
+/// Whether the caller's signals reach whoever has these ids.
+fn is_in_reach(ids: Option<sys::Ids>) -> bool {
+    let is_own = |uid| [getuid(), geteuid()].iter().any(|own| own.as_raw() == uid);
+    ids.is_none_or(|ids| is_own(ids.uid) || sys::has_capability(KILL))
+}
+
+/// The control group of the command, where it has one; it must have if no signal ends it.
+fn group(limits: &Limits, ids: Option<sys::Ids>, can_scope: bool) -> Result<Option<Group>, Error> {
+    let group = Group::for_program(limits, can_scope);
+    match ids.filter(|_| !is_in_reach(ids)) {
+        Some(ids) if group.as_ref().and_then(Group::kill).is_none() => {
+            Err(Error::OutOfReach { uid: ids.uid })
+        }
+        _ => Ok(group),
+    }
 }
 
 /// Who is asked of the child's calls.
@@ -160,6 +186,12 @@ fn held(
         Some((limit, _)) if command.requires_limits => Err(Error::LimitNotHeld { limit }),
         _ => Ok(limits),
     }
+}
+
+/// How it is watched that begins unannounced.
+fn watch(command: &Command, can_scope: bool, deadline: Option<Instant>) -> sys::Watch {
+    let deadline = deadline.and_then(from_now);
+    sys::Watch { can_scope, deadline, keeps_background: command.keeps_background, announces: false }
 }
 
 /// The same by the monotonic clock. A time beyond its range never comes.

@@ -34,8 +34,8 @@ pub(crate) use notify::{
 };
 pub(crate) use probe::{Attempt, Probe};
 pub(crate) use process::{
-    become_user, duplicate, has_capabilities_beside, is_only_thread, keep_capabilities,
-    landlock_abi, monotonic, no_new_privileges, raise_file_limit,
+    become_user, duplicate, has_capabilities_beside, has_capability, is_only_thread,
+    keep_capabilities, landlock_abi, monotonic, no_new_privileges, raise_file_limit,
 };
 use raw::call;
 pub(crate) use raw::can_begin_in_group;

@@ -42,10 +42,18 @@ pub(crate) fn no_new_privileges() -> Result<(), c_int> {
 /// By the system calls: the library's functions change all threads of the process, and those of
 /// the caller with them if its memory is shared.
 ///
+/// Neither number may be the highest, which is nobody's and to the kernel means no change.
+///
+/// Memory that is shared with whom it is called in is not "dumpable" any more, for good: the kernel
+/// lets only root look into it from then on.
+///
 /// # Errors
 ///
-/// `EPERM` for all but root.
+/// `EPERM` for all but root; `EINVAL` for a number of nobody.
 pub(crate) fn become_user(ids: Ids) -> Result<(), c_int> {
+    if [ids.uid, ids.gid].contains(&u32::MAX) {
+        return Err(libc::EINVAL);
+    }
     let (uid, gid) = (ids.uid as usize, ids.gid as usize);
     // SAFETY: takes numbers and, for a list of none, a null pointer.
     unsafe { call(libc::SYS_setgroups, [0, 0]) }?;
@@ -83,17 +91,28 @@ pub(crate) fn keep_capabilities(kept: u64) -> Result<(), c_int> {
 
 /// Whether the calling thread has capabilities that are not among `kept`.
 pub(crate) fn has_capabilities_beside(kept: u64) -> bool {
+    let Ok(sets) = capabilities() else { return true };
+    let [low, high] = [kept, kept >> 32].map(|half| half & u64::from(u32::MAX));
+    let masks = [low, low, low, high, high, high];
+    sets.iter().zip(masks).any(|(set, mask)| u64::from(*set) & !mask != 0)
+}
+
+/// Whether the calling thread has one of the first 32 capabilities, given by its bit, in effect.
+pub(crate) fn has_capability(bit: u64) -> bool {
+    capabilities().is_ok_and(|[effective, ..]| u64::from(effective) & bit != 0)
+}
+
+/// The calling thread's capabilities: effective, permitted and inheritable, the low words and then
+/// the high ones.
+fn capabilities() -> Result<[u32; 6], c_int> {
+    // As above.
     let mut header = [0x2008_0522_u32, 0];
     let mut sets = [0_u32; 6];
     let pointers = [ptr::from_mut(&mut header) as usize, ptr::from_mut(&mut sets) as usize, 0, 0];
     // SAFETY: both point to memory of the size that this version has, which lives through the
     // call.
-    if unsafe { call(libc::SYS_capget, pointers) }.is_err() {
-        return true;
-    }
-    let [low, high] = [kept, kept >> 32].map(|half| half & u64::from(u32::MAX));
-    let masks = [low, low, low, high, high, high];
-    sets.iter().zip(masks).any(|(set, mask)| u64::from(*set) & !mask != 0)
+    unsafe { call(libc::SYS_capget, pointers) }?;
+    Ok(sets)
 }
 
 /// Waits for a child, by a descriptor of it, and tells whether it has ended. It need not be one

@@ -4,7 +4,12 @@
 //! It shares the caller's memory (so it costs no page tables) but nothing else: it has descriptors,
 //! signal actions and a process group of its own. It lives from before the program until all that the
 //! program started has ended, and makes that happen when the program ends, when the time is up,
-//! when it is told to, and when the caller is gone, by whatever death.
+//! when it is told to, and when the caller is gone.
+//!
+//! One death of the caller is its own too: for want of memory the kernel kills all whose memory that
+//! is. The program dies with it then, and what that has started goes on in its sandbox. Where the
+//! shim alone is killed, the caller ends the rest by the program's control group, or says that it
+//! cannot (`tree.rs`).
 //!
 //! * As a *subreaper* it inherits every descendant whose parent has ended. When it has no child
 //!   left, nothing is left of the tree.
@@ -293,6 +298,13 @@ impl Launch {
         self.ending.is_clear.store(true, Ordering::Relaxed);
     }
 
+    /// Whether nothing is left that was to end.
+    pub(super) fn is_over(&self) -> bool {
+        let is_exit = self.ending.cause.load(Ordering::Relaxed) == Cause::Exit as u32;
+        let is_left = is_exit && self.plan.watch.keeps_background;
+        is_left || self.ending.is_clear.load(Ordering::Relaxed)
+    }
+
     /// Kills what is there, and tells whether there was a way to.
     fn kill_tree(&self, child: c_int) -> bool {
         if let Some(fd) = self.fds.group_kill {
@@ -315,10 +327,12 @@ impl Launch {
         self.ending.is_scoped.load(Ordering::Relaxed) || self.fds.group_kill.is_some()
     }
 
-    /// Removes the program's control group if the caller is not there any more to do it.
+    /// Removes the program's control group if nobody is there any more to do it: the caller has
+    /// ended, or executed another program.
     fn remove_group(&self) {
+        let [ended, told] = poll([self.fds.caller, self.fds.channel], Some(0));
         if let Some(group) = &self.plan.group
-            && poll([self.fds.caller], Some(0)) != [0]
+            && (ended != 0 || told & libc::POLLHUP != 0)
         {
             let here = libc::AT_FDCWD.cast_unsigned() as usize;
             let flags = libc::AT_REMOVEDIR.cast_unsigned() as usize;
@@ -330,14 +344,17 @@ impl Launch {
 
     /// Waits for all that has ended, and tells whether nothing is left.
     fn reap(&self, child: c_int) -> bool {
-        self.kill_group_of_ended(child);
         loop {
+            let who = match self.next_ended(child) {
+                Ok(Some(who)) => who,
+                Ok(None) => return false,
+                Err(error) => return error == libc::ECHILD,
+            };
             let mut status: c_int = 0;
             let mut usage = [0_u64; USAGE_WORDS];
             let options = (libc::WNOHANG | libc::__WALL).cast_unsigned() as usize;
-            let any = usize::MAX;
             let status_at = ptr::from_mut(&mut status) as usize;
-            let arguments = [any, status_at, options, usage.as_mut_ptr() as usize];
+            let arguments = [who, status_at, options, usage.as_mut_ptr() as usize];
             // SAFETY: both pointers are to memory of the size that the call writes.
             match unsafe { call(libc::SYS_wait4, arguments) } {
                 Ok(0) => return false,
@@ -354,16 +371,23 @@ impl Launch {
         }
     }
 
-    /// Without a scope, the program's group is killed while its number is still the program's:
-    /// until it is waited for.
-    fn kill_group_of_ended(&self, child: c_int) {
+    /// Who is to be waited for, if anybody has ended: whoever it is, or one process by its number.
+    ///
+    /// Without a scope the program's group is killed here, while its number is still the program's:
+    /// until that is waited for, and so nobody is who has not been looked at.
+    fn next_ended(&self, child: c_int) -> Result<Option<usize>, c_int> {
+        const ANYBODY: usize = usize::MAX;
         let ending = &self.ending;
-        if ending.is_scoped.load(Ordering::Relaxed) || ending.has_status.load(Ordering::Relaxed) {
-            return;
+        let is_scoped = ending.is_scoped.load(Ordering::Relaxed);
+        let is_over = ending.has_status.load(Ordering::Relaxed);
+        if is_scoped || is_over || self.plan.watch.keeps_background {
+            return Ok(Some(ANYBODY));
         }
-        if has_ended(child) && !self.plan.watch.keeps_background {
+        let ended = look_for_ended()?;
+        if ended == Some(child) {
             kill(-child, libc::SIGKILL);
         }
+        Ok(ended.map(|number| number.unsigned_abs() as usize))
     }
 
     /// Adds up what the kernel says that a process has used.
@@ -390,16 +414,20 @@ fn own_peak() -> u64 {
     max_rss
 }
 
-/// Whether a child has ended and not been waited for.
-fn has_ended(child: c_int) -> bool {
+/// The number of a child that has ended, if one has, without waiting for it.
+///
+/// # Errors
+///
+/// `ECHILD` if there is none at all.
+fn look_for_ended() -> Result<Option<c_int>, c_int> {
     let mut info = [0_u32; 32];
-    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
-    let (who, pid) = (libc::P_PID as usize, child.unsigned_abs() as usize);
-    let arguments = [who, pid, info.as_mut_ptr() as usize, options.unsigned_abs() as usize, 0];
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
+    let (who, at) = (libc::P_ALL as usize, info.as_mut_ptr() as usize);
     // SAFETY: `info` has the 128 bytes of a `siginfo_t`, which the call writes.
-    let waited = unsafe { call(libc::SYS_waitid, arguments) };
-    let [signal, ..] = info;
-    waited.is_ok() && signal != 0
+    unsafe { call(libc::SYS_waitid, [who, 0, at, options.unsigned_abs() as usize, 0]) }?;
+    // Its first field is zero if nobody has; the number comes after two more and a gap.
+    let [signal, _, _, _, number, ..] = info;
+    Ok((signal != 0).then_some(number.cast_signed()))
 }
 
 /// A descriptor that becomes readable when a child ends.
@@ -427,11 +455,12 @@ fn drain(signals: c_int) {
 fn poll<const N: usize>(fds: [c_int; N], nanoseconds: Option<u64>) -> [c_short; N] {
     const NOWHERE: usize = 0;
     let mut polled = fds.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
-    let limit = nanoseconds.map(|nanos| [nanos / 1_000_000_000, nanos % 1_000_000_000]);
-    let limit_at = limit.as_ref().map_or(NOWHERE, |limit| ptr::from_ref(limit) as usize);
+    let mut limit = nanoseconds.map(|nanos| [nanos / 1_000_000_000, nanos % 1_000_000_000]);
+    let limit_at = limit.as_mut().map_or(NOWHERE, |limit| ptr::from_mut(limit) as usize);
     let arguments = [polled.as_mut_ptr() as usize, N, limit_at, NOWHERE, size_of::<SignalSet>()];
     // SAFETY: the first points to as many entries as the second says, the third to a `timespec`
-    // of 64 bits each or nowhere; no signal mask is given.
+    // of 64 bits each or nowhere; both are written to, and live through the call. No signal mask is
+    // given.
     match unsafe { call(libc::SYS_ppoll, arguments) } {
         Ok(_) => polled.map(|fd| fd.revents),
         Err(_) => [0; N],

@@ -9,7 +9,8 @@ use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use rustix::io::Errno;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair,
 };
@@ -20,9 +21,12 @@ use super::process::reap;
 use super::raw::clone_onto;
 use super::shim::{Cause, KILL_ALL, STARTED, shim_main};
 use super::signal::{SignalSet, set_signal_mask};
-use crate::cgroup::{Group, Usage};
+use crate::cgroup::{Group, Usage, remove_left};
 use crate::error::Step;
 use crate::stdio::beyond_stdio;
+
+/// How long a shim that was stopped is waited for until it is killed.
+const ANSWER: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// The step that failed, and why.
 #[derive(Clone, Copy, Debug)]
@@ -122,13 +126,21 @@ impl Tree {
         }
     }
 
-    /// Gives the whole tree up: kills the shim itself, and with it the program. For a shim that
-    /// does not answer, because the kernel holds up the program's start and the shim waits for that.
-    pub(crate) fn abandon(&self) {
-        if let Some(running) = &self.running {
-            // Fails only when it has ended.
+    /// Gives the whole tree up, and tells whether that ends it. For a shim that does not answer: it
+    /// was stopped, or waits for the program's start, which the kernel holds up.
+    ///
+    /// A stopped one is let do what it is for. One that still does not is killed itself, and with it
+    /// the program; what that has started ends by its control group if it has one.
+    pub(crate) fn abandon(&self) -> bool {
+        let Some(running) = &self.running else { return true };
+        let is_killed = running.kill_group();
+        running.tell(KILL_ALL);
+        // Either fails only when it has ended.
+        let _ = pidfd_send_signal(&running.pidfd, Signal::CONT);
+        if !running.ends_soon() {
             let _ = pidfd_send_signal(&running.pidfd, Signal::KILL);
         }
+        is_killed || running.launch.is_over()
     }
 
     /// Has everything killed, now. Does not wait for it.
@@ -151,15 +163,19 @@ impl Tree {
     ///
     /// # Errors
     ///
-    /// [`Ended::Failed`] if the program could not be started; [`Ended::Lost`] if the shim itself
-    /// was killed, or this was asked before.
+    /// [`Ended::Failed`] if the program could not be started; [`Ended::Lost`] or [`Ended::Loose`]
+    /// if the shim itself was killed; [`Ended::Lost`] if this was asked before.
     pub(crate) fn wait(&mut self) -> Result<Report, Ended> {
         let running = self.running.take().ok_or(Ended::Lost(libc::ECHILD))?;
         let reaped = running.reap(libc::WEXITED);
+        let is_ended = running.launch.is_over() || running.kill_group();
         let outcome = match (reaped, running.launch.failure()) {
             (Err(errno), _) => Err(Ended::Lost(errno)),
             (Ok(_), Some(failure)) => Err(Ended::Failed(failure)),
-            (Ok(_), None) => running.report().ok_or(Ended::Lost(libc::ESRCH)),
+            (Ok(_), None) => {
+                let lost = if is_ended { Ended::Lost(libc::ESRCH) } else { Ended::Loose };
+                running.report().ok_or(lost)
+            }
         };
         running.let_go();
         outcome
@@ -174,6 +190,10 @@ impl Drop for Tree {
             return;
         }
         running.tell(KILL_ALL);
+        // The shim does it too, unless it was killed.
+        if !running.launch.is_over() {
+            running.kill_group();
+        }
         running.let_go();
         sweep();
     }
@@ -197,12 +217,26 @@ pub(crate) enum Ended {
     Failed(Failure),
     /// Nobody knows; the error number.
     Lost(c_int),
+    /// The shim was killed, and there is no control group to end by what the program has started.
+    Loose,
 }
 
 impl Running {
     fn tell(&self, message: u8) {
         // Fails only when there is no shim any more.
         let _ = send(&self.channel, &[message], SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
+    }
+
+    /// Kills what is in the program's control group, and tells whether it has one. What is there was
+    /// started there, and nothing gets out.
+    fn kill_group(&self) -> bool {
+        self.is_ours() && self.launch.plan.group.as_ref().is_some_and(Group::kill_all)
+    }
+
+    /// Waits a while for the shim's end, and tells whether it came.
+    fn ends_soon(&self) -> bool {
+        let mut ended = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        retry_on_intr(|| poll(&mut ended, Some(&ANSWER))).is_ok_and(|ready| ready > 0)
     }
 
     /// Waits for the shim, and tells whether it has ended. Nobody else can have waited for it:
@@ -285,8 +319,10 @@ fn clone_shim(launch: &Launch) -> Result<OwnedFd, c_int> {
 
 /// Gives up what nobody uses any more.
 fn sweep() {
-    let Ok(mut ending) = ENDING.try_lock() else { return };
-    ending.retain(Running::is_used);
+    if let Ok(mut ending) = ENDING.try_lock() {
+        ending.retain(Running::is_used);
+    }
+    remove_left();
 }
 
 #[cfg(test)]
