@@ -206,10 +206,10 @@ impl Command {
     /// a control group to end them by. The grants are the parent's to give: their paths need not be
     /// within the user's reach.
     ///
-    /// The calling process is not "dumpable" from then on: it leaves no core, and nobody but root
-    /// can trace it or read its `/proc`. The kernel takes that from memory in which a process
-    /// changes its user, and the program's begins in the caller's. `prctl(PR_SET_DUMPABLE, 1)` gives it back; but
-    /// while another program begins as that user it could then look into the caller.
+    /// The calling process is not "dumpable" from then on: it leaves no core, and nobody but root can
+    /// trace it or read its `/proc`. The kernel takes that from memory in which a process changes its
+    /// user, and the program's begins in the caller's. `prctl(PR_SET_DUMPABLE, 1)` gives it back; but
+    /// a process of that user could then look into the caller while a program begins as that user.
     pub fn ids(&mut self, uid: u32, gid: u32) -> &mut Self {
         self.ids = Some((uid, gid));
         self
