@@ -303,6 +303,9 @@ class TestSpawn:
             assert process.stdin is not None
             assert process.stdout is not None
             assert await process.stdout.readline() == b"10 20\r\n"
+            for rows, columns in ((-1, 1), (1, 2**16)):
+                with pytest.raises(ValueError, match="rows and columns must be from 0 to 65535"):
+                    process.set_window_size(rows, columns)
             process.set_window_size(30, 40)
             process.stdin.write(b"typed\n")
             assert await process.stdout.readline() == b"got typed\r\n"

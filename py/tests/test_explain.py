@@ -110,3 +110,18 @@ def test_what_a_run_makes_is_explained_as_allowed_and_not_made(
     # As a run has it: what cannot be kept out of a grant to write is an error.
     with pytest.raises(RuntimeError, match="deny-overlap"):
         run(loaded, ["system", "g"], ["true"])
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"endpoint": "GET /x"}, "endpoint must be a method and a path"),
+        ({"endpoint": ("GET", "/x", "y")}, "endpoint must be a method and a path"),
+        ({"endpoint": ("GET", 1)}, "endpoint must be a method and a path"),
+        ({"host": "a.example", "port": "x"}, "port must be a number, not str"),
+        ({"host": "a.example", "port": True}, "port must be a number, not bool"),
+    ],
+)
+def test_what_is_no_question_is_said_to_be_none(asked: dict[str, Any], said: str) -> None:
+    with pytest.raises(TypeError, match=said):
+        explain(None, [], **asked)

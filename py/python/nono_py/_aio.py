@@ -268,6 +268,8 @@ class Process:
         if self._screen is None or self._screen.closed:
             number = errno.ENOTTY if self._screen is None else errno.EIO
             raise OSError(number, os.strerror(number))
+        if not (0 <= rows < 2**16 and 0 <= columns < 2**16):
+            raise ValueError(f"rows and columns must be from 0 to 65535, not {rows} and {columns}")
         size = struct.pack("HHHH", rows, columns, 0, 0)
         fcntl.ioctl(self._screen, termios.TIOCSWINSZ, size)
 

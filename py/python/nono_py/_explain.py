@@ -72,6 +72,9 @@ def explain(
     """
     if [path, host, endpoint].count(None) != 2:
         raise TypeError("explain takes one of path, host and endpoint")
+    if isinstance(port, bool) or not isinstance(port, int):
+        raise TypeError(f"port must be a number, not {type(port).__name__}")
+    method, asked = _two(endpoint)
     if host is not None and not (host and 0 < port < 2**16):
         raise ValueError(f"explain takes a host and a port from 1 to 65535, not {host}:{port}")
     loaded = load(policy)
@@ -82,7 +85,17 @@ def explain(
             return _explain_path(prepared, path, mode)
         if host is not None:
             return _explain_host(loaded, prepared, host, port)
-        return _explain_endpoint(loaded, prepared, *(endpoint or ("", "")))
+        return _explain_endpoint(loaded, prepared, method, asked)
+
+
+def _two(endpoint: tuple[str, str] | None) -> tuple[str, str]:
+    """Return the method and the path of an endpoint; two empty texts for none."""
+    match endpoint:
+        case None:
+            return "", ""
+        case (str(method), str(path)):
+            return method, path
+    raise TypeError(f'endpoint must be a method and a path, like ("GET", "/x"), not {endpoint!r}')
 
 
 def _explain_path(prepared: Prepared, path: "_Path", mode: AccessMode) -> Explanation:
