@@ -76,7 +76,9 @@ fn an_end_that_is_overdue_is_given_up() {
 
 #[test]
 fn a_shim_that_was_killed_is_told_of() {
-    let (mut child, _output) = spawn_forking();
+    // What goes on ends by itself when nobody reads what it says.
+    let mut child = spawn(&["sh", "-c", "while echo up; do sleep 1; done & wait"]);
+    assert!(is_readable(child.stdout.as_ref().unwrap().as_fd(), None).unwrap());
     pidfd_send_signal(child.ended_fd().unwrap(), Signal::KILL).unwrap();
     // Where signals are scoped a program without limits has no control group.
     match (crate::landlock::Landlock::detect().unwrap().scopes_signals(), child.wait()) {
