@@ -82,12 +82,7 @@ fn a_list_is_no_object_whose_fields_it_has_in_order() {
         ("[{}]", "an object"),
         (r#"{"groups": {"g": ["d", null, false, {"read": ["/etc"]}]}}"#, "`groups.g`"),
         (r#"{"groups": {"g": {"description": "d", "allow": [["/etc"]]}}}"#, "`groups.g.allow`"),
-        (
-            r#"{"groups": {"g": {"description": "d", "network": {"custom_credentials": {"r":
-               {"prefix": "/r", "upstream": "https://a", "endpoint_rules": [["GET", "/"]]}}}}}}"#,
-            "an object",
-        ),
-        (r#"{"groups": {}, "audit": [1]}"#, "`audit`"),
+        (r#"{"groups": {"g": {"description": "d", "network": [true]}}}"#, "`groups.g.network`"),
     ] {
         let said = refusal(text);
         assert!(said.contains("expected an object") && said.contains(place), "{said}");

@@ -35,6 +35,8 @@ impl Command {
             watched.push(watch(fd)?);
         }
         loop {
+            // There may always be something to read, and others are to have their turn.
+            tokio::task::consume_budget().await;
             if let Some(output) = run.advance(Some(Duration::ZERO))? {
                 return Ok(output);
             }

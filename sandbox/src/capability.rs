@@ -438,7 +438,11 @@ impl CapabilitySet {
     }
 
     /// Takes back the ports to connect to on any host, and to serve at, that `other` does not grant.
+    /// Only of a blocked network: one that is held to its ports would be open without any.
     pub fn keep_ports_of(&mut self, other: &Self) {
+        if self.network != Network::Blocked {
+            return;
+        }
         self.ports.connect.retain(|port| other.ports.connect.contains(port));
         self.ports.bind.retain(|port| other.ports.bind.contains(port));
     }

@@ -176,12 +176,21 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         // Something may go on running in it, as it was asked to, or end at this moment.
-        if self.owner == own_number()
-            && is_in_use(&self.path)
-            && let Ok(mut left) = LEFT.try_lock()
-        {
-            left.push((std::mem::take(&mut self.path), self.owner));
+        if self.owner == own_number() && is_in_use(&self.path) {
+            leave([(std::mem::take(&mut self.path), self.owner)]);
         }
+    }
+}
+
+/// Keeps groups for later. The lock is held for a moment only, or for ever: by a thread that was not
+/// copied when this process was, by `fork`.
+fn leave(groups: impl IntoIterator<Item = (CString, i32)>) {
+    const ATTEMPTS: usize = 1000;
+    for _ in 0..ATTEMPTS {
+        if let Ok(mut left) = LEFT.try_lock() {
+            return left.extend(groups);
+        }
+        std::thread::yield_now();
     }
 }
 
@@ -190,11 +199,13 @@ static LEFT: Mutex<Vec<(CString, i32)>> = Mutex::new(Vec::new());
 
 /// Removes the groups of earlier programs in which nothing goes on any more.
 pub(crate) fn remove_left() {
-    // Somebody else is at it, or was when this process was copied from another by `fork`.
     let Ok(mut left) = LEFT.try_lock() else { return };
-    if !left.is_empty() {
+    let mut groups = std::mem::take(&mut *left);
+    drop(left);
+    if !groups.is_empty() {
         let own = own_number();
-        left.retain(|(path, owner)| *owner == own && is_in_use(path));
+        groups.retain(|(path, owner)| *owner == own && is_in_use(path));
+        leave(groups);
     }
 }
 

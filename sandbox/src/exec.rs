@@ -209,7 +209,8 @@ impl Command {
     /// The calling process is not "dumpable" from then on: it leaves no core, and nobody but root can
     /// trace it or read its `/proc`. The kernel takes that from memory in which a process changes its
     /// user, and the program's begins in the caller's. `prctl(PR_SET_DUMPABLE, 1)` gives it back; but
-    /// a process of that user could then look into the caller while a program begins as that user.
+    /// a process of that user could then look into the caller while any program runs as that user,
+    /// whose supervisor is a thread of the caller.
     pub fn ids(&mut self, uid: u32, gid: u32) -> &mut Self {
         self.ids = Some((uid, gid));
         self

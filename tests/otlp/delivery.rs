@@ -91,17 +91,24 @@ async fn what_is_refused_for_good_is_counted_and_not_sent_again() {
 
 #[tokio::test]
 async fn a_key_that_a_collector_repeats_is_not_in_what_is_said_of_it() {
-    let refuses = |said: String| {
+    fn refuses(status: u16, said: &str) -> Reaction {
         let length = char::from(u8::try_from(said.len()).unwrap());
-        answer(403).map(|_| Full::from(format!("\x12{length}{said}")).boxed())
-    };
+        answer(status).map(|_| Full::from(format!("\x12{length}{said}")).boxed())
+    }
+    let (forbids, knows_not) =
+        (|said: String| refuses(403, &said), |said: String| refuses(401, &said));
     let takes_none = |said: String| {
         let partial = ExportLogsPartialSuccess { rejected_log_records: 1, error_message: said };
         let body = ExportLogsServiceResponse { partial_success: Some(partial) }.encode_to_vec();
         answer(200).map(|_| Full::from(body).boxed())
     };
     let origin = Origin::hello().await;
-    for react in [refuses as fn(String) -> Reaction, takes_none] {
+    let ways = [
+        (forbids as fn(String) -> Reaction, "otlp_rejected", ""),
+        (takes_none, "otlp_rejected", ""),
+        (knows_not, "otlp_undelivered", ")"),
+    ];
+    for (react, code, behind) in ways {
         let quoting = move |seen: &[support::Delivery]| {
             react(format!("bad key: {}", seen.last().unwrap().authorization))
         };
@@ -109,15 +116,17 @@ async fn a_key_that_a_collector_repeats_is_not_in_what_is_said_of_it() {
         let otlp = OtlpConfig {
             headers: vec![("Authorization".into(), "Bearer {}".into())],
             credential_key: Some(format!("env://{KEY_VARIABLE}")),
+            flush: Duration::from_secs(1),
             ..collector.config()
         };
         let proxy = exporting(origin.addr, otlp).await;
         ask(&proxy, 1).await;
         let found = end(&proxy).await;
         assert_eq!(collector.deliveries()[0].authorization, format!("Bearer {REAL_KEY}"));
-        let [("otlp_rejected", message)] = &*found else { panic!("{found:?}") };
+        let [(said, message)] = &*found else { panic!("{found:?}") };
+        assert_eq!(*said, code);
         let masked = "*".repeat(REAL_KEY.len());
-        assert!(message.ends_with(&format!("bad key: Bearer {masked}")), "{message}");
+        assert!(message.ends_with(&format!("bad key: Bearer {masked}{behind}")), "{message}");
     }
 }
 

@@ -129,11 +129,11 @@ def _learn(arguments: argparse.Namespace) -> int:
             stderr=sys.stderr,
             **_options(arguments),
         )
+        for secret in done.secrets:
+            say(f"secret or another program's, so that nothing is granted for it: {secret}")
+        for note in done.notes:
+            say(f"note: {note}")
         _hand_out(done.policy, output)
-    for secret in done.secrets:
-        say(f"secret or another program's, so that nothing is granted for it: {secret}")
-    for note in done.notes:
-        say(f"note: {note}")
     if done.result.exit_code:
         say(f"the command ended with {done.result.exit_code}: there may be more to learn")
     file = "FILE" if arguments.output is None else shlex.quote(str(arguments.output))
@@ -147,7 +147,7 @@ def _learn(arguments: argparse.Namespace) -> int:
 def _destination(path: Path | None) -> Iterator[TextIO | None]:
     """Open the file for a policy before what it is learned from runs, which may run once only.
 
-    What is in it stays until the policy is there; one that is made here is not left empty.
+    What is in it stays until the policy is written over it; one made here is not left empty.
     """
     if path is None:
         yield None

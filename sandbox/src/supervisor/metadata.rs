@@ -68,8 +68,8 @@ pub(super) fn change(
     apply(calls, call, &file, change).map(|()| Answer::Done)
 }
 
-/// Whether an open file is in no file system that has names: a pipe, a socket, or memory. Only who
-/// has it open can change it, and that is the process.
+/// Whether an open file is in no file system that has names: a pipe, a socket, or memory. Only those
+/// who have it open can change it: the process, and who gave it to the process.
 fn is_nameless(file: &OwnedFd) -> bool {
     let is_pipe = fstatfs(file).is_ok_and(|system| [PIPES, SOCKETS].contains(&system.f_type));
     let device = |file: &OwnedFd| fstat(file).map(|status| status.st_dev);

@@ -51,8 +51,8 @@ struct Task<'a> {
 }
 
 impl Apart {
-    /// Starts the process, for a set and all names of what it denies. None if the kernel does not let it look into this one, so that it could
-    /// not judge anything.
+    /// Starts the process, for a set and all names of what it denies. None if the kernel does not let
+    /// it look into this one, so that it could not judge anything.
     ///
     /// # Errors
     ///

@@ -25,7 +25,7 @@ use super::stack::{Mapping, STACK};
 
 /// How long a call may take that is asked for as one that does not wait. One that is given up
 /// early is only made again.
-const CONNECT: Duration = Duration::from_millis(100);
+const CONNECT: Duration = Duration::from_millis(if cfg!(test) { 2000 } else { 100 });
 /// The same where it is not made again.
 const ACCEPT: Duration = Duration::from_secs(1);
 

@@ -7,10 +7,10 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::ptr;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::{Errno, retry_on_intr};
+use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair,
 };
@@ -26,7 +26,7 @@ use crate::error::Step;
 use crate::stdio::beyond_stdio;
 
 /// How long a shim that was stopped is waited for until it is killed.
-const ANSWER: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+const ANSWER: Duration = Duration::from_secs(1);
 
 /// The step that failed, and why.
 #[derive(Clone, Copy, Debug)]
@@ -235,8 +235,16 @@ impl Running {
 
     /// Waits a while for the shim's end, and tells whether it came.
     fn ends_soon(&self) -> bool {
-        let mut ended = [PollFd::new(&self.pidfd, PollFlags::IN)];
-        retry_on_intr(|| poll(&mut ended, Some(&ANSWER))).is_ok_and(|ready| ready > 0)
+        let until = Instant::now() + ANSWER;
+        loop {
+            let mut ended = [PollFd::new(&self.pidfd, PollFlags::IN)];
+            let left = until.saturating_duration_since(Instant::now());
+            match poll(&mut ended, Timespec::try_from(left).ok().as_ref()) {
+                // Who is interrupted again and again waits no longer for it.
+                Err(Errno::INTR) if !left.is_zero() => {}
+                ready => return ready.is_ok_and(|ready| ready > 0),
+            }
+        }
     }
 
     /// Waits for the shim, and tells whether it has ended. Nobody else can have waited for it:
