@@ -56,7 +56,7 @@ def test_the_client_never_has_the_key(client: OpenAI, key: str) -> None:
 def test_a_wrong_token_is_an_api_error(client: OpenAI, origin: Origin) -> None:
     with pytest.raises(APIStatusError) as caught:
         client.with_options(api_key="wrong").chat.completions.create(model="m", messages=QUESTION)
-    # The SDK has shown the token as the proxy's password; a key beside it is one too many.
-    assert caught.value.status_code == 400
-    assert caught.value.response.json()["code"] == "foreign_credential"
+    # The proxy is asked itself, and not as a proxy: nothing has shown the token beside the key.
+    assert caught.value.status_code == 401
+    assert caught.value.response.json()["code"] == "token_required"
     assert origin.requests == []
