@@ -342,38 +342,34 @@ fn a_surrounding_sandbox_judges_alone_and_says_so() {
     assert_eq!(nested(&["block="]), "ok\nok\nok");
 }
 
+/// Makes an attempt in every case, without a network and with a directory to write to, which is its
+/// last argument.
+fn goes_well_blocked(attempt: &[&str]) {
+    for case in CASES {
+        let dir = open_directory();
+        let root = dir.path().to_str().unwrap();
+        let grants = ["block=", &*format!("write={root}")];
+        assert_eq!(inside(case, &grants, &[attempt, &[root]].concat()), OK, "{case:?}");
+    }
+}
+
 /// A supervisor shares the sandboxed process's sockets, whose flags and time-outs are anybody's to
 /// change.
 #[test]
 fn a_supervisor_waits_for_nobody_whatever_becomes_of_a_sockets_flags() {
-    for case in CASES {
-        let dir = open_directory();
-        let root = dir.path().to_str().unwrap();
-        let grants = ["block=", &*format!("write={root}")];
-        let name = format!("nono-flag-{}-{case:?}", std::process::id());
-        assert_eq!(inside(case, &grants, &["flag-taken", &name, root]), OK, "{case:?}");
-        assert_eq!(inside(case, &grants, &["time-out-taken", root]), OK, "{case:?}");
-    }
+    let name = format!("nono-flag-{}", std::process::id());
+    goes_well_blocked(&["flag-taken", &name]);
+    goes_well_blocked(&["time-out-taken"]);
 }
 
 #[test]
 fn no_client_is_turned_away_because_many_wait() {
-    for case in CASES {
-        let dir = open_directory();
-        let root = dir.path().to_str().unwrap();
-        let grants = ["block=", &*format!("write={root}")];
-        assert_eq!(inside(case, &grants, &["many-connect", root]), OK, "{case:?}");
-    }
+    goes_well_blocked(&["many-connect"]);
 }
 
 #[test]
 fn changes_of_what_is_not_open_or_has_no_name_go_as_without_a_supervisor() {
-    for case in CASES {
-        let dir = open_directory();
-        let root = dir.path().to_str().unwrap();
-        let grants = ["block=", &*format!("write={root}")];
-        assert_eq!(inside(case, &grants, &["own-errors", root]), OK, "{case:?}");
-    }
+    goes_well_blocked(&["own-errors"]);
 }
 
 #[test]

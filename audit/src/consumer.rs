@@ -119,15 +119,6 @@ impl Consumer {
 
     /// Takes all records that are there.
     pub fn drain(&mut self) -> Vec<Record> {
-        let mut batches = self.drain_batches();
-        match batches.pop() {
-            Some(only) if batches.is_empty() => only.into_vec(),
-            last => batches.into_iter().chain(last).flat_map(Batch::into_vec).collect(),
-        }
-    }
-
-    /// Takes all records that are there, as they lie in the log: nothing is copied.
-    pub fn drain_batches(&mut self) -> Vec<Batch> {
         let mut batches = Vec::new();
         self.drain_each(|this| {
             let batch = this.peek()?;
@@ -135,7 +126,10 @@ impl Consumer {
             batches.push(batch);
             Some(end)
         });
-        batches
+        match batches.pop() {
+            Some(only) if batches.is_empty() => only.into_vec(),
+            last => batches.into_iter().chain(last).flat_map(Batch::into_vec).collect(),
+        }
     }
 
     /// Goes on with what `next` takes, of which it returns the sequence number behind it, up to the

@@ -201,8 +201,8 @@ impl PyCommand {
 /// own, of 24 rows and 80 columns or as said. `proxy` leads it through a proxy, as
 /// `caps.proxy_only(proxy)` does: all other network access is denied, and this one is granted also
 /// where `caps` blocks the network; so is reading the proxy's certificates. What it leaves running
-/// is killed when it ends, but for `keep_background`. With `verify`, the sandbox is tried first by `caps.verify()`, and nothing runs if it fails. With
-/// `require_limits`, a limit that the kernel would not hold is an error, and nothing runs; one of
+/// is killed when it ends, but for `keep_background`. With `verify`, the sandbox is tried first by
+/// `caps.verify()`, and nothing runs if it fails. With `require_limits`, a limit that the kernel would not hold is an error, and nothing runs; one of
 /// memory that holds for each process alone, as `result.limits` says, is none. `session` keeps a
 /// record of the run in a directory of its own: `session.json`, and a log that `audit.verify_log`
 /// checks. It has which file was executed and with which arguments (as they are, but for the token

@@ -211,6 +211,4 @@ def _drain(proxy: ProxyHandle, events: "list[NetworkAuditEvent]") -> None:
 
 
 # Where they are found by users, and by `pickle`.
-for _class in (RunResult,):
-    _class.__module__ = "nono_py"
-del _class
+RunResult.__module__ = "nono_py"
