@@ -23,7 +23,7 @@ const CLOSED: i64 = 999;
 
 pub(super) fn run(args: &[&str]) -> io::Result<()> {
     match *args {
-        ["flag-taken", name, directory] => flag_taken(name, directory),
+        ["flag-taken", directory] => flag_taken(directory),
         ["time-out-taken", directory] => time_out_taken(directory),
         ["many-connect", directory] => many_connect(directory),
         ["many-servers", directory, many] => many_servers(directory, many.parse().unwrap()),
@@ -34,7 +34,9 @@ pub(super) fn run(args: &[&str]) -> io::Result<()> {
 
 /// Connects to a server of its own that has no room, while threads take away the flag by which the
 /// connection would not wait; and serves meanwhile.
-fn flag_taken(name: &str, directory: &str) -> io::Result<()> {
+fn flag_taken(directory: &str) -> io::Result<()> {
+    // Nobody else's: a supervisor may have the socket for a moment after its program has ended.
+    let name = &*format!("nono-flag-{directory}");
     let server = UnixListener::bind_addr(&Name::from_abstract_name(name)?)?;
     listen(&server, 0)?;
     let address = server.local_addr()?;
