@@ -427,3 +427,20 @@ fn mistakes_are_found_before_anything_starts() {
         assert!(mistake.to_string().contains(reason), "{mistake}");
     }
 }
+
+#[test]
+fn a_key_in_place_of_its_name_is_not_shown() {
+    let check = |key: &str| {
+        let external = ExternalProxyConfig {
+            address: "proxy.example:3128".into(),
+            credential_key: Some(key.into()),
+            ..Default::default()
+        };
+        ProxyConfig { external_proxy: Some(external), ..ProxyConfig::default() }.check()
+    };
+    let mistake = check("sk-live-sesame").unwrap_err();
+    assert_eq!(mistake.field(), "external_proxy.credential_key");
+    assert!(mistake.to_string().contains("looks like a key"), "{mistake}");
+    assert!(!mistake.to_string().contains("sesame"), "{mistake}");
+    assert!(check("apple-password://service/account").unwrap_err().is_unsupported());
+}

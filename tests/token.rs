@@ -182,14 +182,15 @@ async fn googles_apis_take_a_key_in_the_query_too() {
     let config = ProxyConfig { routes: vec![google("/google"), strips], ..ProxyConfig::default() };
     let proxy = TestProxy::start(config).await;
     let own = [format!("x-goog-api-key: {}", proxy.token)];
-    for query in ["key=their-own", "a=1&access_token=their-own", "%6bey=their-own"] {
+    let theirs = ["key", "a=1&access_token", "oauth_token", "%6bey"];
+    for query in theirs.map(|name| format!("{name}=their-own")) {
         let reply = get(&proxy, &format!("/google/x?{query}"), &own).await;
         assert_eq!((reply.status, reply.code()), (400, "foreign_credential".into()), "{query}");
     }
     for query in [format!("key={}&alt=sse", proxy.token), "alt=sse".into()] {
         assert_eq!(get(&proxy, &format!("/google/x?{query}"), &own).await.status, 200);
     }
-    for query in ["key=their-own&alt=sse", "access_token=a&alt=sse&key="] {
+    for query in ["key=their-own&alt=sse", "access_token=a&alt=sse&key=&oauth_token=b"] {
         assert_eq!(get(&proxy, &format!("/strips/x?{query}"), &own).await.status, 200);
     }
     for seen in origin.seen() {

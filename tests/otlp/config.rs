@@ -67,6 +67,8 @@ fn keys_are_referred_to_and_go_where_they_are_protected() {
         assert!(shown.contains(reason), "{shown}");
         assert!(!shown.contains("sesame"), "{shown}");
     }
+    let told = mistake(with_headers(near, &[], Some("sk-sesame")));
+    assert!(told.contains("looks like a key") && !told.contains("sesame"), "{told}");
     for endpoint in [near, "http://10.0.0.7:4318", "https://otlp.example"] {
         let otlp = with_headers(endpoint, &[bearer, ("X-Scope-OrgID", "me")], Some("env://K"));
         let config = ProxyConfig { otlp: Some(otlp), ..ProxyConfig::default() };

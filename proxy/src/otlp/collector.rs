@@ -242,6 +242,8 @@ fn parse_credential(
             Ok(Some(Credential::new(locator, injection).with_headers(places.collect())))
         }
         (Some(key), _) => {
+            // Judged first: what is a key itself is not shown.
+            Locator::parse(key).map_err(|error| wrong("otlp_credential_key", key, &error))?;
             let reason = "no value of `otlp_headers` has the placeholder `{}` for it";
             Err(ConfigError::new("otlp_credential_key", key, reason))
         }

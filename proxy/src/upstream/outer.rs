@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use crate::allowlist::HostSet;
 use crate::config::{self, ConfigError, ExternalProxyConfig};
 use crate::location::parse_url;
+use crate::route;
 use crate::target::{Scheme, Target, parse_host};
 use crate::tls;
 
@@ -60,10 +61,8 @@ impl Outer {
     /// Parses `config`.
     pub(crate) fn parse(config: &ExternalProxyConfig) -> Result<Self, ConfigError> {
         let locator = |key: &String| {
-            let wrong = |error: nono_credentials::ParseError| {
-                ConfigError::new("external_proxy.credential_key", key, error.to_string())
-            };
-            Locator::parse(key).map_err(wrong)
+            let field = "external_proxy.credential_key";
+            Locator::parse(key).map_err(|error| route::wrong(field, key, &error))
         };
         let locator = config.credential_key.as_ref().map(locator).transpose()?;
         let (scheme, target) = parse_address(&config.address)?;

@@ -18,7 +18,7 @@ pub(super) struct Slots<'a> {
 }
 
 /// The query parameters among them, by name; most routes have none.
-type Parameters<'a> = [Option<&'a str>; 2];
+type Parameters<'a> = [Option<&'a str>; 3];
 
 impl<'a> Slots<'a> {
     /// Those that the upstream may look into, the one that `credential` goes into included.
@@ -64,11 +64,11 @@ impl<'a> Slots<'a> {
 /// anything.
 fn key_parameters(credential: Option<&Credential>) -> Parameters<'_> {
     match credential.map(Credential::injection) {
-        Some(Injection::QueryParam { name }) => [Some(name), None],
+        Some(Injection::QueryParam { name }) => [Some(name), None, None],
         Some(Injection::Header { name, .. }) if *name == GOOGLE_KEY => {
-            [Some("key"), Some("access_token")]
+            [Some("key"), Some("access_token"), Some("oauth_token")]
         }
-        _ => [None, None],
+        _ => [None, None, None],
     }
 }
 
