@@ -24,7 +24,7 @@ use crate::tls::Tls;
 use crate::upstream::End;
 use crate::{environment, path, tls};
 
-pub(crate) use credential::{parse_further, wrong};
+pub(crate) use credential::{parse_further, parse_reference};
 pub(crate) use endpoints::EndpointRules;
 
 /// A path prefix, the upstream it leads to, and the credential put on the way.

@@ -14,7 +14,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, USER_
 use nono_audit::otlp::{Resource, Signal};
 use nono_audit::queue::{self, QueueOptions, QueueSink};
 use nono_audit::{Reader, Session};
-use nono_credentials::{Credential, Header, Injection, Locator};
+use nono_credentials::{Credential, Header, Injection};
 use rustls::ClientConfig;
 use tokio::sync::Notify;
 use url::{Host, Url};
@@ -26,7 +26,7 @@ use crate::error::StartError;
 use crate::layers::authenticate::KEY_HEADERS;
 use crate::location::parse_url;
 use crate::own_directory;
-use crate::route::{parse_further, wrong};
+use crate::route::{parse_further, parse_reference};
 use crate::tls;
 
 /// What is sent: OTLP in its binary form.
@@ -232,18 +232,16 @@ fn parse_credential(
     config: &OtlpConfig,
     places: Vec<Header>,
 ) -> Result<Option<Credential>, ConfigError> {
+    let located = |key| Ok((key, parse_reference("otlp_credential_key", key)?));
+    let located = config.credential_key.as_deref().map(located).transpose()?;
     let mut places = places.into_iter();
-    match (&config.credential_key, places.next()) {
+    match (located, places.next()) {
         (None, None) => Ok(None),
-        (Some(key), Some(Header::Secret(name, format))) => {
-            let locator = Locator::parse(key);
-            let locator = locator.map_err(|error| wrong("otlp_credential_key", key, &error))?;
+        (Some((_, locator)), Some(Header::Secret(name, format))) => {
             let injection = Injection::Header { name, format };
             Ok(Some(Credential::new(locator, injection).with_headers(places.collect())))
         }
-        (Some(key), _) => {
-            // Judged first: what is a key itself is not shown.
-            Locator::parse(key).map_err(|error| wrong("otlp_credential_key", key, &error))?;
+        (Some((key, _)), _) => {
             let reason = "no value of `otlp_headers` has the placeholder `{}` for it";
             Err(ConfigError::new("otlp_credential_key", key, reason))
         }

@@ -218,7 +218,12 @@ fn parse_path(field: &str, text: &str) -> Result<Pattern, ConfigError> {
     }
 }
 
-pub(crate) fn wrong(field: &str, value: &str, error: &ParseError) -> ConfigError {
+/// Where the key is that `field` is to name. A key itself in its place is not shown.
+pub(crate) fn parse_reference(field: &str, key: &str) -> Result<Locator, ConfigError> {
+    Locator::parse(key).map_err(|error| wrong(field, key, &error))
+}
+
+fn wrong(field: &str, value: &str, error: &ParseError) -> ConfigError {
     let shown = if matches!(error, ParseError::Secret) { "(not shown)" } else { value };
     let mistake = ConfigError::new(field, shown, error.to_string());
     match error {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use http::header::PROXY_AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use nono_credentials::{Credential, Doubt, Injection, Locator, Rendered, SecretBuf};
+use nono_credentials::{Credential, Doubt, Injection, Rendered, SecretBuf};
 use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use crate::allowlist::HostSet;
 use crate::config::{self, ConfigError, ExternalProxyConfig};
 use crate::location::parse_url;
-use crate::route;
+use crate::route::parse_reference;
 use crate::target::{Scheme, Target, parse_host};
 use crate::tls;
 
@@ -60,10 +60,7 @@ pub(super) enum OuterError {
 impl Outer {
     /// Parses `config`.
     pub(crate) fn parse(config: &ExternalProxyConfig) -> Result<Self, ConfigError> {
-        let locator = |key: &String| {
-            let field = "external_proxy.credential_key";
-            Locator::parse(key).map_err(|error| route::wrong(field, key, &error))
-        };
+        let locator = |key: &String| parse_reference("external_proxy.credential_key", key);
         let locator = config.credential_key.as_ref().map(locator).transpose()?;
         let (scheme, target) = parse_address(&config.address)?;
         let injection = || Injection::BasicAuth { name: PROXY_AUTHORIZATION };
@@ -247,7 +244,7 @@ mod tests {
     use std::time::Duration;
 
     use http::HeaderMap;
-    use nono_credentials::{Fault, Fetched, Provide, Provided, Secret, Store};
+    use nono_credentials::{Fault, Fetched, Locator, Provide, Provided, Secret, Store};
     use tokio::sync::mpsc::{Sender, channel};
 
     use super::*;
